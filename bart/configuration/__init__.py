@@ -1,0 +1,1 @@
+"""Configuration of a BART model and of its search."""

@@ -1,0 +1,8 @@
+"""The one exception that means: the user gave something that cannot be used."""
+
+
+class InputError(ValueError):
+    """Bad input, described in one line that names the file, line or flag and says what to do.
+
+    Entry points print it as ``error: <message>`` and exit with code 2; everything else is a bug and keeps its traceback.
+    """

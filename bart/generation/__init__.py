@@ -1,0 +1,1 @@
+"""Search over the decoder: settings, logits rules, beams, greedy and sampling."""

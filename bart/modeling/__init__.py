@@ -1,0 +1,1 @@
+"""The encoder-decoder, its decoder cache, and reading and writing its weights."""

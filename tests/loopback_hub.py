@@ -1,0 +1,143 @@
+"""A Hugging Face hub on the loopback interface, for tests that use the real huggingface_hub client.
+
+    with LoopbackHub(folder) as hub:
+        subprocess.run([...], env={**os.environ, **hub.environment(cache=tmp_path)})
+
+``folder/<owner>/<name>/`` is served as the model repository ``<owner>/<name>``; it may be added to while the hub runs.
+huggingface_hub reads HF_ENDPOINT when it is imported, hence the subprocess.
+"""
+
+import hashlib
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from urllib.parse import unquote, urlsplit
+
+
+class LoopbackHub:
+    """Serves the metadata and the files of the repositories below a folder, and records what was asked of it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.requests: list[tuple[str, str]] = []  # (method, path), in the order of arrival
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler_class(self))
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_port}"
+
+    def environment(self, cache: Path) -> dict[str, str]:
+        """Variables that send a client process here, with a hub cache of its own."""
+        return {
+            "HF_ENDPOINT": self.url,
+            "HF_HOME": str(cache),
+            "HF_HUB_OFFLINE": "0",
+            "HF_HUB_DISABLE_XET": "1",
+            "NO_PROXY": "127.0.0.1",
+            "no_proxy": "127.0.0.1",
+        }
+
+    def close(self) -> None:
+        """Stop answering; from here on a client meets a refused connection."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._thread.is_alive():
+            self.close()
+
+
+def _repository_files(repository: Path) -> list[Path]:
+    return sorted(path for path in repository.rglob("*") if path.is_file())
+
+
+def _sha1(content: bytes) -> str:
+    return hashlib.sha1(content).hexdigest()
+
+
+def _commit(repository: Path) -> str:
+    """40 hexadecimal digits that change whenever a file of the repository does, as a git commit would."""
+    digest = hashlib.sha1()
+    for path in _repository_files(repository):
+        digest.update(path.relative_to(repository).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def _handler_class(hub: LoopbackHub) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_HEAD(self) -> None:
+            self._answer()
+
+        def do_GET(self) -> None:
+            self._answer()
+
+        def log_message(self, format: str, *arguments: object) -> None:
+            """Keep the test's output clean."""
+
+        def _answer(self) -> None:
+            path = unquote(urlsplit(self.path).path)
+            hub.requests.append((self.command, path))
+            parts = path.strip("/").split("/")
+            if parts[:2] == ["api", "models"]:
+                self._answer_metadata(parts[2:])
+            elif "resolve" in parts:
+                at = parts.index("resolve")
+                self._answer_file("/".join(parts[:at]), "/".join(parts[at + 2 :]))
+            else:
+                self._refuse("EntryNotFound", "no such page")
+
+        def _answer_metadata(self, parts: list[str]) -> None:
+            """``<id>``, ``<id>/revision/<revision>`` and ``<id>/tree/<revision>``."""
+            wants_tree = parts[-2:-1] == ["tree"]
+            name = "/".join(parts[:-2] if wants_tree or parts[-2:-1] == ["revision"] else parts)
+            repository = hub.folder / name
+            if not repository.is_dir():
+                return self._refuse("RepoNotFound", "Repository not found")
+            files = {path.relative_to(repository).as_posix(): path for path in _repository_files(repository)}
+            if wants_tree:
+                content: object = [
+                    {"type": "file", "path": file, "size": path.stat().st_size, "oid": _sha1(path.read_bytes())}
+                    for file, path in files.items()
+                ]
+            else:
+                siblings = [{"rfilename": file} for file in files]
+                content = {"id": name, "modelId": name, "sha": _commit(repository), "siblings": siblings}
+            self._send(200, json.dumps(content).encode(), {"Content-Type": "application/json"})
+
+        def _answer_file(self, name: str, file: str) -> None:
+            repository = hub.folder / name
+            if not repository.is_dir():
+                return self._refuse("RepoNotFound", "Repository not found")
+            path = repository / file
+            headers = {"X-Repo-Commit": _commit(repository)}
+            if not path.is_file():
+                return self._refuse("EntryNotFound", "Entry not found", headers)
+            body = path.read_bytes()
+            self._send(200, body, {**headers, "ETag": f'"{_sha1(body)}"'})
+
+        def _refuse(self, code: str, message: str, headers: dict[str, str] | None = None) -> None:
+            self._send(404, b"", {"X-Error-Code": code, "X-Error-Message": message, **(headers or {})})
+
+        def _send(self, status: int, body: bytes, headers: dict[str, str]) -> None:
+            self.send_response(status)
+            for key, value in headers.items():
+                self.send_header(key, value)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(body)
+
+    return Handler

@@ -1,0 +1,86 @@
+#!/usr/bin/env bash
+# Makes .venv in the checkout from the locked requirements; does nothing when it is up to date.
+source "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
+
+usage="usage: bash scripts/setup_env.sh [--dev]
+  --dev   also install what scripts/test.sh needs
+Needs Python 3.11 or 3.12. pip's own settings (PIP_INDEX_URL, PIP_FIND_LINKS, ...) choose where packages come from,
+and so which build of torch. With PYTHON set to an interpreter, the scripts run that one and no .venv is made."
+
+sets=(runtime)
+for argument in "$@"; do
+    case $argument in
+        --dev) sets=(runtime dev) ;;
+        -h | --help) echo "$usage" && exit ;;
+        *) die "unknown argument $argument: setup_env.sh takes --dev or nothing" ;;
+    esac
+done
+
+if [[ -n ${PYTHON:-} ]]; then
+    find_python
+    say "PYTHON is set: using $python as it is."
+    exit
+fi
+
+venv=$root/.venv
+stamp=$venv/setup.stamp # written last: what is installed
+lock=$venv/setup.lock   # never removed, so it also tells that this script made the folder
+
+# Prints the lines that the stamp holds once the given sets of requirements are installed.
+stamp_lines() {
+    "$venv/bin/python" --version
+    (cd "$root/requirements" && sha256sum "${@/%/.txt}")
+}
+
+up_to_date() {
+    local lines
+    [[ -f $stamp ]] && lines=$(stamp_lines "$@" 2>&1) && ! grep -qvxFf "$stamp" <<<"$lines"
+}
+
+# Prints the first suitable Python on PATH.
+base_python() {
+    local candidate
+    for candidate in python3 python3.12 python3.11; do
+        if "$candidate" -c 'import sys; sys.exit(sys.version_info[:2] not in {(3, 11), (3, 12)})' 2>/dev/null; then
+            echo "$candidate"
+            return
+        fi
+    done
+    die "Python 3.11 or 3.12 is needed (python3 is $(python3 --version 2>/dev/null || echo missing)): install one of them"
+}
+
+make_venv() {
+    local base
+    base=$(base_python)
+    "$base" -c 'import ensurepip, venv' 2>/dev/null ||
+        die "$base cannot make virtual environments: install the system's package for that (apt install python3-venv)"
+    find "$venv" -mindepth 1 -maxdepth 1 ! -path "$lock" -exec rm -rf -- {} +
+    "$base" -m venv "$venv"
+}
+
+install() {
+    local files=("${@/#/$root/requirements/}")
+    "$venv/bin/python" -m pip install -qq --disable-pip-version-check "${files[@]/#/--requirement=}" ||
+        die "pip could not install the requirements (its reason is above): check the network and the free disk space," \
+            "then run bash scripts/setup_env.sh again"
+}
+
+up_to_date "${sets[@]}" && exit
+[[ ! -e $venv/pyvenv.cfg || -e $lock ]] ||
+    die "$venv was not made by this script: move it away, or set PYTHON to the interpreter to use"
+
+mkdir -p "$venv"
+exec {lock_descriptor}>>"$lock"
+if ! flock --nonblock "$lock_descriptor"; then
+    say "Another set-up is running here; waiting for it."
+    flock "$lock_descriptor"
+    up_to_date "${sets[@]}" && exit
+fi
+
+say "Installing the locked requirements into .venv: about two minutes, more where torch must be downloaded first."
+up_to_date runtime || make_venv
+rm -f "$stamp" # an interrupted installation is not up to date
+install "${sets[@]/%/.txt}"
+stamp_lines "${sets[@]}" >"$stamp.new"
+mv "$stamp.new" "$stamp"
+say "Set-up done: $(du -sh "$venv" | cut -f1) in .venv."

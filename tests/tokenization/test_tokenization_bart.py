@@ -1,0 +1,182 @@
+import json
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import transformers
+
+from bart.errors import InputError
+from bart.tokenization.tokenization_bart import BartTokenizer, check_fits
+
+TEXTS = [
+    "",
+    " ",
+    "Hello world",
+    " Hello world",
+    "  two  spaces\tand a tab\n",
+    " naïve café — “quoted” …",
+    " 中文 и русский, עברית",
+    " 👩‍👩‍👧 family \U0001f9ec emoji",
+    "e\u0301 combining, \u2028 separator, \x00 zero, \ufeff mark",
+    " in the <mask> middle",
+    "<mask><s></s><pad><unk>",
+    " don't WE'LL 1234567890 a.b.c",
+    " word" * 3000,
+    "x" * 5000,
+]
+PAIR = ("vocab.json", "merges.txt")
+
+
+@pytest.fixture(params=["whole file", "pair"])
+def folder(request: pytest.FixtureRequest, tokenizer_folder: Path, tmp_path: Path) -> Path:
+    """The trained tokenizer as tokenizer.json alone, and as vocab.json with merges.txt."""
+    for file in ["tokenizer.json"] if request.param == "whole file" else PAIR:
+        shutil.copy(tokenizer_folder / file, tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("settings", [{}, {"add_prefix_space": True}])
+def test_gives_what_transformers_gives(folder: Path, settings: dict[str, bool]) -> None:
+    ours = BartTokenizer.from_pretrained(folder, **settings)
+    reference = transformers.BartTokenizer.from_pretrained(folder, **settings)
+    assert ours.get_vocab() == reference.get_vocab()
+    for text in TEXTS:
+        encoded = ours([text], max_length=1024, truncation=True, return_tensors="pt")
+        expected = reference([text], max_length=1024, truncation=True, return_tensors="pt")
+        assert encoded.keys() == expected.keys()
+        assert encoded["input_ids"].tolist() == expected["input_ids"].tolist(), text[:40]
+        ids = encoded["input_ids"][0]
+        for skip in (True, False):
+            decoded = ours.decode(ids, skip_special_tokens=skip, clean_up_tokenization_spaces=False)
+            assert decoded == reference.decode(ids, skip_special_tokens=skip, clean_up_tokenization_spaces=False)
+    padded = ours(TEXTS, max_length=50, truncation=True, padding=True, return_tensors="pt")
+    expected = reference(TEXTS, max_length=50, truncation=True, padding=True, return_tensors="pt")
+    assert padded["input_ids"].tolist() == expected["input_ids"].tolist()
+    assert padded["attention_mask"].tolist() == expected["attention_mask"].tolist()
+    assert ours.batch_decode(padded["input_ids"]) == reference.batch_decode(padded["input_ids"])
+
+
+def test_truncation_keeps_both_ends(tokenizer_folder: Path) -> None:
+    tokenizer = BartTokenizer.from_pretrained(tokenizer_folder)
+    ids = tokenizer([" word" * 3000], max_length=1024, truncation=True)["input_ids"][0]
+    assert len(ids) == 1024
+    assert (ids[0], ids[-1]) == (0, 2)
+
+
+def test_decoding_gives_the_text_back(tokenizer_folder: Path) -> None:
+    tokenizer = BartTokenizer.from_pretrained(tokenizer_folder)
+    for text in TEXTS:
+        if "<" not in text:
+            ids = tokenizer(text)["input_ids"]
+            assert tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False) == text
+
+
+def test_what_is_saved_loads_everywhere(folder: Path, tmp_path: Path) -> None:
+    saved = tmp_path / "saved"
+    ours = BartTokenizer.from_pretrained(folder)
+    files = ours.save_pretrained(saved)
+    names = {"tokenizer.json", "tokenizer_config.json", *PAIR}
+    assert {Path(file).name for file in files} == names == {file.name for file in saved.iterdir()}
+    assert json.loads((saved / "tokenizer_config.json").read_bytes())["tokenizer_class"] == "BartTokenizer"
+    expected = ours(TEXTS)["input_ids"]
+    assert transformers.AutoTokenizer.from_pretrained(saved)(TEXTS)["input_ids"] == expected
+    assert BartTokenizer.from_pretrained(saved)(TEXTS)["input_ids"] == expected
+    (saved / "tokenizer.json").unlink()  # what a program that knows only the older pair reads
+    assert BartTokenizer.from_pretrained(saved).get_vocab() == ours.get_vocab()
+
+
+@pytest.mark.parametrize(("stated", "expected"), [(None, 1024), (10**30, 1024), (512, 512), (4096, 4096)])
+def test_greatest_length(tokenizer_folder: Path, tmp_path: Path, stated: int | None, expected: int) -> None:
+    shutil.copy(tokenizer_folder / "tokenizer.json", tmp_path)
+    if stated is not None:
+        (tmp_path / "tokenizer_config.json").write_text(json.dumps({"model_max_length": stated}))
+    assert BartTokenizer.from_pretrained(tmp_path).model_max_length == expected
+
+
+def broken_json(folder: Path) -> None:
+    (folder / "tokenizer.json").write_text('{"model": ')
+
+
+def not_utf8(folder: Path) -> None:
+    (folder / "tokenizer.json").write_bytes(b"\xff\xfe{")
+
+
+def other_model(folder: Path) -> None:
+    (folder / "tokenizer.json").write_text('{"model": {"type": "WordPiece", "vocab": {}}}')
+
+
+def merges_of_unknown_tokens(folder: Path) -> None:
+    content = json.loads((folder / "tokenizer.json").read_bytes())
+    content["model"]["merges"].append(["nothing", "known"])
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+
+
+def broken_config(folder: Path) -> None:
+    (folder / "tokenizer_config.json").write_text("[]")
+
+
+def no_merges(folder: Path) -> None:
+    (folder / "tokenizer.json").unlink()
+    (folder / "merges.txt").unlink()
+
+
+def broken_merges(folder: Path) -> None:
+    (folder / "tokenizer.json").unlink()
+    (folder / "merges.txt").write_text("#version: 0.2\nnothing known\n")
+
+
+def no_mask(folder: Path) -> None:
+    (folder / "tokenizer.json").unlink()
+    vocabulary = json.loads((folder / "vocab.json").read_bytes())
+    del vocabulary["<mask>"]
+    (folder / "vocab.json").write_text(json.dumps(vocabulary))
+
+
+def emptied(folder: Path) -> None:
+    for file in folder.iterdir():
+        file.unlink()
+
+
+@pytest.mark.parametrize(
+    ("damage", "named"),
+    [
+        (emptied, "no tokenizer"),
+        (broken_json, "tokenizer.json is not JSON"),
+        (not_utf8, "tokenizer.json is not JSON"),
+        (other_model, "tokenizer.json is not a BPE tokenizer"),
+        (merges_of_unknown_tokens, "tokenizer.json cannot be read"),
+        (broken_config, "tokenizer_config.json holds no JSON object"),
+        (no_merges, "merges.txt"),
+        (broken_merges, "merges.txt cannot be read"),
+        (no_mask, "lacks BART's special tokens <mask>"),
+    ],
+)
+def test_a_damaged_folder_is_refused_in_one_line(tokenizer_folder: Path, tmp_path: Path, damage, named: str) -> None:
+    folder = tmp_path / "tokenizer"
+    shutil.copytree(tokenizer_folder, folder)
+    BartTokenizer.from_pretrained(folder)
+    damage(folder)
+    with pytest.raises(InputError, match=named) as caught:
+        BartTokenizer.from_pretrained(folder)
+    assert str(folder) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_folder_and_a_file_are_refused(tokenizer_folder: Path, tmp_path: Path) -> None:
+    for path in (tmp_path / "absent", tokenizer_folder / "tokenizer.json"):
+        with pytest.raises(InputError, match=str(path)) as caught:
+            BartTokenizer.from_pretrained(path)
+        assert "\n" not in str(caught.value)
+
+
+def test_only_the_models_own_tokenizer_fits(tokenizer_folder: Path) -> None:
+    tokenizer = BartTokenizer.from_pretrained(tokenizer_folder)
+    special = {"bos_token_id": 0, "pad_token_id": 1, "eos_token_id": 2}
+    check_fits(tokenizer, SimpleNamespace(vocab_size=800, **special), "model")
+    check_fits(tokenizer, SimpleNamespace(vocab_size=1000, **special), "model")
+    with pytest.raises(InputError, match=r"^model: .*\b800 tokens.*\b799\b"):
+        check_fits(tokenizer, SimpleNamespace(vocab_size=799, **special), "model")
+    for name in special:
+        with pytest.raises(InputError, match=f"^model: {name} is {special[name]} .*, 7 "):
+            check_fits(tokenizer, SimpleNamespace(vocab_size=800, **{**special, name: 7}), "model")

@@ -4,5 +4,5 @@
 class InputError(ValueError):
     """Bad input, described in one line that names the file, line or flag and says what to do.
 
-    Entry points print it as ``error: <message>`` and exit with code 2; everything else is a bug and keeps its traceback.
+    Entry points print it as ``error: <message>`` and exit with code 2; anything else is a bug and keeps its traceback.
     """

@@ -1,0 +1,180 @@
+"""The configuration of a BART model: its shape, its special tokens, its dropouts and how it is searched."""
+
+import json
+import os
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Self
+
+from bart.configuration.search_settings import SearchSettings, is_number, is_token_id, is_whole_number
+from bart.errors import InputError
+from bart.hub import find_file
+
+POSITION_OFFSET = 2  # the first two rows of BART's position table are never used (fairseq counts from the padding id)
+
+# What the reference's files and early Hugging Face ones say of every BART, and the only value that is BART's.
+_FIXED_BY_ARCHITECTURE = {
+    "is_encoder_decoder": True,
+    "normalize_before": False,
+    "normalize_embedding": True,
+    "add_final_layer_norm": False,
+    "add_bias_logits": False,
+    "static_position_embeddings": False,
+    "tie_word_embeddings": True,
+    "extra_pos_embeddings": POSITION_OFFSET,
+    "model_type": "bart",
+}
+_MODEL_FILE_ONLY = {"architectures": ["BartForConditionalGeneration"], "model_type": "bart", "is_encoder_decoder": True}
+
+
+@dataclass(init=False)
+class BartConfig(SearchSettings):
+    """A BART model (Lewis et al. 2019, section 2.1) and its default search. The defaults are bart-large's.
+
+    Built from keywords, so that ``BartConfig(**json.load(file))`` takes the reference's files and those of
+    transformers; keys that say nothing about a summarizer are passed over. Raises InputError on an impossible value.
+    """
+
+    vocab_size: int = 50265
+    max_position_embeddings: int = 1024
+    d_model: int = 1024
+    encoder_layers: int = 12
+    decoder_layers: int = 12
+    encoder_attention_heads: int = 16
+    decoder_attention_heads: int = 16
+    encoder_ffn_dim: int = 4096
+    decoder_ffn_dim: int = 4096
+    activation_function: str = "gelu"
+    scale_embedding: bool = False
+    dropout: float = 0.1
+    attention_dropout: float = 0.0
+    activation_dropout: float = 0.0
+    encoder_layerdrop: float = 0.0  # Fan et al. 2019, https://arxiv.org/abs/1909.11556
+    decoder_layerdrop: float = 0.0
+    init_std: float = 0.02
+    bos_token_id: int = 0
+    pad_token_id: int = 1
+    eos_token_id: int = 2
+    decoder_start_token_id: int = 2
+    forced_eos_token_id: int | None = 2
+    prefix: str = ""  # put before every source and target text
+    fp16: bool = False  # of the reference's scripts; precision is chosen where a model is run, not here
+
+    def __init__(self, **values: Any) -> None:
+        for setting in fields(self):
+            value = values.get(setting.name, setting.default)
+            may_be_null = setting.default is None or setting.name.startswith("forced_")
+            setattr(self, setting.name, setting.default if value is None and not may_be_null else value)
+        if self.forced_bos_token_id is None and values.get("force_bos_token_to_be_generated"):
+            self.forced_bos_token_id = self.bos_token_id
+        if isinstance(self.eos_token_id, list) and len(self.eos_token_id) == 1:
+            self.eos_token_id = self.eos_token_id[0]
+        for name, only in _FIXED_BY_ARCHITECTURE.items():
+            if values.get(name, only) not in (only, None):
+                raise InputError(f"configuration: {name}={values[name]!r} is another model than BART (BART: {only!r})")
+        self.check()
+
+    def check(self) -> None:
+        """Raise InputError, naming the field, where a value is impossible."""
+        for name in (
+            *("vocab_size", "max_position_embeddings", "d_model", "encoder_layers", "decoder_layers"),
+            *("encoder_attention_heads", "decoder_attention_heads", "encoder_ffn_dim", "decoder_ffn_dim"),
+        ):
+            value = getattr(self, name)
+            self._require(name, is_whole_number(value) and value > 0, "give a whole number above 0")
+        for name in ("encoder_attention_heads", "decoder_attention_heads"):
+            self._require(name, self.d_model % getattr(self, name) == 0, f"it must divide d_model={self.d_model}")
+        for name in ("dropout", "attention_dropout", "activation_dropout", "encoder_layerdrop", "decoder_layerdrop"):
+            value = getattr(self, name)
+            self._require(name, is_number(value) and 0 <= value < 1, "give a probability from 0 up, below 1")
+        for name in ("bos_token_id", "pad_token_id", "eos_token_id", "decoder_start_token_id"):
+            self._require(name, is_token_id(getattr(self, name)), "give one token id")
+        for name in (
+            *("bos_token_id", "pad_token_id", "eos_token_id"),
+            *("forced_bos_token_id", "forced_eos_token_id"),
+        ):
+            value = getattr(self, name)
+            self._require(
+                name, not is_token_id(value) or value < self.vocab_size, f"it is outside vocab_size={self.vocab_size}"
+            )
+        self._require("activation_function", self.activation_function in ("gelu", "relu"), "give gelu or relu")
+        self._require("init_std", is_number(self.init_std) and self.init_std > 0, "give a number above 0")
+        self._require("prefix", isinstance(self.prefix, str), "give a text")
+        for name in ("scale_embedding", "fp16"):
+            self._require(name, isinstance(getattr(self, name), bool), "give true or false")
+        self.check_search("configuration")
+
+    def _require(self, name: str, holds: bool, problem: str) -> None:
+        if not holds:
+            raise InputError(f"configuration: {name}={getattr(self, name)!r}: {problem}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every field, as plain JSON types."""
+        return {setting.name: getattr(self, setting.name) for setting in fields(self)}
+
+    def copy(self, **changes: Any) -> "BartConfig":
+        """A new configuration with some fields changed."""
+        unknown = changes.keys() - self.to_dict().keys()
+        if unknown:
+            raise InputError(f"configuration: there is no field {', '.join(sorted(unknown))}")
+        return BartConfig(**{**self.to_dict(), **changes})
+
+    @classmethod
+    def from_json_file(cls, path: str | os.PathLike[str]) -> Self:
+        """Read one JSON file that holds all there is, as configs/*.json and the reference's do."""
+        return cls._from_file_values(read_json_object(Path(path)), path)
+
+    @classmethod
+    def from_pretrained(cls, name_or_path: str | os.PathLike[str]) -> Self:
+        """Read the configuration of a Hugging Face folder or hub id.
+
+        Where there is a generation_config.json, the search settings come from there alone, as in transformers.
+        """
+        path = find_file(name_or_path, "config.json")
+        if path is None:
+            raise InputError(f"{os.fspath(name_or_path)}: no config.json there; give a folder that holds a model")
+        values = read_json_object(path)
+        search_path = find_file(name_or_path, "generation_config.json")
+        if search_path is not None:
+            defaults = SearchSettings().search_settings()
+            values = {**values, **defaults, **read_json_object(search_path)}
+        return cls._from_file_values(values, path)
+
+    @classmethod
+    def _from_file_values(cls, values: dict[str, Any], path: str | os.PathLike[str]) -> Self:
+        try:
+            return cls(**values)
+        except InputError as error:
+            raise InputError(f"{os.fspath(path)}: {error}") from error
+
+    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
+        """Write config.json (the model) and generation_config.json (the search), as transformers splits them."""
+        search = self.search_settings()
+        ids = {
+            name: getattr(self, name)
+            for name in ("bos_token_id", "pad_token_id", "eos_token_id", "decoder_start_token_id")
+        }
+        model = {name: value for name, value in self.to_dict().items() if name not in search and name != "fp16"}
+        # Not with the search: transformers has no forced ids in its model configuration but this one, and 2 by default.
+        model["forced_eos_token_id"] = self.forced_eos_token_id
+        write_json_object({**_MODEL_FILE_ONLY, **model}, Path(folder) / "config.json")
+        given = {name: value for name, value in search.items() if value is not None}
+        write_json_object({**ids, **given}, Path(folder) / "generation_config.json")
+
+
+def read_json_object(path: Path) -> dict[str, Any]:
+    """Read a JSON object. Raises InputError, naming the file, where there is none."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file; give a JSON configuration such as configs/config.json") from error
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InputError(f"{path}: cannot be read as JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: holds {type(values).__name__}, not a JSON object")
+    return values
+
+
+def write_json_object(values: dict[str, Any], path: Path) -> None:
+    """Write a JSON object, keys in the given order."""
+    path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")

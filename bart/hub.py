@@ -1,0 +1,54 @@
+"""Where a model's files are: in a local folder, or on the Hugging Face hub."""
+
+import os
+from pathlib import Path
+
+from bart.errors import InputError
+
+
+def find_file(name_or_path: str | os.PathLike[str], filename: str) -> Path | None:
+    """The local path of one file of a model, downloaded (and cached) if ``name_or_path`` is a hub id.
+
+    Returns None where the model has no such file. Raises InputError where there is no such model, or no way to it.
+    """
+    folder = Path(name_or_path)
+    if folder.is_dir():
+        return folder / filename if (folder / filename).is_file() else None
+    return _find_on_hub(os.fspath(name_or_path), filename)
+
+
+def _find_on_hub(name: str, filename: str) -> Path | None:
+    from huggingface_hub import _CACHED_NO_EXIST, hf_hub_download, try_to_load_from_cache
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+    )
+
+    nowhere = f"{name}: no such folder or file here"
+    if (
+        name.startswith((".", "/", "~"))
+        or name.count("/") > 1
+        or Path(name).suffix in (".ckpt", ".pt", ".bin", ".json")
+    ):
+        raise InputError(f"{nowhere}; give a folder, a .ckpt file or a hub id such as facebook/bart-large")
+    try:
+        return Path(hf_hub_download(name, filename))
+    except LocalEntryNotFoundError as error:
+        if try_to_load_from_cache(name, filename) is _CACHED_NO_EXIST:  # the hub said so when it could be reached
+            return None
+        raise InputError(f"{nowhere}, and the hub cannot be reached for {filename}; download it first") from error
+    except EntryNotFoundError:
+        return None
+    except GatedRepoError as error:
+        raise InputError(
+            f"{name}: the hub asks for access to this model; request it there and run `hf auth login`"
+        ) from error
+    except (RepositoryNotFoundError, HFValidationError) as error:
+        raise InputError(f"{nowhere}, and no such model on the hub; check the name") from error
+    except (HfHubHTTPError, OSError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(f"{name}: {filename} could not be fetched from the hub: {reason}") from error

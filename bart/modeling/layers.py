@@ -1,0 +1,126 @@
+"""The building blocks of BART's encoder and decoder: positions, and the two kinds of layer.
+
+Layers are post-norm: each sublayer's output is added to its input, then normalized (Vaswani et al. 2017, section 3.1).
+Shapes: B sentences, K beams (1 in training), S source length, T target length, D model, F feed-forward size, H heads.
+"""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bart.configuration.configuration_bart import POSITION_OFFSET, BartConfig
+from bart.errors import InputError
+from bart.modeling.attention import MultiHeadAttention
+from bart.modeling.kv_cache import LayerCache
+
+_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": F.gelu, "relu": F.relu}
+
+
+class LearnedPositions(nn.Embedding):
+    """Learned position embeddings, of which BART leaves the first two rows unused."""
+
+    def __init__(self, max_positions: int, d_model: int) -> None:
+        super().__init__(max_positions + POSITION_OFFSET, d_model)
+
+    def forward(self, length: int, start: int = 0) -> Tensor:  # type: ignore[override]
+        """Embeddings of the positions from ``start`` on: (length, D). Raises InputError past the last one."""
+        max_positions = self.num_embeddings - POSITION_OFFSET
+        if start + length > max_positions:
+            raise InputError(
+                f"a sequence of {start + length} tokens exceeds max_position_embeddings={max_positions}; truncate it"
+            )
+        return self.weight[POSITION_OFFSET + start : POSITION_OFFSET + start + length]
+
+
+class EncoderLayer(nn.Module):
+    """Self-attention over the source, then a feed-forward network."""
+
+    def __init__(self, config: BartConfig) -> None:
+        super().__init__()
+        self.self_attn = MultiHeadAttention(config.d_model, config.encoder_attention_heads, config.attention_dropout)
+        self.self_attn_layer_norm = nn.LayerNorm(config.d_model)
+        self.fc1 = nn.Linear(config.d_model, config.encoder_ffn_dim)
+        self.fc2 = nn.Linear(config.encoder_ffn_dim, config.d_model)
+        self.final_layer_norm = nn.LayerNorm(config.d_model)
+        self.activation = _ACTIVATIONS[config.activation_function]
+        self.activation_dropout = nn.Dropout(config.activation_dropout)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, states: Tensor, mask: Tensor | None) -> Tensor:
+        """states: (B, S, D); mask: bool, broadcastable to (B, H, S, S), or None -> (B, S, D)."""
+        keys, values = self.self_attn.project_keys_values(states)
+        attended = self.self_attn(states, keys, values, mask)
+        states = self.self_attn_layer_norm(states + self.dropout(attended))
+        hidden = self.activation_dropout(self.activation(self.fc1(states)))  # (B, S, F)
+        states = self.final_layer_norm(states + self.dropout(self.fc2(hidden)))
+        if states.dtype == torch.float16:
+            # Deep in a half-precision encoder sums can pass 65504; an infinity would become NaN in the next softmax.
+            largest = torch.finfo(torch.float16).max - 1000
+            states = states.clamp(-largest, largest)
+        return states
+
+
+class DecoderLayer(nn.Module):
+    """Causal self-attention over the target, attention to the encoder's states, then a feed-forward network."""
+
+    def __init__(self, config: BartConfig) -> None:
+        super().__init__()
+        heads, dropout = config.decoder_attention_heads, config.attention_dropout
+        self.self_attn = MultiHeadAttention(config.d_model, heads, dropout)
+        self.self_attn_layer_norm = nn.LayerNorm(config.d_model)
+        self.encoder_attn = MultiHeadAttention(config.d_model, heads, dropout)
+        self.encoder_attn_layer_norm = nn.LayerNorm(config.d_model)
+        self.fc1 = nn.Linear(config.d_model, config.decoder_ffn_dim)
+        self.fc2 = nn.Linear(config.decoder_ffn_dim, config.d_model)
+        self.final_layer_norm = nn.LayerNorm(config.d_model)
+        self.activation = _ACTIVATIONS[config.activation_function]
+        self.activation_dropout = nn.Dropout(config.activation_dropout)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(
+        self,
+        states: Tensor,
+        encoder_states: Tensor | None,
+        encoder_mask: Tensor | None,
+        cache: LayerCache | None = None,
+    ) -> Tensor:
+        """One layer over all target tokens, or, with a cache, over the next one.
+
+        Args:
+            states: (B*K, T, D); T is 1 where there is a cache that is not empty.
+            encoder_states: (B, S, D), the encoder's output; read only where there is no cache.
+            encoder_mask: bool, broadcastable to (B, H, T, S), or None.
+            cache: holds the cross-attention's keys and values, and takes the self-attention's.
+
+        Returns:
+            (B*K, T, D)
+        """
+        attended = self._attend_to_target(states, cache)
+        states = self.self_attn_layer_norm(states + self.dropout(attended))
+        attended = self._attend_to_source(states, encoder_states, encoder_mask, cache)
+        states = self.encoder_attn_layer_norm(states + self.dropout(attended))
+        hidden = self.activation_dropout(self.activation(self.fc1(states)))  # (B*K, T, F)
+        normalized: Tensor = self.final_layer_norm(states + self.dropout(self.fc2(hidden)))
+        return normalized
+
+    def _attend_to_target(self, states: Tensor, cache: LayerCache | None) -> Tensor:
+        keys, values = self.self_attn.project_keys_values(states)
+        if cache is not None:
+            keys, values = cache.append(keys, values)
+        # A single new token may look at everything before it; several at once may not look ahead.
+        attended: Tensor = self.self_attn(states, keys, values, is_causal=states.size(1) > 1)
+        return attended
+
+    def _attend_to_source(
+        self, states: Tensor, encoder_states: Tensor | None, encoder_mask: Tensor | None, cache: LayerCache | None
+    ) -> Tensor:
+        if cache is not None:
+            keys, values = cache.cross_keys, cache.cross_values
+        else:
+            assert encoder_states is not None
+            keys, values = self.encoder_attn.project_keys_values(encoder_states)
+        queries = states.reshape(keys.size(0), -1, states.size(-1))  # (B, K*T, D): a sentence's beams share its keys
+        attended: Tensor = self.encoder_attn(queries, keys, values, encoder_mask).view_as(states)
+        return attended

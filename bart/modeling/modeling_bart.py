@@ -1,0 +1,229 @@
+"""BART's encoder-decoder (Lewis et al. 2019, https://arxiv.org/abs/1910.13461, section 2.1).
+
+Parameters carry the names that Hugging Face's files use, so that state dicts go in and out unchanged.
+Shapes: B sentences, K beams (1 in training), S source length, T target length, D model, V vocabulary.
+"""
+
+import math
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bart.configuration.configuration_bart import BartConfig
+from bart.errors import InputError
+from bart.modeling.attention import padding_mask
+from bart.modeling.kv_cache import DecoderCache, LayerCache
+from bart.modeling.layers import DecoderLayer, EncoderLayer, LearnedPositions
+
+if TYPE_CHECKING:
+    from bart.generation.output import GenerationOutput
+
+IGNORED_LABEL = -100  # labels of this value (padding) do not count; F.cross_entropy's default
+
+
+class BartEncoder(nn.Module):
+    """Token and position embeddings, then bidirectional layers."""
+
+    def __init__(self, config: BartConfig, embed_tokens: nn.Embedding) -> None:
+        super().__init__()
+        self.embed_tokens = embed_tokens
+        self.embed_positions = LearnedPositions(config.max_position_embeddings, config.d_model)
+        self.embed_scale = math.sqrt(config.d_model) if config.scale_embedding else 1.0
+        self.layernorm_embedding = nn.LayerNorm(config.d_model)
+        self.layers = nn.ModuleList(EncoderLayer(config) for _ in range(config.encoder_layers))
+        self.dropout = nn.Dropout(config.dropout)
+        self.layerdrop = config.encoder_layerdrop
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+        """input_ids: (B, S); attention_mask: (B, S), 0 where padded, None for no padding -> states (B, S, D)."""
+        embedded = self.embed_tokens(input_ids) * self.embed_scale + self.embed_positions(input_ids.size(1))
+        states: Tensor = self.dropout(self.layernorm_embedding(embedded))
+        mask = padding_mask(attention_mask)
+        for layer in self.layers:
+            if not _dropped(self, self.layerdrop):
+                states = layer(states, mask)
+        return states
+
+
+class BartDecoder(nn.Module):
+    """Token and position embeddings, then causal layers that also attend to the encoder's states."""
+
+    def __init__(self, config: BartConfig, embed_tokens: nn.Embedding) -> None:
+        super().__init__()
+        self.embed_tokens = embed_tokens
+        self.embed_positions = LearnedPositions(config.max_position_embeddings, config.d_model)
+        self.embed_scale = math.sqrt(config.d_model) if config.scale_embedding else 1.0
+        self.layernorm_embedding = nn.LayerNorm(config.d_model)
+        self.layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.decoder_layers))
+        self.dropout = nn.Dropout(config.dropout)
+        self.layerdrop = config.decoder_layerdrop
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        encoder_states: Tensor | None = None,
+        encoder_attention_mask: Tensor | None = None,
+        cache: DecoderCache | None = None,
+    ) -> Tensor:
+        """Decode all target tokens at once, or, with a cache, the tokens that follow those it holds.
+
+        Args:
+            input_ids: (B*K, T).
+            encoder_states: (B, S, D); needed where there is no cache.
+            encoder_attention_mask: (B, S), 0 where padded, None for no padding.
+            cache: from ``new_cache``; takes the new tokens.
+
+        Returns:
+            (B*K, T, D)
+        """
+        start = 0 if cache is None else cache.length
+        embedded = self.embed_tokens(input_ids) * self.embed_scale + self.embed_positions(input_ids.size(1), start)
+        states: Tensor = self.dropout(self.layernorm_embedding(embedded))
+        mask = padding_mask(encoder_attention_mask)
+        for index, layer in enumerate(self.layers):
+            if not _dropped(self, self.layerdrop):
+                states = layer(states, encoder_states, mask, None if cache is None else cache.layers[index])
+        return states
+
+    def new_cache(self, encoder_states: Tensor, beams: int, max_length: int) -> DecoderCache:
+        """An empty cache for ``beams`` sequences of up to ``max_length`` tokens per sentence of (B, S, D)."""
+        rows = encoder_states.size(0) * beams
+        caches = []
+        for layer in self.layers:
+            assert isinstance(layer, DecoderLayer)
+            caches.append(LayerCache(*layer.encoder_attn.project_keys_values(encoder_states), rows, max_length))
+        return DecoderCache(caches)
+
+
+class BartModel(nn.Module):
+    """The encoder and the decoder on one table of token embeddings."""
+
+    def __init__(self, config: BartConfig) -> None:
+        super().__init__()
+        self.shared = nn.Embedding(config.vocab_size, config.d_model, config.pad_token_id)
+        self.encoder = BartEncoder(config, self.shared)
+        self.decoder = BartDecoder(config, self.shared)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None, decoder_input_ids: Tensor) -> Tensor:
+        """input_ids, attention_mask: (B, S); decoder_input_ids: (B, T) -> decoder states (B, T, D)."""
+        encoder_states = self.encoder(input_ids, attention_mask)
+        states: Tensor = self.decoder(decoder_input_ids, encoder_states, attention_mask)
+        return states
+
+
+@dataclass
+class Seq2SeqOutput:
+    """What a forward pass gives. As in transformers it can be indexed: the loss, where there is one, comes first."""
+
+    logits: Tensor  # (B, T, V)
+    loss: Tensor | None = None  # scalar, mean over the labels that count
+
+    def __getitem__(self, index: int) -> Tensor:
+        given = [self.logits] if self.loss is None else [self.loss, self.logits]
+        return given[index]
+
+
+class BartForConditionalGeneration(nn.Module):
+    """BART with an output layer tied to its token embeddings: the model that is fine-tuned for summarization."""
+
+    final_logits_bias: Tensor  # (1, V)
+
+    def __init__(self, config: BartConfig) -> None:
+        """Random weights, normal with ``config.init_std``, drawn from torch's global generator."""
+        super().__init__()
+        self.config = config
+        self.model = BartModel(config)
+        self.register_buffer("final_logits_bias", torch.zeros(1, config.vocab_size))
+        self.model.apply(self._initialize)
+
+    def _initialize(self, module: nn.Module) -> None:
+        if isinstance(module, nn.Linear | nn.Embedding):
+            nn.init.normal_(module.weight, std=self.config.init_std)
+        if isinstance(module, nn.Linear):
+            nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.Embedding) and module.padding_idx is not None:
+            with torch.no_grad():
+                module.weight[module.padding_idx].zero_()
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        decoder_input_ids: Tensor | None = None,
+        labels: Tensor | None = None,
+    ) -> Seq2SeqOutput:
+        """Teacher-forced logits and, where there are labels, their cross entropy.
+
+        Args:
+            input_ids: (B, S).
+            attention_mask: (B, S), 0 where padded; None: nothing is padded.
+            decoder_input_ids: (B, T); None: the labels, shifted right.
+            labels: (B, T), -100 where they do not count.
+
+        Raises:
+            InputError: neither decoder_input_ids nor labels are given, or a sequence is too long.
+        """
+        if decoder_input_ids is None:
+            if labels is None:
+                raise InputError("forward needs decoder_input_ids or labels")
+            decoder_input_ids = shift_tokens_right(labels, self.config.pad_token_id, self.config.decoder_start_token_id)
+        logits = self.project_to_vocabulary(self.model(input_ids, attention_mask, decoder_input_ids))
+        if labels is None:
+            return Seq2SeqOutput(logits)
+        return Seq2SeqOutput(
+            logits, F.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED_LABEL)
+        )
+
+    def project_to_vocabulary(self, states: Tensor) -> Tensor:
+        """Decoder states to logits: (..., D) -> (..., V)."""
+        return F.linear(states, self.model.shared.weight) + self.final_logits_bias
+
+    def generate(
+        self, input_ids: Tensor, attention_mask: Tensor | None = None, **search: Any
+    ) -> "Tensor | GenerationOutput":
+        """Search for outputs; see ``bart.generation.generate.generate``."""
+        from bart.generation.generate import generate  # generation is built on the model, so it is imported late
+
+        return generate(self, input_ids, attention_mask, **search)
+
+    @classmethod
+    def from_pretrained(cls, name_or_path: str | os.PathLike[str], config: BartConfig | None = None) -> Self:
+        """A model in evaluation mode, float32, from a Hugging Face folder or hub id, or this project's .ckpt.
+
+        Args:
+            config: takes the place of the stored configuration; its shape must be that of the weights.
+
+        Raises:
+            InputError: nothing usable there, or tensors are missing, surplus or of another shape.
+        """
+        from bart.modeling.weights import read_config, read_weights
+
+        config = read_config(name_or_path) if config is None else config
+        with torch.device("meta"):
+            model = cls(config)
+        model.load_state_dict(read_weights(name_or_path, model), assign=True)
+        return model.eval()
+
+    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
+        """Write config.json, generation_config.json and model.safetensors, as transformers reads them."""
+        from bart.modeling.weights import write_weights
+
+        os.makedirs(folder, exist_ok=True)
+        self.config.save_pretrained(folder)
+        write_weights(self, folder)
+
+
+def shift_tokens_right(labels: Tensor, pad_token_id: int, decoder_start_token_id: int) -> Tensor:
+    """What the decoder reads to predict ``labels`` (B, T): the start token, then all but the last; -100 becomes pad."""
+    shifted = labels.roll(1, dims=1)
+    shifted[:, 0] = decoder_start_token_id
+    return shifted.masked_fill_(shifted == IGNORED_LABEL, pad_token_id)
+
+
+def _dropped(module: nn.Module, layerdrop: float) -> bool:
+    """Whether this pass leaves out the next layer. Draws a random number only where layers can be dropped."""
+    return module.training and layerdrop > 0 and float(torch.rand(())) < layerdrop

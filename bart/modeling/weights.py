@@ -1,0 +1,180 @@
+"""Reading and writing a model's weights: Hugging Face folders and hub ids, and this project's .ckpt files.
+
+Nothing is unpickled but tensors and plain containers, so that a hostile file can do no more than fail to load.
+"""
+
+import json
+import os
+import pickle
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from bart.configuration.configuration_bart import BartConfig
+from bart.errors import InputError
+from bart.hub import find_file
+
+if TYPE_CHECKING:
+    from bart.modeling.modeling_bart import BartForConditionalGeneration
+
+EMBEDDINGS = "model.shared.weight"
+# Stored by some writers, left out by others; either way the same numbers as EMBEDDINGS.
+TIED_TO_EMBEDDINGS = ("model.encoder.embed_tokens.weight", "model.decoder.embed_tokens.weight", "lm_head.weight")
+_CHECKPOINT_PREFIX = "model."  # the Lightning module holds the model as its attribute `model`
+_UNREADABLE = (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError, SafetensorError)
+
+
+def is_checkpoint(name_or_path: str | os.PathLike[str]) -> bool:
+    """Whether this names a .ckpt file of this project (not a folder, not a hub id)."""
+    return Path(name_or_path).is_file()
+
+
+def read_config(name_or_path: str | os.PathLike[str]) -> BartConfig:
+    """The configuration stored with a model. Raises InputError where there is none."""
+    if not is_checkpoint(name_or_path):
+        return BartConfig.from_pretrained(name_or_path)
+    stored = _read_checkpoint(Path(name_or_path)).get("hyper_parameters", {}).get("config")
+    if not isinstance(stored, dict):
+        raise InputError(f"{os.fspath(name_or_path)}: holds no configuration; is it a checkpoint of this project?")
+    return BartConfig(**stored)
+
+
+def read_weights(name_or_path: str | os.PathLike[str], model: "BartForConditionalGeneration") -> dict[str, Tensor]:
+    """A state dict for ``model``, in float32. Raises InputError unless names and shapes fit."""
+    if is_checkpoint(name_or_path):
+        stored = _checkpoint_weights(Path(name_or_path))
+    else:
+        stored = _hugging_face_weights(name_or_path)
+    return _fit(stored, model, os.fspath(name_or_path))
+
+
+def write_weights(model: "BartForConditionalGeneration", folder: str | os.PathLike[str]) -> None:
+    """Write model.safetensors, every tensor once."""
+    tensors = {name: tensor for name, tensor in model.state_dict().items() if name not in TIED_TO_EMBEDDINGS}
+    save_file(
+        {name: tensor.contiguous() for name, tensor in tensors.items()},
+        Path(folder) / "model.safetensors",
+        {"format": "pt"},
+    )
+
+
+def _fit(stored: dict[str, Tensor], model: "BartForConditionalGeneration", source: str) -> dict[str, Tensor]:
+    """Match stored tensors with the model's, by name and shape."""
+    expected = model.state_dict()
+    if EMBEDDINGS not in stored:
+        for name in TIED_TO_EMBEDDINGS:
+            if name in stored:
+                stored[EMBEDDINGS] = stored[name]
+    for name in TIED_TO_EMBEDDINGS:
+        copy = stored.pop(name, None)
+        if copy is not None and EMBEDDINGS in stored and not torch.equal(copy, stored[EMBEDDINGS]):
+            raise InputError(f"{source}: {name} differs from {EMBEDDINGS}; BART ties them, so this is another model")
+    stored.setdefault("final_logits_bias", torch.zeros(expected["final_logits_bias"].shape))
+    wanted = {name: tensor for name, tensor in expected.items() if name not in TIED_TO_EMBEDDINGS}
+    _refuse(source, "lacks", wanted.keys() - stored.keys())
+    _refuse(source, "has tensors that this model has not:", stored.keys() - wanted.keys())
+    for name, tensor in wanted.items():
+        if stored[name].shape != tensor.shape:
+            raise InputError(
+                f"{source}: {name} is {tuple(stored[name].shape)}, the configuration says {tuple(tensor.shape)};"
+                " give the configuration that belongs to these weights"
+            )
+    # Copied, because a .ckpt is mapped: the weights must outlive the file.
+    weights = {name: stored[name].to(torch.float32, copy=True) for name in wanted}
+    return {name: weights.get(name, weights[EMBEDDINGS]) for name in expected}
+
+
+def _refuse(source: str, complaint: str, names: set[str]) -> None:
+    if names:
+        shown = sorted(names)[:5]
+        more = f" and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
+        raise InputError(f"{source}: {complaint} {', '.join(shown)}{more}")
+
+
+def _hugging_face_weights(name_or_path: str | os.PathLike[str]) -> dict[str, Tensor]:
+    """The tensors of a folder or hub id, in one file or in shards, safetensors before .bin."""
+    for filename in ("model.safetensors", "pytorch_model.bin"):
+        path = find_file(name_or_path, filename)
+        if path is not None:
+            return _read_tensors(path)
+        index_path = find_file(name_or_path, f"{filename}.index.json")
+        if index_path is not None:
+            return _read_shards(name_or_path, index_path)
+    raise InputError(
+        f"{os.fspath(name_or_path)}: neither model.safetensors nor pytorch_model.bin there; give a folder with a model"
+    )
+
+
+def _read_shards(name_or_path: str | os.PathLike[str], index_path: Path) -> dict[str, Tensor]:
+    tensors: dict[str, Tensor] = {}
+    try:
+        filenames = sorted(set(json.loads(index_path.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise InputError(f"{index_path}: not an index of shards; fetch the file again") from error
+    for filename in filenames:
+        path = find_file(name_or_path, filename)
+        if path is None:
+            raise InputError(f"{index_path}: names {filename}, which is not there; fetch the missing file")
+        tensors.update(_read_tensors(path))
+    return tensors
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    if path.suffix != ".safetensors":
+        return _only_tensors(_load_weights_only(path), path)
+    try:
+        return load_file(path)
+    except _UNREADABLE as error:
+        raise InputError(f"{path}: not a readable safetensors file ({_first_line(error)}); fetch it again") from error
+
+
+def _checkpoint_weights(path: Path) -> dict[str, Tensor]:
+    stored = _only_tensors(_read_checkpoint(path).get("state_dict"), path)
+    weights = {
+        name.removeprefix(_CHECKPOINT_PREFIX): tensor
+        for name, tensor in stored.items()
+        if name.startswith(_CHECKPOINT_PREFIX)
+    }
+    if not weights:
+        raise InputError(f"{path}: holds no weights of a model; is it a checkpoint of this project?")
+    return weights
+
+
+def _read_checkpoint(path: Path) -> dict[str, Any]:
+    stored = _load_weights_only(path)
+    if not isinstance(stored, dict):
+        raise InputError(f"{path}: not a checkpoint of this project")
+    return stored
+
+
+def _load_weights_only(path: Path) -> Any:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except RuntimeError:
+        pass  # a file of torch < 1.6, which cannot be mapped: read it whole
+    except _UNREADABLE as error:
+        raise _unusable(path, error) from error
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except _UNREADABLE as error:
+        raise _unusable(path, error) from error
+
+
+def _unusable(path: Path, error: Exception) -> InputError:
+    if isinstance(error, pickle.UnpicklingError):
+        return InputError(f"{path}: holds more than tensors, or is damaged; nothing of it was run. Give another file")
+    return InputError(f"{path}: cannot be read ({_first_line(error)}); it may be cut short: fetch or save it again")
+
+
+def _only_tensors(stored: Any, path: Path) -> dict[str, Tensor]:
+    if not isinstance(stored, dict) or not all(isinstance(value, Tensor) for value in stored.values()):
+        raise InputError(f"{path}: holds no state dict of tensors")
+    return dict(stored)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

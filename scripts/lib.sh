@@ -1,4 +1,5 @@
 # shellcheck shell=bash
+# shellcheck disable=SC2034 # the scripts that source this use what it sets
 # Sourced by every script here: strict mode and what they share.
 set -euo pipefail
 
@@ -20,4 +21,50 @@ find_python() {
         [[ -z ${PYTHON:-} ]] || die "PYTHON is set to $PYTHON, which is not a program"
         die "no Python environment yet: run bash $root/scripts/setup_env.sh"
     }
+}
+
+# Splits a command line at its first flag into `positionals` and `flags`. Where help is asked for, prints it and ends.
+read_command_line() { # USAGE MOST_POSITIONALS ARGUMENT...
+    local usage=$1 most=$2 argument
+    shift 2
+    for argument in "$@"; do
+        if [[ $argument == --help || $argument == -h ]]; then
+            echo "$usage"
+            exit
+        fi
+    done
+    positionals=()
+    while (($# > 0)) && [[ $1 != --* ]]; do
+        positionals+=("$1")
+        shift
+    done
+    flags=("$@")
+    ((${#positionals[@]} <= most)) ||
+        die "${#positionals[@]} positional arguments, of at most $most: ${positionals[*]:most} is too much"
+}
+
+# Refuses a variable whose value does not match a pattern. What a value may be beyond that, the Python programs check.
+check() { # PATTERN MEANING NAME...
+    local pattern=$1 meaning=$2 name
+    shift 2
+    for name in "$@"; do
+        [[ ${!name} =~ ^($pattern)$ ]] || die "$name is '${!name}': it must be $meaning"
+    done
+}
+
+# Sets `precision_flags` to the flags of a precision, given in any case of letters.
+read_precision() { # NAME VALUE
+    case ${2,,} in
+        fp16 | bf16 | tf32) precision_flags=("--${2,,}") ;;
+        fp32) precision_flags=() ;;
+        *) die "$1 is '$2': it must be fp16, bf16, tf32 or fp32" ;;
+    esac
+}
+
+# Runs a command, showing what it prints and adding it to the log. Under pipefail its failure ends the script.
+run_logged() { # LOG COMMAND...
+    local log=$1
+    shift
+    # -i: at Ctrl-C the command still has something to say.
+    PYTHONUNBUFFERED=1 "$@" 2>&1 | tee -ai -- "$log"
 }

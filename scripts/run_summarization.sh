@@ -1,0 +1,106 @@
+#!/usr/bin/env bash
+# Fine-tunes BART, then evaluates the best model on the test split.
+source "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
+
+usage="usage: bash scripts/run_summarization.sh [DATA_DIR [CONFIG_PATH [NUM_GPU [LR [BS [ACCUM [PREC [TRAIN_STEPS
+           [WARMUP_STEPS [MAX_SOURCE_LEN [MAX_TARGET_LEN [EVAL_BEAMS [EVAL_BS [PRED_BS [VAL_CHECK_INTERVAL
+           [PATIENCE]]]]]]]]]]]]]]]] [--flag ...]
+default:   data/cnn_dm/ configs/config.json 8 1e-4 24 1 fp16 20000 500 1024 142 4 128 64 0.3 2
+
+  NUM_GPU             0 trains on the CPU
+  BS, EVAL_BS         batch sizes of training and validation, per GPU
+  ACCUM               batches per optimizer step
+  PREC                fp16, bf16, tf32 or fp32
+  EVAL_BEAMS, PRED_BS beams and batch size of the evaluation at the end
+  VAL_CHECK_INTERVAL  up to 1: a fraction of an epoch; above: training examples between validations
+  PATIENCE            validations without improvement that end the training
+  --flag ...          further flags of finetune.py (python finetune.py --help lists them); they come last, so they win
+Presets: bash scripts/run_summarization.sh \$(source scripts/params/cnn_dm_params.sh && dgxa100_8gpu_fp16)
+Results: \$RESULTS_DIR, by default a new folder results/bart_pyt_<timestamp>. To continue a training that was
+interrupted, set RESULTS_DIR to its folder and give --resume."
+
+read_command_line "$usage" 16 "$@"
+DATA_DIR=${positionals[0]:-data/cnn_dm/}
+CONFIG_PATH=${positionals[1]:-configs/config.json}
+NUM_GPU=${positionals[2]:-8}
+LR=${positionals[3]:-1e-4}
+BS=${positionals[4]:-24}
+ACCUM=${positionals[5]:-1}
+PREC=${positionals[6]:-fp16}
+TRAIN_STEPS=${positionals[7]:-20000}
+WARMUP_STEPS=${positionals[8]:-500}
+MAX_SOURCE_LEN=${positionals[9]:-1024}
+MAX_TARGET_LEN=${positionals[10]:-142}
+EVAL_BEAMS=${positionals[11]:-4}
+EVAL_BS=${positionals[12]:-128}
+PRED_BS=${positionals[13]:-64}
+VAL_CHECK_INTERVAL=${positionals[14]:-0.3}
+PATIENCE=${positionals[15]:-2}
+
+check '0|[1-9][0-9]*' 'a whole number' NUM_GPU WARMUP_STEPS
+check '[1-9][0-9]*' 'a whole number from 1 up' \
+    BS ACCUM TRAIN_STEPS MAX_SOURCE_LEN MAX_TARGET_LEN EVAL_BEAMS EVAL_BS PRED_BS PATIENCE
+check '[0-9.]+([eE][-+]?[0-9]+)?' 'a number' LR VAL_CHECK_INTERVAL
+read_precision PREC "$PREC"
+find_python
+
+may_be_used=false
+for flag in "${flags[@]}"; do
+    case $flag in
+        --resume)
+            [[ -n ${RESULTS_DIR:-} ]] || die "--resume: set RESULTS_DIR to the results folder of the run to continue"
+            may_be_used=true
+            ;;
+        --overwrite_output_dir) may_be_used=true ;;
+        --output_dir | --output_dir=*) die "--output_dir: set RESULTS_DIR instead, the evaluation uses that folder too" ;;
+    esac
+done
+results=${RESULTS_DIR:-results/bart_pyt_$(date +%Y%m%d_%H%M%S)}
+# finetune.py refuses a folder in use as well, but by then its log would have been written to.
+if ! $may_be_used && { [[ -e $results/metrics.json ]] || compgen -G "$results/*.ckpt" >/dev/null; }; then
+    die "$results holds an earlier run: give --resume or --overwrite_output_dir, or set RESULTS_DIR to another folder"
+fi
+mkdir -p -- "$results"
+
+# What the reference recipe fixes beyond its positional arguments.
+recipe=(
+    --sortish_sampler
+    --lr_scheduler polynomial
+    --label_smoothing 0.1
+    --weight_decay 0.1
+    --dropout 0.1
+    --attention_dropout 0.1
+    --gradient_clip_val 0.1
+    --freeze_embeds
+    --seed 42
+    --min_epochs 0
+    --num_sanity_val_steps 0
+    --n_val -1
+    --amp_level O1
+)
+
+# --n_test 0: the evaluation below is this script's own, with EVAL_BEAMS and PRED_BS.
+run_logged "$results/joblog.log" "$python" "$root/finetune.py" \
+    --data_dir "$DATA_DIR" \
+    --config_path "$CONFIG_PATH" \
+    --output_dir "$results" \
+    --gpus "$NUM_GPU" \
+    --learning_rate "$LR" \
+    --train_batch_size "$BS" \
+    --gradient_accumulation_steps "$ACCUM" \
+    "${precision_flags[@]}" \
+    --max_steps "$TRAIN_STEPS" \
+    --warmup_steps "$WARMUP_STEPS" \
+    --max_source_length "$MAX_SOURCE_LEN" \
+    --max_target_length "$MAX_TARGET_LEN" \
+    --val_max_target_length "$MAX_TARGET_LEN" \
+    --eval_max_gen_length "$MAX_TARGET_LEN" \
+    --eval_batch_size "$EVAL_BS" \
+    --val_check_interval "$VAL_CHECK_INTERVAL" \
+    --early_stopping_patience "$PATIENCE" \
+    --n_test 0 \
+    "${recipe[@]}" \
+    "${flags[@]}"
+
+RESULTS_DIR=$results bash "$root/scripts/run_eval_summarization.sh" "$results/best_tfmr" \
+    "$PRED_BS" "$NUM_GPU" "$PREC" "$EVAL_BEAMS" "$MAX_SOURCE_LEN" "$MAX_TARGET_LEN" "$DATA_DIR" "$CONFIG_PATH"

@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# Sets the environment up, checks the sources and runs the tests. Arguments go on to pytest: `-m slow` runs the long ones.
+source "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
+
+bash "$root/scripts/setup_env.sh" --dev
+find_python
+cd "$root"
+
+"$python" -m ruff check --quiet
+"$python" -m mypy
+mapfile -t scripts < <(find scripts .ci -name '*.sh' -o -path .ci/run)
+PATH=$(dirname -- "$(command -v -- "$python")"):$PATH shellcheck "${scripts[@]}"
+
+# One thread per process: the tests are many small computations, and two of them run side by side.
+OMP_NUM_THREADS=1 "$python" -m pytest --numprocesses 2 --dist loadfile "$@"

@@ -1,0 +1,272 @@
+"""run_summarization.sh and run_eval_summarization.sh: which commands they run, and when they refuse to.
+
+PYTHON is a small program that writes down how it was called: what the scripts do is to call Python.
+"""
+
+import os
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from utils.args import EvaluationArguments, TrainingArguments
+from utils.command_line import parse_arguments
+
+ROOT = Path(__file__).parents[2]
+RECORDER = """#!/usr/bin/env bash
+if [[ $1 == -c ]]; then
+    echo "${GPUS_PRESENT:-0}"
+    exit
+fi
+printf '%s\\n' "$@" >"$CALLS/$(find "$CALLS" -type f | wc -l)"
+echo "ran ${1##*/}"
+[[ ${1##*/} != "${FAILING:-}" ]] || exit 7
+"""
+
+
+class Scripts:
+    """Runs the scripts in an empty folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.calls_folder = folder / "calls"
+        self.calls_folder.mkdir()
+        recorder = folder / "recorder"
+        recorder.write_text(RECORDER)
+        recorder.chmod(0o755)
+        self.environment = {
+            **{name: value for name, value in os.environ.items() if name != "RESULTS_DIR"},
+            "PYTHON": str(recorder),
+            "CALLS": str(self.calls_folder),
+        }
+
+    def run(self, command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run a script by its name, with arguments as a shell reads them."""
+        script, *arguments = shlex.split(command)
+        return subprocess.run(
+            ["bash", str(ROOT / "scripts" / script), *arguments],
+            cwd=self.folder,
+            env=self.environment | environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+    def calls(self) -> list[list[str]]:
+        """The arguments of every call of Python, in order."""
+        names = sorted(self.calls_folder.iterdir(), key=lambda path: int(path.name))
+        return [path.read_text().splitlines() for path in names]
+
+    def training(self) -> TrainingArguments:
+        """The first call, as finetune.py itself reads it."""
+        program, *arguments = self.calls()[0]
+        assert program == str(ROOT / "finetune.py")
+        return parse_arguments(TrainingArguments, "", arguments)
+
+    def evaluation(self) -> EvaluationArguments:
+        """The last call, as run_eval.py itself reads it."""
+        *launcher, arguments = " ".join(self.calls()[-1]).partition(f"{ROOT / 'run_eval.py'} ")
+        assert launcher[1] == f"{ROOT / 'run_eval.py'} "
+        return parse_arguments(EvaluationArguments, "", arguments.split())
+
+
+@pytest.fixture
+def scripts(tmp_path: Path) -> Scripts:
+    return Scripts(tmp_path)
+
+
+def preset(corpus: str, name: str) -> str:
+    command = f"source {ROOT}/scripts/params/{corpus}_params.sh && {name}"
+    return subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True).stdout
+
+
+def refused(run: subprocess.CompletedProcess[str], *words: str) -> None:
+    """One line, that holds the words; exit code 2."""
+    assert run.returncode == 2
+    assert run.stderr.startswith("error: ") and run.stderr.count("\n") == 1
+    assert all(word in run.stderr for word in words), run.stderr
+
+
+def test_training_without_arguments_is_the_specifications_default_line(scripts: Scripts) -> None:
+    assert scripts.run("run_summarization.sh", GPUS_PRESENT="8").returncode == 0
+    arguments = scripts.training()
+    assert (arguments.data_dir, arguments.config_path, arguments.gpus) == ("data/cnn_dm/", "configs/config.json", 8)
+    assert (arguments.learning_rate, arguments.train_batch_size, arguments.gradient_accumulation_steps) == (1e-4, 24, 1)
+    assert (arguments.fp16, arguments.bf16, arguments.tf32) == (True, False, False)
+    assert (arguments.max_steps, arguments.warmup_steps) == (20000, 500)
+    assert (arguments.max_source_length, arguments.max_target_length) == (1024, 142)
+    assert (arguments.val_max_target_length, arguments.eval_max_gen_length) == (142, 142)
+    assert (arguments.eval_beams, arguments.eval_batch_size) == (0, 128)  # EVAL_BEAMS is the evaluation's alone
+    assert (arguments.val_check_interval, arguments.early_stopping_patience) == (0.3, 2)
+    assert arguments.n_test == 0  # the script evaluates itself
+    evaluation = scripts.evaluation()
+    assert (evaluation.eval_beams, evaluation.bs, evaluation.type_path) == (4, 64, "test")
+    assert (evaluation.model, evaluation.save_path) == (f"{arguments.output_dir}/best_tfmr", arguments.output_dir)
+
+
+def test_training_fixes_what_the_reference_fixes(scripts: Scripts) -> None:
+    scripts.run("run_summarization.sh d c.json 0")
+    (_, *arguments), _ = scripts.calls()
+    for setting in (
+        *("--sortish_sampler", "--lr_scheduler polynomial", "--label_smoothing 0.1", "--weight_decay 0.1"),
+        *("--dropout 0.1", "--attention_dropout 0.1", "--gradient_clip_val 0.1", "--freeze_embeds", "--seed 42"),
+        *("--min_epochs 0", "--num_sanity_val_steps 0", "--n_val -1", "--amp_level O1"),
+    ):
+        assert f" {setting} --" in f" {' '.join(arguments)} --"
+
+
+def test_every_positional_argument_arrives(scripts: Scripts) -> None:
+    scripts.run("run_summarization.sh d c.json 1 2e-4 3 4 tf32 500 6 70 80 9 10 11 0.12 13")
+    arguments = scripts.training()
+    assert (arguments.data_dir, arguments.config_path, arguments.gpus) == ("d", "c.json", 1)
+    assert (arguments.learning_rate, arguments.train_batch_size, arguments.gradient_accumulation_steps) == (2e-4, 3, 4)
+    assert (arguments.tf32, arguments.max_steps, arguments.warmup_steps) == (True, 500, 6)
+    assert (arguments.max_source_length, arguments.max_target_length) == (70, 80)
+    assert (arguments.val_max_target_length, arguments.eval_max_gen_length) == (80, 80)
+    assert (arguments.eval_batch_size, arguments.val_check_interval) == (10, 0.12)
+    assert arguments.early_stopping_patience == 13
+    evaluation = scripts.evaluation()
+    assert (evaluation.eval_beams, evaluation.bs, evaluation.tf32, evaluation.device) == (9, 11, True, "cuda")
+    assert (evaluation.max_source_length, evaluation.max_target_length) == (70, 80)
+    assert (evaluation.eval_max_gen_length, evaluation.data_dir, evaluation.config) == (80, "d", "c.json")
+
+
+def test_flags_end_the_positional_arguments_and_win(scripts: Scripts) -> None:
+    scripts.run("run_summarization.sh d c.json 0 --seed 7 --no-freeze_embeds --max_steps 600")
+    arguments = scripts.training()
+    assert (arguments.seed, arguments.freeze_embeds, arguments.max_steps) == (7, False, 600)
+    assert arguments.learning_rate == 1e-4
+    assert "--seed" not in scripts.calls()[1]  # they are finetune.py's
+
+
+@pytest.mark.parametrize("corpus", ["cnn_dm", "xsum", "docstrings"])
+def test_presets_are_understood_by_the_programs(scripts: Scripts, corpus: str) -> None:
+    names = {"cnn_dm": ["dgx2_16gpu_fp32", "t4_1gpu_fp16"], "xsum": ["dgxa100_8gpu_tf32", "h200_1gpu_bf16"]}
+    for name in names.get(corpus, ["cpu"]):
+        scripts.run(f"run_summarization.sh {preset(corpus, name)}", GPUS_PRESENT="16")
+        trained = scripts.evaluation()
+        evaluation = f"run_eval_summarization.sh {trained.model} {preset(corpus, f'{name}_eval')}"
+        scripts.run(evaluation, GPUS_PRESENT="16")
+        evaluated = scripts.evaluation()
+        evaluated.save_path = trained.save_path
+        assert evaluated == trained
+        for call in scripts.calls_folder.iterdir():
+            call.unlink()
+
+
+@pytest.mark.parametrize(
+    ("precision", "flags"), [("FP16", "--fp16"), ("Bf16", "--bf16"), ("TF32", "--tf32"), ("fp32", "")]
+)
+def test_precision_in_any_case_of_letters(scripts: Scripts, precision: str, flags: str) -> None:
+    scripts.run(f"run_summarization.sh d c.json 1 1e-4 2 1 {precision}")
+    for call in scripts.calls():
+        assert [flag for flag in call if flag in ("--fp16", "--bf16", "--tf32", "--fp32")] == flags.split()
+
+
+def test_results_folder_is_new_and_holds_the_log_of_both_programs(scripts: Scripts) -> None:
+    run = scripts.run("run_summarization.sh d c.json 0")
+    (results,) = (scripts.folder / "results").iterdir()
+    assert results.name.startswith("bart_pyt_20")
+    assert run.stdout == (results / "joblog.log").read_text() == "ran finetune.py\nran run_eval.py\n"
+
+
+def test_a_failed_training_is_not_evaluated(scripts: Scripts) -> None:
+    run = scripts.run("run_summarization.sh d c.json 0", FAILING="finetune.py")
+    assert run.returncode == 7
+    assert [call[0] for call in scripts.calls()] == [str(ROOT / "finetune.py")]
+
+
+def test_a_failed_evaluation_fails_the_script(scripts: Scripts) -> None:
+    assert scripts.run("run_summarization.sh d c.json 0", FAILING="run_eval.py").returncode == 7
+    assert scripts.run("run_eval_summarization.sh m 1 0", FAILING="run_eval.py").returncode == 7
+
+
+@pytest.mark.parametrize("content", ["_epoch1_step20.ckpt", "metrics.json"])
+def test_a_results_folder_in_use(scripts: Scripts, content: str) -> None:
+    used = scripts.folder / "used"
+    used.mkdir()
+    (used / content).touch()
+    (used / "joblog.log").write_text("yesterday\n")
+    command = "run_summarization.sh d c.json 0"
+    refused(scripts.run(command, RESULTS_DIR="used"), "used", "--resume")
+    assert scripts.calls() == []
+    assert (used / "joblog.log").read_text() == "yesterday\n"
+    assert scripts.run(f"{command} --resume", RESULTS_DIR="used").returncode == 0
+    assert scripts.training().resume
+    assert (used / "joblog.log").read_text() == "yesterday\nran finetune.py\nran run_eval.py\n"
+    assert scripts.run(f"{command} --overwrite_output_dir", RESULTS_DIR="used").returncode == 0
+
+
+def test_the_folder_is_chosen_by_results_dir_alone(scripts: Scripts) -> None:
+    refused(scripts.run("run_summarization.sh --resume"), "--resume", "RESULTS_DIR")
+    refused(scripts.run("run_summarization.sh --output_dir x"), "--output_dir", "RESULTS_DIR")
+    assert scripts.calls() == []
+
+
+@pytest.mark.parametrize(
+    ("position", "value", "name"),
+    [
+        (2, "two", "NUM_GPU"),
+        (3, "fast", "LR"),
+        (4, "0", "BS"),
+        (5, "1.5", "ACCUM"),
+        (6, "fp64", "PREC"),
+        (7, "-3", "TRAIN_STEPS"),
+        (8, "x", "WARMUP_STEPS"),
+        (9, "1k", "MAX_SOURCE_LEN"),
+        (10, "142 ", "MAX_TARGET_LEN"),
+        (11, "0", "EVAL_BEAMS"),
+        (12, "0x10", "EVAL_BS"),
+        (13, "zero", "PRED_BS"),
+        (14, "often", "VAL_CHECK_INTERVAL"),
+        (15, "0", "PATIENCE"),
+    ],
+)
+def test_an_impossible_value_is_refused_by_name(scripts: Scripts, position: int, value: str, name: str) -> None:
+    arguments = shlex.split("d c.json 0 1e-4 2 1 fp32 50 5 64 32 4 8 8 0.3 2")
+    arguments[position] = value
+    refused(scripts.run(shlex.join(["run_summarization.sh", *arguments])), name, value)
+    assert scripts.calls() == [] and not (scripts.folder / "results").exists()
+
+
+def test_too_many_arguments_are_refused(scripts: Scripts) -> None:
+    refused(scripts.run("run_summarization.sh d c 0 1e-4 2 1 fp32 50 5 64 32 4 8 8 0.3 2 17th"), "17th")
+    refused(scripts.run("run_eval_summarization.sh m 1 0 fp32 4 64 32 d c 10th"), "10th")
+
+
+def test_evaluation_without_arguments_is_the_specifications_default_line(scripts: Scripts) -> None:
+    assert scripts.run("run_eval_summarization.sh", GPUS_PRESENT="8").returncode == 0
+    assert " ".join(scripts.calls()[0]).startswith("-m torch.distributed.run --standalone --nproc_per_node 8 ")
+    arguments = scripts.evaluation()
+    assert (arguments.model, arguments.bs, arguments.fp16) == ("data/nvidia-pretrained/model.ckpt", 128, True)
+    assert (arguments.eval_beams, arguments.max_source_length, arguments.max_target_length) == (4, 1024, 142)
+    assert (arguments.eval_max_gen_length, arguments.device) == (142, "cuda")
+    assert (arguments.data_dir, arguments.config) == ("data/cnn_dm/", "configs/config.json")
+    (results,) = (scripts.folder / "results").iterdir()
+    assert results.name.startswith("bart_pyt_inference_20")
+    assert (results / "joblog.log").read_text() == "ran -m\n"
+
+
+def test_evaluation_takes_flags_and_a_folder(scripts: Scripts) -> None:
+    run = scripts.run("run_eval_summarization.sh m 2 0 --n_obs 5 --eval_beams 1", RESULTS_DIR="here")
+    assert run.returncode == 0
+    arguments = scripts.evaluation()
+    assert (arguments.n_obs, arguments.eval_beams, arguments.bs, arguments.device) == (5, 1, 2, "cpu")
+    assert arguments.save_path == "here" and (scripts.folder / "here" / "joblog.log").exists()
+
+
+def test_evaluation_refuses_more_gpus_than_there_are(scripts: Scripts) -> None:
+    refused(scripts.run("run_eval_summarization.sh m 2 4", GPUS_PRESENT="3"), "4", "3 GPUs")
+    assert scripts.calls() == []
+
+
+@pytest.mark.parametrize("script", ["run_summarization.sh", "run_eval_summarization.sh", "setup_env.sh"])
+def test_help(scripts: Scripts, script: str) -> None:
+    run = scripts.run(f"{script} --help")
+    assert run.returncode == 0 and run.stdout.startswith("usage: ") and run.stderr == ""
+    assert scripts.calls() == [] and not (scripts.folder / "results").exists()
+
+
+def test_python_that_is_not_there(scripts: Scripts) -> None:
+    refused(scripts.run("run_eval_summarization.sh m 2 0", PYTHON="/nowhere/python"), "PYTHON", "/nowhere/python")

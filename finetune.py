@@ -1,0 +1,197 @@
+"""Fine-tune BART for summarization, keep the best model, and evaluate it on the test split."""
+
+import logging
+import sys
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from utils.args import TrainingArguments
+from utils.command_line import run_command
+
+if TYPE_CHECKING:
+    import pytorch_lightning as pl
+
+    from bart.modeling.modeling_bart import BartForConditionalGeneration
+    from utils.distributed import Placement
+    from utils.inputs import TrainingData, TrainingInputs
+
+# Torch and Lightning take seconds to import, so the functions do it: --help and a wrong flag are answered at once.
+
+
+def fine_tune(arguments: TrainingArguments) -> None:
+    """Train as the command line says. Raises InputError, before anything expensive, where its input is unusable."""
+    import pytorch_lightning as pl
+
+    from utils.batching import TrainingLoader
+    from utils.data import validation_loader
+    from utils.distributed import choose_placement
+    from utils.inputs import read_inputs, tokenize_inputs
+    from utils.lightning_module import SummarizationModule
+    from utils.precision import apply_matmul_precision, check_precision
+    from utils.run_folder import checkpoint_to_resume, open_run_folder
+
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # its import sets another level
+    placement = choose_placement(arguments.gpus)
+    check_precision(arguments, placement.on_gpu)
+    checkpoint = checkpoint_to_resume(arguments) if placement.rank == 0 or arguments.resume else None
+    inputs = read_inputs(arguments, checkpoint)
+    apply_matmul_precision(arguments)
+    pl.seed_everything(arguments.seed + placement.rank, verbose=False)  # dropout differs between processes
+    model = build_model(arguments, inputs, checkpoint)
+    data = tokenize_inputs(arguments, inputs, placement)
+    if placement.rank == 0:
+        open_run_folder(arguments, checkpoint)
+        describe_run(arguments, inputs, data, model)
+
+    module = SummarizationModule(model, arguments, data.total_steps, inputs.tokenizer, inputs.pairs["val"].targets)
+    trainer = build_trainer(arguments, data, placement)
+    workers, pin_memory = arguments.num_workers, placement.on_gpu
+    trainer.fit(
+        module,
+        TrainingLoader(data.train, data.order, data.total_steps, workers, pin_memory),
+        validation_loader(
+            data.val, arguments.eval_batch_size, placement.processes, placement.rank, workers, pin_memory
+        ),
+        ckpt_path=checkpoint,
+        weights_only=True,
+    )
+    if trainer.is_global_zero:
+        finish(arguments, inputs, placement, trainer)
+
+
+def build_model(
+    arguments: TrainingArguments, inputs: "TrainingInputs", checkpoint: Path | None
+) -> "BartForConditionalGeneration":
+    """The model to start from, in training mode, what is to be frozen frozen."""
+    from bart.modeling.modeling_bart import BartForConditionalGeneration
+    from utils.optimization import freeze
+
+    if checkpoint is not None or arguments.model_name_or_path == "scratch":
+        model = BartForConditionalGeneration(inputs.config)  # the trainer reads a checkpoint's weights
+    else:
+        model = BartForConditionalGeneration.from_pretrained(arguments.model_name_or_path, inputs.config)
+    freeze(model.train(), arguments.freeze_embeds, arguments.freeze_encoder)
+    return model
+
+
+def describe_run(
+    arguments: TrainingArguments,
+    inputs: "TrainingInputs",
+    data: "TrainingData",
+    model: "BartForConditionalGeneration",
+) -> None:
+    """Print and write what is about to be done; leave the tokenizer beside the checkpoints to come."""
+    from utils.loading import TOKENIZER_FOLDER
+    from utils.run_folder import write_run_description
+
+    folder = Path(arguments.output_dir)
+    inputs.tokenizer.save_pretrained(folder / TOKENIZER_FOLDER)
+    facts = {
+        "examples": {split: len(pairs) for split, pairs in inputs.pairs.items()},
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "trained_parameters": sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),
+        "processes": data.order.processes,
+        "steps": data.total_steps,
+        "steps_per_epoch": data.order.steps_per_epoch,
+    }
+    write_run_description(folder, arguments, facts)
+    print(
+        f"{facts['examples']['train']:,} training and {facts['examples']['val']:,} validation examples;"
+        f" {facts['trained_parameters']:,} of {facts['parameters']:,} parameters trained;"
+        f" {facts['steps']:,} steps, {facts['steps_per_epoch']:,} an epoch; results in {folder}",
+        flush=True,
+    )
+
+
+def build_trainer(arguments: TrainingArguments, data: "TrainingData", placement: "Placement") -> "pl.Trainer":
+    """Lightning's trainer for one long epoch of ``data.total_steps`` optimizer steps."""
+    import pytorch_lightning as pl
+    from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+
+    from utils.callbacks import EarlyStopping, LastValidation, RandomStates
+    from utils.callbacks_checkpoint import CheckpointSaver
+    from utils.callbacks_history import TrainingHistory
+    from utils.callbacks_progress import Progress
+    from utils.checkpointing import AtomicCheckpointIO
+    from utils.precision import trainer_precision
+    from utils.run_folder import LOGS_FOLDER, METRICS_FILE, next_log_version
+
+    folder = Path(arguments.output_dir)
+    steps_per_epoch = data.order.steps_per_epoch
+    history = TrainingHistory(folder / METRICS_FILE, arguments.log_every_n_steps, steps_per_epoch)
+    save_every = arguments.save_checkpoint_steps or max(1, data.total_steps // 20)
+    min_steps = arguments.min_epochs * steps_per_epoch
+    log_version = next_log_version(folder)
+    interval = data.order.validation_interval(arguments.val_check_interval)
+    return pl.Trainer(
+        accelerator="gpu" if placement.on_gpu else "cpu",
+        devices=placement.processes,
+        strategy="ddp" if placement.processes > 1 else "auto",
+        precision=trainer_precision(arguments),
+        max_steps=data.total_steps,
+        max_epochs=1,
+        accumulate_grad_batches=arguments.gradient_accumulation_steps,
+        val_check_interval=min(interval, data.total_steps * arguments.gradient_accumulation_steps),
+        num_sanity_val_steps=arguments.num_sanity_val_steps,
+        callbacks=[
+            RandomStates(),
+            history,
+            LastValidation(),
+            EarlyStopping(arguments.val_metric, arguments.early_stopping_patience, min_steps),
+            Progress(history),
+            CheckpointSaver(folder, save_every, arguments.save_top_k, arguments.val_metric, steps_per_epoch),
+        ],
+        logger=[
+            CSVLogger(folder, name=LOGS_FOLDER, version=log_version),
+            TensorBoardLogger(folder, name=LOGS_FOLDER, version=log_version),
+        ],
+        plugins=[AtomicCheckpointIO()],
+        default_root_dir=folder,
+        use_distributed_sampler=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+
+
+def finish(
+    arguments: TrainingArguments, inputs: "TrainingInputs", placement: "Placement", trainer: "pl.Trainer"
+) -> None:
+    """Write the best model as a Hugging Face folder and evaluate it on the test split."""
+    from bart.modeling.modeling_bart import BartForConditionalGeneration
+    from utils.evaluation import EvaluationSettings, evaluate, score_line
+    from utils.loading import BEST_MODEL_FOLDER
+    from utils.precision import evaluation_dtype, precision_name
+    from utils.run_folder import save_model
+
+    folder = Path(arguments.output_dir)
+    best = BartForConditionalGeneration.from_pretrained(trainer.checkpoint_callback.best_path)
+    save_model(best, inputs.tokenizer, folder / BEST_MODEL_FOLDER)
+    if "test" not in inputs.pairs:
+        return
+    settings = EvaluationSettings(
+        split="test",
+        prefix=inputs.config.prefix,
+        batch_size=arguments.eval_batch_size,
+        max_source_length=arguments.max_source_length,
+        search={
+            "max_length": arguments.eval_max_gen_length,
+            "num_beams": arguments.eval_beams or inputs.config.num_beams,
+        },
+    )
+    best.to("cuda" if placement.on_gpu else "cpu", evaluation_dtype(arguments))
+    facts = {"model": str(folder / BEST_MODEL_FOLDER), "precision": precision_name(arguments)}
+    report = evaluate(best, inputs.tokenizer, inputs.pairs["test"], settings, folder, facts)
+    print(score_line(report))
+
+
+def main() -> int:
+    """Run the command line; returns the exit code."""
+    warnings.filterwarnings("ignore", ".*does not have many workers")  # --num_workers is the user's to choose
+    warnings.filterwarnings("ignore", ".*smaller than the logging interval")  # of Lightning's logging, not used here
+    warnings.filterwarnings("ignore", ".*LeafSpec.* is deprecated")  # between Lightning and torch
+    return run_command(TrainingArguments, __doc__, fine_tune)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,105 @@
+"""Generate summaries of a split with a trained model and score them against the targets."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from bart.configuration.configuration_bart import BartConfig, read_json_object
+from bart.configuration.search_settings import SearchSettings
+from bart.errors import InputError
+from utils.args import EvaluationArguments
+from utils.command_line import run_command
+
+# Torch and transformers take seconds to import, so the functions do it: --help and a wrong flag are answered at once.
+
+
+def run_evaluation(arguments: EvaluationArguments) -> None:
+    """Evaluate as the command line says. Raises InputError, before anything expensive, where its input is unusable."""
+    import torch
+
+    from bart.modeling.modeling_bart import BartForConditionalGeneration
+    from utils.data import Pairs, deranged, read_pairs
+    from utils.distributed import process_group
+    from utils.evaluation import EvaluationSettings, evaluate, score_line
+    from utils.loading import load_tokenizer
+    from utils.precision import apply_matmul_precision, check_precision, evaluation_dtype, precision_name
+
+    device = choose_device(arguments.device)
+    check_precision(arguments, on_gpu=device.startswith("cuda"))
+    pairs = read_pairs(arguments.data_dir, arguments.type_path, arguments.n_obs)
+    if arguments.shuffle_sources:
+        pairs = Pairs(deranged(pairs.sources, arguments.seed), pairs.targets)
+    config = BartConfig.from_json_file(arguments.config)
+    arguments.take_lengths_from(config)
+    tokenizer = load_tokenizer(arguments.tokenizer_name_or_path, arguments.model, config)
+    settings = EvaluationSettings(
+        split=arguments.type_path,
+        prefix=config.prefix if arguments.prefix is None else arguments.prefix,
+        batch_size=arguments.bs,
+        max_source_length=arguments.max_source_length,
+        search=search_settings(arguments, config),
+    )
+    folder = open_folder(arguments.save_path)
+
+    torch.manual_seed(arguments.seed)  # of sampling
+    apply_matmul_precision(arguments)
+    model = BartForConditionalGeneration.from_pretrained(arguments.model, config)
+    facts = {
+        "model": arguments.model,
+        "precision": precision_name(arguments),
+        "shuffled_sources": arguments.shuffle_sources,
+    }
+    with process_group():
+        report = evaluate(model.to(device, evaluation_dtype(arguments)), tokenizer, pairs, settings, folder, facts)
+    if report is not None:
+        print(score_line(report))
+
+
+def choose_device(name: str) -> str:
+    """The CPU, or this process's GPU. Raises InputError where a GPU is asked for and there is none."""
+    import torch
+
+    from utils.distributed import process_count, process_rank
+
+    present = torch.cuda.device_count()
+    if name == "cpu" or (name == "auto" and present == 0):
+        return "cpu"
+    if present < process_count():
+        raise InputError(f"--device cuda: {process_count()} processes need a GPU each, and this machine has {present}")
+    return f"cuda:{process_rank()}"
+
+
+def search_settings(arguments: EvaluationArguments, config: BartConfig) -> dict[str, Any]:
+    """What the search is told beyond the configuration: the task's settings, beaten by flags."""
+    from bart.generation.search_settings import resolve_search_settings
+
+    search = {
+        **(task_settings(Path(arguments.config), arguments.task) if arguments.task else {}),
+        **arguments.search,
+        "max_length": arguments.eval_max_gen_length,
+        **({} if arguments.eval_beams is None else {"num_beams": arguments.eval_beams}),
+    }
+    resolve_search_settings(config, search)  # an impossible setting is refused now, not after the model is loaded
+    return search
+
+
+def task_settings(config_path: Path, task: str) -> dict[str, Any]:
+    """The search settings under ``task_specific_params`` of a configuration file, as published models have them."""
+    tasks = read_json_object(config_path).get("task_specific_params") or {}
+    if task not in tasks:
+        raise InputError(f"--task {task}: {config_path} has {', '.join(tasks) or 'no task_specific_params'}")
+    return {name: value for name, value in tasks[task].items() if name in SearchSettings.names()}
+
+
+def open_folder(save_path: str) -> Path:
+    """Make the folder for the results. Raises InputError where that cannot be."""
+    folder = Path(save_path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be made: {error.strerror}") from error
+    return folder
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(EvaluationArguments, __doc__, run_evaluation))

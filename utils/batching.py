@@ -1,0 +1,144 @@
+"""Which examples make up which batch, in which order: for training by seed and epoch, for evaluation by length.
+
+An optimizer step takes ``accumulation`` micro-batches on each of ``processes`` processes. Which examples it takes
+depends on the product of the three sizes alone: a run with fewer processes and more accumulation learns the same.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain, count, islice
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+_STEPS_PER_POOL = 50  # examples are sorted by length within pools of this many steps: similar lengths, yet well mixed
+
+
+@dataclass(frozen=True)
+class BatchPlan:
+    """One micro-batch of one process: the examples it consists of."""
+
+    rows: np.ndarray  # (B,) int64, line numbers from 0, never empty
+    step_target_tokens: int  # of the whole optimizer step, over all its micro-batches and processes
+    is_stand_in: bool = False  # the step has too few examples for this micro-batch: it is run, but must not count
+
+
+@dataclass(frozen=True)
+class TrainingOrder:
+    """The batches that one process trains on. The same arguments give the same batches."""
+
+    source_lengths: np.ndarray  # tokens of each example
+    target_lengths: np.ndarray
+    batch_size: int  # examples of a micro-batch
+    accumulation: int  # micro-batches of an optimizer step, on each process
+    seed: int
+    group_by_length: bool
+    processes: int = 1
+    rank: int = 0
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps in which every example is seen once."""
+        return -(-len(self.source_lengths) // self._step_size)
+
+    @property
+    def _step_size(self) -> int:
+        return self.batch_size * self.accumulation * self.processes
+
+    def validation_interval(self, value: float) -> int:
+        """Micro-batches between validations, whole steps: of ``value`` epochs up to 1, of ``value`` examples above."""
+        steps = round(value * self.steps_per_epoch if value <= 1 else value / self._step_size)
+        return max(1, steps) * self.accumulation
+
+    def steps(self, epoch: int) -> list[np.ndarray]:
+        """The rows of each optimizer step of an epoch, on all processes; the rows of a step by length if grouped."""
+        random = np.random.default_rng([self.seed, epoch])
+        order = random.permutation(len(self.source_lengths))
+        if not self.group_by_length:
+            return _cut(order, self._step_size)
+        steps = []
+        for pool in _cut(order, self._step_size * _STEPS_PER_POOL):
+            by_length = pool[np.lexsort((self.target_lengths[pool], self.source_lengths[pool]))]
+            steps += _cut(by_length, self._step_size)
+        return [steps[index] for index in random.permutation(len(steps))]
+
+    def plans(self, first: int, end: int) -> Iterator[BatchPlan]:
+        """This process's micro-batches from number ``first`` up to number ``end``, counted from the first epoch on."""
+        first_step, passed = divmod(first, self.accumulation)
+        plans = chain.from_iterable(map(self._micro_batches, self._steps_from(first_step)))
+        return islice(plans, passed, passed + end - first)
+
+    def _steps_from(self, first_step: int) -> Iterator[np.ndarray]:
+        epoch, passed = divmod(first_step, self.steps_per_epoch)
+        yield from self.steps(epoch)[passed:]
+        for later_epoch in count(epoch + 1):
+            yield from self.steps(later_epoch)
+
+    def _micro_batches(self, step: np.ndarray) -> Iterator[BatchPlan]:
+        step_target_tokens = int(self.target_lengths[step].sum())
+        for shared in np.array_split(step, self.accumulation):
+            rows = shared[self.rank :: self.processes]  # neighbours in length go to different processes: equal work
+            yield BatchPlan(rows if len(rows) else step[:1], step_target_tokens, is_stand_in=len(rows) == 0)
+
+
+def batches_by_length(lengths: np.ndarray, batch_size: int) -> list[np.ndarray]:
+    """The rows of each batch for evaluation: each row once, longest first, so that too large a batch fails at once."""
+    return _cut(np.argsort(-lengths, kind="stable"), batch_size)
+
+
+class TrainingLoader:
+    """Batches for ``steps`` optimizer steps, over as many epochs as they take, with its position in checkpoints.
+
+    Lightning calls ``state_dict`` and ``load_state_dict``. The position counts the batches handed out, not those that
+    workers have prepared ahead.
+    """
+
+    def __init__(
+        self, dataset: Dataset[Any], order: TrainingOrder, steps: int, num_workers: int, pin_memory: bool
+    ) -> None:
+        self.dataset = dataset
+        self.order = order
+        self.num_workers = num_workers
+        self.pin_memory = pin_memory
+        self._length = steps * order.accumulation
+        self._handed_out = 0
+
+    def __len__(self) -> int:
+        """All batches of the run, those of before a resume included."""
+        return self._length
+
+    def __iter__(self) -> Iterator[Any]:
+        plans = self.order.plans(self._handed_out, self._length)
+        for batch in planned_loader(self.dataset, plans, self.num_workers, self.pin_memory):
+            self._handed_out += 1
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        """Where the loader stands."""
+        return {"handed_out": self._handed_out}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on from there."""
+        self._handed_out = state["handed_out"]
+
+
+def planned_loader(dataset: Dataset[Any], plans: Any, num_workers: int, pin_memory: bool) -> DataLoader[Any]:
+    """A loader that gives ``dataset[plan]`` for every plan of an iterable.
+
+    Its generator is its own: a loader without one draws from torch's global generator whenever it starts, and dropout
+    after a resume would differ.
+    """
+    return DataLoader(
+        dataset,
+        batch_size=None,
+        sampler=plans,
+        num_workers=num_workers,
+        pin_memory=pin_memory,
+        generator=torch.Generator(),
+    )
+
+
+def _cut(rows: np.ndarray, size: int) -> list[np.ndarray]:
+    return [rows[start : start + size] for start in range(0, len(rows), size)]

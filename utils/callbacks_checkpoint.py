@@ -1,0 +1,91 @@
+"""When checkpoints are saved, and which are kept."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Checkpoint
+
+from utils.callbacks import ends_step, is_better
+from utils.checkpointing import checkpoint_name, checkpoint_step, checkpoints
+from utils.lightning_module import SummarizationModule
+
+_MOST_SECONDS_BETWEEN_SAVES = 30 * 60
+_STEPS_BETWEEN_CLOCK_READINGS = 10  # all processes must agree that it is time, which costs them a broadcast
+_NEWEST_KEPT = 2
+
+
+class CheckpointSaver(Checkpoint):
+    """Saves regularly, after a validation that is among the best, and at the end; keeps the newest two and the best.
+
+    Saves at the end of optimizer steps alone, and after the validation where there is one: gradients in the midst of a
+    step, and a validation that is due, are not part of a checkpoint. (Lightning runs a ``Checkpoint`` after all other
+    callbacks, so that their states are those after the validation, too.)
+    """
+
+    def __init__(self, folder: Path, every_n_steps: int, top_k: int, metric: str, steps_per_epoch: int) -> None:
+        self.folder = folder
+        self.every_n_steps = every_n_steps
+        self.top_k = top_k
+        self.metric = metric
+        self.steps_per_epoch = steps_per_epoch
+        self.best: list[tuple[float, str]] = []  # (value, file name), best first
+        self._last_save = time.monotonic()
+
+    @property
+    def best_path(self) -> Path:
+        """The checkpoint of the best validation."""
+        return self.folder / self.best[0][1]
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: SummarizationModule, outputs: Any, batch: Any, batch_index: int
+    ) -> None:
+        validation_follows = trainer.should_stop or (batch_index + 1) % trainer.val_check_batch == 0
+        if ends_step(trainer, batch_index) and not validation_follows and self._is_due(trainer):
+            self._save(trainer)
+
+    def on_validation_end(self, trainer: pl.Trainer, module: SummarizationModule) -> None:
+        if trainer.sanity_checking:
+            return
+        ranked = self._is_among_best(module.validation_metrics[self.metric])
+        if ranked:
+            entry = (module.validation_metrics[self.metric], self._name(trainer))
+            self.best = sorted([*self.best, entry], reverse=self.metric != "loss", key=lambda best: best[0])
+            self.best = self.best[: self.top_k]
+        if ranked or trainer.should_stop or self._is_due(trainer):
+            self._save(trainer)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.best = [(value, name) for value, name in state["best"]]
+
+    def _is_among_best(self, value: float) -> bool:
+        return len(self.best) < self.top_k or is_better(self.metric, value, self.best[-1][0])
+
+    def _is_due(self, trainer: pl.Trainer) -> bool:
+        if trainer.global_step % self.every_n_steps == 0:
+            return True
+        if trainer.global_step % _STEPS_BETWEEN_CLOCK_READINGS != 0:
+            return False
+        return trainer.strategy.broadcast(time.monotonic() - self._last_save > _MOST_SECONDS_BETWEEN_SAVES)
+
+    def _name(self, trainer: pl.Trainer) -> str:
+        return checkpoint_name((trainer.global_step - 1) // self.steps_per_epoch, trainer.global_step)
+
+    def _save(self, trainer: pl.Trainer) -> None:
+        trainer.save_checkpoint(self.folder / self._name(trainer))
+        self._last_save = time.monotonic()
+        if trainer.is_global_zero:
+            self._prune(trainer.global_step)
+
+    def _prune(self, step: int) -> None:
+        """Delete all but the newest and the best. Those of later steps were damaged when this run was resumed."""
+        found = checkpoints(self.folder)
+        reached = [path for path in found if checkpoint_step(path) <= step]
+        kept = {path.name for path in reached[-_NEWEST_KEPT:]} | {name for _, name in self.best}
+        for path in found:
+            if path.name not in kept:
+                path.unlink()

@@ -1,0 +1,105 @@
+"""The numbers of a training, step by step: into metrics.json, TensorBoard and CSV."""
+
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback
+from torch.optim import Optimizer
+
+from bart.errors import InputError
+from bart.modeling.modeling_bart import IGNORED_LABEL
+from utils.callbacks import ends_step
+from utils.data import Batch
+from utils.lightning_module import SummarizationModule
+from utils.report import write_json
+
+
+class TrainingHistory(Callback):
+    """Records the loss per target token (mean over the steps since the last record), and every validation.
+
+    All of it is in checkpoints, so that a resumed run ends with the history of one that was never interrupted. What the
+    clock says is kept apart, in ``speed``.
+    """
+
+    def __init__(self, path: Path, every_n_steps: int, steps_per_epoch: int) -> None:
+        """``path`` is that of metrics.json."""
+        self.path = path
+        self.every_n_steps = every_n_steps
+        self.steps_per_epoch = steps_per_epoch
+        self.train: list[dict[str, float]] = []
+        self.validation: list[dict[str, float]] = []
+        self.speed: list[dict[str, float]] = []
+        self._sums = torch.zeros(3, dtype=torch.float64)  # loss, target tokens, source and target tokens
+        self._learning_rate = 0.0
+        self._window_start = 0.0  # by the clock, moved on by the time that validations take
+        self._validation_start = 0.0
+
+    def on_train_start(self, trainer: pl.Trainer, module: SummarizationModule) -> None:
+        self._sums = self._sums.to(module.device)
+        self._window_start = time.perf_counter()
+
+    def on_before_optimizer_step(self, trainer: pl.Trainer, module: SummarizationModule, optimizer: Optimizer) -> None:
+        self._learning_rate = optimizer.param_groups[0]["lr"]
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: SummarizationModule, outputs: Any, batch: Batch, batch_index: int
+    ) -> None:
+        target_tokens = (batch.labels != IGNORED_LABEL).sum()
+        self._sums += torch.stack([outputs["summed_loss"], target_tokens, target_tokens + batch.attention_mask.sum()])
+        step = trainer.global_step
+        if ends_step(trainer, batch_index) and (step % self.every_n_steps == 0 or step == trainer.max_steps):
+            self._record(trainer, module)
+
+    def on_validation_start(self, trainer: pl.Trainer, module: SummarizationModule) -> None:
+        self._validation_start = time.perf_counter()
+
+    def on_validation_end(self, trainer: pl.Trainer, module: SummarizationModule) -> None:
+        if trainer.sanity_checking:
+            return
+        self.validation.append({**self._position(trainer), **module.validation_metrics})
+        self._log(trainer, {f"val_{name}": value for name, value in module.validation_metrics.items()})
+        self.write(trainer)
+        self._window_start += time.perf_counter() - self._validation_start
+
+    def write(self, trainer: pl.Trainer) -> None:
+        """Write metrics.json as of now."""
+        if trainer.is_global_zero:
+            write_json(self.path, {"train": self.train, "validation": self.validation, "speed": self.speed})
+
+    def _record(self, trainer: pl.Trainer, module: SummarizationModule) -> None:
+        loss, target_tokens, tokens = trainer.strategy.reduce(self._sums, reduce_op="sum").tolist()
+        now = time.perf_counter()
+        position = self._position(trainer)
+        record = {
+            "loss": loss / target_tokens,
+            "learning_rate": self._learning_rate,
+            "gradient_norm": module.gradient_norm.item(),
+        }
+        if not math.isfinite(record["loss"]):
+            raise InputError(f"the loss is {record['loss']} at step {trainer.global_step}; lower --learning_rate")
+        speed = {"tokens_per_second": tokens / (now - self._window_start)}
+        self.train.append({**position, **record})
+        self.speed.append({**position, **speed})
+        self._log(trainer, {**record, **speed})
+        self._sums = torch.zeros_like(self._sums)
+        self._window_start = now
+
+    def _position(self, trainer: pl.Trainer) -> dict[str, float]:
+        return {"step": trainer.global_step, "epoch": round(trainer.global_step / self.steps_per_epoch, 4)}
+
+    def _log(self, trainer: pl.Trainer, metrics: dict[str, float]) -> None:
+        for logger in trainer.loggers:
+            logger.log_metrics(metrics, step=trainer.global_step)
+            logger.save()
+
+    def state_dict(self) -> dict[str, Any]:
+        histories = {"train": self.train, "validation": self.validation, "speed": self.speed}
+        return {**histories, "sums": self._sums.tolist()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.train, self.validation, self.speed = state["train"], state["validation"], state["speed"]
+        self._sums = torch.tensor(state["sums"], dtype=torch.float64)

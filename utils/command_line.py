@@ -1,0 +1,181 @@
+"""From a dataclass whose fields describe themselves to an argparse command line, and from bad input to one line."""
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import Field, field, fields
+from types import NoneType
+from typing import Any, NoReturn, Protocol, TypeVar, get_args
+
+from bart.errors import InputError
+
+Check = Callable[[Any], str | None]  # what is wrong with a value, or None
+
+
+class Arguments(Protocol):
+    """A dataclass of ``option`` fields."""
+
+    __dataclass_fields__: dict[str, Field[Any]]
+
+    def check(self) -> None:
+        """Raise InputError where arguments that are possible one by one are impossible together."""
+
+
+ArgumentsType = TypeVar("ArgumentsType", bound=Arguments)
+
+
+def option(
+    default: Any,
+    group: str,
+    help: str,
+    *,
+    choices: Sequence[str] = (),
+    check: Check | None = None,
+    aliases: Sequence[str] = (),
+    positional: bool = False,
+    fixed: bool = False,
+) -> Any:
+    """A dataclass field that is also a flag (or a positional argument) under the heading ``group`` of --help.
+
+    ``fixed`` marks what must stay when a training is resumed, because the steps already done depend on it.
+    """
+    return field(
+        default=default,
+        metadata={
+            "group": group,
+            "help": help,
+            "choices": list(choices) or None,
+            "check": check,
+            "aliases": aliases,
+            "positional": positional,
+            "fixed": fixed,
+        },
+    )
+
+
+def at_least(minimum: float) -> Check:
+    """A number from ``minimum`` up."""
+    return lambda value: None if value >= minimum else f"give a number from {minimum} up"
+
+
+def above(minimum: float) -> Check:
+    """A number above ``minimum``."""
+    return lambda value: None if value > minimum else f"give a number above {minimum}"
+
+
+def all_or_at_least(minimum: int) -> Check:
+    """-1 for all there are, or a number from ``minimum`` up."""
+    return lambda value: None if value == -1 or value >= minimum else f"give -1 or a number from {minimum} up"
+
+
+def probability(value: float) -> str | None:
+    """A number from 0 up, below 1."""
+    return None if 0 <= value < 1 else "give a number from 0 up, below 1"
+
+
+def run_command(
+    arguments_class: type[ArgumentsType], description: str, command: Callable[[ArgumentsType], None]
+) -> int:
+    """Parse the command line and run; returns the exit code. Bad input is one line on stderr and the code 2."""
+    try:
+        command(parse_arguments(arguments_class, description, sys.argv[1:]))
+    except InputError as error:
+        print("error:", " ".join(str(error).split()), file=sys.stderr)
+        return 2
+    return 0
+
+
+def parse_arguments(arguments_class: type[ArgumentsType], description: str, argv: Sequence[str]) -> ArgumentsType:
+    """Read a command line. Raises InputError for a flag or value that cannot be; --help prints and exits."""
+    values = vars(build_parser(arguments_class, description).parse_args(argv))
+    for argument in fields(arguments_class):
+        settings_class = argument.metadata.get("settings")
+        if settings_class is not None:
+            names = [setting.name for setting in fields(settings_class) if setting.name in values]
+            values[argument.name] = {name: values.pop(name) for name in names}
+    arguments = arguments_class(**values)
+    for argument in fields(arguments_class):
+        check, value = argument.metadata.get("check"), getattr(arguments, argument.name)
+        problem = check(value) if check is not None and value is not None else None
+        if problem is not None:
+            raise InputError(f"--{argument.name} {value}: {problem}")
+    arguments.check()
+    return arguments
+
+
+def build_parser(arguments_class: type[Arguments], description: str) -> argparse.ArgumentParser:
+    """A parser of every ``option`` of a dataclass. Flags not given are left out: the class has the defaults."""
+    parser = _OneLineParser(description=description, allow_abbrev=False, argument_default=argparse.SUPPRESS)
+    groups: dict[str, argparse._ArgumentGroup] = {}
+    taken: set[str] = set()
+    for argument in fields(arguments_class):
+        described = argument.metadata
+        group = groups.setdefault(described["group"], parser.add_argument_group(described["group"]))
+        if "settings" in described:
+            for setting in fields(described["settings"]):
+                if setting.name not in taken and setting.name not in described["without"]:
+                    group.add_argument(
+                        f"--{setting.name}", help="(default: the configuration's)", **_value_of(setting.type)
+                    )
+            continue
+        names = [argument.name, *described["aliases"]]
+        taken.update(names)
+        text = described["help"] if "(default" in described["help"] else described["help"] + _shown_default(argument)
+        if described["positional"]:
+            group.add_argument(argument.name, metavar=argument.name.upper(), help=described["help"])
+            continue
+        group.add_argument(
+            *(f"--{name}" for name in names),
+            dest=argument.name,
+            help=text.replace("%", "%%"),
+            **_value_of(argument.type, described["choices"]),
+        )
+    return parser
+
+
+def _value_of(annotation: Any, choices: list[str] | None = None) -> dict[str, Any]:
+    """The arguments of ``add_argument`` that make argparse read a value of this type."""
+    kinds = [kind for kind in get_args(annotation) or (annotation,) if kind is not NoneType]
+    if kinds == [bool]:
+        return {"action": argparse.BooleanOptionalAction}
+    if choices is not None:
+        return {"choices": choices}
+    if kinds == [int]:
+        return {"type": int, "metavar": "N"}
+    if kinds == [float]:
+        return {"type": _finite_number, "metavar": "X"}
+    if kinds == [str]:
+        return {"metavar": "TEXT"}
+    return {"type": _json_or_text, "metavar": "JSON"}
+
+
+def _finite_number(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError
+    return number
+
+
+_finite_number.__name__ = "number"  # argparse says: invalid number value
+
+
+def _json_or_text(text: str) -> Any:
+    """``true``, ``[[5, 6]]``; what is no JSON is a text, such as ``never``."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+def _shown_default(argument: Field[Any]) -> str:
+    default = argument.default
+    if isinstance(default, bool):
+        return f" (default: {'yes' if default else 'no'})"
+    return "" if default is None else f" (default: {default})"
+
+
+class _OneLineParser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}; --help lists all arguments")

@@ -1,0 +1,146 @@
+"""Generating summaries of a split, scoring them and writing both down."""
+
+import json
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+from transformers import PreTrainedTokenizerBase
+
+from bart.modeling.modeling_bart import BartForConditionalGeneration
+from utils.batching import batches_by_length
+from utils.data import Pairs, TokenStore, decode, encode, pad_sources
+from utils.distributed import gather_to_first, process_count, process_rank
+from utils.files import atomic_write
+from utils.report import latency_summary, write_json
+from utils.rouge import rouge_scores, scorer_description
+
+
+@dataclass
+class Generations:
+    """What one process's model wrote."""
+
+    texts: dict[int, list[str]]  # by row of the split: num_return_sequences texts, best first
+    seconds: list[float]  # that each batch took to generate
+
+
+@dataclass
+class EvaluationSettings:
+    """How a split is summarized."""
+
+    split: str
+    prefix: str  # put before every source
+    batch_size: int
+    max_source_length: int  # tokens
+    search: dict[str, Any]  # what differs from the model's configuration
+
+
+def evaluate(
+    model: BartForConditionalGeneration,
+    tokenizer: PreTrainedTokenizerBase,
+    pairs: Pairs,
+    settings: EvaluationSettings,
+    folder: Path,
+    facts: dict[str, Any],
+) -> dict[str, Any] | None:
+    """Generate, score and write <split>_generations.txt and <split>_rouge.json; returns the latter's content.
+
+    ``facts`` go into the report as they are. Of several processes each generates a share, and the first one does the
+    rest; the others return None.
+    """
+    sources = encode(pairs.sources, tokenizer, settings.max_source_length, settings.prefix)
+    parts = gather_to_first(generate(model, tokenizer, sources, settings.batch_size, settings.search))
+    if parts is None:
+        return None
+    texts = {row: written for part in parts for row, written in part.texts.items()}
+    in_order = [texts[row] for row in range(len(pairs))]
+    report = {
+        **rouge_scores([written[0] for written in in_order], pairs.targets),
+        "scorer": scorer_description(),
+        "split": settings.split,
+        "n_obs": len(pairs),
+        "latency_seconds": latency_summary([seconds for part in parts for seconds in part.seconds]),  # per batch
+        "sequences_per_second": len(pairs) / max(sum(part.seconds) for part in parts),
+        "device": model.final_logits_bias.device.type,
+        "processes": len(parts),
+        "beams": settings.search.get("num_beams", model.config.num_beams),
+        "batch_size": settings.batch_size,
+        "max_source_length": settings.max_source_length,
+        "search": {**model.config.search_settings(), **settings.search},
+        **facts,
+    }
+    _write_generations(in_order, folder, settings.split)
+    write_json(folder / f"{settings.split}_rouge.json", report)
+    return report
+
+
+def score_line(report: dict[str, Any]) -> str:
+    """The scores of a report in one line, for people."""
+    scores = "  ".join(f"{name} {report[name]:.2f}" for name in ("rouge1", "rouge2", "rougeL", "rougeLsum"))
+    return f"{report['split']} ({report['n_obs']:,} examples, {report['beams']} beams): {scores}"
+
+
+def generate(
+    model: BartForConditionalGeneration,
+    tokenizer: PreTrainedTokenizerBase,
+    sources: TokenStore,
+    batch_size: int,
+    search: dict[str, Any],
+) -> Generations:
+    """Summarize this process's share of the sources, in batches of similar length.
+
+    Processes share whole batches, so that a batch, and with it every rounding, is the same on any number of them.
+    """
+    config, device = model.config, model.final_logits_bias.device
+    batches = batches_by_length(sources.lengths, batch_size)[process_rank() :: process_count()]
+    texts: dict[int, list[str]] = {}
+    seconds = []
+    with _progress(sum(map(len, batches))) as progress:
+        for rows in batches:
+            input_ids, attention_mask = pad_sources(sources, rows, config.pad_token_id, config.max_position_embeddings)
+            start = _now(device)
+            sequences = model.generate(input_ids.to(device), attention_mask.to(device), **search)
+            seconds.append(_now(device) - start)
+            decoded = decode(sequences, tokenizer)  # (B * num_return_sequences)
+            per_source = len(decoded) // len(rows)
+            for index, row in enumerate(rows.tolist()):
+                texts[row] = decoded[index * per_source : (index + 1) * per_source]
+            progress.update(len(rows))
+    return Generations(texts, seconds)
+
+
+def _now(device: torch.device) -> float:
+    """The clock, when the device has done all that it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def _progress(total: int) -> tqdm:
+    """A bar, of the first process alone; in a log file its last state alone."""
+    every = 0.1 if sys.stderr.isatty() else float("inf")
+    return tqdm(
+        total=total,
+        desc="generating",
+        unit="seq",
+        mininterval=every,
+        delay=0 if sys.stderr.isatty() else 1e-9,  # not at 0%
+        dynamic_ncols=True,
+        disable=process_rank() > 0,
+    )
+
+
+def _write_generations(texts: list[list[str]], folder: Path, split: str) -> None:
+    """Line i of the text file answers line i of the split; several per source are all in a JSON Lines file."""
+    with atomic_write(folder / f"{split}_generations.txt") as file:
+        file.writelines(f"{written[0]}\n" for written in texts)
+    all_texts = folder / f"{split}_generations.jsonl"
+    if len(texts[0]) > 1:
+        with atomic_write(all_texts) as file:
+            file.writelines(json.dumps(written, ensure_ascii=False) + "\n" for written in texts)
+    else:
+        all_texts.unlink(missing_ok=True)  # of an evaluation before

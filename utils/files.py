@@ -1,0 +1,47 @@
+"""Writing a file so that a reader finds the old one or the new one whole, whenever the writer is killed."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+
+@contextmanager
+def atomic_write(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[Any]]:
+    """Open a temporary file beside ``path``; when the block ends well, sync it to disk and rename it to ``path``.
+
+    Beside, not in TMPDIR: a rename is atomic only within one file system. When the block raises, ``path`` keeps what it
+    held. ``mode`` is "w" (UTF-8, lines end as written) or "wb". Raises OSError.
+    """
+    path = Path(path)
+    text = {"encoding": "utf-8", "newline": ""} if mode == "w" else {}
+    with tempfile.NamedTemporaryFile(
+        mode, dir=path.parent, prefix=f".{path.name}.", suffix=".part", delete=False, **text
+    ) as file:
+        try:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+            os.chmod(file.name, 0o666 & ~_umask())  # a temporary file is readable by its owner alone
+            os.replace(file.name, path)
+        except BaseException:
+            os.unlink(file.name)
+            raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames within a folder survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,116 @@
+"""What Lightning trains: a model, its loss per target token and its validation."""
+
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+from transformers import PreTrainedTokenizerBase
+
+from bart.modeling.modeling_bart import IGNORED_LABEL, BartForConditionalGeneration, shift_tokens_right
+from utils.args import TrainingArguments
+from utils.data import Batch, decode
+from utils.losses import summed_cross_entropy
+from utils.optimization import build_optimizer, build_schedule, clip_gradients
+from utils.rouge import rouge_scores
+
+ROUGE_TYPES = ("rouge1", "rouge2", "rougeL", "rougeLsum")
+
+
+class SummarizationModule(pl.LightningModule):
+    """Fine-tuning of one model. Checkpoints hold its weights as ``model.<Hugging Face's name>``."""
+
+    def __init__(
+        self,
+        model: BartForConditionalGeneration,
+        arguments: TrainingArguments,
+        total_steps: int,
+        tokenizer: PreTrainedTokenizerBase,
+        references: list[str],
+    ) -> None:
+        """``total_steps`` is the length of the schedule; ``references[row]`` is a target text of validation."""
+        super().__init__()
+        self.model = model
+        self.arguments = arguments
+        self.total_steps = total_steps
+        self.tokenizer = tokenizer
+        self.references = references
+        self.gradient_norm = torch.tensor(0.0)  # of the last optimizer step, before clipping
+        self.validation_metrics: dict[str, float] = {}  # of the last validation, over all processes
+        self._validation_loss = torch.zeros(2)  # summed cross entropy and target tokens, of the validation that runs
+        self._predictions: dict[int, str] = {}  # by row, of the validation that runs
+
+    def training_step(self, batch: Batch, batch_index: int) -> dict[str, Tensor]:
+        """The loss of one micro-batch, scaled so that the gradient is that of the mean over the step's target tokens.
+
+        Lightning divides by the micro-batches of a step and DDP by the processes. Both are undone here: they would
+        weigh every micro-batch the same, however many tokens it has.
+        """
+        summed_loss = summed_cross_entropy(self._logits(batch), batch.labels, self.arguments.label_smoothing)
+        parts = self.trainer.accumulate_grad_batches * self.trainer.world_size
+        return {"loss": summed_loss * (parts / batch.step_target_tokens), "summed_loss": summed_loss.detach()}
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget the validation before."""
+        self._validation_loss = torch.zeros(2, dtype=torch.float64, device=self.device)
+        self._predictions = {}
+
+    def validation_step(self, batch: Batch, batch_index: int) -> None:
+        """Add up the cross entropy (without smoothing) and collect what the model says."""
+        logits = self._logits(batch)
+        counted = batch.labels != IGNORED_LABEL
+        self._validation_loss += torch.stack([summed_cross_entropy(logits, batch.labels), counted.sum()])
+        if self.arguments.eval_beams > 0:
+            sequences = self.model.generate(
+                batch.input_ids,
+                batch.attention_mask,
+                num_beams=self.arguments.eval_beams,
+                max_length=self.arguments.eval_max_gen_length,
+            )
+        else:
+            sequences = logits.argmax(-1).masked_fill(~counted, self.model.config.pad_token_id)
+        self._predictions.update(zip(batch.rows.tolist(), decode(sequences, self.tokenizer), strict=True))
+
+    def on_validation_epoch_end(self) -> None:
+        """Loss per target token and mean ROUGE, over the examples of all processes."""
+        rouge = dict.fromkeys(ROUGE_TYPES, 0.0)
+        if self._predictions:
+            references = [self.references[row] for row in self._predictions]
+            rouge = rouge_scores(list(self._predictions.values()), references)
+        examples = len(self._predictions)
+        sums = torch.tensor([examples, *(rouge[name] * examples for name in ROUGE_TYPES)], dtype=torch.float64)
+        totals = torch.cat([self._validation_loss, sums.to(self.device)])
+        loss, tokens, examples, *rouge_sums = self.trainer.strategy.reduce(totals, reduce_op="sum").tolist()
+        means = {name: rouge_sum / examples for name, rouge_sum in zip(ROUGE_TYPES, rouge_sums, strict=True)}
+        self.validation_metrics = {"loss": loss / tokens, **means}
+
+    def configure_optimizers(self) -> Any:
+        """Lightning's form of an optimizer and a schedule by optimizer step."""
+        arguments = self.arguments
+        optimizer = build_optimizer(
+            self.model,
+            arguments.optimizer,
+            arguments.learning_rate,
+            arguments.weight_decay,
+            fused=not arguments.fp16,  # Lightning cannot unscale the gradients of a fused optimizer before clipping
+        )
+        schedule = build_schedule(optimizer, arguments.lr_scheduler, arguments.warmup_steps, self.total_steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def configure_gradient_clipping(self, optimizer: Optimizer, **_: Any) -> None:
+        """Clip with torch's function: Lightning's refuses fused optimizers under mixed precision."""
+        self.gradient_norm = clip_gradients(self.model.parameters(), self.arguments.gradient_clip_val)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Make the checkpoint say what it is; plain types only, so that it can be read without unpickling code."""
+        checkpoint["hyper_parameters"] = {
+            "config": self.model.config.to_dict(),
+            "arguments": self.arguments.to_dict(),
+        }
+
+    def _logits(self, batch: Batch) -> Tensor:
+        """Teacher-forced logits (B, T, V)."""
+        config = self.model.config
+        decoder_input_ids = shift_tokens_right(batch.labels, config.pad_token_id, config.decoder_start_token_id)
+        return self.model(batch.input_ids, batch.attention_mask, decoder_input_ids).logits

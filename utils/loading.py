@@ -1,0 +1,37 @@
+"""Configuration and tokenizer of a model, as both entry points find them."""
+
+from pathlib import Path
+
+from bart.configuration.configuration_bart import BartConfig
+from bart.errors import InputError
+from bart.modeling.weights import is_checkpoint, read_config
+from bart.tokenization.tokenization_bart import BartTokenizer, check_fits
+
+TOKENIZER_FOLDER = "tokenizer"  # beside a run's checkpoints
+BEST_MODEL_FOLDER = "best_tfmr"
+
+
+def load_config(config_path: str | None, model_name_or_path: str) -> BartConfig:
+    """The configuration of a JSON file or, where none is given, the one stored with a model."""
+    return read_config(model_name_or_path) if config_path is None else BartConfig.from_json_file(config_path)
+
+
+def load_tokenizer(tokenizer_name_or_path: str | None, model_name_or_path: str, config: BartConfig) -> BartTokenizer:
+    """The tokenizer of that name or, where none is given, the model's own. Raises InputError if it does not fit."""
+    if tokenizer_name_or_path is not None:
+        name = tokenizer_name_or_path
+    elif is_checkpoint(model_name_or_path):
+        name = _beside(Path(model_name_or_path))
+    else:
+        name = model_name_or_path
+    tokenizer = BartTokenizer.from_pretrained(name)
+    check_fits(tokenizer, config, name)
+    return tokenizer
+
+
+def _beside(checkpoint: Path) -> str:
+    """The tokenizer that training left in the folder of its checkpoints."""
+    for folder in (TOKENIZER_FOLDER, BEST_MODEL_FOLDER):
+        if (checkpoint.parent / folder).is_dir():
+            return str(checkpoint.parent / folder)
+    raise InputError(f"{checkpoint}: no folder {TOKENIZER_FOLDER} beside it; give --tokenizer_name_or_path")

@@ -1,0 +1,95 @@
+"""The results folder of a training: whether it may be used, and what is written there beside the numbers."""
+
+import platform
+import shutil
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from bart.errors import InputError
+from bart.modeling.modeling_bart import BartForConditionalGeneration
+from bart.whole_folder import whole_folder
+from utils.args import TrainingArguments
+from utils.checkpointing import checkpoints, newest_checkpoint
+from utils.loading import BEST_MODEL_FOLDER, TOKENIZER_FOLDER
+from utils.report import write_json
+
+METRICS_FILE = "metrics.json"
+RUN_FILE = "run.json"
+LOGS_FOLDER = "logs"
+_FOLDERS = (BEST_MODEL_FOLDER, TOKENIZER_FOLDER, LOGS_FOLDER)
+_FILES = (METRICS_FILE, RUN_FILE, "test_generations.txt", "test_rouge.json")
+_PACKAGES = ("torch", "pytorch-lightning", "transformers", "tokenizers", "safetensors", "numpy", "rouge-score", "nltk")
+
+
+def checkpoint_to_resume(arguments: TrainingArguments) -> Path | None:
+    """The checkpoint that --resume continues from; None to start anew.
+
+    Raises InputError where the folder holds results that the arguments neither resume nor overwrite.
+    """
+    folder = Path(arguments.output_dir)
+    in_use = bool(checkpoints(folder)) or (folder / METRICS_FILE).exists()
+    if arguments.resume:
+        return newest_checkpoint(folder)
+    if in_use and not arguments.overwrite_output_dir:
+        raise InputError(f"{folder} holds the results of a run; give --resume, --overwrite_output_dir or another")
+    return None
+
+
+def open_run_folder(arguments: TrainingArguments, checkpoint: Path | None) -> None:
+    """Make the folder, without the results of an earlier run unless a ``checkpoint`` of it is resumed."""
+    folder = Path(arguments.output_dir)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--output_dir {folder}: cannot be made: {error.strerror}") from error
+    if checkpoint is not None:
+        print(f"resuming from {checkpoint}", flush=True)
+    elif arguments.resume:
+        print(f"{folder} holds no checkpoint: starting anew", flush=True)
+    if checkpoint is None:
+        _delete_results(folder)
+
+
+def _delete_results(folder: Path) -> None:
+    """Delete what a training writes, and nothing else that may be there (such as the script's joblog.log)."""
+    for path in [*checkpoints(folder), *(folder / name for name in _FILES)]:
+        path.unlink(missing_ok=True)
+    for name in _FOLDERS:
+        shutil.rmtree(folder / name, ignore_errors=True)
+
+
+def next_log_version(folder: Path) -> str:
+    """A name under logs/ that no earlier start of the run has used: loggers overwrite."""
+    return f"version_{len(list((folder / LOGS_FOLDER).glob('version_*')))}"
+
+
+def write_run_description(folder: Path, arguments: TrainingArguments, facts: dict[str, Any]) -> None:
+    """Write run.json: how this run was started, with what, and ``facts`` about it."""
+    description = {
+        "command": sys.argv,
+        "arguments": arguments.to_dict(),
+        **facts,
+        "versions": {"python": platform.python_version(), **{package: version(package) for package in _PACKAGES}},
+        "git_commit": _git_commit(),
+    }
+    write_json(folder / RUN_FILE, description)
+
+
+def _git_commit() -> str | None:
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):  # no git here, or an unpacked archive
+        return None
+
+
+def save_model(model: BartForConditionalGeneration, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Write a Hugging Face folder, whole or not at all."""
+    with whole_folder(folder) as unfinished:
+        model.save_pretrained(unfinished)
+        tokenizer.save_pretrained(unfinished)

@@ -1,0 +1,106 @@
+"""From the source text of a Python module to pairs: the body of a docstring, and its summary line (PEP 257)."""
+
+import ast
+import re
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+FEWEST_SOURCE_WORDS = 10
+MOST_SOURCE_WORDS = 400  # the rest is cut off; few have more
+FEWEST_TARGET_WORDS = 3
+MOST_TARGET_WORDS = 30
+
+_HEADER_BYTES = 1000  # where a program says so that it generated the module, from another one as a rule
+_DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+# Directives whose indented content is not prose.
+_LITERAL_DIRECTIVES = {"code", "code-block", "doctest", "figure", "image", "ipython", "math", "plot", "sourcecode"}
+_DIRECTIVE = re.compile(r"\.\. ([\w-]+)::\s*(.*)")
+_ROLE = re.compile(r":[\w:+-]+:`[~!]?([^`<]+)[^`]*`")  # :class:`~package.Name` and :ref:`text <label>`
+_ONLY_MARKS = re.compile(r"[\W_]*")  # rulers and the underlines of headings
+_EXAMPLE_HEADING = re.compile(r"(?:code )?examples?:*", re.IGNORECASE)  # nothing is left under it
+
+
+class Pair(NamedTuple):
+    """A text on one line and its summary on one line."""
+
+    source: str
+    target: str
+
+
+def pairs_of_file(path: Path) -> list[Pair]:
+    """The pairs of the module at ``path``."""
+    return pairs_of_module(path.read_bytes())
+
+
+def pairs_of_module(content: bytes) -> list[Pair]:
+    """The pairs of a module, in the order of its text; none where it is not valid Python, or written by a program."""
+    if b"generated" in content[:_HEADER_BYTES].lower():
+        return []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of invalid escapes in other people's strings
+        try:
+            tree = ast.parse(content)
+        except (SyntaxError, ValueError):
+            return []
+    pairs = (_pair_of_docstring(docstring) for docstring in _docstrings(tree))
+    return [pair for pair in pairs if pair is not None]
+
+
+def _docstrings(tree: ast.Module) -> Iterator[str]:
+    """Every docstring of a module. Only statements are visited: expressions, most of a tree, hold none."""
+    pending: list[ast.AST] = [tree]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, _DOCUMENTED) and (docstring := ast.get_docstring(node)) is not None:
+            yield docstring
+        for block in ("finalbody", "orelse", "handlers", "body"):
+            pending.extend(reversed(getattr(node, block, ())))
+
+
+def _pair_of_docstring(docstring: str) -> Pair | None:
+    """Split a cleaned docstring at the blank line after its first line; None where that makes no usable pair."""
+    summary, _, rest = docstring.partition("\n")
+    blank, _, body = rest.partition("\n")
+    if blank.strip() or summary.startswith("..") or summary.endswith(":"):
+        return None
+    target = _without_inline_markup(summary).split()
+    source = _without_inline_markup(" ".join(_prose_lines(body))).split()[:MOST_SOURCE_WORDS]
+    if len(source) < FEWEST_SOURCE_WORDS or not FEWEST_TARGET_WORDS <= len(target) <= MOST_TARGET_WORDS:
+        return None
+    return Pair(" ".join(source), " ".join(target))
+
+
+def _without_inline_markup(text: str) -> str:
+    return _ROLE.sub(r"\1", text).replace("`", "").replace("**", "")
+
+
+def _prose_lines(body: str) -> Iterator[str]:
+    """The lines of a docstring's body without its examples, code, formulas, rulers and directive names."""
+    in_fence = in_example = False
+    literal_indent: int | None = None  # lines indented by more belong to a literal block
+    for line in body.split("\n"):
+        text = line.strip()
+        indent = len(line) - len(line.lstrip())
+        if text.startswith(("```", "~~~")):
+            in_fence = not in_fence
+            continue
+        if not text:
+            in_example = False
+            continue
+        if literal_indent is not None and indent <= literal_indent:
+            literal_indent = None
+        in_example = in_example or text.startswith(">>>")
+        if in_fence or in_example or literal_indent is not None:
+            continue
+        if directive := _DIRECTIVE.fullmatch(text):
+            name, text = directive.groups()
+            if name in _LITERAL_DIRECTIVES:
+                literal_indent = indent
+                continue
+        elif text.endswith("::"):
+            literal_indent = indent
+            text = text.removesuffix(":")
+        if not _ONLY_MARKS.fullmatch(text) and not _EXAMPLE_HEADING.fullmatch(text):
+            yield text

@@ -1,0 +1,154 @@
+"""The embedded default: docstrings of the installed Python sources, to be summarized by their first line.
+
+    python -m utils.corpora.docstrings data/docstrings
+
+writes {train,val,test}.{source,target}, a tokenizer trained on the train split, and corpus.json, which says from which
+versions and with how many pairs. The same versions give the same files, byte for byte.
+"""
+
+import gc
+import hashlib
+import multiprocessing
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bart.configuration.configuration_bart import BartConfig
+from bart.errors import InputError
+from bart.whole_folder import whole_folder
+from utils.command_line import option, run_command
+from utils.corpora.docstring_pairs import Pair, pairs_of_file
+from utils.corpora.leaks import LeakFilter
+from utils.corpora.python_sources import PythonSources, find_python_sources
+from utils.report import read_json, write_json
+
+MANIFEST = "corpus.json"
+SPLITS = ("train", "val", "test")
+HELD_OUT_SHARE = 0.05  # of the modules, for each of val and test
+MOST_PAIRS_PER_SUMMARY = 3  # more are a template: "Plot a single or multiple values from the metric." 191 times
+_MADE_BY = ("docstrings.py", "docstring_pairs.py", "leaks.py", "python_sources.py")
+
+
+@dataclass
+class CorpusArguments:
+    folder: str = option("", "Corpus", "folder to write, such as data/docstrings", positional=True)
+    config: str = option("configs/config_tiny.json", "Corpus", "model configuration: gives the tokenizer's vocab_size")
+
+    def check(self) -> None:
+        """Nothing to check together."""
+
+
+def build_corpus(sources: PythonSources, config: BartConfig, folder: Path) -> None:
+    """Write the corpus and its tokenizer, unless ``folder`` has them from the same versions already.
+
+    Raises:
+        InputError: ``folder`` holds files that are not a corpus of this module.
+    """
+    made_from = {
+        "versions": sources.versions,
+        "vocab_size": config.vocab_size,
+        "prefix": config.prefix,
+        "rules_sha256": _sha256(*(Path(__file__).with_name(name).read_bytes() for name in _MADE_BY)),
+    }
+    if _is_up_to_date(folder, made_from):
+        print(f"{folder} is up to date.")
+        return
+    if sources.absent:
+        print(f"Not installed, so not in the corpus: {', '.join(sources.absent)}", file=sys.stderr)
+    print(f"Reading the docstrings of {len(sources.modules):,} modules.")
+    splits, counts = make_splits(read_pairs(sources.modules))
+    for name, count in counts.items():
+        print(f"{count:8,} {name}")
+    with whole_folder(folder) as partial:
+        _write_corpus(partial, splits, config)
+        hashes = {
+            path.relative_to(partial).as_posix(): _sha256(path.read_bytes())
+            for path in sorted(partial.rglob("*"))
+            if path.is_file()
+        }
+        write_json(partial / MANIFEST, {"made_from": made_from, "pairs": counts, "sha256": hashes})
+    print(f"Wrote {folder}.")
+
+
+def read_pairs(modules: Mapping[str, Path]) -> dict[str, list[Pair]]:
+    """The pairs of every module, by its name, read by as many processes as there are processors."""
+    context = multiprocessing.get_context("spawn")
+    # Syntax trees are large and free of cycles: looking for some takes a fifth of the time.
+    with ProcessPoolExecutor(max_workers=os.cpu_count(), mp_context=context, initializer=gc.disable) as pool:
+        pairs = pool.map(pairs_of_file, modules.values(), chunksize=32)
+        return dict(zip(modules, pairs, strict=True))
+
+
+def make_splits(pairs_of: Mapping[str, Iterable[Pair]]) -> tuple[dict[str, list[Pair]], dict[str, int]]:
+    """Distinct pairs, split by the hash of their module's name, without leaks from test; and the counts of each step.
+
+    The lines of a split are in the order of a hash, so that its first n are a fair sample.
+    """
+    splits: dict[str, list[Pair]] = {split: [] for split in SPLITS}
+    sources: set[str] = set()
+    summaries: Counter[str] = Counter()
+    read = 0
+    for module, pairs in sorted(pairs_of.items()):
+        for pair in pairs:
+            read += 1
+            if pair.source not in sources and summaries[pair.target] < MOST_PAIRS_PER_SUMMARY:
+                splits[_split_of(module)].append(pair)
+                summaries[pair.target] += 1
+            sources.add(pair.source)
+    counts = {"docstrings with a summary line and a body": read, "distinct pairs": sum(map(len, splits.values()))}
+    leaks = LeakFilter(splits["test"])
+    for split in ("train", "val"):
+        kept = [pair for pair in splits[split] if not leaks.gives_away(pair)]
+        counts[f"dropped from {split}: too close to a test pair"] = len(splits[split]) - len(kept)
+        splits[split] = kept
+    counts |= {split: len(pairs) for split, pairs in splits.items()}
+    return {split: sorted(pairs, key=_hash_of_pair) for split, pairs in splits.items()}, counts
+
+
+def _split_of(module: str) -> str:
+    """test, val or train: the place of the name's hash between 0 and 1 decides."""
+    place = int(_sha256(module.encode())[:12], 16) / 16**12
+    return "test" if place < HELD_OUT_SHARE else "val" if place < 2 * HELD_OUT_SHARE else "train"
+
+
+def _hash_of_pair(pair: Pair) -> str:
+    return _sha256(pair.source.encode(), b"\n", pair.target.encode())
+
+
+def _sha256(*parts: bytes) -> str:
+    return hashlib.sha256(b"".join(parts)).hexdigest()
+
+
+def _is_up_to_date(folder: Path, made_from: dict[str, Any]) -> bool:
+    """Whether the folder's corpus was made from the same. Raises InputError where the folder holds something else."""
+    if (folder / MANIFEST).is_file():
+        manifest = read_json(folder / MANIFEST)
+        return manifest["made_from"] == made_from and all((folder / name).is_file() for name in manifest["sha256"])
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"{folder} holds other files (no {MANIFEST}); give a new folder for the docstring corpus")
+    return False
+
+
+def _write_corpus(folder: Path, splits: Mapping[str, list[Pair]], config: BartConfig) -> None:
+    from bart.tokenization.training import train_tokenizer  # here: transformers is slow to import, in every worker too
+
+    for split, pairs in splits.items():
+        for side in Pair._fields:
+            lines = [getattr(pair, side) + "\n" for pair in pairs]
+            (folder / f"{split}.{side}").write_text("".join(lines), encoding="utf-8", newline="\n")
+    texts = (config.prefix + text for pair in splits["train"] for text in pair)
+    train_tokenizer(texts, config.vocab_size, folder / "tokenizer")
+
+
+def _main(arguments: CorpusArguments) -> None:
+    config = BartConfig.from_json_file(arguments.config)
+    build_corpus(find_python_sources(), config, Path(arguments.folder))
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(CorpusArguments, "Make the docstring corpus.", _main))

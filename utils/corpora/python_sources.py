@@ -1,0 +1,60 @@
+"""The Python sources that every machine with this project has: the standard library and the locked requirements."""
+
+import platform
+import sysconfig
+from importlib import metadata
+from pathlib import Path
+from typing import NamedTuple
+
+_RUNTIME_LOCK = Path(__file__).parents[2] / "requirements" / "runtime.txt"
+# Of the standard library: what Linux distributions put in packages of their own, so that the same version of Python
+# may lack it, and what is installed into it.
+_OPTIONAL_PARTS = {"distutils", "ensurepip", "idlelib", "lib2to3", "tkinter", "turtle.py", "turtledemo"}
+_INSTALLED_PARTS = {"dist-packages", "site-packages"}
+_TEST_FOLDERS = {"test", "tests"}
+
+
+class PythonSources(NamedTuple):
+    """What the corpus is made from."""
+
+    modules: dict[str, Path]  # by path below the library or below site-packages, in the order of these names
+    versions: dict[str, str]  # of Python and of every distribution that was found
+    absent: list[str]  # locked distributions that are not installed
+
+
+def find_python_sources() -> PythonSources:
+    """The modules, less their tests, that the running interpreter imports. Where they lie makes no difference."""
+    modules = _standard_library()
+    versions = {platform.python_implementation(): platform.python_version()}
+    absent = []
+    for name in _locked_names():
+        try:
+            distribution = metadata.distribution(name)
+        except metadata.PackageNotFoundError:
+            absent.append(name)
+            continue
+        versions[name] = distribution.version
+        for file in distribution.files or ():
+            path = Path(str(distribution.locate_file(file)))
+            if _is_wanted(file.parts) and path.is_file():
+                modules.setdefault(file.as_posix(), path)
+    return PythonSources(dict(sorted(modules.items())), versions, absent)
+
+
+def _locked_names() -> list[str]:
+    lines = (line.partition("#")[0].strip() for line in _RUNTIME_LOCK.read_text(encoding="utf-8").splitlines())
+    return sorted(line.partition("==")[0] for line in lines if line)
+
+
+def _standard_library() -> dict[str, Path]:
+    library = Path(sysconfig.get_path("stdlib"))
+    parts = {path.relative_to(library).parts: path for path in library.rglob("*.py")}
+    left_out = _OPTIONAL_PARTS | _INSTALLED_PARTS
+    return {"/".join(name): path for name, path in parts.items() if name[0] not in left_out and _is_wanted(name)}
+
+
+def _is_wanted(parts: tuple[str, ...]) -> bool:
+    """Whether this is the path of a module that is no test and lies inside the folder of the installed packages."""
+    *folders, file = parts
+    is_test = file.startswith("test_") or file == "conftest.py" or not _TEST_FOLDERS.isdisjoint(folders)
+    return file.endswith(".py") and not is_test and ".." not in folders

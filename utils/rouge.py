@@ -1,0 +1,125 @@
+"""ROUGE (Lin 2004, https://aclanthology.org/W04-1013) by Google's rouge-score, with the Porter stemmer."""
+
+import logging
+import math
+import multiprocessing
+import re
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache
+from importlib import metadata
+from typing import Literal
+
+import nupunkt
+from rouge_score.rouge_scorer import RougeScorer
+
+from bart.errors import InputError
+
+ROUGE_TYPES = ("rouge1", "rouge2", "rougeL", "rougeLsum")
+Splitter = Literal["period", "nupunkt", "newline"]
+
+_EXAMPLES_PER_TASK = 200  # for a process at a time: some tenths of a second of work
+_LINES_LOOKED_AT = 1000  # to tell the script of a language
+
+_logger = logging.getLogger(__name__)
+
+
+def rouge_scores(
+    predictions: Sequence[str], references: Sequence[str], splitter: Splitter = "period", processes: int = 1
+) -> dict[str, float]:
+    """Mean F-measures times 100, ``predictions[i]`` against ``references[i]``: rouge1, rouge2, rougeL and rougeLsum.
+
+    rougeLsum compares sentence by sentence, so its value depends on ``splitter``: ``period`` is the reference recipe's
+    rule, ``nupunkt`` a trained splitter, ``newline`` takes every line for a sentence. Any number of ``processes`` gives
+    the same values. They are spawned: a script that asks for more than one needs ``if __name__ == "__main__":``.
+
+    Raises:
+        InputError: other numbers of predictions and references, or none.
+    """
+    if len(predictions) != len(references):
+        raise InputError(
+            f"{len(predictions)} predictions for {len(references)} references; line i of one must answer line i of "
+            "the other"
+        )
+    if not references:
+        raise InputError("there are no predictions to score")
+    if _is_mostly_not_ascii(references[:_LINES_LOOKED_AT]):
+        _warn_of_other_scripts()
+    starts = range(0, len(references), _EXAMPLES_PER_TASK)
+    tasks = [
+        (predictions[start : start + _EXAMPLES_PER_TASK], references[start : start + _EXAMPLES_PER_TASK], splitter)
+        for start in starts
+    ]
+    if processes > 1 and len(tasks) > 1:
+        context = multiprocessing.get_context("spawn")  # a fork of a process with threads (torch's) can hang
+        with ProcessPoolExecutor(min(processes, len(tasks)), mp_context=context) as pool:
+            parts = list(pool.map(_score_examples, *zip(*tasks, strict=True)))
+    else:
+        parts = [_score_examples(*task) for task in tasks]
+    scores = [score for part in parts for score in part]
+    # fsum rounds once, whatever the order.
+    means = (100 * math.fsum(values) / len(scores) for values in zip(*scores, strict=True))
+    return dict(zip(ROUGE_TYPES, means, strict=True))
+
+
+def scorer_description(splitter: Splitter = "period") -> dict[str, str]:
+    """How ``rouge_scores`` computes, for the reports: a ROUGE value means nothing without it."""
+    return {
+        "scorer": f"rouge-score {metadata.version('rouge-score')}",
+        "stemmer": f"Porter (nltk {metadata.version('nltk')})",
+        "splitter": f"nupunkt {nupunkt.__version__}" if splitter == "nupunkt" else splitter,
+        "aggregation": "mean F-measure",
+    }
+
+
+def _score_examples(
+    predictions: Sequence[str], references: Sequence[str], splitter: Splitter
+) -> list[tuple[float, ...]]:
+    """The F-measures of each example, in the order of ROUGE_TYPES."""
+    scorer = RougeScorer(list(ROUGE_TYPES), use_stemmer=True)
+    split_prediction, split_reference = _SPLITTERS[splitter]
+    results = (
+        scorer.score(split_reference(reference), split_prediction(prediction))
+        for prediction, reference in zip(predictions, references, strict=True)
+    )
+    return [tuple(result[rouge_type].fmeasure for rouge_type in ROUGE_TYPES) for result in results]
+
+
+# Each splitter gives a text with one sentence per line, which is where rouge-score's rougeLsum separates them.
+
+
+def _split_prediction_at_periods(text: str) -> str:
+    return " . \n".join(re.split(r" \. |\. ", text))
+
+
+def _split_reference_at_periods(text: str) -> str:
+    return " . \n".join(text.split(". "))
+
+
+def _split_by_nupunkt(text: str) -> str:
+    return "\n".join(map(str, nupunkt.sent_tokenize(text)))
+
+
+def _keep_lines(text: str) -> str:
+    return text
+
+
+# For predictions and for references: the reference recipe's rule treats them differently.
+_SPLITTERS: dict[Splitter, tuple[Callable[[str], str], Callable[[str], str]]] = {
+    "period": (_split_prediction_at_periods, _split_reference_at_periods),
+    "nupunkt": (_split_by_nupunkt, _split_by_nupunkt),
+    "newline": (_keep_lines, _keep_lines),
+}
+
+
+def _is_mostly_not_ascii(texts: Sequence[str]) -> bool:
+    letters = [character for text in texts for character in text if character.isalpha()]
+    return 2 * sum(character.isascii() for character in letters) < len(letters)
+
+
+@cache
+def _warn_of_other_scripts() -> None:
+    """Once in a process."""
+    _logger.warning(
+        "most letters of the references are not ASCII; rouge-score drops those, so these ROUGE values mean little"
+    )

@@ -26,10 +26,10 @@ def random_shape(rng: random.Random) -> dict[str, object]:
     """Keywords of a configuration, for both libraries."""
     heads = rng.choice([1, 2, 4])
     return {
-        "vocab_size": rng.randint(20, 60),
+        "vocab_size": rng.randint(48, 80),
         "d_model": heads * rng.choice([8, 12, 16]),
-        "encoder_layers": rng.randint(1, 3),
-        "decoder_layers": rng.randint(1, 3),
+        "encoder_layers": rng.randint(1, 2),
+        "decoder_layers": rng.randint(1, 2),
         "encoder_attention_heads": heads,
         "decoder_attention_heads": heads,
         "encoder_ffn_dim": rng.randint(4, 24),

@@ -12,6 +12,7 @@ from torch import Tensor
 from bart.configuration.search_settings import SearchSettings
 from bart.generation.logits_rules import Rule
 from bart.generation.output import GenerationOutput
+from bart.generation.sampling import draw
 from bart.generation.step_decoder import StepDecoder
 
 UNUSED = -1.0e9  # the score of a place that holds nothing yet, and what is added to a candidate to put it last
@@ -72,7 +73,7 @@ class BeamGroup:
         """Scores and places of 2K candidates: enough that K are left when K end."""
         if not self.settings.do_sample:
             return candidates.topk(2 * self.beams)
-        places = torch.multinomial(candidates.softmax(-1), 2 * self.beams)
+        places = draw(candidates, 2 * self.beams)
         return candidates.gather(1, places), places
 
     def _set_aside(self, scores: Tensor, ends: Tensor, tokens: Tensor, rows: Tensor) -> None:
@@ -95,10 +96,8 @@ class BeamGroup:
         to_the_end = settings.early_stopping == "never" and settings.length_penalty > 0
         length = settings.max_length - 1 if to_the_end else self.length - 1
         best_possible = self.scores[:, :1] / float(length**settings.length_penalty)
-        worst_finished = self.finished_scores.min(1, keepdim=True).values.where(
-            self.is_finished.all(1, keepdim=True), UNUSED
-        )
-        return best_possible > worst_finished
+        worst_finished = self.finished_scores.min(1, keepdim=True).values.where(self.is_finished, UNUSED)  # (B, K)
+        return (best_possible > worst_finished).any(1, keepdim=True)
 
     def is_done(self) -> bool:
         """Whether no sentence of the batch needs another step."""

@@ -9,6 +9,14 @@ from bart.generation.output import GenerationOutput
 from bart.generation.step_decoder import StepDecoder
 
 
+def draw(scores: Tensor, count: int) -> Tensor:
+    """Draw ``count`` different places of (n, m) unnormalized log probabilities, from torch's global generator: (n, count).
+
+    Where a row allows nothing (every token is banned), any place may come.
+    """
+    return torch.multinomial(scores.softmax(-1).nan_to_num(nan=1.0), count)
+
+
 def greedy_search_or_sampling(
     decoder: StepDecoder,
     start: Tensor,
@@ -30,7 +38,7 @@ def greedy_search_or_sampling(
             scores = rule(tokens, scores)
         if settings.output_scores and settings.return_dict_in_generate:
             steps.append(scores)
-        chosen = torch.multinomial(scores.softmax(-1), 1).squeeze(1) if settings.do_sample else scores.argmax(-1)
+        chosen = draw(scores, 1).squeeze(1) if settings.do_sample else scores.argmax(-1)
         tokens = torch.cat([tokens, chosen.where(is_running, pad_token_id)[:, None]], 1)
         is_running = is_running & (chosen != eos_token_id)
     return GenerationOutput(tokens, scores=tuple(steps) if settings.output_scores else None)

@@ -27,6 +27,7 @@ def resolve_search_settings(config: BartConfig, call: dict[str, Any]) -> SearchS
     settings = replace(configured, **call)
     settings.check_search("generate")
     _refuse_what_has_no_effect(settings, call)
+    _refuse_foreign_tokens(settings, config.vocab_size)
     if settings.max_length - 1 > config.max_position_embeddings:
         raise InputError(
             f"generate: max_length={settings.max_length} exceeds the model's {config.max_position_embeddings} positions"
@@ -37,6 +38,19 @@ def resolve_search_settings(config: BartConfig, call: dict[str, Any]) -> SearchS
             raise InputError(f"generate: {problem}")
         warnings.warn(f"{problem}: every output will be cut at max_length", UserWarning, stacklevel=4)
     return settings
+
+
+def _refuse_foreign_tokens(settings: SearchSettings, vocab_size: int) -> None:
+    banned = [token for word in settings.bad_words_ids or [] for token in word]
+    named = {
+        "forced_bos_token_id": [settings.forced_bos_token_id],
+        "forced_eos_token_id": [settings.forced_eos_token_id],
+        "bad_words_ids": banned,
+    }
+    for name, tokens in named.items():
+        for token in tokens:
+            if token is not None and token >= vocab_size:
+                raise InputError(f"generate: {name}: token {token} is outside the vocabulary of {vocab_size}")
 
 
 def _refuse_what_has_no_effect(settings: SearchSettings, call: dict[str, Any]) -> None:

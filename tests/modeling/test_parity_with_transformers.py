@@ -36,7 +36,9 @@ def test_logits_loss_and_gradients(seed: int) -> None:
     expected = {name: parameter.grad for name, parameter in pair.theirs.named_parameters()}
     compared = 0
     for name, parameter in pair.ours.named_parameters():
-        torch.testing.assert_close(parameter.grad, expected[name], rtol=0, atol=TOLERANCE, msg=lambda text: f"{name}: {text}")
+        torch.testing.assert_close(
+            parameter.grad, expected[name], rtol=0, atol=TOLERANCE, msg=lambda text: f"{name}: {text}"
+        )
         compared += int(parameter.grad.abs().max() > 1e-6)
     assert compared > 0.7 * len(expected)  # most gradients are not zero, so the comparison sees something
 
@@ -50,7 +52,9 @@ def test_explicit_decoder_input_ids_are_read() -> None:
     assert ours.loss is None and ours[0] is ours.logits
 
 
-@pytest.mark.parametrize("name", ["dropout", "attention_dropout", "activation_dropout", "encoder_layerdrop", "decoder_layerdrop"])
+@pytest.mark.parametrize(
+    "name", ["dropout", "attention_dropout", "activation_dropout", "encoder_layerdrop", "decoder_layerdrop"]
+)
 def test_every_dropout_acts_in_training_alone(name: str) -> None:
     pair = model_pair(3)
     config = pair.ours.config.copy(**{name: 0.9})
@@ -62,7 +66,9 @@ def test_every_dropout_acts_in_training_alone(name: str) -> None:
         return model(pair.input_ids, pair.attention_mask, labels=labels).logits
 
     torch.manual_seed(0)
-    assert not torch.equal(model.train() and logits(), pair.ours(pair.input_ids, pair.attention_mask, labels=labels).logits)
+    assert not torch.equal(
+        model.train() and logits(), pair.ours(pair.input_ids, pair.attention_mask, labels=labels).logits
+    )
     model.eval()
     assert torch.equal(logits(), pair.ours(pair.input_ids, pair.attention_mask, labels=labels).logits)
 
@@ -82,7 +88,9 @@ def test_dropout_in_training_draws_as_transformers_does_on_average() -> None:
     for model in (pair.theirs.train(), pair.ours.train()):
         torch.manual_seed(0)
         with torch.no_grad():
-            passes = torch.stack([model(pair.input_ids, attention_mask=pair.attention_mask, labels=labels).loss for _ in range(400)])
+            passes = torch.stack(
+                [model(pair.input_ids, attention_mask=pair.attention_mask, labels=labels).loss for _ in range(400)]
+            )
         means.append((passes.mean(), passes.std() / 20))
     (theirs, their_error), (ours, our_error) = means
     assert their_error > 0

@@ -1,0 +1,36 @@
+"""A language model small enough to search by hand: the next token's probabilities depend on the last token alone."""
+
+import torch
+from torch import Tensor
+
+from bart.configuration.search_settings import SearchSettings
+from bart.generation.beam_search import beam_search
+from bart.generation.logits_rules import build_rules
+from bart.generation.output import GenerationOutput
+
+START, PAD, EOS, A, B = range(5)
+
+
+class TableDecoder:
+    """Takes the place of ``StepDecoder``. It remembers what each row has read, so a wrong reordering is noticed."""
+
+    def __init__(self, table: Tensor, rows: int) -> None:
+        """table: (V, V), the probability of each token (column) after each token (row)."""
+        self.log_probs = table.log()
+        self.read = torch.empty(rows, 0, dtype=torch.long)
+
+    def next_logits(self, tokens: Tensor) -> Tensor:
+        self.read = torch.cat([self.read, tokens[:, None]], 1)
+        return self.log_probs[tokens]
+
+    def reorder(self, rows: Tensor) -> None:
+        self.read = self.read[rows]
+
+
+def search(table: Tensor, **settings: object) -> GenerationOutput:
+    """Beam search for one sentence; every sequence it returns must be one that a row has read, but for its last token."""
+    chosen = SearchSettings(output_scores=True, return_dict_in_generate=True, **settings)
+    chosen.check_search("test")
+    decoder = TableDecoder(table, chosen.num_beams)
+    rules = build_rules(chosen, torch.tensor([[START, EOS]]), EOS)
+    return beam_search(decoder, torch.tensor([START]), chosen, rules, EOS, PAD)

@@ -45,7 +45,7 @@ def random_shape(rng: random.Random) -> dict[str, object]:
 
 
 def model_pair(seed: int, eos_bias: float = 0.0) -> ModelPair:
-    """A pair drawn by ``seed``. ``eos_bias`` is added to the logit of the end of sentence, so that outputs end early."""
+    """A pair drawn by ``seed``; ``eos_bias`` is added to the end of sentence's logit, so that outputs end early."""
     rng = random.Random(seed)
     torch.manual_seed(seed)
     shape = random_shape(rng)

@@ -10,7 +10,7 @@ from bart.generation.step_decoder import StepDecoder
 
 
 def draw(scores: Tensor, count: int) -> Tensor:
-    """Draw ``count`` different places of (n, m) unnormalized log probabilities, from torch's global generator: (n, count).
+    """Draw ``count`` different places in each row of log probabilities (n, m), with torch's global generator.
 
     Where a row allows nothing (every token is banned), any place may come.
     """

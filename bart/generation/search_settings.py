@@ -42,7 +42,7 @@ def resolve_search_settings(config: BartConfig, call: dict[str, Any]) -> SearchS
 
 def _refuse_foreign_tokens(settings: SearchSettings, vocab_size: int) -> None:
     banned = [token for word in settings.bad_words_ids or [] for token in word]
-    named = {
+    named: dict[str, list[Any]] = {
         "forced_bos_token_id": [settings.forced_bos_token_id],
         "forced_eos_token_id": [settings.forced_eos_token_id],
         "bad_words_ids": banned,

@@ -1,4 +1,4 @@
-"""A language model small enough to search by hand: the next token's probabilities depend on the last token alone."""
+"""A language model small enough to search by hand: the next token's probabilities depend on the last two tokens."""
 
 import torch
 from torch import Tensor
@@ -12,23 +12,24 @@ START, PAD, EOS, A, B = range(5)
 
 
 class TableDecoder:
-    """Takes the place of ``StepDecoder``. It remembers what each row has read, so a wrong reordering is noticed."""
+    """Takes the place of ``StepDecoder``. Each row remembers what it has read, as a cache does."""
 
     def __init__(self, table: Tensor, rows: int) -> None:
-        """table: (V, V), the probability of each token (column) after each token (row)."""
+        """table: (V, V, V), of the token before the last, the last token, and the probability of each next one."""
         self.log_probs = table.log()
         self.read = torch.empty(rows, 0, dtype=torch.long)
 
     def next_logits(self, tokens: Tensor) -> Tensor:
         self.read = torch.cat([self.read, tokens[:, None]], 1)
-        return self.log_probs[tokens]
+        before = self.read[:, -2] if self.read.size(1) > 1 else tokens
+        return self.log_probs[before, tokens]
 
     def reorder(self, rows: Tensor) -> None:
         self.read = self.read[rows]
 
 
 def search(table: Tensor, **settings: object) -> GenerationOutput:
-    """Beam search for one sentence; every sequence it returns must be one that a row has read, but for its last token."""
+    """Beam search for one sentence."""
     chosen = SearchSettings(output_scores=True, return_dict_in_generate=True, **settings)
     chosen.check_search("test")
     decoder = TableDecoder(table, chosen.num_beams)

@@ -10,11 +10,12 @@ from torch import Tensor
 
 from tests.generation.table_decoder import EOS, PAD, START, A, B, search
 
-# After <s>: a 0.6, b 0.4.  After a: </s> 0.1, a 0.44, b 0.46.  After b: </s> 0.9, a 0.05, b 0.05.
+# After <s>: a 0.6, b 0.4.  After a: </s> 0.1, a 0.44, b 0.46.  After b: </s> 0.9, a 0.05, b 0.05.  No matter what was before.
 TABLE = torch.zeros(5, 5)
 TABLE[START, A], TABLE[START, B] = 0.6, 0.4
 TABLE[A, EOS], TABLE[A, A], TABLE[A, B] = 0.1, 0.44, 0.46
 TABLE[B, EOS], TABLE[B, A], TABLE[B, B] = 0.9, 0.05, 0.05
+TABLE = TABLE.expand(5, 5, 5)
 
 A_B_END, B_END = 0.6 * 0.46 * 0.9, 0.4 * 0.9  # 0.2484 and 0.36
 
@@ -73,13 +74,14 @@ def test_a_weak_diversity_penalty_lowers_the_scores_of_what_is_shared() -> None:
 def test_enough_beams_find_the_best_of_all_outputs(seed: int) -> None:
     """As many beams as there are prefixes search everything; the best is then found by listing all outputs."""
     generator = torch.Generator().manual_seed(seed)
-    table = torch.rand(5, 5, generator=generator).square()
-    table[:, [START, PAD]] = 0.0
-    table /= table.sum(1, keepdim=True)
+    table = torch.rand(5, 5, 5, generator=generator).square()
+    table[:, :, [START, PAD]] = 0.0
+    table /= table.sum(2, keepdim=True)
     max_length = random.Random(seed).randint(3, 5)
 
     def log_probability(tokens: tuple[int, ...]) -> float:
-        return sum(math.log(table[before, after]) for before, after in itertools.pairwise((START, *tokens)))
+        read = (START, START, *tokens)
+        return sum(math.log(table[read[at : at + 3]]) for at in range(len(tokens)))
 
     outputs: list[tuple[int, ...]] = []
     for length in range(1, max_length):

@@ -68,7 +68,7 @@ def test_the_mask_is_made_from_the_padding_where_none_is_given(pair: ModelPair) 
 def test_unknown_impossible_and_contradictory_arguments_are_refused_by_name(
     pair: ModelPair, call: dict[str, object], named: str
 ) -> None:
-    with pytest.raises(InputError, match="^generate: ") as refusal:
+    with pytest.raises(InputError, match=r"^generate: ") as refusal:
         pair.ours.generate(pair.input_ids, **call)
     assert named in str(refusal.value)
     assert "\n" not in str(refusal.value)

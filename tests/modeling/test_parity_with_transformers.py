@@ -37,7 +37,7 @@ def test_logits_loss_and_gradients(seed: int) -> None:
     compared = 0
     for name, parameter in pair.ours.named_parameters():
         torch.testing.assert_close(
-            parameter.grad, expected[name], rtol=0, atol=TOLERANCE, msg=lambda text: f"{name}: {text}"
+            parameter.grad, expected[name], rtol=0, atol=TOLERANCE, msg=lambda text, name=name: f"{name}: {text}"
         )
         compared += int(parameter.grad.abs().max() > 1e-6)
     assert compared > 0.7 * len(expected)  # most gradients are not zero, so the comparison sees something

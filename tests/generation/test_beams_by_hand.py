@@ -10,12 +10,12 @@ from torch import Tensor
 
 from tests.generation.table_decoder import EOS, PAD, START, A, B, search
 
-# After <s>: a 0.6, b 0.4.  After a: </s> 0.1, a 0.44, b 0.46.  After b: </s> 0.9, a 0.05, b 0.05.  No matter what was before.
+# After <s>: a 0.6, b 0.4.  After a: </s> 0.1, a 0.44, b 0.46.  After b: </s> 0.9, a 0.05, b 0.05.
 TABLE = torch.zeros(5, 5)
 TABLE[START, A], TABLE[START, B] = 0.6, 0.4
 TABLE[A, EOS], TABLE[A, A], TABLE[A, B] = 0.1, 0.44, 0.46
 TABLE[B, EOS], TABLE[B, A], TABLE[B, B] = 0.9, 0.05, 0.05
-TABLE = TABLE.expand(5, 5, 5)
+TABLE = TABLE.expand(5, 5, 5)  # whatever the token before was
 
 A_B_END, B_END = 0.6 * 0.46 * 0.9, 0.4 * 0.9  # 0.2484 and 0.36
 
@@ -71,7 +71,7 @@ def test_a_weak_diversity_penalty_lowers_the_scores_of_what_is_shared() -> None:
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_enough_beams_find_the_best_of_all_outputs(seed: int) -> None:
+def test_enough_beams_find_the_best_of_all_outputs_in_order(seed: int) -> None:
     """As many beams as there are prefixes search everything; the best is then found by listing all outputs."""
     generator = torch.Generator().manual_seed(seed)
     table = torch.rand(5, 5, 5, generator=generator).square()
@@ -89,10 +89,11 @@ def test_enough_beams_find_the_best_of_all_outputs(seed: int) -> None:
             outputs.append((*body, EOS))
             if length == max_length - 1:
                 outputs.extend((*body, last) for last in (A, B))
-    best = max(outputs, key=log_probability)
-    found = search(table, num_beams=32, max_length=max_length, length_penalty=0.0, early_stopping="never")
-    assert _unpadded(found.sequences[0]) == [START, *best]
-    assert float(found.sequences_scores[0]) == pytest.approx(log_probability(best), abs=1e-5)
+    best = sorted(outputs, key=log_probability, reverse=True)[:6]
+    settings = {"num_beams": 32, "num_return_sequences": 6, "length_penalty": 0.0, "early_stopping": "never"}
+    found = search(table, max_length=max_length, **settings)
+    assert [_unpadded(sequence) for sequence in found.sequences] == [[START, *tokens] for tokens in best]
+    assert found.sequences_scores.tolist() == pytest.approx([log_probability(tokens) for tokens in best], abs=1e-5)
 
 
 def _unpadded(sequence: Tensor) -> list[int]:

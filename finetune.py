@@ -29,7 +29,7 @@ def fine_tune(arguments: TrainingArguments) -> None:
     from utils.inputs import read_inputs, tokenize_inputs
     from utils.lightning_module import SummarizationModule
     from utils.precision import apply_matmul_precision, check_precision
-    from utils.run_folder import checkpoint_to_resume, open_run_folder
+    from utils.run_folder import checkpoint_to_resume, describe_run, open_run_folder
 
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # its import sets another level
     placement = choose_placement(arguments.gpus)
@@ -49,7 +49,7 @@ def fine_tune(arguments: TrainingArguments) -> None:
     workers, pin_memory = arguments.num_workers, placement.on_gpu
     trainer.fit(
         module,
-        TrainingLoader(data.train, data.order, data.total_steps, workers, pin_memory),
+        TrainingLoader(data.train, data.order, data.total_steps, workers, pin_memory, data.train.checksum()),
         validation_loader(
             data.val, arguments.eval_batch_size, placement.processes, placement.rank, workers, pin_memory
         ),
@@ -73,35 +73,6 @@ def build_model(
         model = BartForConditionalGeneration.from_pretrained(arguments.model_name_or_path, inputs.config)
     freeze(model.train(), arguments.freeze_embeds, arguments.freeze_encoder)
     return model
-
-
-def describe_run(
-    arguments: TrainingArguments,
-    inputs: "TrainingInputs",
-    data: "TrainingData",
-    model: "BartForConditionalGeneration",
-) -> None:
-    """Print and write what is about to be done; leave the tokenizer beside the checkpoints to come."""
-    from utils.loading import TOKENIZER_FOLDER
-    from utils.run_folder import write_run_description
-
-    folder = Path(arguments.output_dir)
-    inputs.tokenizer.save_pretrained(folder / TOKENIZER_FOLDER)
-    facts = {
-        "examples": {split: len(pairs) for split, pairs in inputs.pairs.items()},
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "trained_parameters": sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),
-        "processes": data.order.processes,
-        "steps": data.total_steps,
-        "steps_per_epoch": data.order.steps_per_epoch,
-    }
-    write_run_description(folder, arguments, facts)
-    print(
-        f"{facts['examples']['train']:,} training and {facts['examples']['val']:,} validation examples;"
-        f" {facts['trained_parameters']:,} of {facts['parameters']:,} parameters trained;"
-        f" {facts['steps']:,} steps, {facts['steps_per_epoch']:,} an epoch; results in {folder}",
-        flush=True,
-    )
 
 
 def build_trainer(arguments: TrainingArguments, data: "TrainingData", placement: "Placement") -> "pl.Trainer":

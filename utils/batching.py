@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from bart.errors import InputError
+
 _STEPS_PER_POOL = 50  # examples are sorted by length within pools of this many steps: similar lengths, yet well mixed
 
 
@@ -96,13 +98,21 @@ class TrainingLoader:
     """
 
     def __init__(
-        self, dataset: Dataset[Any], order: TrainingOrder, steps: int, num_workers: int, pin_memory: bool
+        self,
+        dataset: Dataset[Any],
+        order: TrainingOrder,
+        steps: int,
+        num_workers: int,
+        pin_memory: bool,
+        data_checksum: int,
     ) -> None:
+        """``data_checksum`` tells whether a resumed run still has the data that it began with."""
         self.dataset = dataset
         self.order = order
         self.num_workers = num_workers
         self.pin_memory = pin_memory
         self._length = steps * order.accumulation
+        self._identity = {"data_checksum": data_checksum, "processes": order.processes}
         self._handed_out = 0
 
     def __len__(self) -> int:
@@ -117,10 +127,14 @@ class TrainingLoader:
 
     def state_dict(self) -> dict[str, int]:
         """Where the loader stands."""
-        return {"handed_out": self._handed_out}
+        return {"handed_out": self._handed_out, **self._identity}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on from there."""
+        """Go on from there. Raises InputError where other batches would follow than in the interrupted run."""
+        if state["data_checksum"] != self._identity["data_checksum"]:
+            raise InputError("--resume: the training data are not those that the run began with; restore them")
+        if state["processes"] != self._identity["processes"]:
+            raise InputError(f"--resume: the run has {state['processes']} processes; give it as many (see --gpus)")
         self._handed_out = state["handed_out"]
 
 

@@ -17,7 +17,7 @@ from utils.data import Pairs, TokenStore, decode, encode, pad_sources
 from utils.distributed import gather_to_first, process_count, process_rank
 from utils.files import atomic_write
 from utils.report import latency_summary, write_json
-from utils.rouge import rouge_scores, scorer_description
+from utils.rouge import ROUGE_TYPES, rouge_scores, scorer_description
 
 
 @dataclass
@@ -80,7 +80,7 @@ def evaluate(
 
 def score_line(report: dict[str, Any]) -> str:
     """The scores of a report in one line, for people."""
-    scores = "  ".join(f"{name} {report[name]:.2f}" for name in ("rouge1", "rouge2", "rougeL", "rougeLsum"))
+    scores = "  ".join(f"{name} {report[name]:.2f}" for name in ROUGE_TYPES)
     return f"{report['split']} ({report['n_obs']:,} examples, {report['beams']} beams): {scores}"
 
 

@@ -13,9 +13,7 @@ from utils.args import TrainingArguments
 from utils.data import Batch, decode
 from utils.losses import summed_cross_entropy
 from utils.optimization import build_optimizer, build_schedule, clip_gradients
-from utils.rouge import rouge_scores
-
-ROUGE_TYPES = ("rouge1", "rouge2", "rougeL", "rougeLsum")
+from utils.rouge import ROUGE_TYPES, rouge_scores
 
 
 class SummarizationModule(pl.LightningModule):
@@ -108,6 +106,10 @@ class SummarizationModule(pl.LightningModule):
             "config": self.model.config.to_dict(),
             "arguments": self.arguments.to_dict(),
         }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Let a run that is resumed with more steps than it had go on after what was its last batch."""
+        checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"] = False
 
     def _logits(self, batch: Batch) -> Tensor:
         """Teacher-forced logits (B, T, V)."""

@@ -6,7 +6,6 @@ import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
@@ -15,6 +14,7 @@ from bart.modeling.modeling_bart import BartForConditionalGeneration
 from bart.whole_folder import whole_folder
 from utils.args import TrainingArguments
 from utils.checkpointing import checkpoints, newest_checkpoint
+from utils.inputs import TrainingData, TrainingInputs
 from utils.loading import BEST_MODEL_FOLDER, TOKENIZER_FOLDER
 from utils.report import write_json
 
@@ -47,6 +47,8 @@ def open_run_folder(arguments: TrainingArguments, checkpoint: Path | None) -> No
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"--output_dir {folder}: cannot be made: {error.strerror}") from error
+    for leftover in folder.glob(".*.part*"):  # of a killed process
+        shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
     if checkpoint is not None:
         print(f"resuming from {checkpoint}", flush=True)
     elif arguments.resume:
@@ -68,16 +70,35 @@ def next_log_version(folder: Path) -> str:
     return f"version_{len(list((folder / LOGS_FOLDER).glob('version_*')))}"
 
 
-def write_run_description(folder: Path, arguments: TrainingArguments, facts: dict[str, Any]) -> None:
-    """Write run.json: how this run was started, with what, and ``facts`` about it."""
+def describe_run(
+    arguments: TrainingArguments, inputs: TrainingInputs, data: TrainingData, model: BartForConditionalGeneration
+) -> None:
+    """Write run.json, and the tokenizer beside the checkpoints to come; print what is about to be done."""
+    folder = Path(arguments.output_dir)
+    inputs.tokenizer.save_pretrained(folder / TOKENIZER_FOLDER)
+    examples = {split: len(pairs) for split, pairs in inputs.pairs.items()}
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     description = {
         "command": sys.argv,
         "arguments": arguments.to_dict(),
-        **facts,
+        "config": inputs.config.to_dict(),
+        "examples": examples,
+        "parameters": parameters,
+        "trained_parameters": trained,
+        "steps": data.total_steps,
+        "steps_per_epoch": data.order.steps_per_epoch,
+        "processes": data.order.processes,
         "versions": {"python": platform.python_version(), **{package: version(package) for package in _PACKAGES}},
         "git_commit": _git_commit(),
     }
     write_json(folder / RUN_FILE, description)
+    print(
+        f"{examples['train']:,} training and {examples['val']:,} validation examples;"
+        f" {trained:,} of {parameters:,} parameters trained;"
+        f" {data.total_steps:,} steps, {data.order.steps_per_epoch:,} an epoch; results in {folder}",
+        flush=True,
+    )
 
 
 def _git_commit() -> str | None:

@@ -1,0 +1,80 @@
+"""Run finetune.py and run_eval.py as processes that start quickly and can be killed.
+
+Each command is a process of its own, forked from a server that has imported what takes seconds: multiprocessing's
+forkserver. Everything else is as from a shell: the command line, the output, the exit code, the death by SIGKILL.
+"""
+
+import multiprocessing
+import os
+import runpy
+import signal
+import sys
+import time
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+_SLOW_IMPORTS = ["pytorch_lightning", "pytorch_lightning.loggers", "transformers.optimization", "tensorboard", "nltk"]
+_LONGEST_SECONDS = 120
+
+
+class Command:
+    """A started command."""
+
+    def __init__(self, script: str, arguments: list[str], log: Path) -> None:
+        """``log`` takes stdout and stderr."""
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(_SLOW_IMPORTS)
+        os.environ.setdefault("OMP_NUM_THREADS", "1")  # before the server starts: the same sums on any machine
+        self.log = log
+        self.log.write_text("")
+        self.process: BaseProcess = context.Process(target=_run, args=(script, arguments, str(log)))
+        self.process.start()
+
+    def wait(self) -> int:
+        """The exit code; minus the signal where one ended it."""
+        self.process.join(_LONGEST_SECONDS)
+        assert self.process.exitcode is not None, f"still running: {self.output}"
+        return self.process.exitcode
+
+    @property
+    def output(self) -> str:
+        """What it has printed so far."""
+        return self.log.read_text(encoding="utf-8")
+
+    def kill_at(self, text: str) -> None:
+        """SIGKILL once the output contains ``text``."""
+        deadline = time.monotonic() + _LONGEST_SECONDS
+        while text not in self.output:
+            assert self.process.is_alive() and time.monotonic() < deadline, self.output
+            time.sleep(0.001)
+        os.kill(self.process.pid, signal.SIGKILL)
+        assert self.wait() == -signal.SIGKILL
+
+
+def run(script: str, arguments: list[str], log: Path) -> str:
+    """Run a command that must succeed; returns its output."""
+    command = Command(script, arguments, log)
+    assert command.wait() == 0, command.output
+    return command.output
+
+
+def refusal(script: str, arguments: list[str], log: Path) -> str:
+    """Run a command that must refuse its input with exit code 2 and one line; returns that line."""
+    command = Command(script, arguments, log)
+    assert command.wait() == 2, command.output
+    lines = command.output.splitlines()
+    assert len(lines) == 1, command.output
+    return lines[0]
+
+
+def _run(script: str, arguments: list[str], log: str) -> None:
+    descriptor = os.open(log, os.O_WRONLY | os.O_APPEND)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    sys.stdout = open(1, "w", buffering=1, closefd=False)  # noqa: SIM115 -- for the life of the process
+    sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
+    multiprocessing.set_start_method("fork", force=True)  # the default from a shell; a child inherits another
+    sys.argv = [script, *arguments]
+    sys.path.insert(0, str(ROOT))
+    runpy.run_path(str(ROOT / script), run_name="__main__")

@@ -1,0 +1,135 @@
+"""What a training leaves behind, through the real command."""
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+
+from bart.modeling.modeling_bart import BartForConditionalGeneration
+from bart.tokenization.tokenization_bart import BartTokenizer
+from tests.commands import ROOT, Command, run
+from tests.tiny_setup import TinySetup
+from utils.checkpointing import checkpoints, load_checkpoint
+from utils.data import read_lines, read_pairs
+from utils.report import read_json
+
+
+def test_losses_fall_and_are_recorded(whole_run: Path) -> None:
+    metrics = read_json(whole_run / "metrics.json")
+    assert [record["step"] for record in metrics["train"]] == list(range(1, 21))
+    assert [record["step"] for record in metrics["validation"]] == [4, 8, 12, 16, 20]
+    assert metrics["train"][7]["epoch"] == 1.0
+    assert metrics["train"][-1]["loss"] < metrics["train"][0]["loss"] - 0.1
+    assert metrics["validation"][-1]["loss"] < metrics["validation"][0]["loss"]
+    assert {"rouge1", "rouge2", "rougeL", "rougeLsum"} < metrics["validation"][0].keys()
+    assert [record["learning_rate"] for record in metrics["train"][:6]] == pytest.approx(
+        [0, 2e-4, 4e-4, 6e-4, 8e-4, 1e-3]
+    )
+    assert all(record["tokens_per_second"] > 0 for record in metrics["speed"])
+
+
+def test_checkpoints_that_are_kept(whole_run: Path) -> None:
+    """The newest two; the last is the best as well."""
+    assert [path.name for path in checkpoints(whole_run)] == ["_epoch2_step19.ckpt", "_epoch2_step20.ckpt"]
+    stored = load_checkpoint(whole_run / "_epoch2_step20.ckpt")
+    assert stored["hyper_parameters"]["arguments"]["max_steps"] == 20
+    assert stored["hyper_parameters"]["config"]["d_model"] == 32
+    assert all(name.startswith("model.") for name in stored["state_dict"])
+
+
+def test_best_model_is_the_best_checkpoint(whole_run: Path) -> None:
+    """transformers loads it, with its tokenizer, and both see the same."""
+    theirs = transformers.BartForConditionalGeneration.from_pretrained(whole_run / "best_tfmr")
+    ours = BartForConditionalGeneration.from_pretrained(whole_run / "_epoch2_step20.ckpt")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(whole_run / "best_tfmr")
+    batch = tokenizer([" print the help", " an argument"], padding=True, return_tensors="pt")
+    expected = theirs.generate(**batch, num_beams=2, max_length=12)
+    assert torch.equal(ours.generate(**batch, num_beams=2, max_length=12), expected)
+    assert len(BartTokenizer.from_pretrained(whole_run / "tokenizer")) == len(tokenizer)
+
+
+def test_logs_and_description(whole_run: Path) -> None:
+    description = read_json(whole_run / "run.json")
+    assert description["arguments"]["train_batch_size"] == 4 and description["steps_per_epoch"] == 8
+    assert description["versions"]["torch"] == torch.__version__
+    rows = list(csv.DictReader((whole_run / "logs" / "version_0" / "metrics.csv").open()))
+    losses = [float(row["loss"]) for row in rows if row["loss"]]
+    assert losses == [record["loss"] for record in read_json(whole_run / "metrics.json")["train"]]
+    assert list((whole_run / "logs" / "version_0").glob("events.out.tfevents.*"))
+
+
+def test_a_log_file_gets_plain_lines(whole_run: Path) -> None:
+    lines = read_lines(whole_run / "log")
+    assert lines[0].startswith("61 training and 13 validation examples")
+    assert sum(line.startswith("step 12/20  loss ") and "tokens/s" in line for line in lines) == 1
+    assert sum(line.startswith("step 12/20  validation: loss ") for line in lines) == 1
+    assert len(lines) == 1 + 20 + 5 and not any("\r" in line for line in lines)
+
+
+def test_validation_that_generates_then_the_test(setup: TinySetup, tmp_path: Path) -> None:
+    """In bfloat16, with other settings throughout; the last validation is at the end though no interval ends there."""
+    flags = [*setup.training_flags, "--output_dir", str(tmp_path), "--bf16", "--eval_beams", "2", "--n_val", "5"]
+    flags += ["--n_test", "-1", "--max_steps", "7", "--warmup_steps", "1", "--no-sortish_sampler", "--seed", "3"]
+    flags += ["--optimizer", "adafactor", "--lr_scheduler", "cosine", "--freeze_encoder", "--save_top_k", "2"]
+    flags += ["--val_check_interval", "20", "--num_sanity_val_steps", "1"]  # 20 examples are 2.5 steps
+    run("finetune.py", flags, tmp_path / "log")
+    metrics = read_json(tmp_path / "metrics.json")
+    assert [record["step"] for record in metrics["validation"]] == [2, 4, 6, 7]
+    stored = load_checkpoint(checkpoints(tmp_path)[-1])
+    assert stored["hyper_parameters"]["arguments"]["val_metric"] == "rouge2"
+    assert all(tensor.dtype == torch.float32 for tensor in stored["state_dict"].values())
+    report = read_json(tmp_path / "test_rouge.json")
+    assert report["n_obs"] == 7 and report["beams"] == 2 and report["precision"] == "bf16"
+    assert len(read_lines(tmp_path / "test_generations.txt")) == 7
+
+
+def test_a_trained_model_is_trained_on(setup: TinySetup, whole_run: Path, tmp_path: Path) -> None:
+    """From its folder and from its checkpoint: configuration and tokenizer come with it, for one epoch at most."""
+    common = ["--data_dir", str(setup.data), "--gpus", "0", "--warmup_steps", "1", "--n_test", "0", "--dropout", "0.2"]
+    common += ["--max_epochs", "1", "--train_batch_size", "16", "--max_target_length", "16"]
+    for start in ("best_tfmr", "_epoch2_step20.ckpt"):
+        flags = [*common, "--model_name_or_path", str(whole_run / start), "--output_dir", str(tmp_path / start)]
+        run("finetune.py", flags, tmp_path / "log")
+        stored = load_checkpoint(tmp_path / start / "_epoch0_step4.ckpt")
+        before = load_checkpoint(whole_run / "_epoch2_step20.ckpt")["state_dict"]
+        assert stored["hyper_parameters"]["config"]["dropout"] == 0.2
+        weights = stored["state_dict"]
+        assert torch.equal(weights["model.model.shared.weight"], before["model.model.shared.weight"])  # frozen
+        assert not torch.equal(
+            weights["model.model.encoder.layers.0.fc1.weight"], before["model.model.encoder.layers.0.fc1.weight"]
+        )
+
+
+def test_overwriting_deletes_the_run_and_nothing_else(setup: TinySetup, tmp_path: Path) -> None:
+    flags = [*setup.training_flags, "--output_dir", str(tmp_path), "--warmup_steps", "1"]
+    run("finetune.py", [*flags, "--max_steps", "6"], tmp_path / "log")
+    (tmp_path / "joblog.log").write_text("kept")
+    run("finetune.py", [*flags, "--max_steps", "3", "--overwrite_output_dir"], tmp_path / "log")
+    assert [path.name for path in checkpoints(tmp_path)] == ["_epoch0_step2.ckpt", "_epoch0_step3.ckpt"]
+    assert read_json(tmp_path / "metrics.json")["train"][-1]["step"] == 3
+    assert (tmp_path / "joblog.log").read_text() == "kept"
+
+
+def test_from_a_shell(setup: TinySetup, tmp_path: Path) -> None:
+    """Both programs as a person starts them."""
+    flags = [*setup.training_flags, "--max_steps", "3", "--warmup_steps", "1", "--output_dir", str(tmp_path)]
+    training = subprocess.run([sys.executable, ROOT / "finetune.py", *flags], capture_output=True, text=True)
+    assert training.returncode == 0 and "step 3/3  validation" in training.stdout, training.stderr
+    arguments = [tmp_path / "best_tfmr", setup.config, setup.data, tmp_path / "evaluation"]
+    evaluation = subprocess.run([sys.executable, ROOT / "run_eval.py", *arguments], capture_output=True, text=True)
+    assert evaluation.returncode == 0 and evaluation.stdout.startswith("test (7 examples, 2 beams): rouge1")
+
+
+def test_stops_without_improvement(setup: TinySetup, tmp_path: Path) -> None:
+    """Not before --min_epochs: 2 epochs are 16 steps."""
+    flags = [*setup.training_flags, "--learning_rate", "2e-7", "--val_metric", "rouge1", "--output_dir", str(tmp_path)]
+    flags += ["--early_stopping_patience", "1", "--overwrite_output_dir"]
+    for min_epochs, last_step in (("0", 8), ("2", 16)):
+        command = Command("finetune.py", [*flags, "--min_epochs", min_epochs], tmp_path / "log")
+        assert command.wait() == 0, command.output
+        assert read_json(tmp_path / "metrics.json")["validation"][-1]["step"] == last_step
+    assert len(read_pairs(setup.data, "val")) == 13

@@ -1,0 +1,128 @@
+"""A training that is killed and resumed ends bit for bit like one that is not."""
+
+import random
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.commands import Command, refusal, run
+from tests.tiny_setup import TinySetup
+from utils.checkpointing import checkpoints, load_checkpoint
+from utils.report import read_json
+
+STEPS = 20
+
+
+def resumable_flags(setup: TinySetup, folder: Path) -> list[str]:
+    return [*setup.training_flags, "--output_dir", str(folder), "--resume", "--save_checkpoint_steps", "3"]
+
+
+def differences(ours: Any, theirs: Any, place: str = "") -> list[str]:
+    """Where two checkpoints differ, if only in one bit."""
+    if isinstance(ours, torch.Tensor):
+        return [] if torch.equal(ours, theirs) else [place]
+    if isinstance(ours, Mapping):
+        if ours.keys() != theirs.keys():
+            return [place]
+        return [found for key in ours for found in differences(ours[key], theirs[key], f"{place}/{key}")]
+    if isinstance(ours, Sequence) and not isinstance(ours, str):
+        if len(ours) != len(theirs):
+            return [place]
+        return [
+            found for index in range(len(ours)) for found in differences(ours[index], theirs[index], f"{place}/{index}")
+        ]
+    return [] if ours == theirs else [place]
+
+
+def assert_same_end(resumed: Path, whole: Path) -> None:
+    """The last checkpoint (weights, optimizer, schedule, random states, early stopping, best) and metrics.json."""
+    ours, theirs = (load_checkpoint(checkpoints(folder)[-1]) for folder in (resumed, whole))
+    for checkpoint in (ours, theirs):
+        assert checkpoint["global_step"] == STEPS
+        del checkpoint["hyper_parameters"]["arguments"]  # the folder's name
+        del checkpoint["callbacks"]["TrainingHistory"]["speed"]  # by the clock
+    assert differences(ours, theirs) == []
+    our_metrics, their_metrics = (read_json(folder / "metrics.json") for folder in (resumed, whole))
+    for part in ("train", "validation"):
+        assert our_metrics[part] == their_metrics[part]
+    assert len(our_metrics["train"]) == STEPS
+
+
+def test_killed_three_times(setup: TinySetup, whole_run: Path, tmp_path: Path) -> None:
+    """Within the first epoch; after a validation; with a batch prepared ahead by workers."""
+    flags = resumable_flags(setup, tmp_path)
+    for number, (kill_at, workers) in enumerate([("step 5/", 0), ("step 12/20  validation", 2), ("step 17/", 0)]):
+        command = Command("finetune.py", [*flags, "--num_workers", str(workers)], tmp_path / f"log{number}")
+        command.kill_at(kill_at)
+    output = run("finetune.py", [*flags, "--num_workers", "2"], tmp_path / "log")
+    assert "resuming from" in output
+    assert_same_end(tmp_path, whole_run)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(6))
+def test_killed_at_random(setup: TinySetup, whole_run: Path, tmp_path: Path, seed: int) -> None:
+    """Anywhere, again and again, with and without workers."""
+    rng = random.Random(seed)
+    flags = resumable_flags(setup, tmp_path)
+    for number, step in enumerate(sorted(rng.sample(range(1, STEPS), 5))):
+        workers = str(rng.choice([0, 2]))
+        command = Command("finetune.py", [*flags, "--num_workers", workers], tmp_path / f"log{number}")
+        command.kill_at(f"step {step}/")
+    run("finetune.py", flags, tmp_path / "log")
+    assert_same_end(tmp_path, whole_run)
+
+
+def test_resumed_twice_after_the_end(setup: TinySetup, whole_run: Path, tmp_path: Path) -> None:
+    """Nothing is trained any more; more steps, though, can be asked for."""
+    flags = resumable_flags(setup, tmp_path)
+    run("finetune.py", flags, tmp_path / "log")
+    run("finetune.py", flags, tmp_path / "log")
+    assert_same_end(tmp_path, whole_run)
+    output = run("finetune.py", [*flags, "--max_steps", "24"], tmp_path / "log")
+    assert "step 21/24" in output and "step 24/24  validation" in output
+    assert checkpoints(tmp_path)[-1].name == "_epoch2_step24.ckpt"
+
+
+def test_early_stopping_survives(setup: TinySetup, tmp_path: Path) -> None:
+    """A learning rate of nearly nothing never improves: the run stops after two validations more, resumed or not."""
+    flags = [*setup.training_flags, "--learning_rate", "2e-7", "--val_metric", "rouge1"]
+    flags += ["--early_stopping_patience", "2", "--output_dir", str(tmp_path), "--resume"]
+    output = run("finetune.py", flags, tmp_path / "log")
+    assert "step 12/20  validation" in output and "step 13/" not in output
+    output = run("finetune.py", flags, tmp_path / "log")
+    assert "validation:" not in output
+    checkpoints(tmp_path)[-1].unlink()  # as if killed before the last validation's save
+    output = run("finetune.py", flags, tmp_path / "log")
+    assert "step 12/20  validation" in output and "step 13/" not in output
+
+
+def test_damaged_checkpoint_is_passed_over(setup: TinySetup, whole_run: Path, tmp_path: Path) -> None:
+    flags = resumable_flags(setup, tmp_path)
+    command = Command("finetune.py", flags, tmp_path / "log")
+    command.kill_at("step 11/")
+    newest = checkpoints(tmp_path)[-1]
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 2] ^= 1
+    newest.write_bytes(content)
+    output = run("finetune.py", flags, tmp_path / "log")
+    assert f"{newest} is damaged" in output
+    assert_same_end(tmp_path, whole_run)
+
+
+def test_what_cannot_change(setup: TinySetup, tmp_path: Path) -> None:
+    """One line for a flag that the steps already done depend on, and for other data."""
+    flags = resumable_flags(setup, tmp_path)
+    Command("finetune.py", flags, tmp_path / "log").kill_at("step 4/")
+    line = refusal("finetune.py", [*flags, "--train_batch_size", "8"], tmp_path / "log")
+    assert line.startswith("error: --resume: --train_batch_size was 4 and is now 8")
+    line = refusal("finetune.py", [*flags, "--n_train", "60"], tmp_path / "log")
+    assert line.startswith("error: --resume: --n_train was -1 and is now 60")
+
+
+def test_nothing_to_resume(setup: TinySetup, tmp_path: Path) -> None:
+    output = run("finetune.py", [*resumable_flags(setup, tmp_path), "--max_steps", "6"], tmp_path / "log")
+    assert "holds no checkpoint: starting anew" in output

@@ -1,0 +1,111 @@
+"""What an evaluation writes, through the real command."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from bart.modeling.modeling_bart import BartForConditionalGeneration
+from bart.tokenization.tokenization_bart import BartTokenizer
+from tests.commands import run
+from tests.tiny_setup import TinySetup
+from utils.data import read_lines, read_pairs
+from utils.report import read_json
+
+
+def evaluate(model: Path, setup: TinySetup, folder: Path, *flags: str) -> dict[str, object]:
+    run("run_eval.py", [str(model), str(setup.config), str(setup.data), str(folder), *flags], folder.parent / "log")
+    split = flags[flags.index("--type_path") + 1] if "--type_path" in flags else "test"
+    return read_json(folder / f"{split}_rouge.json")
+
+
+def test_each_line_answers_its_line(setup: TinySetup, whole_run: Path, tmp_path: Path) -> None:
+    """Though the model saw the sources sorted, in batches: the same as one by one."""
+    report = evaluate(whole_run / "best_tfmr", setup, tmp_path / "out", "--bs", "3")
+    model = BartForConditionalGeneration.from_pretrained(whole_run / "best_tfmr")
+    tokenizer = BartTokenizer.from_pretrained(setup.tokenizer)
+    expected = []
+    for source in read_pairs(setup.data, "test").sources:
+        ids = torch.tensor([tokenizer(" " + source, max_length=64, truncation=True)["input_ids"]])
+        expected.append(tokenizer.decode(model.generate(ids)[0], skip_special_tokens=True).strip())
+    assert read_lines(tmp_path / "out" / "test_generations.txt") == expected
+    assert report["n_obs"] == 7 and report["beams"] == 2 and report["precision"] == "fp32"
+    assert report["scorer"]["scorer"].startswith("rouge-score ")
+    assert report["latency_seconds"].keys() == {"mean", "p50", "p90", "p95", "p99"}
+    assert report["sequences_per_second"] > 0
+    assert report["search"]["max_length"] == 16 and report["search"]["no_repeat_ngram_size"] == 3
+
+
+def test_a_checkpoint_is_evaluated_alone(setup: TinySetup, whole_run: Path, tmp_path: Path) -> None:
+    """With the tokenizer beside it: the same generations and scores as its best_tfmr."""
+    reports = [evaluate(whole_run / name, setup, tmp_path / name) for name in ("best_tfmr", "_epoch2_step20.ckpt")]
+    texts = [(tmp_path / name / "test_generations.txt").read_text() for name in ("best_tfmr", "_epoch2_step20.ckpt")]
+    assert texts[0] == texts[1]
+    assert all(reports[0][name] == reports[1][name] for name in ("rouge1", "rouge2", "rougeL", "rougeLsum"))
+
+
+def test_flags_beat_the_configuration(setup: TinySetup, whole_run: Path, tmp_path: Path) -> None:
+    flags = [
+        "--type_path",
+        "val",
+        "--n_obs",
+        "5",
+        "--eval_beams",
+        "3",
+        "--max_target_length",
+        "9",
+        "--length_penalty",
+        "2",
+    ]
+    report = evaluate(whole_run / "best_tfmr", setup, tmp_path / "out", *flags, "--bf16")
+    assert report["n_obs"] == 5 and report["precision"] == "bf16" and report["split"] == "val"
+    search = report["search"]
+    assert (search["num_beams"], search["max_length"], search["length_penalty"]) == (3, 9, 2.0)
+    tokenizer = BartTokenizer.from_pretrained(setup.tokenizer)
+    lines = read_lines(tmp_path / "out" / "val_generations.txt")
+    assert len(lines) == 5 and all(len(tokenizer(line)["input_ids"]) <= 9 for line in lines)
+
+
+def test_several_summaries_of_each_source(setup: TinySetup, whole_run: Path, tmp_path: Path) -> None:
+    evaluate(whole_run / "best_tfmr", setup, tmp_path / "out", "--num_return_sequences", "2")
+    best = read_lines(tmp_path / "out" / "test_generations.txt")
+    both = [json.loads(line) for line in read_lines(tmp_path / "out" / "test_generations.jsonl")]
+    assert [texts[0] for texts in both] == best and all(len(texts) == 2 for texts in both)
+    evaluate(whole_run / "best_tfmr", setup, tmp_path / "out")
+    assert not (tmp_path / "out" / "test_generations.jsonl").exists()
+
+
+def test_shuffled_sources_and_another_prefix(setup: TinySetup, whole_run: Path, tmp_path: Path) -> None:
+    """The n-th source is answered on another line: generations are those of the sources, moved."""
+    evaluate(whole_run / "best_tfmr", setup, tmp_path / "plain")
+    report = evaluate(whole_run / "best_tfmr", setup, tmp_path / "moved", "--shuffle_sources")
+    plain, moved = (read_lines(tmp_path / name / "test_generations.txt") for name in ("plain", "moved"))
+    assert report["shuffled_sources"] is True and sorted(plain) == sorted(moved)
+    (tmp_path / "same").mkdir()
+    prefixed = evaluate(whole_run / "best_tfmr", setup, tmp_path / "prefix", "--prefix", "summarize this: ")
+    assert prefixed["n_obs"] == 7
+
+
+def test_a_task_brings_its_search(setup: TinySetup, whole_run: Path, tmp_path: Path) -> None:
+    config = json.loads(setup.config.read_text())
+    config["task_specific_params"] = {"summarization": {"num_beams": 3, "length_penalty": 2.0, "prefix": "x"}}
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(config))
+    setup_with_task = TinySetup(setup.data, setup.tokenizer, path)
+    report = evaluate(whole_run / "best_tfmr", setup_with_task, tmp_path / "a", "--task", "summarization")
+    assert report["beams"] == 3 and report["search"]["length_penalty"] == 2.0
+    report = evaluate(
+        whole_run / "best_tfmr", setup_with_task, tmp_path / "a", "--task", "summarization", "--eval_beams", "1"
+    )
+    assert report["beams"] == 1
+
+
+@pytest.mark.parametrize("seed", ["1"])
+def test_sampling_is_seeded(setup: TinySetup, whole_run: Path, tmp_path: Path, seed: str) -> None:
+    flags = ["--do_sample", "--eval_beams", "1", "--top_k", "0", "--no_repeat_ngram_size", "0"]
+    texts = []
+    for folder, given in (("a", seed), ("b", seed), ("c", "2")):
+        evaluate(whole_run / "best_tfmr", setup, tmp_path / folder, *flags, "--seed", given)
+        texts.append((tmp_path / folder / "test_generations.txt").read_text())
+    assert texts[0] == texts[1] != texts[2]

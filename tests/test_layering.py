@@ -1,0 +1,76 @@
+"""Who imports whom: read from the import statements, nothing is imported."""
+
+import ast
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+ENTRY_POINTS = {"finetune", "run_eval"}
+MAY_IMPORT_LIGHTNING = ("utils.lightning_module", "utils.callbacks", "utils.precision", "utils.checkpointing")
+# What each part of bart may import of bart, beside bart.errors and the like at its top.
+BART_PARTS = {
+    "configuration": set(),
+    "tokenization": set(),
+    "modeling": {"configuration"},
+    "generation": {"modeling", "configuration"},
+}
+
+
+def module_names() -> dict[str, Path]:
+    """Every module of this project but the tests, by its dotted name."""
+    paths = [
+        *(ROOT / f"{name}.py" for name in ENTRY_POINTS),
+        *(ROOT / "bart").rglob("*.py"),
+        *(ROOT / "utils").rglob("*.py"),
+    ]
+    return {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in paths}
+
+
+def imported(path: Path, at_top_only: bool = False) -> set[str]:
+    """Dotted names in the import statements; of ``from a import b`` both a and a.b."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    names = set()
+    for node in ast.iter_child_nodes(tree) if at_top_only else ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return names
+
+
+def is_within(name: str, package: str) -> bool:
+    return name == package or name.startswith(f"{package}.")
+
+
+def test_bart_stands_alone() -> None:
+    for module, path in module_names().items():
+        if is_within(module, "bart"):
+            for forbidden in ("utils", "pytorch_lightning", "lightning"):
+                assert not any(is_within(name, forbidden) for name in imported(path)), module
+
+
+def test_the_parts_of_bart_build_on_each_other() -> None:
+    for module, path in module_names().items():
+        part = module.split(".")[1] if module.startswith("bart.") else None
+        if part not in BART_PARTS:
+            continue
+        # modeling_bart's `generate` imports generation when it is called; that is no dependency of the module.
+        for name in imported(path, at_top_only=True):
+            other = name.split(".")[1] if name.startswith("bart.") else None
+            if other in BART_PARTS:
+                assert other == part or other in BART_PARTS[part], f"{module} imports {name}"
+
+
+def test_lightning_stays_where_it_belongs() -> None:
+    users = {
+        module
+        for module, path in module_names().items()
+        if any(is_within(name, "pytorch_lightning") for name in imported(path))
+    }
+    assert all(module in ENTRY_POINTS or module.startswith(MAY_IMPORT_LIGHTNING) for module in users), users
+    assert {"finetune", "utils.lightning_module"} <= users
+
+
+def test_nothing_imports_the_entry_points() -> None:
+    for module, path in module_names().items():
+        assert not ENTRY_POINTS & imported(path), module

@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# On a fresh machine: sets the environment up, makes the embedded corpus, trains a tiny BART on it and evaluates it.
+source "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
+
+usage="usage: bash scripts/quickstart.sh [--flag ...]
+  --flag ...  further flags of finetune.py (python finetune.py --help lists them)
+Takes about ten minutes on two processor cores, needs no GPU. Results: \$RESULTS_DIR, by default a new folder
+results/quickstart_<timestamp>."
+
+read_command_line "$usage" 0 "$@"
+bash "$root/scripts/setup_env.sh"
+find_python
+cd "$root"
+
+data=data/docstrings
+results=${RESULTS_DIR:-results/quickstart_$(date +%Y%m%d_%H%M%S)}
+source "$root/scripts/params/docstrings_params.sh"
+read -ra training < <(cpu)
+read -ra evaluation < <(cpu_eval)
+
+evaluate() { # MODEL FOLDER [--flag ...]
+    local model=$1 folder=$2
+    shift 2
+    RESULTS_DIR=$folder bash "$root/scripts/run_eval_summarization.sh" "$model" "${evaluation[@]}" "$@"
+}
+
+"$python" -m utils.corpora.docstrings "$data" --config configs/config_tiny.json
+
+say "Training and evaluating a tiny BART, from random weights."
+RESULTS_DIR=$results bash "$root/scripts/run_summarization.sh" "${training[@]}" "${flags[@]}"
+
+say "Evaluating it again with every text in another one's place: what it scores without reading."
+evaluate "$results/best_tfmr" "$results/shuffled_sources" --shuffle_sources
+
+say "Evaluating what it is compared with: the model before training, and the first sentence of every text."
+"$python" -m utils.baselines.untrained configs/config_tiny.json "$data/tokenizer" "$results/untrained/model"
+evaluate "$results/untrained/model" "$results/untrained"
+"$python" -m utils.baselines.first_sentence "$data" "$results/first_sentence"
+
+"$python" -m utils.quickstart_report "$data" "$results"

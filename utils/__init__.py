@@ -1,0 +1,1 @@
+"""Training, data, scores and reports around the bart package."""

@@ -13,6 +13,7 @@ default:   data/nvidia-pretrained/model.ckpt 128 8 fp16 4 1024 142 data/cnn_dm/ 
   EVAL_BEAMS  beams of the search
   --flag ...  further flags of run_eval.py (python run_eval.py --help lists them); they come last, so they win
 Presets: bash scripts/run_eval_summarization.sh <INIT_CKPT> \$(source scripts/params/xsum_params.sh && t4_1gpu_fp16_eval)
+Paths are relative to the current folder, those of the presets to the checkout.
 Results: \$RESULTS_DIR, by default a new folder results/bart_pyt_inference_<timestamp>."
 
 read_command_line "$usage" 9 "$@"

@@ -16,6 +16,7 @@ default:   data/cnn_dm/ configs/config.json 8 1e-4 24 1 fp16 20000 500 1024 142 
   PATIENCE            validations without improvement that end the training
   --flag ...          further flags of finetune.py (python finetune.py --help lists them); they come last, so they win
 Presets: bash scripts/run_summarization.sh \$(source scripts/params/cnn_dm_params.sh && dgxa100_8gpu_fp16)
+Paths are relative to the current folder, those of the presets to the checkout.
 Results: \$RESULTS_DIR, by default a new folder results/bart_pyt_<timestamp>. To continue a training that was
 interrupted, set RESULTS_DIR to its folder and give --resume."
 

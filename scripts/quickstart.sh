@@ -10,7 +10,8 @@ results/quickstart_<timestamp>."
 read_command_line "$usage" 0 "$@"
 bash "$root/scripts/setup_env.sh"
 find_python
-cd "$root"
+[[ ${RESULTS_DIR:-/} == /* ]] || RESULTS_DIR=$PWD/$RESULTS_DIR
+cd "$root" # what the preset's paths are relative to
 
 data=data/docstrings
 results=${RESULTS_DIR:-results/quickstart_$(date +%Y%m%d_%H%M%S)}

@@ -27,7 +27,7 @@ def random_settings(search: int) -> dict[str, Any]:
     """The settings of one search. Each rule is on in a good part of all searches."""
     rng = random.Random(search)
     vocab_size = pair_of(search).ours.config.vocab_size
-    settings: dict[str, Any] = {"max_length": rng.randint(8, 20), "num_beams": rng.choice([1, 2, 3, 4, 5])}
+    settings: dict[str, Any] = {"max_length": rng.randint(8, 16), "num_beams": rng.choice([1, 2, 3, 4, 5])}
     beams = settings["num_beams"]
 
     def perhaps(name: str, value: Any, probability: float = 0.3) -> None:

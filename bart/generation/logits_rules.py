@@ -107,14 +107,16 @@ class NoBadWords:
     """Ban tokens that would complete one of the given sequences of tokens."""
 
     def __init__(self, words: list[list[int]], device: torch.device) -> None:
-        self.words = [torch.tensor(word, device=device) for word in words]
+        by_length = {len(word): [other for other in words if len(other) == len(word)] for word in words}
+        self.words = [torch.tensor(group, device=device) for group in by_length.values()]  # each (n, length)
 
     def __call__(self, tokens: Tensor, scores: Tensor) -> Tensor:
-        for word in self.words:
-            begun = word.numel() - 1
-            if begun <= tokens.size(1):
-                completes = (tokens[:, tokens.size(1) - begun :] == word[:-1]).all(1, keepdim=True)  # (R, 1)
-                scores = _ban(scores, word[-1:].expand(tokens.size(0), 1), completes)
+        rows, length = tokens.shape
+        for words in self.words:
+            begun = words.size(1) - 1
+            if begun <= length:
+                completes = (tokens[:, None, length - begun :] == words[:, :-1]).all(-1)  # (R, n)
+                scores = _ban(scores, words[:, -1].expand(rows, -1), completes)
         return scores
 
 

@@ -31,7 +31,12 @@ MANIFEST = "corpus.json"
 SPLITS = ("train", "val", "test")
 HELD_OUT_SHARE = 0.05  # of the modules, for each of val and test
 MOST_PAIRS_PER_SUMMARY = 3  # more are a template: "Plot a single or multiple values from the metric." 191 times
-_MADE_BY = ("docstrings.py", "docstring_pairs.py", "leaks.py", "python_sources.py")
+MOST_PROCESSES = 8  # more take longer to start than they save
+_CODE = Path(__file__).parents[2]
+_MADE_BY = (
+    *(f"utils/corpora/{name}.py" for name in ("docstrings", "docstring_pairs", "leaks", "python_sources")),
+    "bart/tokenization/training.py",
+)
 
 
 @dataclass
@@ -53,7 +58,7 @@ def build_corpus(sources: PythonSources, config: BartConfig, folder: Path) -> No
         "versions": sources.versions,
         "vocab_size": config.vocab_size,
         "prefix": config.prefix,
-        "rules_sha256": _sha256(*(Path(__file__).with_name(name).read_bytes() for name in _MADE_BY)),
+        "rules_sha256": _sha256(*((_CODE / name).read_bytes() for name in _MADE_BY)),
     }
     if _is_up_to_date(folder, made_from):
         print(f"{folder} is up to date.")
@@ -78,8 +83,9 @@ def build_corpus(sources: PythonSources, config: BartConfig, folder: Path) -> No
 def read_pairs(modules: Mapping[str, Path]) -> dict[str, list[Pair]]:
     """The pairs of every module, by its name, read by as many processes as there are processors."""
     context = multiprocessing.get_context("spawn")
+    processes = min(os.cpu_count() or 1, MOST_PROCESSES)
     # Syntax trees are large and free of cycles: looking for some takes a fifth of the time.
-    with ProcessPoolExecutor(max_workers=os.cpu_count(), mp_context=context, initializer=gc.disable) as pool:
+    with ProcessPoolExecutor(processes, context, gc.disable) as pool:
         pairs = pool.map(pairs_of_file, modules.values(), chunksize=32)
         return dict(zip(modules, pairs, strict=True))
 

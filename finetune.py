@@ -1,6 +1,7 @@
 """Fine-tune BART for summarization, keep the best model, and evaluate it on the test split."""
 
 import logging
+import signal
 import sys
 import warnings
 from pathlib import Path
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 def fine_tune(arguments: TrainingArguments) -> None:
     """Train as the command line says. Raises InputError, before anything expensive, where its input is unusable."""
     import pytorch_lightning as pl
+    from pytorch_lightning.utilities.exceptions import SIGTERMException
 
     from utils.batching import TrainingLoader
     from utils.data import validation_loader
@@ -47,15 +49,14 @@ def fine_tune(arguments: TrainingArguments) -> None:
     module = SummarizationModule(model, arguments, data.total_steps, inputs.tokenizer, inputs.pairs["val"].targets)
     trainer = build_trainer(arguments, data, placement)
     workers, pin_memory = arguments.num_workers, placement.on_gpu
-    trainer.fit(
-        module,
-        TrainingLoader(data.train, data.order, data.total_steps, workers, pin_memory, data.train.checksum()),
-        validation_loader(
-            data.val, arguments.eval_batch_size, placement.processes, placement.rank, workers, pin_memory
-        ),
-        ckpt_path=checkpoint,
-        weights_only=True,
+    train_loader = TrainingLoader(data.train, data.order, data.total_steps, workers, pin_memory, data.train.checksum())
+    val_loader = validation_loader(
+        data.val, arguments.eval_batch_size, placement.processes, placement.rank, workers, pin_memory
     )
+    try:
+        trainer.fit(module, train_loader, val_loader, ckpt_path=checkpoint, weights_only=True)
+    except SIGTERMException:  # Lightning would end with code 0, as if all were done
+        sys.exit(128 + signal.SIGTERM)
     if trainer.is_global_zero:
         finish(arguments, inputs, placement, trainer)
 

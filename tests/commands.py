@@ -42,12 +42,16 @@ class Command:
         """What it has printed so far."""
         return self.log.read_text(encoding="utf-8")
 
-    def kill_at(self, text: str) -> None:
-        """SIGKILL once the output contains ``text``."""
+    def wait_for(self, text: str) -> None:
+        """Return once the output contains ``text``."""
         deadline = time.monotonic() + _LONGEST_SECONDS
         while text not in self.output:
             assert self.process.is_alive() and time.monotonic() < deadline, self.output
             time.sleep(0.001)
+
+    def kill_at(self, text: str) -> None:
+        """SIGKILL once the output contains ``text``."""
+        self.wait_for(text)
         os.kill(self.process.pid, signal.SIGKILL)
         assert self.wait() == -signal.SIGKILL
 

@@ -21,6 +21,7 @@ class Progress(Callback):
         """``history`` must come before this among the trainer's callbacks: its records are shown."""
         self.history = history
         self._bar: tqdm | None = None
+        self._validation_bar: tqdm | None = None
         self._start = (0, 0.0)  # step and time at which this process began
 
     def on_train_start(self, trainer: pl.Trainer, module: SummarizationModule) -> None:
@@ -49,9 +50,20 @@ class Progress(Callback):
                 flush=True,
             )
 
+    def on_validation_start(self, trainer: pl.Trainer, module: SummarizationModule) -> None:
+        if self._bar is not None:
+            batches = trainer.num_val_batches[0]
+            self._validation_bar = tqdm(total=batches, desc="validation", unit="batch", leave=False, dynamic_ncols=True)
+
+    def on_validation_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        if self._validation_bar is not None:
+            self._validation_bar.update()
+
     def on_validation_end(self, trainer: pl.Trainer, module: SummarizationModule) -> None:
         if not trainer.is_global_zero or trainer.sanity_checking:
             return
+        if self._validation_bar is not None:
+            self._validation_bar.close()
         metrics = "  ".join(f"{name} {value:.4g}" for name, value in module.validation_metrics.items())
         tqdm.write(f"step {trainer.global_step}/{trainer.max_steps}  validation: {metrics}")
         sys.stdout.flush()

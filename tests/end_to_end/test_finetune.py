@@ -1,6 +1,8 @@
 """What a training leaves behind, through the real command."""
 
 import csv
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +16,7 @@ from bart.tokenization.tokenization_bart import BartTokenizer
 from tests.commands import ROOT, Command, run
 from tests.tiny_setup import TinySetup
 from utils.checkpointing import checkpoints, load_checkpoint
-from utils.data import read_lines, read_pairs
+from utils.data import read_lines
 from utils.report import read_json
 
 
@@ -124,6 +126,14 @@ def test_from_a_shell(setup: TinySetup, tmp_path: Path) -> None:
     assert evaluation.returncode == 0 and evaluation.stdout.startswith("test (7 examples, 2 beams): rouge1")
 
 
+def test_a_terminated_run_does_not_look_done(setup: TinySetup, tmp_path: Path) -> None:
+    command = Command("finetune.py", [*setup.training_flags, "--output_dir", str(tmp_path)], tmp_path / "log")
+    command.wait_for("step 5/")
+    os.kill(command.process.pid, signal.SIGTERM)
+    assert command.wait() == 143
+    assert not (tmp_path / "best_tfmr").exists()
+
+
 def test_stops_without_improvement(setup: TinySetup, tmp_path: Path) -> None:
     """Not before --min_epochs: 2 epochs are 16 steps."""
     flags = [*setup.training_flags, "--learning_rate", "2e-7", "--val_metric", "rouge1", "--output_dir", str(tmp_path)]
@@ -132,4 +142,3 @@ def test_stops_without_improvement(setup: TinySetup, tmp_path: Path) -> None:
         command = Command("finetune.py", [*flags, "--min_epochs", min_epochs], tmp_path / "log")
         assert command.wait() == 0, command.output
         assert read_json(tmp_path / "metrics.json")["validation"][-1]["step"] == last_step
-    assert len(read_pairs(setup.data, "val")) == 13

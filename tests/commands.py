@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import runpy
 import signal
+import socket
 import sys
 import time
 from multiprocessing.process import BaseProcess
@@ -21,14 +22,14 @@ _LONGEST_SECONDS = 120
 class Command:
     """A started command."""
 
-    def __init__(self, script: str, arguments: list[str], log: Path) -> None:
-        """``log`` takes stdout and stderr."""
+    def __init__(self, script: str, arguments: list[str], log: Path, environment: dict[str, str] | None = None) -> None:
+        """``log`` takes stdout and stderr; ``environment`` is added to this process's."""
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(_SLOW_IMPORTS)
         os.environ.setdefault("OMP_NUM_THREADS", "1")  # before the server starts: the same sums on any machine
         self.log = log
         self.log.write_text("")
-        self.process: BaseProcess = context.Process(target=_run, args=(script, arguments, str(log)))
+        self.process: BaseProcess = context.Process(target=_run, args=(script, arguments, str(log), environment or {}))
         self.process.start()
 
     def wait(self) -> int:
@@ -72,7 +73,29 @@ def refusal(script: str, arguments: list[str], log: Path) -> str:
     return lines[0]
 
 
-def _run(script: str, arguments: list[str], log: str) -> None:
+def run_as_torchrun(script: str, arguments: list[str], log: Path, processes: int) -> str:
+    """Run a command as so many processes that work together, told so as torchrun does; returns the first's output."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(processes)}
+    common |= {"LOCAL_WORLD_SIZE": str(processes), "GROUP_RANK": "0", "TORCHELASTIC_RUN_ID": "test"}
+    commands = [
+        Command(
+            script,
+            arguments,
+            log.with_name(f"{log.name}{rank}"),
+            {**common, "RANK": f"{rank}", "LOCAL_RANK": f"{rank}"},
+        )
+        for rank in range(processes)
+    ]
+    for command in commands:
+        assert command.wait() == 0, command.output
+    return commands[0].output
+
+
+def _run(script: str, arguments: list[str], log: str, environment: dict[str, str]) -> None:
+    os.environ.update(environment)
     descriptor = os.open(log, os.O_WRONLY | os.O_APPEND)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)

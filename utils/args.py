@@ -6,8 +6,9 @@ from typing import Any
 from bart.configuration.configuration_bart import BartConfig
 from bart.configuration.search_settings import SearchSettings
 from bart.errors import InputError
-from utils.command_line import above, all_or_at_least, at_least, option, probability
+from utils.command_line import above, all_or_at_least, at_least, between, option, probability
 
+_LARGEST_SEED = 2**31 - 1  # numpy takes no more than twice that; processes add their number
 _NOT_FOR_TEXT = ("output_scores", "return_dict_in_generate")  # they shape what `generate` returns, not what it writes
 
 
@@ -140,7 +141,9 @@ class TrainingArguments(SharedArguments):
     gradient_clip_val: float = option(
         0.1, "optimization", "longest gradient, by its 2-norm; 0 for no limit", check=at_least(0), fixed=True
     )
-    seed: int = option(42, "optimization", "seed of weights, dropout and batch order", check=at_least(0), fixed=True)
+    seed: int = option(
+        42, "optimization", "seed of weights, dropout and batch order", check=between(0, _LARGEST_SEED), fixed=True
+    )
 
     eval_batch_size: int = option(
         128, "validation", "examples per process in one batch of validation", check=at_least(1)
@@ -220,7 +223,7 @@ class EvaluationArguments(SharedArguments):
     shuffle_sources: bool = option(
         False, "data", "give each row another row's source: shows how much of the score comes from reading"
     )
-    seed: int = option(42, "data", "seed of --shuffle_sources and of sampling", check=at_least(0))
+    seed: int = option(42, "data", "seed of --shuffle_sources and of sampling", check=between(0, _LARGEST_SEED))
 
     bs: int = option(64, "search", "examples per batch", check=at_least(1))
     eval_beams: int | None = option(

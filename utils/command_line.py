@@ -65,6 +65,11 @@ def above(minimum: float) -> Check:
     return lambda value: None if value > minimum else f"give a number above {minimum}"
 
 
+def between(minimum: float, maximum: float) -> Check:
+    """A number from ``minimum`` to ``maximum``."""
+    return lambda value: None if minimum <= value <= maximum else f"give a number from {minimum} to {maximum}"
+
+
 def all_or_at_least(minimum: int) -> Check:
     """-1 for all there are, or a number from ``minimum`` up."""
     return lambda value: None if value == -1 or value >= minimum else f"give -1 or a number from {minimum} up"

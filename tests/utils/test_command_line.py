@@ -94,6 +94,7 @@ def test_every_search_setting_has_a_flag() -> None:
         (["--lr_scheduler", "wavy"], "--lr_scheduler: invalid choice: 'wavy'"),
         (["--max_step", "3"], "unrecognized arguments: --max_step 3"),
         (["--gpus", "-1"], "--gpus -1"),
+        (["--seed", "2147483648"], "--seed 2147483648"),
         (["--fp16", "--bf16"], "--fp16 and --bf16 exclude each other"),
         (["--resume", "--overwrite_output_dir"], "--resume and --overwrite_output_dir exclude each other"),
         (["--model_name_or_path", "scratch"], "--config_path"),

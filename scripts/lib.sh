@@ -6,6 +6,10 @@ set -euo pipefail
 # The checkout, wherever the script was called from.
 root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 
+# On a machine that is not idle, threads that spin while they wait for each other hold each other up: a training step
+# beside one busy process took 0.85 s with libgomp's default and 0.57 s with this (idle: 0.26 s and 0.29 s).
+export GOMP_SPINCOUNT=${GOMP_SPINCOUNT:-1000}
+
 say() { printf '%s\n' "$*" >&2; }
 
 # Ends the script as the Python entry points end on bad input: one line, exit code 2.

@@ -1,0 +1,69 @@
+"""What the README says can be done, can be done."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.tiny_setup import TinySetup
+from utils.args import EvaluationArguments, TrainingArguments
+from utils.command_line import build_parser
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def code_blocks(language: str) -> list[str]:
+    # Blocks inside lists are indented as their list is.
+    found = re.findall(rf"^( *)```{language}\n(.*?)^ *```", README, flags=re.MULTILINE | re.DOTALL)
+    return [re.sub(rf"^{indent}", "", block, flags=re.MULTILINE) for indent, block in found]
+
+
+def test_its_scripts_and_presets_are_there() -> None:
+    commands = "\n".join(code_blocks("bash"))
+    scripts = set(re.findall(r"scripts/[\w/]+\.sh", README)) | set(re.findall(r"^python (\w+\.py)", commands, re.M))
+    assert len(scripts) > 6
+    assert not [script for script in scripts if not (ROOT / script).is_file()]
+    presets = set(re.findall(r"source (scripts/params/\w+\.sh) && (\w+)", commands))
+    assert len(presets) > 4
+    for file, preset in presets:
+        printed = subprocess.run(["bash", "-c", f"source {file} && {preset}"], cwd=ROOT, capture_output=True, text=True)
+        assert printed.returncode == 0 and len(printed.stdout.split()) >= 8, (file, preset)
+
+
+def test_its_flags_are_known() -> None:
+    known = set()
+    for arguments in (TrainingArguments, EvaluationArguments):
+        known |= set(build_parser(arguments, "")._option_string_actions)
+    named = set(re.findall(r"`[^`\n]*?(--[a-z_]+)", README))
+    assert len(named) > 15
+    assert named <= known
+
+
+@pytest.mark.parametrize("entry_point", ["finetune.py", "run_eval.py"])
+def test_its_help_commands_run(entry_point: str) -> None:
+    process = subprocess.run([sys.executable, entry_point, "--help"], cwd=ROOT, capture_output=True, text=True)
+    assert process.returncode == 0
+    assert "default" in process.stdout
+
+
+def test_its_python_example_runs(setup: TinySetup, whole_run: Path, tmp_path: Path) -> None:
+    """With the checkpoint, the tokenizer and the configuration replaced by local ones."""
+    (example,) = code_blocks("python")
+    checkpoint = sorted(whole_run.glob("*.ckpt"))[0]
+    for name, local in (
+        ("results/_epoch1_step2000.ckpt", checkpoint),
+        ("facebook/bart-large-cnn", setup.tokenizer),
+        ("configs/config.json", tmp_path / "config.json"),
+    ):
+        assert name in example
+        example = example.replace(name, str(local))
+    shutil.copy(setup.config, tmp_path / "config.json")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
+    process = subprocess.run([sys.executable, "-c", example], env=environment, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.startswith("['") and process.stdout.endswith("']\n")

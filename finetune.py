@@ -47,7 +47,8 @@ def fine_tune(arguments: TrainingArguments) -> None:
         describe_run(arguments, inputs, data, model)
 
     module = SummarizationModule(model, arguments, data.total_steps, inputs.tokenizer, inputs.pairs["val"].targets)
-    trainer = build_trainer(arguments, data, placement)
+    drops_layers = max(inputs.config.encoder_layerdrop, inputs.config.decoder_layerdrop) > 0
+    trainer = build_trainer(arguments, data, placement, drops_layers)
     workers, pin_memory = arguments.num_workers, placement.on_gpu
     train_loader = TrainingLoader(data.train, data.order, data.total_steps, workers, pin_memory, data.train.checksum())
     val_loader = validation_loader(
@@ -76,7 +77,9 @@ def build_model(
     return model
 
 
-def build_trainer(arguments: TrainingArguments, data: "TrainingData", placement: "Placement") -> "pl.Trainer":
+def build_trainer(
+    arguments: TrainingArguments, data: "TrainingData", placement: "Placement", drops_layers: bool
+) -> "pl.Trainer":
     """Lightning's trainer for one long epoch of ``data.total_steps`` optimizer steps."""
     import pytorch_lightning as pl
     from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
@@ -96,10 +99,13 @@ def build_trainer(arguments: TrainingArguments, data: "TrainingData", placement:
     min_steps = arguments.min_epochs * steps_per_epoch
     log_version = next_log_version(folder)
     interval = data.order.validation_interval(arguments.val_check_interval)
+    strategy = "auto"
+    if placement.processes > 1:  # a layer that layerdrop leaves out has no gradients
+        strategy = "ddp_find_unused_parameters_true" if drops_layers else "ddp"
     return pl.Trainer(
         accelerator="gpu" if placement.on_gpu else "cpu",
         devices=placement.processes,
-        strategy="ddp" if placement.processes > 1 else "auto",
+        strategy=strategy,
         precision=trainer_precision(arguments),
         max_steps=data.total_steps,
         max_epochs=1,

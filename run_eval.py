@@ -1,5 +1,6 @@
 """Generate summaries of a split with a trained model and score them against the targets."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ def run_evaluation(arguments: EvaluationArguments) -> None:
 
     from bart.modeling.modeling_bart import BartForConditionalGeneration
     from utils.data import Pairs, deranged, read_pairs
-    from utils.distributed import process_group
+    from utils.distributed import process_count, process_group, process_rank
     from utils.evaluation import EvaluationSettings, evaluate, score_line
     from utils.loading import load_tokenizer
     from utils.precision import apply_matmul_precision, check_precision, evaluation_dtype, precision_name
@@ -29,7 +30,7 @@ def run_evaluation(arguments: EvaluationArguments) -> None:
     pairs = read_pairs(arguments.data_dir, arguments.type_path, arguments.n_obs)
     if arguments.shuffle_sources:
         pairs = Pairs(deranged(pairs.sources, arguments.seed), pairs.targets)
-    config = BartConfig.from_json_file(arguments.config)
+    config = evaluated_config(arguments)
     arguments.take_lengths_from(config)
     tokenizer = load_tokenizer(arguments.tokenizer_name_or_path, arguments.model, config)
     settings = EvaluationSettings(
@@ -38,6 +39,8 @@ def run_evaluation(arguments: EvaluationArguments) -> None:
         batch_size=arguments.bs,
         max_source_length=arguments.max_source_length,
         search=search_settings(arguments, config),
+        processes=process_count(),
+        rank=process_rank(),
     )
     folder = open_folder(arguments.save_path)
 
@@ -53,6 +56,14 @@ def run_evaluation(arguments: EvaluationArguments) -> None:
         report = evaluate(model.to(device, evaluation_dtype(arguments)), tokenizer, pairs, settings, folder, facts)
     if report is not None:
         print(score_line(report))
+
+
+def evaluated_config(arguments: EvaluationArguments) -> BartConfig:
+    """The model's own shape and token ids (a distilled model has fewer layers) with CONFIG's prefix and search."""
+    from bart.modeling.weights import read_config
+
+    given = BartConfig.from_json_file(arguments.config)
+    return read_config(arguments.model).copy(**given.search_settings(), prefix=given.prefix)
 
 
 def choose_device(name: str) -> str:
@@ -98,6 +109,8 @@ def open_folder(save_path: str) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{folder}: cannot be made: {error.strerror}") from error
+    if not os.access(folder, os.W_OK):
+        raise InputError(f"{folder}: cannot be written to; give another folder")
     return folder
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 def whole_folder(folder: Path) -> Iterator[Path]:
     """Gives an empty folder beside ``folder``, which takes its place when the block ends without an exception.
 
-    What was at ``folder`` is deleted then. Until then it stays as it is; a killed process leaves only the hidden
-    ``.<name>.part-<process id>`` behind.
+    What was at ``folder`` is deleted then. Until then it stays as it is. A killed process leaves a hidden folder
+    ``.<name>.part-<process id>`` behind or, in the moment of the change, the old one as ``.<name>.old-<process id>``.
     """
     folder = folder.absolute()
     partial = folder.with_name(f".{folder.name}.part-{os.getpid()}")

@@ -53,6 +53,10 @@ for flag in "${flags[@]}"; do
             may_be_used=true
             ;;
         --overwrite_output_dir) may_be_used=true ;;
+        --data_dir* | --config_path* | --gpus* | --max_source_length* | --max_target_length* | --eval_max_gen_length* | \
+            --fp16 | --bf16 | --tf32 | --no-fp16 | --no-bf16 | --no-tf32 | --n_test*)
+            die "${flag%%=*}: the evaluation must have it too, so give it by position (see --help)"
+            ;;
         --output_dir | --output_dir=*) die "--output_dir: set RESULTS_DIR instead, the evaluation uses that folder too" ;;
     esac
 done
@@ -61,6 +65,10 @@ results=${RESULTS_DIR:-results/bart_pyt_$(date +%Y%m%d_%H%M%S)}
 if ! $may_be_used && { [[ -e $results/metrics.json ]] || compgen -G "$results/*.ckpt" >/dev/null; }; then
     die "$results holds an earlier run: give --resume or --overwrite_output_dir, or set RESULTS_DIR to another folder"
 fi
+# Training does not need the test split, and would end before its lack was noticed.
+for side in source target; do
+    [[ ! -d $DATA_DIR || -e $DATA_DIR/test.$side ]] || die "$DATA_DIR/test.$side is missing: the evaluation needs it"
+done
 mkdir -p -- "$results"
 
 # What the reference recipe fixes beyond its positional arguments.

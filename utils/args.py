@@ -104,7 +104,10 @@ class TrainingArguments(SharedArguments):
     overwrite_output_dir: bool = option(False, "output", "delete the results of an earlier run in --output_dir")
     resume: bool = option(False, "output", "continue from the newest whole checkpoint in --output_dir")
     save_checkpoint_steps: int | None = option(
-        None, "output", "optimizer steps between checkpoints (default: 20 checkpoints over the run)", check=at_least(1)
+        None,
+        "output",
+        "optimizer steps between checkpoints (default: 20 checkpoints over the run); half an hour at most",
+        check=at_least(1),
     )
     save_top_k: int = option(1, "output", "best checkpoints kept, besides the newest two", check=at_least(1))
     log_every_n_steps: int = option(10, "output", "optimizer steps between two records of the loss", check=at_least(1))
@@ -213,7 +216,7 @@ class EvaluationArguments(SharedArguments):
     """The command line of run_eval.py."""
 
     model: str = option("", "model", "a .ckpt, a Hugging Face folder or a hub id", positional=True)
-    config: str = option("", "model", "JSON configuration: the model's shape and the search settings", positional=True)
+    config: str = option("", "model", "JSON configuration: the search settings and the prefix", positional=True)
     data_dir: str = option("", "data", "folder of {train,val,test}.{source,target}, one per line", positional=True)
     save_path: str = option("", "output", "folder for the generations and the scores", positional=True)
 

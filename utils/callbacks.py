@@ -86,9 +86,12 @@ class RandomStates(Callback):
         np.random.set_state((name, np.array(keys, dtype=np.uint32), *position))
         random.setstate(self._loaded["python"])
         torch.set_rng_state(self._loaded["torch"])
-        if self._loaded["cuda"]:
-            torch.cuda.set_rng_state_all(self._loaded["cuda"])
+        if self._loaded["cuda"] is not None and torch.cuda.is_initialized():
+            torch.cuda.set_rng_state(self._loaded["cuda"])
         self._loaded = None
+        if trainer.world_size > 1:
+            # The states are those of the first process, and dropout must differ between processes.
+            torch.manual_seed(hash((module.arguments.seed, trainer.global_rank, trainer.global_step)))
 
     def state_dict(self) -> dict[str, Any]:
         name, keys, *position = np.random.get_state()
@@ -96,7 +99,7 @@ class RandomStates(Callback):
             "python": random.getstate(),
             "numpy": (name, keys.tolist(), *position),
             "torch": torch.get_rng_state(),
-            "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
+            "cuda": torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None,  # of this process's GPU
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

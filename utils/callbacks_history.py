@@ -30,16 +30,17 @@ class TrainingHistory(Callback):
         self.path = path
         self.every_n_steps = every_n_steps
         self.steps_per_epoch = steps_per_epoch
-        self.train: list[dict[str, float]] = []
+        self.train: list[dict[str, float | None]] = []
         self.validation: list[dict[str, float]] = []
         self.speed: list[dict[str, float]] = []
-        self._sums = torch.zeros(3, dtype=torch.float64)  # loss, target tokens, source and target tokens
+        self._sums = torch.zeros(2, dtype=torch.float64)  # loss, target tokens
+        self._tokens = torch.zeros((), dtype=torch.float64)  # source and target tokens in the window of the clock
         self._learning_rate = 0.0
         self._window_start = 0.0  # by the clock, moved on by the time that validations take
         self._validation_start = 0.0
 
     def on_train_start(self, trainer: pl.Trainer, module: SummarizationModule) -> None:
-        self._sums = self._sums.to(module.device)
+        self._sums, self._tokens = self._sums.to(module.device), self._tokens.to(module.device)
         self._window_start = time.perf_counter()
 
     def on_before_optimizer_step(self, trainer: pl.Trainer, module: SummarizationModule, optimizer: Optimizer) -> None:
@@ -49,7 +50,8 @@ class TrainingHistory(Callback):
         self, trainer: pl.Trainer, module: SummarizationModule, outputs: Any, batch: Batch, batch_index: int
     ) -> None:
         target_tokens = (batch.labels != IGNORED_LABEL).sum()
-        self._sums += torch.stack([outputs["summed_loss"], target_tokens, target_tokens + batch.attention_mask.sum()])
+        self._sums += torch.stack([outputs["summed_loss"], target_tokens])
+        self._tokens += target_tokens + batch.attention_mask.sum()
         step = trainer.global_step
         if ends_step(trainer, batch_index) and (step % self.every_n_steps == 0 or step == trainer.max_steps):
             self._record(trainer, module)
@@ -60,6 +62,7 @@ class TrainingHistory(Callback):
     def on_validation_end(self, trainer: pl.Trainer, module: SummarizationModule) -> None:
         if trainer.sanity_checking:
             return
+        _refuse_unless_finite(module.validation_metrics["loss"], trainer.global_step)
         self.validation.append({**self._position(trainer), **module.validation_metrics})
         self._log(trainer, {f"val_{name}": value for name, value in module.validation_metrics.items()})
         self.write(trainer)
@@ -71,21 +74,22 @@ class TrainingHistory(Callback):
             write_json(self.path, {"train": self.train, "validation": self.validation, "speed": self.speed})
 
     def _record(self, trainer: pl.Trainer, module: SummarizationModule) -> None:
-        loss, target_tokens, tokens = trainer.strategy.reduce(self._sums, reduce_op="sum").tolist()
+        totals = torch.cat([self._sums, self._tokens[None]])
+        loss, target_tokens, tokens = trainer.strategy.reduce(totals, reduce_op="sum").tolist()
         now = time.perf_counter()
         position = self._position(trainer)
+        norm = module.gradient_norm.item()
         record = {
             "loss": loss / target_tokens,
             "learning_rate": self._learning_rate,
-            "gradient_norm": module.gradient_norm.item(),
+            "gradient_norm": norm if math.isfinite(norm) else None,  # not while fp16 looks for its loss scale
         }
-        if not math.isfinite(record["loss"]):
-            raise InputError(f"the loss is {record['loss']} at step {trainer.global_step}; lower --learning_rate")
+        _refuse_unless_finite(record["loss"], trainer.global_step)
         speed = {"tokens_per_second": tokens / (now - self._window_start)}
         self.train.append({**position, **record})
         self.speed.append({**position, **speed})
         self._log(trainer, {**record, **speed})
-        self._sums = torch.zeros_like(self._sums)
+        self._sums, self._tokens = torch.zeros_like(self._sums), torch.zeros_like(self._tokens)
         self._window_start = now
 
     def _position(self, trainer: pl.Trainer) -> dict[str, float]:
@@ -103,3 +107,8 @@ class TrainingHistory(Callback):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.train, self.validation, self.speed = state["train"], state["validation"], state["speed"]
         self._sums = torch.tensor(state["sums"], dtype=torch.float64)
+
+
+def _refuse_unless_finite(loss: float, step: int) -> None:
+    if not math.isfinite(loss):
+        raise InputError(f"the loss is {loss} at step {step}; lower --learning_rate")

@@ -2,7 +2,9 @@
 
 import os
 import re
+import struct
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,8 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_warn
 from bart.errors import InputError
 from utils.files import atomic_write
 
+# What zipfile raises where bits are flipped: in lengths, in names, in the compression method.
+_DAMAGED_ARCHIVE = (OSError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, struct.error)
 _NAME = re.compile(r"_epoch(\d+)_step(\d+)\.ckpt")
 
 
@@ -88,5 +92,5 @@ def is_whole(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return archive.testzip() is None
-    except (OSError, zipfile.BadZipFile):
+    except _DAMAGED_ARCHIVE:
         return False

@@ -3,6 +3,7 @@
 import argparse
 import json
 import math
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import Field, field, fields
@@ -87,7 +88,8 @@ def run_command(
     try:
         command(parse_arguments(arguments_class, description, sys.argv[1:]))
     except InputError as error:
-        print("error:", " ".join(str(error).split()), file=sys.stderr)
+        if os.environ.get("RANK", "0") == "0":  # of several processes that find the same one says it
+            print("error:", " ".join(str(error).split()), file=sys.stderr)
         return 2
     return 0
 

@@ -61,10 +61,10 @@ def process_group() -> Iterator[None]:
         torch.distributed.destroy_process_group()
 
 
-def gather_to_first(value: Value) -> list[Value] | None:
+def gather_to_first(value: Value, processes: int) -> list[Value] | None:
     """The values of all processes, by rank, on the first one; None on the others. Needs ``process_group``."""
-    if process_count() == 1:
+    if processes == 1:
         return [value]
-    values = [value] * process_count() if process_rank() == 0 else None
+    values = [value] * processes if process_rank() == 0 else None
     torch.distributed.gather_object(value, values)
     return values

@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 from bart.modeling.modeling_bart import BartForConditionalGeneration
 from utils.batching import batches_by_length
 from utils.data import Pairs, TokenStore, decode, encode, pad_sources
-from utils.distributed import gather_to_first, process_count, process_rank
+from utils.distributed import gather_to_first
 from utils.files import atomic_write
 from utils.report import latency_summary, write_json
 from utils.rouge import ROUGE_TYPES, rouge_scores, scorer_description
@@ -37,6 +37,8 @@ class EvaluationSettings:
     batch_size: int
     max_source_length: int  # tokens
     search: dict[str, Any]  # what differs from the model's configuration
+    processes: int = 1  # that share the work
+    rank: int = 0  # of this one among them
 
 
 def evaluate(
@@ -53,7 +55,7 @@ def evaluate(
     rest; the others return None.
     """
     sources = encode(pairs.sources, tokenizer, settings.max_source_length, settings.prefix)
-    parts = gather_to_first(generate(model, tokenizer, sources, settings.batch_size, settings.search))
+    parts = gather_to_first(generate(model, tokenizer, sources, settings), settings.processes)
     if parts is None:
         return None
     texts = {row: written for part in parts for row, written in part.texts.items()}
@@ -88,22 +90,21 @@ def generate(
     model: BartForConditionalGeneration,
     tokenizer: PreTrainedTokenizerBase,
     sources: TokenStore,
-    batch_size: int,
-    search: dict[str, Any],
+    settings: EvaluationSettings,
 ) -> Generations:
     """Summarize this process's share of the sources, in batches of similar length.
 
     Processes share whole batches, so that a batch, and with it every rounding, is the same on any number of them.
     """
     config, device = model.config, model.final_logits_bias.device
-    batches = batches_by_length(sources.lengths, batch_size)[process_rank() :: process_count()]
+    batches = batches_by_length(sources.lengths, settings.batch_size)[settings.rank :: settings.processes]
     texts: dict[int, list[str]] = {}
     seconds = []
-    with _progress(sum(map(len, batches))) as progress:
+    with _progress(sum(map(len, batches)), settings.rank) as progress:
         for rows in batches:
             input_ids, attention_mask = pad_sources(sources, rows, config.pad_token_id, config.max_position_embeddings)
             start = _now(device)
-            sequences = model.generate(input_ids.to(device), attention_mask.to(device), **search)
+            sequences = model.generate(input_ids.to(device), attention_mask.to(device), **settings.search)
             seconds.append(_now(device) - start)
             decoded = decode(sequences, tokenizer)  # (B * num_return_sequences)
             per_source = len(decoded) // len(rows)
@@ -120,7 +121,7 @@ def _now(device: torch.device) -> float:
     return time.perf_counter()
 
 
-def _progress(total: int) -> tqdm:
+def _progress(total: int, rank: int) -> tqdm:
     """A bar, of the first process alone; in a log file its last state alone."""
     every = 0.1 if sys.stderr.isatty() else float("inf")
     return tqdm(
@@ -130,7 +131,7 @@ def _progress(total: int) -> tqdm:
         mininterval=every,
         delay=0 if sys.stderr.isatty() else 1e-9,  # not at 0%
         dynamic_ncols=True,
-        disable=process_rank() > 0,
+        disable=rank > 0,
     )
 
 

@@ -99,7 +99,7 @@ def meaning(reports: dict[str, dict[str, Any]], metrics: dict[str, Any]) -> str:
     scores = {folder: reports[name]["rouge1"] for folder, name in EVALUATIONS.items()}
     text = MEANING.format(
         steps=metrics["train"][-1]["step"],
-        comparison="higher" if scores["first_sentence"] > scores["."] else "lower, but is a better summary",
+        comparison="higher" if scores["first_sentence"] > scores["."] else "lower",
         lost=scores["."] - scores["shuffled_sources"],
     )
     return textwrap.fill(text, WIDTH)

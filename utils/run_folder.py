@@ -1,5 +1,6 @@
 """The results folder of a training: whether it may be used, and what is written there beside the numbers."""
 
+import os
 import platform
 import shutil
 import subprocess
@@ -47,7 +48,9 @@ def open_run_folder(arguments: TrainingArguments, checkpoint: Path | None) -> No
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"--output_dir {folder}: cannot be made: {error.strerror}") from error
-    for leftover in folder.glob(".*.part*"):  # of a killed process
+    if not os.access(folder, os.W_OK):
+        raise InputError(f"--output_dir {folder}: cannot be written to; give another folder")
+    for leftover in (*folder.glob(".*.part*"), *folder.glob(".*.old-*")):  # of a killed process
         shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
     if checkpoint is not None:
         print(f"resuming from {checkpoint}", flush=True)
@@ -75,7 +78,9 @@ def describe_run(
 ) -> None:
     """Write run.json, and the tokenizer beside the checkpoints to come; print what is about to be done."""
     folder = Path(arguments.output_dir)
-    inputs.tokenizer.save_pretrained(folder / TOKENIZER_FOLDER)
+    if not (folder / TOKENIZER_FOLDER).is_dir():  # of a resumed run it is there
+        with whole_folder(folder / TOKENIZER_FOLDER) as unfinished:
+            inputs.tokenizer.save_pretrained(unfinished)
     examples = {split: len(pairs) for split, pairs in inputs.pairs.items()}
     parameters = sum(parameter.numel() for parameter in model.parameters())
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)

@@ -90,7 +90,7 @@ class BartConfig(SearchSettings):
         for name in ("bos_token_id", "pad_token_id", "eos_token_id", "decoder_start_token_id"):
             self._require(name, is_token_id(getattr(self, name)), "give one token id")
         for name in (
-            *("bos_token_id", "pad_token_id", "eos_token_id"),
+            *("bos_token_id", "pad_token_id", "eos_token_id", "decoder_start_token_id"),
             *("forced_bos_token_id", "forced_eos_token_id"),
         ):
             value = getattr(self, name)

@@ -121,7 +121,7 @@ def is_number(value: object) -> bool:
 
 def is_token_id(value: object) -> bool:
     """A whole number from 0 up."""
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return isinstance(value, int) and is_whole_number(value) and value >= 0
 
 
 def _is_list_of_token_lists(value: object) -> bool:

@@ -59,13 +59,16 @@ class ModelVocabulary(Protocol):
 def check_fits(tokenizer: BartTokenizer, config: ModelVocabulary, name: str) -> None:
     """Refuse a tokenizer that is not the model's. One with fewer tokens than the model's vocabulary is legal.
 
+    So is one whose <mask> alone the model lacks: 50265 tokens for the 50264 of bart-large-cnn.
+
     Raises:
         InputError: ids beyond the model's vocabulary, or other ids of the special tokens. ``name`` says whose they are.
     """
-    largest = max(tokenizer.get_vocab().values())
+    # <mask> is for pre-training; the vocabularies of bart-large-cnn and bart-large-xsum end just before it.
+    largest = max(token_id for token, token_id in tokenizer.get_vocab().items() if token != tokenizer.mask_token)
     if largest >= config.vocab_size:
         raise InputError(
-            f"{name}: the tokenizer has {largest + 1} tokens, the model's vocabulary {config.vocab_size}; "
+            f"{name}: the tokenizer's ids go up to {largest}, the model's vocabulary has {config.vocab_size} tokens; "
             "give the tokenizer that the model was trained with"
         )
     for kind in ("bos", "pad", "eos"):

@@ -74,7 +74,7 @@ def test_tokenizer(broken: TinySetup, tmp_path: Path) -> None:
     lines = [line for path in broken.data.iterdir() for line in path.read_text().splitlines()]
     train_tokenizer(lines, 450, tmp_path / "large")
     line = training_refusal(broken, tmp_path, "--tokenizer_name_or_path", str(tmp_path / "large"))
-    assert "450 tokens" in line and "400" in line
+    assert "go up to 448" in line and "400 tokens" in line
 
 
 def test_what_this_machine_or_run_has_not(broken: TinySetup, tmp_path: Path) -> None:
@@ -114,9 +114,6 @@ def test_evaluation(setup: TinySetup, whole_run: Path, tmp_path: Path) -> None:
     assert "early_stopping='sometimes'" in line("--early_stopping", "sometimes")
     assert "--task xsum" in line("--task", "xsum")
     assert "--eval_max_gen_length 65" in line("--eval_max_gen_length", "65")
-    other_shape = tmp_path / "other.json"
-    other_shape.write_text(json.dumps({**json.loads(setup.config.read_text()), "d_model": 64}))
-    assert "d_model" in line(config=other_shape) or "configuration says" in line(config=other_shape)
     alone = tmp_path / "_epoch2_step20.ckpt"
     shutil.copy(whole_run / alone.name, alone)
     assert "--tokenizer_name_or_path" in line(model=alone)

@@ -19,6 +19,12 @@ def test_evaluation_writes_the_same_file(setup: TinySetup, whole_run: Path, tmp_
     assert reports[0]["rouge1"] == reports[1]["rouge1"] and reports[1]["processes"] == 2
 
 
+def test_training_ends_with_the_test_of_all_examples(setup: TinySetup, tmp_path: Path) -> None:
+    flags = [*setup.training_flags, "--max_steps", "4", "--warmup_steps", "1", "--n_test", "-1"]
+    run_as_torchrun("finetune.py", [*flags, "--output_dir", str(tmp_path / "two")], tmp_path / "log", processes=2)
+    assert read_json(tmp_path / "two" / "test_rouge.json")["n_obs"] == 7
+
+
 def test_training_reaches_the_same_weights(setup: TinySetup, tmp_path: Path) -> None:
     """One with accumulation 4, two with 2; the last step of an epoch is so short that a rank is without examples."""
     flags = [*setup.training_flags, "--dropout", "0", "--max_steps", "12", "--n_train", "33"]

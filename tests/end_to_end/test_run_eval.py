@@ -37,6 +37,14 @@ def test_each_line_answers_its_line(setup: TinySetup, whole_run: Path, tmp_path:
     assert report["search"]["max_length"] == 16 and report["search"]["no_repeat_ngram_size"] == 3
 
 
+def test_the_shape_is_the_models_own(setup: TinySetup, whole_run: Path, tmp_path: Path) -> None:
+    """As of a distilled model, evaluated with the configuration of the one that it was distilled from."""
+    other = TinySetup(setup.data, setup.tokenizer, tmp_path / "other.json")
+    other.config.write_text(json.dumps({**json.loads(setup.config.read_text()), "decoder_layers": 6, "num_beams": 3}))
+    report = evaluate(whole_run / "best_tfmr", other, tmp_path / "out")
+    assert report["beams"] == 3 and report["n_obs"] == 7
+
+
 def test_a_checkpoint_is_evaluated_alone(setup: TinySetup, whole_run: Path, tmp_path: Path) -> None:
     """With the tokenizer beside it: the same generations and scores as its best_tfmr."""
     reports = [evaluate(whole_run / name, setup, tmp_path / name) for name in ("best_tfmr", "_epoch2_step20.ckpt")]

@@ -112,6 +112,7 @@ def test_the_embedded_default_trains_random_weights_on_the_cpu() -> None:
     assert train[:3] == ["data/docstrings", "configs/config_tiny.json", "0"]
     assert " ".join(flags) == (
         "--model_name_or_path scratch --tokenizer_name_or_path data/docstrings/tokenizer --no-freeze_embeds"
+        " --dropout 0 --attention_dropout 0"
     )
     precision, source, target, beams, prediction_batch = train[6], *train[9:12], train[13]
     assert lines["cpu_eval"].split() == [prediction_batch, "0", precision, beams, source, target, *train[:2]]

@@ -201,6 +201,8 @@ def test_a_results_folder_in_use(scripts: Scripts, content: str) -> None:
 def test_the_folder_is_chosen_by_results_dir_alone(scripts: Scripts) -> None:
     refused(scripts.run("run_summarization.sh --resume"), "--resume", "RESULTS_DIR")
     refused(scripts.run("run_summarization.sh --output_dir x"), "--output_dir", "RESULTS_DIR")
+    for flag in ("--data_dir x", "--gpus=1", "--max_target_length 9", "--bf16", "--no-fp16", "--n_test 5"):
+        refused(scripts.run(f"run_summarization.sh {flag}"), flag.split()[0].split("=")[0], "by position")
     assert scripts.calls() == []
 
 

@@ -59,6 +59,16 @@ def test_damage_is_noticed(tmp_path: Path, damage: object) -> None:
         newest_checkpoint(tmp_path)
 
 
+def test_damage_anywhere_in_the_directory_is_no_crash(tmp_path: Path) -> None:
+    path = save(tmp_path, 0, 1)
+    content = path.read_bytes()
+    noticed = 0
+    for at in range(len(content) - 1500, len(content)):
+        path.write_bytes(content[:at] + bytes([content[at] ^ 0xFF]) + content[at + 1 :])
+        noticed += not is_whole(path)
+    assert noticed > 700  # not where the damage is in a time stamp and the like
+
+
 class Gadget:
     """Pickled, it would write a file when it is loaded."""
 

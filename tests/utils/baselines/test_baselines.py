@@ -53,9 +53,10 @@ def test_the_untrained_model_is_what_training_begins_with(tmp_path: Path) -> Non
     saved = BartForConditionalGeneration.from_pretrained(folder).state_dict()
     assert expected.keys() == saved.keys()
     assert all(torch.equal(expected[name], saved[name]) for name in expected)
-    assert load_tokenizer(None, str(folder), config).get_vocab() == load_tokenizer(
-        str(setup.tokenizer), str(folder), config
-    ).get_vocab()
+    assert (
+        load_tokenizer(None, str(folder), config).get_vocab()
+        == load_tokenizer(str(setup.tokenizer), str(folder), config).get_vocab()
+    )
 
 
 def test_the_command_refuses_a_missing_split_in_one_line(tmp_path: Path) -> None:

@@ -3,7 +3,8 @@
     with LoopbackHub(folder) as hub:
         subprocess.run([...], env={**os.environ, **hub.environment(cache=tmp_path)})
 
-``folder/<owner>/<name>/`` is served as the model repository ``<owner>/<name>``; it may be added to while the hub runs.
+``folder/<owner>/<name>/`` is served as the model repository ``<owner>/<name>``, ``folder/datasets/<owner>/<name>/`` as
+the data set; both may be added to while the hub runs.
 huggingface_hub reads HF_ENDPOINT when it is imported, hence the subprocess.
 """
 
@@ -23,6 +24,9 @@ class LoopbackHub:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.requests: list[tuple[str, str]] = []  # (method, path), in the order of arrival
+        self.ranges: list[str] = []  # the Range headers among them
+        self.cuts: list[int] = []  # after how many bytes the next answers with a file break off
+        self.corrupt: set[str] = set()  # files that are sent with another content than their hash says
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler_class(self))
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
 
@@ -66,6 +70,18 @@ def _sha1(content: bytes) -> str:
     return hashlib.sha1(content).hexdigest()
 
 
+def _git_blob(content: bytes) -> str:
+    return _sha1(b"blob %d\0" % len(content) + content)
+
+
+def _lfs_entry(path: Path) -> dict[str, object]:
+    """As the hub does it, Parquet files are large files and JSON files are not."""
+    if path.suffix != ".parquet":
+        return {}
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    return {"lfs": {"size": path.stat().st_size, "sha256": sha256, "pointerSize": 130}}
+
+
 def _commit(repository: Path) -> str:
     """40 hexadecimal digits that change whenever a file of the repository does, as a git commit would."""
     digest = hashlib.sha1()
@@ -88,11 +104,13 @@ def _handler_class(hub: LoopbackHub) -> type[BaseHTTPRequestHandler]:
             """Keep the test's output clean."""
 
         def _answer(self) -> None:
-            path = unquote(urlsplit(self.path).path)
-            hub.requests.append((self.command, path))
-            parts = path.strip("/").split("/")
+            path = urlsplit(self.path).path
+            hub.requests.append((self.command, unquote(path)))
+            parts = [unquote(part) for part in path.strip("/").split("/")]  # a revision's name may hold slashes
             if parts[:2] == ["api", "models"]:
                 self._answer_metadata(parts[2:])
+            elif parts[:2] == ["api", "datasets"]:
+                self._answer_metadata(parts[1:])
             elif "resolve" in parts:
                 at = parts.index("resolve")
                 self._answer_file("/".join(parts[:at]), "/".join(parts[at + 2 :]))
@@ -113,7 +131,15 @@ def _handler_class(hub: LoopbackHub) -> type[BaseHTTPRequestHandler]:
                     for file, path in files.items()
                 ]
             else:
-                siblings = [{"rfilename": file} for file in files]
+                siblings = [
+                    {
+                        "rfilename": file,
+                        "size": path.stat().st_size,
+                        "blobId": _git_blob(path.read_bytes()),
+                        **_lfs_entry(path),
+                    }
+                    for file, path in files.items()
+                ]
                 content = {"id": name, "modelId": name, "sha": _commit(repository), "siblings": siblings}
             self._send(200, json.dumps(content).encode(), {"Content-Type": "application/json"})
 
@@ -126,18 +152,28 @@ def _handler_class(hub: LoopbackHub) -> type[BaseHTTPRequestHandler]:
             if not path.is_file():
                 return self._refuse("EntryNotFound", "Entry not found", headers)
             body = path.read_bytes()
-            self._send(200, body, {**headers, "ETag": f'"{_sha1(body)}"'})
+            headers["ETag"] = f'"{_sha1(body)}"'
+            if path.name in hub.corrupt:
+                body = bytes(reversed(body))
+            first = 0
+            if asked := self.headers.get("Range"):
+                hub.ranges.append(asked)
+                first = int(asked.removeprefix("bytes=").split("-")[0])
+                headers["Content-Range"] = f"bytes {first}-{len(body) - 1}/{len(body)}"
+            cut = hub.cuts.pop(0) if hub.cuts and self.command == "GET" else None
+            self._send(206 if asked else 200, body[first:], headers, cut)
 
         def _refuse(self, code: str, message: str, headers: dict[str, str] | None = None) -> None:
             self._send(404, b"", {"X-Error-Code": code, "X-Error-Message": message, **(headers or {})})
 
-        def _send(self, status: int, body: bytes, headers: dict[str, str]) -> None:
+        def _send(self, status: int, body: bytes, headers: dict[str, str], cut: int | None = None) -> None:
             self.send_response(status)
             for key, value in headers.items():
                 self.send_header(key, value)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             if self.command == "GET":
-                self.wfile.write(body)
+                self.wfile.write(body[:cut])
+            self.close_connection = self.close_connection or cut is not None
 
     return Handler

@@ -25,7 +25,7 @@ class LoopbackHub:
         self.folder = folder
         self.requests: list[tuple[str, str]] = []  # (method, path), in the order of arrival
         self.ranges: list[str] = []  # the Range headers among them
-        self.cuts: list[int] = []  # after how many bytes the next answers with a file break off
+        self.break_off: dict[str, list[int]] = {}  # after how many bytes the next answers with a file break off
         self.corrupt: set[str] = set()  # files that are sent with another content than their hash says
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler_class(self))
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
@@ -160,7 +160,8 @@ def _handler_class(hub: LoopbackHub) -> type[BaseHTTPRequestHandler]:
                 hub.ranges.append(asked)
                 first = int(asked.removeprefix("bytes=").split("-")[0])
                 headers["Content-Range"] = f"bytes {first}-{len(body) - 1}/{len(body)}"
-            cut = hub.cuts.pop(0) if hub.cuts and self.command == "GET" else None
+            cuts = hub.break_off.get(path.name) if self.command == "GET" else None
+            cut = cuts.pop(0) if cuts else None
             self._send(206 if asked else 200, body[first:], headers, cut)
 
         def _refuse(self, code: str, message: str, headers: dict[str, str] | None = None) -> None:

@@ -25,13 +25,13 @@ def extract(archive: Path, folder: Path) -> None:
         for member in tqdm(tar, desc=f"Unpacking {archive.name}", unit=" files", mininterval=1):
             _check_member(archive, member)
             path = folder / member.name
-            if member.isdir():
-                path.mkdir(parents=True, exist_ok=True)
-                continue
-            path.parent.mkdir(parents=True, exist_ok=True)
-            content = tar.extractfile(member)
-            assert content is not None  # a regular file has content
             try:
+                if member.isdir():
+                    path.mkdir(parents=True, exist_ok=True)
+                    continue
+                path.parent.mkdir(parents=True, exist_ok=True)
+                content = tar.extractfile(member)
+                assert content is not None  # a regular file has content
                 with content, path.open("xb") as file:
                     shutil.copyfileobj(content, file)
             except (FileExistsError, IsADirectoryError, NotADirectoryError) as error:

@@ -32,8 +32,8 @@ def is_there(folder: Path, asked: Mapping[str, str]) -> bool:
 
     Raises InputError where it holds something else, which is not overwritten.
     """
-    if (folder / MANIFEST).is_file():
-        manifest = read_json(folder / MANIFEST)
+    manifest = read_json(folder / MANIFEST) if (folder / MANIFEST).is_file() else {}
+    if "asked" in manifest:
         if manifest["asked"] != asked:
             raise InputError(
                 f"{folder} was made from {_shown(manifest['asked'])}, not {_shown(asked)}; "
@@ -44,7 +44,7 @@ def is_there(folder: Path, asked: Mapping[str, str]) -> bool:
             for name, file in manifest["files"].items()
         )
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{folder} holds other files (no {MANIFEST}); give another folder")
+        raise InputError(f"{folder} holds other files (no {MANIFEST} of this program); give another folder")
     return False
 
 

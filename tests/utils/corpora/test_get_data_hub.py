@@ -159,5 +159,5 @@ def test_no_data_set_and_no_hub(hub: LoopbackHub, get: Get) -> None:
 def test_other_files_in_the_folder_are_left_alone(cnn_dm: Path, get: Get, tmp_path: Path) -> None:
     (tmp_path / "data" / "cnn_dm").mkdir(parents=True)
     (tmp_path / "data" / "cnn_dm" / "train.source").write_text("mine\n")
-    assert "holds other files (no corpus.json)" in refusal(get("cnn_dm", *COUNTS))
+    assert "holds other files (no corpus.json of this program)" in refusal(get("cnn_dm", *COUNTS))
     assert (tmp_path / "data" / "cnn_dm" / "train.source").read_text() == "mine\n"

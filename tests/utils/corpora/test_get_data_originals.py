@@ -159,8 +159,11 @@ def xsum_archive(**changed: str) -> bytes:
 
 def test_xsum_comes_from_its_archive(web: LoopbackWeb, get: Get, tmp_path: Path) -> None:
     web.pages[XSUM_ARCHIVE.url] = Page(xsum_archive())
+    leftover = tmp_path / "data" / ".xsum.part-1"  # of a killed process
+    leftover.mkdir(parents=True)
     process = get("xsum", *COUNTS)
     assert process.returncode == 0, process.stderr
+    assert not leftover.exists()
     lines = lines_of(tmp_path / "data" / "xsum")
     assert (lines["train.source"], lines["val.target"]) == (["a\u2028b", "c", "d"], ["E"])
     assert "is up to date" in get("xsum", *COUNTS).stdout

@@ -26,6 +26,7 @@ class LoopbackHub:
         self.requests: list[tuple[str, str]] = []  # (method, path), in the order of arrival
         self.ranges: list[str] = []  # the Range headers among them
         self.break_off: dict[str, list[int]] = {}  # after how many bytes the next answers with a file break off
+        self.no_revisions: set[str] = set()  # asking for these is refused
         self.corrupt: set[str] = set()  # files that are sent with another content than their hash says
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler_class(self))
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
@@ -124,6 +125,8 @@ def _handler_class(hub: LoopbackHub) -> type[BaseHTTPRequestHandler]:
             repository = hub.folder / name
             if not repository.is_dir():
                 return self._refuse("RepoNotFound", "Repository not found")
+            if parts[-1] in hub.no_revisions:
+                return self._refuse("RevisionNotFound", "Revision not found")
             files = {path.relative_to(repository).as_posix(): path for path in _repository_files(repository)}
             if wants_tree:
                 content: object = [

@@ -16,6 +16,7 @@ class HubDataset(NamedTuple):
     config: str
     revision: str  # a commit, or a branch where none is known
     columns: Columns
+    other_revision: str  # the flag with which to ask for one
 
 
 class HubFiles(NamedTuple):
@@ -57,7 +58,9 @@ def download_dataset(dataset: HubDataset) -> HubFiles:
     except GatedRepoError as error:
         raise InputError(f"{where} asks for access; request it there and run `hf auth login`") from error
     except RevisionNotFoundError as error:
-        raise InputError(f"{where} has no revision {dataset.revision}; give another as --<corpus>_revision") from error
+        raise InputError(
+            f"{where} has no revision {dataset.revision}; give another: {dataset.other_revision}"
+        ) from error
     except RepositoryNotFoundError as error:
         raise InputError(f"{where} is not there (any more); {_OTHER_WAYS}") from error
     except (HTTPError, OSError, ValueError) as error:
@@ -82,7 +85,7 @@ def _files_of_splits(dataset: HubDataset, names: dict[str, Any]) -> dict[str, li
         if not found[split]:
             raise InputError(
                 f"the hub's data set {dataset.name}, revision {dataset.revision}, has no Parquet file of the split "
-                f"{hub_split}; give another revision as --<corpus>_revision, or {_OTHER_WAYS}"
+                f"{hub_split}; give another: {dataset.other_revision}; or {_OTHER_WAYS}"
             )
     return found
 

@@ -60,8 +60,8 @@ def download(remote: RemoteFile, folder: Path) -> Path:
     except (DownloadError, requests.RequestException) as error:
         reason = " ".join(str(error).split())
         raise InputError(
-            f"{remote.url}: {remote.name} could not be fetched ({reason}); run the same command again to go on, or "
-            f"{_other_ways(remote)}"
+            f"{remote.url}: {remote.name} could not be fetched ({reason}); run the same command again to go on, delete "
+            f"{folder} to start anew, or {_other_ways(remote)}"
         ) from error
     try:
         _check(remote, path)

@@ -1,6 +1,7 @@
 """scripts/get_data.sh against a hub on the loopback interface, with the real client."""
 
 import json
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -118,7 +119,9 @@ def test_a_wrong_hash_is_refused_and_not_kept(cnn_dm: Path, hub: LoopbackHub, ge
 
 def test_a_missing_split_is_named(cnn_dm: Path, get: Get, tmp_path: Path) -> None:
     (cnn_dm / "3.0.0" / "validation-00000-of-00001.parquet").unlink()
-    assert "has no Parquet file of the split validation; give another revision" in refusal(get("cnn_dm", *COUNTS))
+    assert "has no Parquet file of the split validation; give another: --cnn_dm_revision main; or" in refusal(
+        get("cnn_dm", *COUNTS)
+    )
     assert left_behind(tmp_path / "data") == []
 
 
@@ -150,7 +153,11 @@ def test_what_is_no_parquet_is_refused(cnn_dm: Path, get: Get) -> None:
     assert "test-00000-of-00001.parquet: cannot be read as Parquet" in line
 
 
-def test_no_data_set_and_no_hub(hub: LoopbackHub, get: Get) -> None:
+def test_no_revision_no_data_set_and_no_hub(hub: LoopbackHub, get: Get, cnn_dm: Path) -> None:
+    hub.no_revisions = {"gone"}
+    line = refusal(get("cnn_dm", "--cnn_dm_revision", "gone"))
+    assert "abisee/cnn_dailymail has no revision gone; give another: --cnn_dm_revision main" in line
+    shutil.rmtree(cnn_dm)
     assert "abisee/cnn_dailymail is not there (any more); take the reference's own" in refusal(get("cnn_dm"))
     hub.close()
     assert "EdinburghNLP/xsum could not be fetched" in refusal(get("xsum"))

@@ -46,7 +46,7 @@ def fine_tune(arguments: TrainingArguments) -> None:
         open_run_folder(arguments, checkpoint)
         describe_run(arguments, inputs, data, model)
 
-    module = SummarizationModule(model, arguments, data.total_steps, inputs.tokenizer, inputs.pairs["val"].targets)
+    module = SummarizationModule(model, arguments, data.total_steps, inputs.tokenizer, data.val_references)
     drops_layers = max(inputs.config.encoder_layerdrop, inputs.config.decoder_layerdrop) > 0
     trainer = build_trainer(arguments, data, placement, drops_layers)
     workers, pin_memory = arguments.num_workers, placement.on_gpu
@@ -145,7 +145,7 @@ def finish(
     folder = Path(arguments.output_dir)
     best = BartForConditionalGeneration.from_pretrained(trainer.checkpoint_callback.best_path)
     save_model(best, inputs.tokenizer, folder / BEST_MODEL_FOLDER)
-    if "test" not in inputs.pairs:
+    if inputs.test is None:
         return
     settings = EvaluationSettings(
         split="test",
@@ -159,7 +159,7 @@ def finish(
     )
     best.to("cuda" if placement.on_gpu else "cpu", evaluation_dtype(arguments))
     facts = {"model": str(folder / BEST_MODEL_FOLDER), "precision": precision_name(arguments)}
-    report = evaluate(best, inputs.tokenizer, inputs.pairs["test"], settings, folder, facts)
+    report = evaluate(best, inputs.tokenizer, inputs.test, settings, folder, facts)
     print(score_line(report))
 
 

@@ -19,10 +19,10 @@ def run_evaluation(arguments: EvaluationArguments) -> None:
     import torch
 
     from bart.modeling.modeling_bart import BartForConditionalGeneration
-    from utils.data import Pairs, deranged, read_pairs
     from utils.distributed import process_count, process_group, process_rank
     from utils.evaluation import EvaluationSettings, evaluate, score_line
     from utils.loading import load_tokenizer
+    from utils.pairs import Pairs, deranged, read_pairs
     from utils.precision import apply_matmul_precision, check_precision, evaluation_dtype, precision_name
 
     device = choose_device(arguments.device)

@@ -13,11 +13,13 @@ from transformers import PreTrainedTokenizerBase
 
 from bart.modeling.modeling_bart import BartForConditionalGeneration
 from utils.batching import batches_by_length
-from utils.data import Pairs, TokenStore, decode, encode, pad_sources
+from utils.data import decode, pad_sources
 from utils.distributed import gather_to_first
 from utils.files import atomic_write
+from utils.pairs import Pairs
 from utils.report import latency_summary, write_json
 from utils.rouge import ROUGE_TYPES, rouge_scores, scorer_description
+from utils.token_store import TokenStore, encode
 
 
 @dataclass

@@ -9,16 +9,22 @@ from bart.tokenization.tokenization_bart import BartTokenizer
 from utils.args import TrainingArguments
 from utils.batching import TrainingOrder
 from utils.checkpointing import stored_arguments
-from utils.data import PairDataset, Pairs, encode_pairs, read_pairs
+from utils.data import PairDataset
 from utils.distributed import Placement
+from utils.line_files import iterate_lines
 from utils.loading import load_config, load_tokenizer
+from utils.pairs import Pairs, SplitFiles, read_pairs, scan_split
+from utils.prepared_files import PreparedPairs, TokenLimits
+from utils.prepared_tokens import prepare
 
 
 @dataclass
 class TrainingInputs:
     """Texts and how to read them."""
 
-    pairs: dict[str, Pairs]  # by split; test only where it is evaluated
+    train: SplitFiles
+    val: SplitFiles
+    test: Pairs | None  # only where it is evaluated
     config: BartConfig
     tokenizer: BartTokenizer
 
@@ -29,6 +35,8 @@ class TrainingData:
 
     train: PairDataset
     val: PairDataset
+    val_references: list[str]  # the target texts of val
+    left_out: dict[str, int]  # pairs of each split that lack a text
     order: TrainingOrder
     total_steps: int  # optimizer steps of the whole run
 
@@ -38,8 +46,8 @@ def read_inputs(arguments: TrainingArguments, checkpoint: Path | None) -> Traini
 
     Completes the lengths in ``arguments`` that are the configuration's by default. Raises InputError.
     """
-    limits = {"train": arguments.n_train, "val": arguments.n_val, "test": arguments.n_test}
-    pairs = {split: read_pairs(arguments.data_dir, split, limit) for split, limit in limits.items() if limit != 0}
+    train, val = (scan_split(arguments.data_dir, split) for split in ("train", "val"))
+    test = read_pairs(arguments.data_dir, "test", arguments.n_test) if arguments.n_test != 0 else None
     if checkpoint is None:
         model = arguments.model_name_or_path
         config = _with_dropouts(load_config(arguments.config_path, model), arguments)
@@ -50,25 +58,17 @@ def read_inputs(arguments: TrainingArguments, checkpoint: Path | None) -> Traini
     arguments.take_lengths_from(config)
     if checkpoint is not None:
         _check_unchanged(arguments, checkpoint)
-    return TrainingInputs(pairs, config, tokenizer)
+    return TrainingInputs(train, val, test, config, tokenizer)
 
 
 def tokenize_inputs(arguments: TrainingArguments, inputs: TrainingInputs, placement: Placement) -> TrainingData:
-    """Tokenize, and lay out the run. Raises InputError where the warm-up is as long as the run."""
-    train, val = (
-        encode_pairs(
-            inputs.pairs[split],
-            inputs.tokenizer,
-            inputs.config.prefix,
-            arguments.max_source_length,
-            max_target_length,
-            inputs.config.max_position_embeddings,
-        )
-        for split, max_target_length in (
-            ("train", arguments.max_target_length),
-            ("val", arguments.val_max_target_length),
-        )
-    )
+    """Find or compute the tokens, and lay out the run. Raises InputError where the warm-up is as long as the run."""
+    prefix, source_length = inputs.config.prefix, arguments.max_source_length
+    train_limits = TokenLimits(prefix, source_length, arguments.max_target_length, arguments.n_train)
+    val_limits = TokenLimits(prefix, source_length, arguments.val_max_target_length, arguments.n_val)
+    prepared_train = prepare(inputs.train, inputs.tokenizer, train_limits)
+    prepared_val = prepare(inputs.val, inputs.tokenizer, val_limits)
+    train, val = (_dataset(prepared, inputs) for prepared in (prepared_train, prepared_val))
     order = TrainingOrder(
         train.sources.lengths,
         train.targets.lengths,
@@ -84,7 +84,21 @@ def tokenize_inputs(arguments: TrainingArguments, inputs: TrainingInputs, placem
         total_steps = min(total_steps, arguments.max_epochs * order.steps_per_epoch)
     if arguments.lr_scheduler != "constant" and arguments.warmup_steps >= total_steps:
         raise InputError(f"--warmup_steps {arguments.warmup_steps}: must be below the run's {total_steps} steps")
-    return TrainingData(train, val, order, total_steps)
+    left_out = {"train": prepared_train.left_out, "val": prepared_val.left_out}
+    return TrainingData(train, val, _references(inputs.val, prepared_val), left_out, order, total_steps)
+
+
+def _dataset(prepared: PreparedPairs, inputs: TrainingInputs) -> PairDataset:
+    pad_token_id, positions = inputs.tokenizer.pad_token_id, inputs.config.max_position_embeddings
+    return PairDataset(prepared.sources, prepared.targets, pad_token_id, positions)
+
+
+def _references(files: SplitFiles, prepared: PreparedPairs) -> list[str]:
+    """The target texts of the prepared pairs. Raises InputError where the file is no longer what was prepared."""
+    kept = set(prepared.lines.tolist())
+    references = [line for number, line in enumerate(iterate_lines(files.target.path)) if number in kept]
+    files.target.check_unchanged()
+    return references
 
 
 def _with_dropouts(config: BartConfig, arguments: TrainingArguments) -> BartConfig:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from utils.command_line import option, run_command
-from utils.data import Pairs, read_lines, read_pairs
+from utils.line_files import read_lines
+from utils.pairs import Pairs, read_pairs
 from utils.report import read_json
 from utils.rouge import ROUGE_TYPES
 

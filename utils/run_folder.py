@@ -81,7 +81,9 @@ def describe_run(
     if not (folder / TOKENIZER_FOLDER).is_dir():  # of a resumed run it is there
         with whole_folder(folder / TOKENIZER_FOLDER) as unfinished:
             inputs.tokenizer.save_pretrained(unfinished)
-    examples = {split: len(pairs) for split, pairs in inputs.pairs.items()}
+    examples = {"train": len(data.train), "val": len(data.val)}
+    if inputs.test is not None:
+        examples["test"] = len(inputs.test)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     description = {
@@ -89,6 +91,7 @@ def describe_run(
         "arguments": arguments.to_dict(),
         "config": inputs.config.to_dict(),
         "examples": examples,
+        "left_out": data.left_out,
         "parameters": parameters,
         "trained_parameters": trained,
         "steps": data.total_steps,
@@ -98,6 +101,9 @@ def describe_run(
         "git_commit": _git_commit(),
     }
     write_json(folder / RUN_FILE, description)
+    if any(data.left_out.values()):
+        counts = " and ".join(f"{count:,} {split}" for split, count in data.left_out.items())
+        print(f"left out, as their source or target is empty: {counts} pairs", flush=True)
     print(
         f"{examples['train']:,} training and {examples['val']:,} validation examples;"
         f" {trained:,} of {parameters:,} parameters trained;"

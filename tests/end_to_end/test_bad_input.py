@@ -71,7 +71,7 @@ def test_tokenizer(broken: TinySetup, tmp_path: Path) -> None:
     assert str(tmp_path / "empty") in training_refusal(
         broken, tmp_path, "--tokenizer_name_or_path", str(tmp_path / "empty")
     )
-    lines = [line for path in broken.data.iterdir() for line in path.read_text().splitlines()]
+    lines = [line for path in broken.data.glob("*.*[et]") for line in path.read_text().splitlines()]
     train_tokenizer(lines, 450, tmp_path / "large")
     line = training_refusal(broken, tmp_path, "--tokenizer_name_or_path", str(tmp_path / "large"))
     assert "go up to 448" in line and "400 tokens" in line

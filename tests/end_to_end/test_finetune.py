@@ -16,7 +16,7 @@ from bart.tokenization.tokenization_bart import BartTokenizer
 from tests.commands import ROOT, Command, run
 from tests.tiny_setup import TinySetup
 from utils.checkpointing import checkpoints, load_checkpoint
-from utils.data import read_lines
+from utils.line_files import read_lines
 from utils.report import read_json
 
 

@@ -10,7 +10,8 @@ from bart.modeling.modeling_bart import BartForConditionalGeneration
 from bart.tokenization.tokenization_bart import BartTokenizer
 from tests.commands import run
 from tests.tiny_setup import TinySetup
-from utils.data import read_lines, read_pairs
+from utils.line_files import read_lines
+from utils.pairs import read_pairs
 from utils.report import read_json
 
 

@@ -13,8 +13,9 @@ from bart.modeling.modeling_bart import IGNORED_LABEL, BartForConditionalGenerat
 from tests.tiny_setup import tiny_config
 from utils.args import TrainingArguments
 from utils.batching import TrainingLoader, TrainingOrder
-from utils.data import Batch, PairDataset, TokenStore
+from utils.data import Batch, PairDataset
 from utils.lightning_module import SummarizationModule
+from utils.token_store import TokenStore
 
 STEPS = 20
 EXAMPLES = 30

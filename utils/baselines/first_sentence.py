@@ -10,8 +10,8 @@ from pathlib import Path
 import nupunkt
 
 from utils.command_line import option, run_command
-from utils.data import read_pairs
 from utils.files import atomic_write
+from utils.pairs import read_pairs
 from utils.report import write_json
 from utils.rouge import rouge_scores, scorer_description
 

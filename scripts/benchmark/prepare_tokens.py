@@ -1,0 +1,188 @@
+"""How fast tokens are prepared, beside a plain loop over the tokenizer, in how much memory, on generated documents.
+
+Words are drawn from a made-up vocabulary by Zipf's law; source lengths are log-normal. Each measurement runs in a
+process of its own, so that the memory is that of preparing alone.
+
+python -m scripts.benchmark.prepare_tokens --documents 300000 --json prepare_tokens.json
+"""
+
+import multiprocessing
+import platform
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from utils.command_line import at_least, option, run_command
+
+# Transformers takes seconds to import, so the functions do it: --help and a wrong flag are answered at once.
+
+PREFIX = " "
+_SYLLABLES = [consonant + vowel for consonant in "bcdfghklmnprstvz" for vowel in ("a", "e", "i", "o", "u", "ay", "en")]
+_WORDS = 30_000
+_WORDS_PER_TOKENIZER_LINE = 1000
+
+
+@dataclass
+class BenchmarkArguments:
+    """The command line."""
+
+    documents: int = option(5000, "data", "documents generated", check=at_least(2))
+    mean_words: float = option(800, "data", "words of a source in the mean", check=at_least(1))
+    sigma: float = option(0.6, "data", "sigma of the log-normal source lengths", check=at_least(0))
+    target_tokens: float = option(27, "data", "tokens of a target in the mean", check=at_least(4))
+    seed: int = option(42, "data", "seed of the documents", check=at_least(0))
+    folder: str | None = option(None, "data", "where to work and leave the files (default: a temporary folder)")
+    tokenizer_name_or_path: str | None = option(
+        None, "tokenizer", "folder or hub id (default: a new one of 20,000 tokens, trained on such documents)"
+    )
+    max_source_length: int = option(1024, "tokenizer", "tokens of a source at most", check=at_least(2))
+    max_target_length: int = option(142, "tokenizer", "tokens of a target at most", check=at_least(2))
+    plain_documents: int = option(1000, "output", "documents that the plain loop tokenizes", check=at_least(1))
+    json: str | None = option(None, "output", "file for the figures, as JSON")
+
+    def check(self) -> None:
+        """Any combination is possible."""
+
+
+def benchmark(arguments: BenchmarkArguments) -> None:
+    """Generate, measure, print."""
+    from utils.report import write_json
+
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(arguments.folder or temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        tokenizer = arguments.tokenizer_name_or_path or make_tokenizer(folder / "tokenizer", arguments.seed)
+        write_documents(folder, tokenizer, arguments)
+        plain = in_own_process(plain_loop, folder, tokenizer, arguments)
+        first = in_own_process(prepare_once, folder, tokenizer, arguments)
+        second = in_own_process(prepare_once, folder, tokenizer, arguments)
+    report = {
+        "arguments": asdict(arguments),
+        "machine": f"{platform.machine()}, {multiprocessing.cpu_count()} cores, Python {platform.python_version()}",
+        "documents": first["documents"],
+        "mean_source_tokens": first["mean_source_tokens"],
+        "mean_target_tokens": first["mean_target_tokens"],
+        "plain_loop_documents_per_second": plain["documents"] / plain["seconds"],
+        "prepared_documents_per_second": first["documents"] / first["seconds"],
+        "prepare_seconds": first["seconds"],
+        "second_start_seconds": second["seconds"],
+        "peak_memory_gb": first["peak_memory_gb"],
+        "peak_memory_of_imports_gb": first["memory_before_gb"],
+    }
+    for name, value in report.items():
+        if name != "arguments":
+            print(f"{name.replace('_', ' '):34} {value if isinstance(value, str) else format(value, ',.2f')}")
+    if arguments.json is not None:
+        write_json(Path(arguments.json), report)
+
+
+def make_tokenizer(folder: Path, seed: int) -> str:
+    """Train a tokenizer on other words of the same kind."""
+    from bart.tokenization.training import train_tokenizer
+
+    words = islice(zipf_words(np.random.default_rng([seed, 1])), 500 * _WORDS_PER_TOKENIZER_LINE)
+    train_tokenizer((" " + " ".join(line) for line in portions(words, _WORDS_PER_TOKENIZER_LINE)), 20_000, folder)
+    return str(folder)
+
+
+def write_documents(folder: Path, tokenizer_name: str, arguments: BenchmarkArguments) -> None:
+    """The train split; the words of a target are so many that its tokens are as wanted in the mean."""
+    from bart.tokenization.tokenization_bart import BartTokenizer
+
+    random = np.random.default_rng([arguments.seed, 0])
+    words = zipf_words(random)
+    sample = list(islice(words, 5000))
+    backend = BartTokenizer.from_pretrained(tokenizer_name).backend_tokenizer
+    tokens_per_word = len(backend.encode(PREFIX + " ".join(sample), add_special_tokens=False)) / len(sample)
+    target_words = (arguments.target_tokens - 2) / tokens_per_word  # without <s> and </s>
+    location = np.log(arguments.mean_words) - arguments.sigma**2 / 2  # of a log-normal of that mean
+    with (
+        open(folder / "train.source", "w", encoding="utf-8") as sources,
+        open(folder / "train.target", "w", encoding="utf-8") as targets,
+    ):
+        for _ in range(arguments.documents):
+            source_words = round(random.lognormal(location, arguments.sigma))
+            sources.write(" ".join(islice(words, max(1, source_words))) + "\n")
+            targets.write(" ".join(islice(words, max(1, int(random.poisson(target_words))))) + "\n")
+
+
+def zipf_words(random: np.random.Generator) -> Iterator[str]:
+    """Words without end, the n-th commonest 1/n as often as the commonest; the same ones for every generator."""
+    spelling = np.random.default_rng(0)
+    vocabulary = ["".join(spelling.choice(_SYLLABLES, size=1 + spelling.poisson(1.2))) for _ in range(_WORDS)]
+    weights = 1 / np.arange(1, _WORDS + 1)
+    while True:
+        for number in random.choice(_WORDS, size=100_000, p=weights / weights.sum()):
+            yield vocabulary[number]
+
+
+def portions(words: Iterator[str], size: int) -> Iterator[list[str]]:
+    """Lists of ``size`` words."""
+    while portion := list(islice(words, size)):
+        yield portion
+
+
+def in_own_process(function: Any, *arguments: Any) -> dict[str, float]:
+    """What the function returns in a fresh process."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+def plain_loop(folder: Path, tokenizer_name: str, arguments: BenchmarkArguments) -> dict[str, float]:
+    """One text after another through the tokenizer's own call."""
+    from bart.tokenization.tokenization_bart import BartTokenizer
+    from utils.line_files import iterate_lines
+
+    tokenizer = BartTokenizer.from_pretrained(tokenizer_name)
+    pairs = list(
+        islice(
+            zip(iterate_lines(folder / "train.source"), iterate_lines(folder / "train.target"), strict=True),
+            arguments.plain_documents,
+        )
+    )
+    start = time.perf_counter()
+    for source, target in pairs:
+        tokenizer(PREFIX + source, max_length=arguments.max_source_length, truncation=True)
+        tokenizer(PREFIX + target, max_length=arguments.max_target_length, truncation=True)
+    return {"documents": len(pairs), "seconds": time.perf_counter() - start}
+
+
+def prepare_once(folder: Path, tokenizer_name: str, arguments: BenchmarkArguments) -> dict[str, float]:
+    """As at the start of a training: check the files, find or compute the tokens."""
+    from bart.tokenization.tokenization_bart import BartTokenizer
+    from utils.pairs import scan_split
+    from utils.prepared_files import TokenLimits
+    from utils.prepared_tokens import prepare
+
+    tokenizer = BartTokenizer.from_pretrained(tokenizer_name)
+    limits = TokenLimits(PREFIX, arguments.max_source_length, arguments.max_target_length)
+    memory_before = peak_memory_gb()
+    start = time.perf_counter()
+    prepared = prepare(scan_split(folder, "train"), tokenizer, limits)
+    seconds = time.perf_counter() - start
+    return {
+        "documents": len(prepared.sources),
+        "seconds": seconds,
+        "mean_source_tokens": float(prepared.sources.lengths.mean()),
+        "mean_target_tokens": float(prepared.targets.lengths.mean()),
+        "memory_before_gb": memory_before,
+        "peak_memory_gb": peak_memory_gb(),
+    }
+
+
+def peak_memory_gb() -> float:
+    """The most memory that this process has had so far, in 10**9 bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(BenchmarkArguments, __doc__, benchmark))

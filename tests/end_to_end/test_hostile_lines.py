@@ -1,0 +1,96 @@
+"""Lines that other programs would break, drop or choke on: one corpus per fault, through the real command."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from bart.modeling.modeling_bart import BartForConditionalGeneration
+from bart.tokenization.tokenization_bart import BartTokenizer
+from tests.commands import refusal, run
+from tests.tiny_setup import EXAMPLES, TinySetup
+from utils.line_files import one_line
+from utils.report import read_json
+
+ROW = 2  # of each split, from 0: the hostile one
+
+
+def inside(character: str) -> Callable[[list[str]], list[str]]:
+    """The character at the start, in the middle and near the end of a row: a \\r at the very end is dropped."""
+    return lambda rows: [*rows[:ROW], f"{character}one{character}two{character}.", *rows[ROW + 1 :]]
+
+
+def replaced(row: str) -> Callable[[list[str]], list[str]]:
+    return lambda rows: [*rows[:ROW], row, *rows[ROW + 1 :]]
+
+
+CHARACTERS = {"U+2028": "\u2028", "U+2029": "\u2029", "NEL": "\x85", "VT": "\v", "FF": "\f", "FS": "\x1c", "CR": "\r"}
+IN_LINES = {
+    **{name: inside(character) for name, character in CHARACTERS.items()},
+    "empty": replaced(""),
+    "white space": replaced(" \u2028\u3000"),
+}
+LONG = {  # of sources alone: ROUGE takes long over such references
+    "a million characters": replaced("an argument " * 90_000),
+    "a million without a space": replaced("x" * 1_000_000),
+}
+WHOLE_FILE = {
+    "CRLF": lambda content: content.replace(b"\n", b"\r\n"),
+    "byte order mark": lambda content: b"\xef\xbb\xbf" + content,
+    "no newline at the end": lambda content: content.removesuffix(b"\n"),
+}
+
+
+def hostile_copy(setup: TinySetup, folder: Path, fault: str) -> dict[str, list[str]]:
+    """Write the corpus with the fault in the files of each split; returns the rows that should be read."""
+    rows = {}
+    folder.mkdir()
+    for path in setup.data.glob("*.*[et]"):
+        clean = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+        faults = {**IN_LINES, **LONG} if path.suffix == ".source" else IN_LINES
+        rows[path.name] = faults.get(fault, list)(clean)
+        content = "".join(f"{row}\n" for row in rows[path.name]).encode()
+        (folder / path.name).write_bytes(WHOLE_FILE.get(fault, bytes)(content))
+    return rows
+
+
+@pytest.mark.parametrize("fault", [*IN_LINES, *LONG, *WHOLE_FILE])
+def test_no_row_shifts(setup: TinySetup, tmp_path: Path, fault: str) -> None:
+    """Training ends well, and line i of the output is what the trained model says to row i alone."""
+    rows = hostile_copy(setup, tmp_path / "data", fault)
+    results = tmp_path / "results"
+    flags = ["--data_dir", str(tmp_path / "data"), "--output_dir", str(results), "--n_test", "-1"]
+    short = ["--max_steps", "2", "--warmup_steps", "1", "--n_train", "15", "--eval_max_gen_length", "8"]
+    output = run("finetune.py", [*setup.training_flags, *flags, *short], tmp_path / "log")
+
+    left_out = int(fault in ("empty", "white space"))
+    assert ("left out, as their source or target is empty: 1 train and 1 val pairs" in output) == bool(left_out)
+    examples = {"train": 15, "val": EXAMPLES["val"] - left_out, "test": EXAMPLES["test"]}
+    assert read_json(results / "run.json")["examples"] == examples
+    model = BartForConditionalGeneration.from_pretrained(results / "best_tfmr").eval()
+    tokenizer = BartTokenizer.from_pretrained(setup.tokenizer)
+    expected = []
+    for row in rows["test.source"]:
+        ids = torch.tensor([tokenizer(" " + row, max_length=64, truncation=True)["input_ids"]])
+        expected.append(one_line(tokenizer.decode(model.generate(ids, max_length=8)[0], skip_special_tokens=True)))
+    content = (results / "test_generations.txt").read_text(encoding="utf-8")
+    assert content == "".join(f"{line}\n" for line in expected)
+    assert len(content.splitlines()) == EXAMPLES["test"]
+
+
+@pytest.mark.parametrize(
+    ("row", "place"), [(b"a\xffb", "line 3 is not UTF-8 at byte 2 (0xff)"), (b"a\0b", "line 3, byte 2 is NUL")]
+)
+@pytest.mark.parametrize("name", ["train.target", "test.source"])
+def test_what_is_no_text_is_refused(setup: TinySetup, tmp_path: Path, row: bytes, place: str, name: str) -> None:
+    """By its place, before anything is written."""
+    shutil.copytree(setup.data, tmp_path / "data")
+    path = tmp_path / "data" / name
+    lines = path.read_bytes().split(b"\n")
+    lines[ROW] = row
+    path.write_bytes(b"\n".join(lines))
+    flags = ["--data_dir", str(tmp_path / "data"), "--output_dir", str(tmp_path / "results"), "--n_test", "-1"]
+    line = refusal("finetune.py", [*setup.training_flags, *flags], tmp_path / "log")
+    assert f"{path}: {place}" in line and not (tmp_path / "results").exists()

@@ -1,0 +1,26 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.tiny_setup import write_tiny_setup
+from utils.line_files import read_lines
+from utils.report import read_json
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_figures_of_a_few_documents(tmp_path: Path) -> None:
+    tokenizer = write_tiny_setup(tmp_path).tokenizer
+    command = [sys.executable, "-m", "scripts.benchmark.prepare_tokens", "--documents", "300", "--mean_words", "40"]
+    command += ["--folder", str(tmp_path / "work"), "--json", str(tmp_path / "figures.json")]
+    command += ["--tokenizer_name_or_path", str(tokenizer), "--plain_documents", "20"]
+    process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
+    assert process.returncode == 0, process.stderr
+    figures = read_json(tmp_path / "figures.json")
+    assert figures["documents"] == 300 and figures["mean_target_tokens"] == pytest.approx(27, rel=0.1)
+    assert 0 < figures["peak_memory_of_imports_gb"] <= figures["peak_memory_gb"] < 2
+    assert f"{figures['prepared_documents_per_second']:,.2f}" in process.stdout
+    words = [len(line.split()) for line in read_lines(tmp_path / "work" / "train.source")]
+    assert sum(words) / len(words) == pytest.approx(40, rel=0.1)

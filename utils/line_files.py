@@ -1,0 +1,114 @@
+"""Text files of one example per line, read so that line i is example i, whatever the lines hold.
+
+Lines end at \\n alone: programs that also split at \\r, form feeds, NEL or U+2028 would move all later examples.
+"""
+
+import codecs
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from bart.errors import InputError
+
+_BLOCK_BYTES = 2**20
+# All that Python's str.splitlines takes for the end of a line, and NUL, which iterate_lines refuses.
+_LINE_BREAKING = dict.fromkeys(map(ord, "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029\0"), " ")
+
+
+@dataclass(frozen=True)
+class LineFile:
+    """What a first pass over a file found; that all of it can be read is certain then."""
+
+    path: Path
+    lines: int
+    digest: str  # of the content
+    stamp: tuple[int, int]  # size and time of the last change
+
+    def check_unchanged(self) -> None:
+        """Raise InputError where the file was written to since it was scanned."""
+        if not self.path.exists() or _stamp(os.stat(self.path)) != self.stamp:
+            raise InputError(f"{self.path}: was changed while it was read; start again when it is complete")
+
+
+def scan(path: Path) -> LineFile:
+    """Count lines, take the digest and check the encoding, in blocks. Raises InputError as iterate_lines does."""
+    digest, decoder = hashlib.sha256(), codecs.getincrementaldecoder("utf-8")()
+    newlines, size, last, sound = 0, 0, b"", True
+    with _open(path) as file:
+        stamp = _stamp(os.fstat(file.fileno()))
+        while block := file.read(_BLOCK_BYTES):
+            digest.update(block)
+            newlines += block.count(b"\n")
+            size += len(block)
+            last = block[-1:]
+            sound = sound and b"\0" not in block and _takes(decoder, block)
+    if not (sound and _takes(decoder, b"", final=True)):
+        for _ in iterate_lines(path):  # raises, naming the place
+            pass
+    lines = 0 if _holds_nothing(path, size) else newlines + (last != b"\n")
+    return LineFile(path, lines, digest.hexdigest(), stamp)
+
+
+def iterate_lines(path: Path) -> Iterator[str]:
+    """The lines of a UTF-8 file without their \\n; a trailing \\r and a byte order mark at the start are dropped.
+
+    Raises InputError, naming the file, the line and the byte in it (both from 1), where the file is missing, not UTF-8
+    or has a NUL.
+    """
+    with _open(path) as file:
+        passed = len(codecs.BOM_UTF8) if file.peek(3).startswith(codecs.BOM_UTF8) else 0
+        file.seek(passed)
+        for number, line in enumerate(file, start=1):
+            yield _decode(line, path, number, passed if number == 1 else 0)
+
+
+def read_lines(path: Path) -> list[str]:
+    """All lines of a file. Raises InputError as iterate_lines does."""
+    return list(iterate_lines(path))
+
+
+def one_line(text: str) -> str:
+    """The text with spaces for what any reader takes as the end of a line, and without white space around it."""
+    return text.translate(_LINE_BREAKING).strip()
+
+
+def _open(path: Path) -> BinaryIO:
+    try:
+        return open(path, "rb")
+    except OSError as error:
+        raise InputError(
+            f"{path}: {error.strerror}; a data folder holds {{train,val,test}}.{{source,target}}"
+        ) from error
+
+
+def _stamp(status: os.stat_result) -> tuple[int, int]:
+    return status.st_size, status.st_mtime_ns
+
+
+def _takes(decoder: codecs.IncrementalDecoder, block: bytes, final: bool = False) -> bool:
+    try:
+        decoder.decode(block, final)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _holds_nothing(path: Path, size: int) -> bool:
+    return size == 0 or (size == len(codecs.BOM_UTF8) and path.read_bytes() == codecs.BOM_UTF8)
+
+
+def _decode(line: bytes, path: Path, number: int, bytes_before: int) -> str:
+    line = line.removesuffix(b"\n").removesuffix(b"\r")
+    try:
+        text = line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        place = bytes_before + error.start + 1
+        raise InputError(
+            f"{path}: line {number} is not UTF-8 at byte {place} (0x{line[error.start]:02x}); convert the file to UTF-8"
+        ) from None
+    if (place := line.find(b"\0")) >= 0:
+        raise InputError(f"{path}: line {number}, byte {bytes_before + place + 1} is NUL; is this a text file?")
+    return text

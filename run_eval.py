@@ -1,6 +1,5 @@
 """Generate summaries of a split with a trained model and score them against the targets."""
 
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ def run_evaluation(arguments: EvaluationArguments) -> None:
     from bart.modeling.modeling_bart import BartForConditionalGeneration
     from utils.distributed import process_count, process_group, process_rank
     from utils.evaluation import EvaluationSettings, evaluate, score_line
+    from utils.files import make_folder
     from utils.loading import load_tokenizer
     from utils.pairs import Pairs, deranged, read_pairs
     from utils.precision import apply_matmul_precision, check_precision, evaluation_dtype, precision_name
@@ -42,7 +42,8 @@ def run_evaluation(arguments: EvaluationArguments) -> None:
         processes=process_count(),
         rank=process_rank(),
     )
-    folder = open_folder(arguments.save_path)
+    folder = Path(arguments.save_path)
+    make_folder(folder, "SAVE_PATH")
 
     torch.manual_seed(arguments.seed)  # of sampling
     apply_matmul_precision(arguments)
@@ -100,18 +101,6 @@ def task_settings(config_path: Path, task: str) -> dict[str, Any]:
     if task not in tasks:
         raise InputError(f"--task {task}: {config_path} has {', '.join(tasks) or 'no task_specific_params'}")
     return {name: value for name, value in tasks[task].items() if name in SearchSettings.names()}
-
-
-def open_folder(save_path: str) -> Path:
-    """Make the folder for the results. Raises InputError where that cannot be."""
-    folder = Path(save_path)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be made: {error.strerror}") from error
-    if not os.access(folder, os.W_OK):
-        raise InputError(f"{folder}: cannot be written to; give another folder")
-    return folder
 
 
 if __name__ == "__main__":

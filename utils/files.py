@@ -1,4 +1,4 @@
-"""Writing a file so that a reader finds the old one or the new one whole, whenever the writer is killed."""
+"""Folders to write to, and files of which a reader finds the old one or the new one whole, whenever killed."""
 
 import os
 import tempfile
@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
+
+from bart.errors import InputError
 
 
 @contextmanager
@@ -30,6 +32,16 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[A
             os.unlink(file.name)
             raise
     sync_folder(path.parent)
+
+
+def make_folder(folder: Path, name: str) -> None:
+    """Make a folder for results, or see that it can be written. Raises InputError, beginning with ``name``."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{name} {folder}: cannot be made: {error.strerror}") from error
+    if not os.access(folder, os.W_OK):
+        raise InputError(f"{name} {folder}: cannot be written to; give another folder")
 
 
 def sync_folder(folder: Path) -> None:

@@ -1,6 +1,5 @@
 """The results folder of a training: whether it may be used, and what is written there beside the numbers."""
 
-import os
 import platform
 import shutil
 import subprocess
@@ -15,6 +14,7 @@ from bart.modeling.modeling_bart import BartForConditionalGeneration
 from bart.whole_folder import whole_folder
 from utils.args import TrainingArguments
 from utils.checkpointing import checkpoints, newest_checkpoint
+from utils.files import make_folder
 from utils.inputs import TrainingData, TrainingInputs
 from utils.loading import BEST_MODEL_FOLDER, TOKENIZER_FOLDER
 from utils.report import write_json
@@ -44,12 +44,7 @@ def checkpoint_to_resume(arguments: TrainingArguments) -> Path | None:
 def open_run_folder(arguments: TrainingArguments, checkpoint: Path | None) -> None:
     """Make the folder, without the results of an earlier run unless a ``checkpoint`` of it is resumed."""
     folder = Path(arguments.output_dir)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"--output_dir {folder}: cannot be made: {error.strerror}") from error
-    if not os.access(folder, os.W_OK):
-        raise InputError(f"--output_dir {folder}: cannot be written to; give another folder")
+    make_folder(folder, "--output_dir")
     for leftover in (*folder.glob(".*.part*"), *folder.glob(".*.old-*")):  # of a killed process
         shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
     if checkpoint is not None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from scripts.benchmark.prepare_tokens import BenchmarkArguments
 from tests.tiny_setup import TinySetup
 from utils.args import EvaluationArguments, TrainingArguments
 from utils.command_line import build_parser
@@ -38,7 +39,7 @@ def test_its_scripts_and_presets_are_there() -> None:
 
 def test_its_flags_are_known() -> None:
     known = set()
-    for arguments in (TrainingArguments, EvaluationArguments, GetDataArguments):
+    for arguments in (TrainingArguments, EvaluationArguments, GetDataArguments, BenchmarkArguments):
         known |= set(build_parser(arguments, "")._option_string_actions)
     named = set(re.findall(r"`[^`\n]*?(--[a-z][a-z0-9_]+)", README))
     assert len(named) > 15

@@ -48,6 +48,8 @@ def read_inputs(arguments: TrainingArguments, checkpoint: Path | None) -> Traini
     """
     train, val = (scan_split(arguments.data_dir, split) for split in ("train", "val"))
     test = read_pairs(arguments.data_dir, "test", arguments.n_test) if arguments.n_test != 0 else None
+    if test is None and (Path(arguments.data_dir) / "test.source").exists():
+        scan_split(arguments.data_dir, "test")  # an evaluation that follows must not be the first to find a fault
     if checkpoint is None:
         model = arguments.model_name_or_path
         config = _with_dropouts(load_config(arguments.config_path, model), arguments)

@@ -58,3 +58,13 @@ def test_a_training_that_fails_starts_no_evaluation(setup: TinySetup, tmp_path: 
     assert process.returncode == 2
     assert "error: " in process.stdout and "nowhere" in process.stdout
     assert [path.name for path in results.iterdir()] == ["joblog.log"]
+
+
+def test_a_faulty_test_split_is_found_before_training(setup: TinySetup, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(setup.data, data)
+    with (data / "test.target").open("a") as file:
+        file.write("one more line\n")
+    process = script("run_summarization.sh", training_arguments(setup, data), tmp_path / "results")
+    assert process.returncode == 2
+    assert "test.source has 7 lines" in process.stdout and "step " not in process.stdout

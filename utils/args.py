@@ -123,7 +123,7 @@ class TrainingArguments(SharedArguments):
     gradient_accumulation_steps: int = option(
         1, "optimization", "forward passes per optimizer step", check=at_least(1), fixed=True
     )
-    optimizer: str = option("adamw", "optimization", "optimizer", choices=("adamw", "adafactor"), fixed=True)
+    optimizer: str = option("adamw", "optimization", "optimizer", choices=("adamw", "lamb", "adafactor"), fixed=True)
     learning_rate: float = option(1e-4, "optimization", "highest learning rate", check=above(1e-7), fixed=True)
     lr_scheduler: str = option(
         "polynomial",

@@ -18,6 +18,7 @@ from bart.modeling.modeling_bart import BartForConditionalGeneration
 
 FINAL_LEARNING_RATE = 1e-7  # of the polynomial schedule; with the power 1, the reference recipe's values
 _ADAM_EPSILON = 1e-8
+_LAMB_EPSILON = 1e-6
 
 
 def freeze(model: BartForConditionalGeneration, embeddings: bool, encoder: bool) -> None:
@@ -35,7 +36,11 @@ def freeze(model: BartForConditionalGeneration, embeddings: bool, encoder: bool)
 
 
 def build_optimizer(model: nn.Module, name: str, learning_rate: float, weight_decay: float, fused: bool) -> Optimizer:
-    """AdamW or Adafactor over the trained parameters; matrices are decayed, vectors (biases and norms) are not."""
+    """AdamW, LAMB or Adafactor over the trained parameters; matrices are decayed, vectors (biases and norms) are not.
+
+    LAMB is that of You et al. 2020 (https://arxiv.org/abs/1904.00962, algorithm 2): the decay is part of the update
+    whose length the weights' norm sets, and that norm is not bounded.
+    """
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     groups = [
         {"params": [parameter for parameter in trained if parameter.ndim >= 2], "weight_decay": weight_decay},
@@ -43,6 +48,12 @@ def build_optimizer(model: nn.Module, name: str, learning_rate: float, weight_de
     ]
     if name == "adafactor":
         return Adafactor(groups, lr=learning_rate, scale_parameter=False, relative_step=False)
+    if name == "lamb":
+        from pytorch_optimizer import Lamb  # imports every optimizer it has, which takes seconds
+
+        optimizer = Lamb(groups, lr=learning_rate, eps=_LAMB_EPSILON, weight_decouple=False)
+        optimizer.clamp = float("inf")
+        return optimizer
     return AdamW(groups, lr=learning_rate, eps=_ADAM_EPSILON, fused=fused)
 
 

@@ -50,7 +50,8 @@ def fine_tune(arguments: TrainingArguments) -> None:
     drops_layers = max(inputs.config.encoder_layerdrop, inputs.config.decoder_layerdrop) > 0
     trainer = build_trainer(arguments, data, placement, drops_layers)
     workers, pin_memory = arguments.num_workers, placement.on_gpu
-    train_loader = TrainingLoader(data.train, data.order, data.total_steps, workers, pin_memory, data.train.checksum())
+    checksum = data.train.examples.checksum()
+    train_loader = TrainingLoader(data.train, data.order, data.total_steps, workers, pin_memory, checksum)
     val_loader = validation_loader(
         data.val, arguments.eval_batch_size, placement.processes, placement.rank, workers, pin_memory
     )

@@ -24,6 +24,7 @@ class BatchPlan:
 
     rows: np.ndarray  # (B,) int64, line numbers from 0, never empty
     step_target_tokens: int  # of the whole optimizer step, over all its micro-batches and processes
+    epoch: int = 0  # from 0
     is_stand_in: bool = False  # the step has too few examples for this micro-batch: it is run, but must not count
 
 
@@ -69,20 +70,20 @@ class TrainingOrder:
     def plans(self, first: int, end: int) -> Iterator[BatchPlan]:
         """This process's micro-batches from number ``first`` up to number ``end``, counted from the first epoch on."""
         first_step, passed = divmod(first, self.accumulation)
-        plans = chain.from_iterable(map(self._micro_batches, self._steps_from(first_step)))
+        plans = chain.from_iterable(self._micro_batches(*step) for step in self._steps_from(first_step))
         return islice(plans, passed, passed + end - first)
 
-    def _steps_from(self, first_step: int) -> Iterator[np.ndarray]:
-        epoch, passed = divmod(first_step, self.steps_per_epoch)
-        yield from self.steps(epoch)[passed:]
-        for later_epoch in count(epoch + 1):
-            yield from self.steps(later_epoch)
+    def _steps_from(self, first_step: int) -> Iterator[tuple[int, np.ndarray]]:
+        first_epoch, passed = divmod(first_step, self.steps_per_epoch)
+        for epoch in count(first_epoch):
+            for step in self.steps(epoch)[passed if epoch == first_epoch else 0 :]:
+                yield epoch, step
 
-    def _micro_batches(self, step: np.ndarray) -> Iterator[BatchPlan]:
+    def _micro_batches(self, epoch: int, step: np.ndarray) -> Iterator[BatchPlan]:
         step_target_tokens = int(self.target_lengths[step].sum())
         for shared in np.array_split(step, self.accumulation):
             rows = shared[self.rank :: self.processes]  # neighbours in length go to different processes: equal work
-            yield BatchPlan(rows if len(rows) else step[:1], step_target_tokens, is_stand_in=len(rows) == 0)
+            yield BatchPlan(rows if len(rows) else step[:1], step_target_tokens, epoch, is_stand_in=len(rows) == 0)
 
 
 def batches_by_length(lengths: np.ndarray, batch_size: int) -> list[np.ndarray]:

@@ -3,7 +3,8 @@
 Shapes: B examples of a batch, S tokens of its longest source, T tokens of its longest target, both padded.
 """
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from bart.errors import InputError
 from bart.modeling.modeling_bart import IGNORED_LABEL
 from utils.batching import BatchPlan, batches_by_length, planned_loader
 from utils.line_files import one_line
+from utils.noise import Noise
 from utils.token_store import TokenStore
 
 PADDING_MULTIPLE = 8  # the tensor cores of GPUs want it (also what max lengths such as 1024 are multiples of)
@@ -30,32 +32,88 @@ class Batch(NamedTuple):
     step_target_tokens: int  # target tokens of the optimizer step that this batch is a part of
 
 
-class PairDataset(Dataset[Batch]):
-    """Tokenized pairs; indexed by a plan of rows, it gives the batch."""
+class Examples(Protocol):
+    """What is learnt from: pairs of token arrays by number, from 0, whose lengths are known beforehand."""
 
-    def __init__(self, sources: TokenStore, targets: TokenStore, pad_token_id: int, max_padded_length: int) -> None:
-        self.sources = sources
-        self.targets = targets
+    source_lengths: np.ndarray  # tokens of each example; of a source that is corrupted, those before
+    target_lengths: np.ndarray
+
+    def example(self, row: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        """Source and target tokens. The ``epoch`` matters where an example is another one in each."""
+
+    def checksum(self) -> int:
+        """A number that differs when the tokens do."""
+
+
+class PairExamples:
+    """Texts and their summaries."""
+
+    def __init__(self, sources: TokenStore, targets: TokenStore) -> None:
+        self.sources, self.targets = sources, targets
+        self.source_lengths, self.target_lengths = sources.lengths, targets.lengths
+
+    def example(self, row: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        return self.sources[row], self.targets[row]
+
+    def checksum(self) -> int:
+        return self.sources.checksum() ^ self.targets.checksum()
+
+
+class DenoisingExamples:
+    """Corrupted texts and what they were before."""
+
+    def __init__(self, texts: TokenStore, noise: Noise) -> None:
+        self._texts, self._noise = texts, noise
+        self.source_lengths = self.target_lengths = texts.lengths
+
+    def example(self, row: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        return self._noise.corrupt(self._texts[row], epoch, row), self._texts[row]
+
+    def checksum(self) -> int:
+        return self._texts.checksum()
+
+
+class JoinedExamples:
+    """The examples of one kind, then those of another."""
+
+    def __init__(self, first: Examples, second: Examples) -> None:
+        self._parts = (first, second)
+        self._boundary = len(first.source_lengths)
+        self.source_lengths = np.concatenate([first.source_lengths, second.source_lengths])
+        self.target_lengths = np.concatenate([first.target_lengths, second.target_lengths])
+
+    def example(self, row: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        if row < self._boundary:
+            return self._parts[0].example(row, epoch)
+        return self._parts[1].example(row - self._boundary, epoch)
+
+    def checksum(self) -> int:
+        return self._parts[0].checksum() ^ self._parts[1].checksum()
+
+
+class BatchDataset(Dataset[Batch]):
+    """Examples as padded batches: indexed by a plan of rows, it gives the batch."""
+
+    def __init__(self, examples: Examples, pad_token_id: int, max_padded_length: int) -> None:
+        self.examples = examples
         self.pad_token_id = pad_token_id
         self.max_padded_length = max_padded_length
 
     def __len__(self) -> int:
-        return len(self.sources)
-
-    def checksum(self) -> int:
-        """A number that differs when the tokens do."""
-        return self.sources.checksum() ^ self.targets.checksum()
+        return len(self.examples.source_lengths)
 
     def __getitem__(self, plan: BatchPlan) -> Batch:
-        input_ids, attention_mask = pad_sources(self.sources, plan.rows, self.pad_token_id, self.max_padded_length)
-        labels = _pad(self.targets, plan.rows, IGNORED_LABEL, self.max_padded_length)
+        pairs = [self.examples.example(row, plan.epoch) for row in plan.rows.tolist()]
+        sources, targets = zip(*pairs, strict=True)
+        input_ids, attention_mask = pad_sources(sources, self.pad_token_id, self.max_padded_length)
+        labels = _pad(targets, IGNORED_LABEL, self.max_padded_length)
         if plan.is_stand_in:
             labels.fill_(IGNORED_LABEL)
         return Batch(input_ids, attention_mask, labels, torch.from_numpy(plan.rows), plan.step_target_tokens)
 
 
 def validation_loader(
-    dataset: PairDataset, batch_size: int, processes: int, rank: int, num_workers: int, pin_memory: bool
+    dataset: BatchDataset, batch_size: int, processes: int, rank: int, num_workers: int, pin_memory: bool
 ) -> DataLoader[Batch]:
     """This process's share of the examples, each once; no process may be without any, or the others wait for it.
 
@@ -64,24 +122,21 @@ def validation_loader(
     if len(dataset) < processes:
         raise InputError(f"--n_val: {len(dataset)} validation examples are too few for {processes} processes")
     share = np.arange(rank, len(dataset), processes)
-    batches = [share[batch] for batch in batches_by_length(dataset.sources.lengths[share], batch_size)]
-    target_lengths = dataset.targets.lengths
+    batches = [share[batch] for batch in batches_by_length(dataset.examples.source_lengths[share], batch_size)]
+    target_lengths = dataset.examples.target_lengths
     plans = [BatchPlan(rows, step_target_tokens=int(target_lengths[rows].sum())) for rows in batches]
     return planned_loader(dataset, plans, num_workers, pin_memory)
 
 
-def pad_sources(
-    sources: TokenStore, rows: np.ndarray, pad_token_id: int, max_padded_length: int
-) -> tuple[Tensor, Tensor]:
-    """The texts of some rows as input_ids and attention_mask, both (B, S)."""
-    lengths = torch.tensor([len(sources[row]) for row in rows])
-    input_ids = _pad(sources, rows, pad_token_id, max_padded_length)
+def pad_sources(sources: Sequence[np.ndarray], pad_token_id: int, max_padded_length: int) -> tuple[Tensor, Tensor]:
+    """Token arrays as input_ids and attention_mask, both (B, S)."""
+    lengths = torch.tensor([len(source) for source in sources])
+    input_ids = _pad(sources, pad_token_id, max_padded_length)
     return input_ids, (torch.arange(input_ids.size(1)) < lengths[:, None]).long()  # (S) < (B, 1)
 
 
-def _pad(store: TokenStore, rows: np.ndarray, filler: int, max_padded_length: int) -> Tensor:
+def _pad(texts: Sequence[np.ndarray], filler: int, max_padded_length: int) -> Tensor:
     """(B, longest) int64; the length a multiple of PADDING_MULTIPLE, unless that were beyond ``max_padded_length``."""
-    texts = [store[row] for row in rows]
     longest = max(map(len, texts))
     rounded_up = -(-longest // PADDING_MULTIPLE) * PADDING_MULTIPLE
     padded = torch.full((len(texts), max(longest, min(rounded_up, max_padded_length))), filler)

@@ -104,7 +104,9 @@ def generate(
     seconds = []
     with _progress(sum(map(len, batches)), settings.rank) as progress:
         for rows in batches:
-            input_ids, attention_mask = pad_sources(sources, rows, config.pad_token_id, config.max_position_embeddings)
+            input_ids, attention_mask = pad_sources(
+                [sources[row] for row in rows], config.pad_token_id, config.max_position_embeddings
+            )
             start = _now(device)
             sequences = model.generate(input_ids.to(device), attention_mask.to(device), **settings.search)
             seconds.append(_now(device) - start)

@@ -9,7 +9,7 @@ from bart.tokenization.tokenization_bart import BartTokenizer
 from utils.args import TrainingArguments
 from utils.batching import TrainingOrder
 from utils.checkpointing import stored_arguments
-from utils.data import PairDataset
+from utils.data import BatchDataset, PairExamples
 from utils.distributed import Placement
 from utils.line_files import iterate_lines
 from utils.loading import load_config, load_tokenizer
@@ -33,8 +33,8 @@ class TrainingInputs:
 class TrainingData:
     """Tokens and the order in which they are learnt."""
 
-    train: PairDataset
-    val: PairDataset
+    train: BatchDataset
+    val: BatchDataset
     val_references: list[str]  # the target texts of val
     left_out: dict[str, int]  # pairs of each split that lack a text
     order: TrainingOrder
@@ -72,8 +72,8 @@ def tokenize_inputs(arguments: TrainingArguments, inputs: TrainingInputs, placem
     prepared_val = prepare(inputs.val, inputs.tokenizer, val_limits)
     train, val = (_dataset(prepared, inputs) for prepared in (prepared_train, prepared_val))
     order = TrainingOrder(
-        train.sources.lengths,
-        train.targets.lengths,
+        train.examples.source_lengths,
+        train.examples.target_lengths,
         batch_size=arguments.train_batch_size,
         accumulation=arguments.gradient_accumulation_steps,
         seed=arguments.seed,
@@ -90,9 +90,9 @@ def tokenize_inputs(arguments: TrainingArguments, inputs: TrainingInputs, placem
     return TrainingData(train, val, _references(inputs.val, prepared_val), left_out, order, total_steps)
 
 
-def _dataset(prepared: PreparedPairs, inputs: TrainingInputs) -> PairDataset:
+def _dataset(prepared: PreparedPairs, inputs: TrainingInputs) -> BatchDataset:
     pad_token_id, positions = inputs.tokenizer.pad_token_id, inputs.config.max_position_embeddings
-    return PairDataset(prepared.sources, prepared.targets, pad_token_id, positions)
+    return BatchDataset(PairExamples(prepared.sources, prepared.targets), pad_token_id, positions)
 
 
 def _references(files: SplitFiles, prepared: PreparedPairs) -> list[str]:

@@ -58,8 +58,8 @@ def write_prepared(folder: Path, files: SplitFiles, tokenizer: PreTrainedTokeniz
         _progress(files) as progress,
     ):
         sides = [
-            _Writer(source_file, limits.max_source_length),
-            _Writer(target_file, limits.max_target_length),
+            TokenWriter(source_file, limits.max_source_length),
+            TokenWriter(target_file, limits.max_target_length),
         ]
         for portion in in_calls(complete_pairs(files, limits.examples), lambda pair: len(pair[1]) + len(pair[2])):
             lines += [line for line, _, _ in portion]
@@ -89,8 +89,8 @@ def write_prepared(folder: Path, files: SplitFiles, tokenizer: PreTrainedTokeniz
     _write_header(folder, header)
 
 
-class _Writer:
-    """Appends the tokens of one side to a file."""
+class TokenWriter:
+    """Appends the tokens of texts to a file."""
 
     def __init__(self, file: IO[bytes], max_length: int) -> None:
         self.max_length = max_length

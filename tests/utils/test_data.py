@@ -4,37 +4,27 @@ import pytest
 from bart.errors import InputError
 from bart.modeling.modeling_bart import IGNORED_LABEL
 from bart.tokenization.tokenization_bart import BartTokenizer
-from tests.tiny_setup import TinySetup, write_tiny_setup
+from tests.tiny_setup import TinySetup
 from utils.batching import BatchPlan
-from utils.data import PairDataset, decode, validation_loader
+from utils.data import BatchDataset, PairExamples, decode, validation_loader
 from utils.pairs import read_pairs
 from utils.token_store import encode
 
 
-@pytest.fixture(scope="module")
-def setup(tmp_path_factory: pytest.TempPathFactory) -> TinySetup:
-    return write_tiny_setup(tmp_path_factory.mktemp("setup"))
-
-
-@pytest.fixture(scope="module")
-def tokenizer(setup: TinySetup) -> BartTokenizer:
-    return BartTokenizer.from_pretrained(setup.tokenizer)
-
-
 def tokenized(
     setup: TinySetup, tokenizer: BartTokenizer, split: str, max_source_length: int = 64, max_padded_length: int = 64
-) -> PairDataset:
+) -> BatchDataset:
     pairs = read_pairs(setup.data, split)
     sources = encode(pairs.sources, tokenizer, max_source_length, " ")
     targets = encode(pairs.targets, tokenizer, 16, " ")
-    return PairDataset(sources, targets, tokenizer.pad_token_id, max_padded_length)
+    return BatchDataset(PairExamples(sources, targets), tokenizer.pad_token_id, max_padded_length)
 
 
 def test_checksum_sees_a_changed_token(setup: TinySetup, tokenizer: BartTokenizer) -> None:
     dataset = tokenized(setup, tokenizer, "val")
-    before = dataset.checksum()
-    dataset.targets.tokens[5] += 1
-    assert dataset.checksum() != before
+    before = dataset.examples.checksum()
+    dataset.examples.targets.tokens[5] += 1
+    assert dataset.examples.checksum() != before
 
 
 def test_batch(setup: TinySetup, tokenizer: BartTokenizer) -> None:
@@ -43,14 +33,14 @@ def test_batch(setup: TinySetup, tokenizer: BartTokenizer) -> None:
     batch = dataset[BatchPlan(rows, step_target_tokens=99)]
     assert batch.rows.tolist() == [7, 3, 11] and batch.step_target_tokens == 99
     for index, row in enumerate(rows):
-        source, target = dataset.sources[row].tolist(), dataset.targets[row].tolist()
+        source, target = dataset.examples.sources[row].tolist(), dataset.examples.targets[row].tolist()
         assert batch.input_ids[index, : len(source)].tolist() == source
         assert (batch.input_ids[index, len(source) :] == tokenizer.pad_token_id).all()
         assert batch.attention_mask[index].tolist() == [1] * len(source) + [0] * (batch.input_ids.size(1) - len(source))
         assert batch.labels[index, : len(target)].tolist() == target
         assert (batch.labels[index, len(target) :] == IGNORED_LABEL).all()
     assert batch.labels.size(1) % 8 == 0
-    longest = dataset[BatchPlan(np.array([int(dataset.sources.lengths.argmax())]), 0)]
+    longest = dataset[BatchPlan(np.array([int(dataset.examples.source_lengths.argmax())]), 0)]
     assert longest.input_ids.size(1) == 50  # not 56: there are no more positions
 
 

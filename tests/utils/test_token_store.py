@@ -5,19 +5,9 @@ import numpy as np
 import pytest
 
 from bart.tokenization.tokenization_bart import BartTokenizer
-from tests.tiny_setup import TinySetup, write_tiny_setup
+from tests.tiny_setup import TinySetup
 from utils.pairs import read_pairs
 from utils.token_store import encode, encode_texts
-
-
-@pytest.fixture(scope="module")
-def setup(tmp_path_factory: pytest.TempPathFactory) -> TinySetup:
-    return write_tiny_setup(tmp_path_factory.mktemp("setup"))
-
-
-@pytest.fixture(scope="module")
-def tokenizer(setup: TinySetup) -> BartTokenizer:
-    return BartTokenizer.from_pretrained(setup.tokenizer)
 
 
 def test_encoding_is_the_tokenizers(setup: TinySetup, tokenizer: BartTokenizer) -> None:

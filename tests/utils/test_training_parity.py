@@ -13,7 +13,7 @@ from bart.modeling.modeling_bart import IGNORED_LABEL, BartForConditionalGenerat
 from tests.tiny_setup import tiny_config
 from utils.args import TrainingArguments
 from utils.batching import TrainingLoader, TrainingOrder
-from utils.data import Batch, PairDataset
+from utils.data import Batch, BatchDataset, PairExamples
 from utils.lightning_module import SummarizationModule
 from utils.token_store import TokenStore
 
@@ -31,11 +31,12 @@ def random_texts(seed: int, longest: int) -> TokenStore:
     return TokenStore(np.concatenate(texts).astype(np.uint16), np.cumsum([0, *map(len, texts)]))
 
 
-DATASET = PairDataset(random_texts(1, 40), random_texts(2, 20), CONFIG.pad_token_id, CONFIG.max_position_embeddings)
+EXAMPLES = PairExamples(random_texts(1, 40), random_texts(2, 20))
+DATASET = BatchDataset(EXAMPLES, CONFIG.pad_token_id, CONFIG.max_position_embeddings)
 
 
 def batch_order(batch_size: int, accumulation: int, group_by_length: bool = True) -> TrainingOrder:
-    return TrainingOrder(DATASET.sources.lengths, DATASET.targets.lengths, batch_size, accumulation, 7, group_by_length)
+    return TrainingOrder(EXAMPLES.source_lengths, EXAMPLES.target_lengths, batch_size, accumulation, 7, group_by_length)
 
 
 def start_model() -> BartForConditionalGeneration:

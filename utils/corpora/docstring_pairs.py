@@ -1,9 +1,12 @@
-"""From the source text of a Python module to pairs: the body of a docstring, and its summary line (PEP 257)."""
+"""From the source text of a Python module to pairs: the body of a docstring, and its summary line (PEP 257).
+
+For pre-training also to documents: all of a docstring, and comments, paragraph by paragraph.
+"""
 
 import ast
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +16,7 @@ FEWEST_TARGET_WORDS = 3
 MOST_TARGET_WORDS = 30
 
 _HEADER_BYTES = 1000  # where a program says so that it generated the module, from another one as a rule
+_LEAST_LETTERS = 0.8  # of the characters of prose, spaces included; code and tables have fewer
 _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 # Directives whose indented content is not prose.
 _LITERAL_DIRECTIVES = {"code", "code-block", "doctest", "figure", "image", "ipython", "math", "plot", "sourcecode"}
@@ -36,16 +40,77 @@ def pairs_of_file(path: Path) -> list[Pair]:
 
 def pairs_of_module(content: bytes) -> list[Pair]:
     """The pairs of a module, in the order of its text; none where it is not valid Python, or written by a program."""
-    if b"generated" in content[:_HEADER_BYTES].lower():
+    tree = _parse(content)
+    if tree is None:
         return []
+    pairs = (_pair_of_docstring(docstring) for docstring in _docstrings(tree))
+    return [pair for pair in pairs if pair is not None]
+
+
+def documents_of_file(path: Path) -> list[list[str]]:
+    """The documents of the module at ``path``."""
+    return documents_of_module(path.read_bytes())
+
+
+def documents_of_module(content: bytes) -> list[list[str]]:
+    """The prose of a module as documents of paragraphs, each on a line: its docstrings, then its blocks of comments.
+
+    None where it is not valid Python, or written by a program.
+    """
+    tree = _parse(content)
+    if tree is None:
+        return []
+    docstrings = map(paragraphs_of_text, _docstrings(tree))
+    comments = _comment_blocks(content.decode("utf-8", "replace"))
+    return [document for document in [*docstrings, *comments] if document]
+
+
+def paragraphs_of_text(text: str) -> list[str]:
+    """The paragraphs of prose in a text with the markup of docstrings."""
+    return _paragraphs(_prose_lines(text))
+
+
+def _parse(content: bytes) -> ast.Module | None:
+    if b"generated" in content[:_HEADER_BYTES].lower():
+        return None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of invalid escapes in other people's strings
         try:
-            tree = ast.parse(content)
+            return ast.parse(content)
         except (SyntaxError, ValueError):
-            return []
-    pairs = (_pair_of_docstring(docstring) for docstring in _docstrings(tree))
-    return [pair for pair in pairs if pair is not None]
+            return None
+
+
+def _comment_blocks(text: str) -> Iterator[list[str]]:
+    """The paragraphs of prose in every run of comment lines; an empty comment parts paragraphs."""
+    block: list[str] = []
+    for line in [*text.split("\n"), ""]:
+        comment = line.strip()
+        if comment.startswith("#"):
+            block.append(comment.lstrip("#:!").strip())
+        elif block:
+            yield _paragraphs(block)
+            block = []
+
+
+def _paragraphs(lines: Iterable[str]) -> list[str]:
+    """Join the lines between blank ones; paragraphs that are no prose (code, tables, lists of names) are left out."""
+    paragraphs, current = [], []
+    for line in [*lines, ""]:
+        if line:
+            current.append(line)
+            continue
+        paragraph = " ".join(_without_inline_markup(" ".join(current)).split())
+        current = []
+        if _is_prose(paragraph):
+            paragraphs.append(paragraph)
+    return paragraphs
+
+
+def _is_prose(paragraph: str) -> bool:
+    words = paragraph.split()
+    letters = sum(character.isalpha() or character == " " for character in paragraph)
+    return len(words) >= FEWEST_TARGET_WORDS and letters >= _LEAST_LETTERS * len(paragraph)
 
 
 def _docstrings(tree: ast.Module) -> Iterator[str]:
@@ -77,7 +142,10 @@ def _without_inline_markup(text: str) -> str:
 
 
 def _prose_lines(body: str) -> Iterator[str]:
-    """The lines of a docstring's body without its examples, code, formulas, rulers and directive names."""
+    """The lines of a docstring's body without its examples, code, formulas, rulers and directive names.
+
+    Blank lines are given as "".
+    """
     in_fence = in_example = False
     literal_indent: int | None = None  # lines indented by more belong to a literal block
     for line in body.split("\n"):
@@ -88,6 +156,7 @@ def _prose_lines(body: str) -> Iterator[str]:
             continue
         if not text:
             in_example = False
+            yield ""
             continue
         if literal_indent is not None and indent <= literal_indent:
             literal_indent = None

@@ -12,11 +12,11 @@ import multiprocessing
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from bart.configuration.configuration_bart import BartConfig
 from bart.errors import InputError
@@ -27,16 +27,15 @@ from utils.corpora.leaks import LeakFilter
 from utils.corpora.python_sources import PythonSources, find_python_sources
 from utils.report import read_json, write_json
 
+Content = TypeVar("Content")
+
 MANIFEST = "corpus.json"
 SPLITS = ("train", "val", "test")
 HELD_OUT_SHARE = 0.05  # of the modules, for each of val and test
 MOST_PAIRS_PER_SUMMARY = 3  # more are a template: "Plot a single or multiple values from the metric." 191 times
 MOST_PROCESSES = 8  # more take longer to start than they save
 _CODE = Path(__file__).parents[2]
-_MADE_BY = (
-    *(f"utils/corpora/{name}.py" for name in ("docstrings", "docstring_pairs", "leaks", "python_sources")),
-    "bart/tokenization/training.py",
-)
+_MADE_BY = ("docstrings", "docstring_pairs", "leaks", "python_sources")  # modules of this package
 
 
 @dataclass
@@ -58,9 +57,9 @@ def build_corpus(sources: PythonSources, config: BartConfig, folder: Path) -> No
         "versions": sources.versions,
         "vocab_size": config.vocab_size,
         "prefix": config.prefix,
-        "rules_sha256": _sha256(*((_CODE / name).read_bytes() for name in _MADE_BY)),
+        "rules_sha256": rules_sha256(*_MADE_BY),
     }
-    if _is_up_to_date(folder, made_from):
+    if is_up_to_date(folder, made_from):
         print(f"{folder} is up to date.")
         return
     if sources.absent:
@@ -71,23 +70,22 @@ def build_corpus(sources: PythonSources, config: BartConfig, folder: Path) -> No
         print(f"{count:8,} {name}")
     with whole_folder(folder) as partial:
         _write_corpus(partial, splits, config)
-        hashes = {
-            path.relative_to(partial).as_posix(): _sha256(path.read_bytes())
-            for path in sorted(partial.rglob("*"))
-            if path.is_file()
-        }
-        write_json(partial / MANIFEST, {"made_from": made_from, "pairs": counts, "sha256": hashes})
+        write_manifest(partial, made_from, {"pairs": counts})
     print(f"Wrote {folder}.")
 
 
 def read_pairs(modules: Mapping[str, Path]) -> dict[str, list[Pair]]:
-    """The pairs of every module, by its name, read by as many processes as there are processors."""
+    """The pairs of every module, by its name."""
+    return for_every_module(pairs_of_file, modules)
+
+
+def for_every_module(read: Callable[[Path], Content], modules: Mapping[str, Path]) -> dict[str, Content]:
+    """What ``read`` gives for every module, by its name, in as many processes as there are processors."""
     context = multiprocessing.get_context("spawn")
     processes = min(os.cpu_count() or 1, MOST_PROCESSES)
     # Syntax trees are large and free of cycles: looking for some takes a fifth of the time.
     with ProcessPoolExecutor(processes, context, gc.disable) as pool:
-        pairs = pool.map(pairs_of_file, modules.values(), chunksize=32)
-        return dict(zip(modules, pairs, strict=True))
+        return dict(zip(modules, pool.map(read, modules.values(), chunksize=32), strict=True))
 
 
 def make_splits(pairs_of: Mapping[str, Iterable[Pair]]) -> tuple[dict[str, list[Pair]], dict[str, int]]:
@@ -103,7 +101,7 @@ def make_splits(pairs_of: Mapping[str, Iterable[Pair]]) -> tuple[dict[str, list[
         for pair in pairs:
             read += 1
             if pair.source not in sources and summaries[pair.target] < MOST_PAIRS_PER_SUMMARY:
-                splits[_split_of(module)].append(pair)
+                splits[split_of(module)].append(pair)
                 summaries[pair.target] += 1
             sources.add(pair.source)
     counts = {"docstrings with a summary line and a body": read, "distinct pairs": sum(map(len, splits.values()))}
@@ -116,21 +114,34 @@ def make_splits(pairs_of: Mapping[str, Iterable[Pair]]) -> tuple[dict[str, list[
     return {split: sorted(pairs, key=_hash_of_pair) for split, pairs in splits.items()}, counts
 
 
-def _split_of(module: str) -> str:
+def split_of(module: str) -> str:
     """test, val or train: the place of the name's hash between 0 and 1 decides."""
-    place = int(_sha256(module.encode())[:12], 16) / 16**12
+    place = int(sha256(module.encode())[:12], 16) / 16**12
     return "test" if place < HELD_OUT_SHARE else "val" if place < 2 * HELD_OUT_SHARE else "train"
 
 
 def _hash_of_pair(pair: Pair) -> str:
-    return _sha256(pair.source.encode(), b"\n", pair.target.encode())
+    return sha256(pair.source.encode(), b"\n", pair.target.encode())
 
 
-def _sha256(*parts: bytes) -> str:
+def sha256(*parts: bytes) -> str:
     return hashlib.sha256(b"".join(parts)).hexdigest()
 
 
-def _is_up_to_date(folder: Path, made_from: dict[str, Any]) -> bool:
+def rules_sha256(*modules: str) -> str:
+    """A hash of the code that makes a corpus: modules of this package, and the training of tokenizers."""
+    files = (*(f"utils/corpora/{name}.py" for name in modules), "bart/tokenization/training.py")
+    return sha256(*((_CODE / name).read_bytes() for name in files))
+
+
+def write_manifest(folder: Path, made_from: dict[str, Any], counts: dict[str, dict[str, int]]) -> None:
+    """Write corpus.json: where a corpus comes from, how much it is, and a hash of every file."""
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    hashes = {path.relative_to(folder).as_posix(): sha256(path.read_bytes()) for path in files}
+    write_json(folder / MANIFEST, {"made_from": made_from, **counts, "sha256": hashes})
+
+
+def is_up_to_date(folder: Path, made_from: dict[str, Any]) -> bool:
     """Whether the folder's corpus was made from the same. Raises InputError where the folder holds something else."""
     if (folder / MANIFEST).is_file():
         manifest = read_json(folder / MANIFEST)

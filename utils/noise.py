@@ -55,7 +55,7 @@ class Noise:
 
 
 def permute_sentences(text: np.ndarray, is_end: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Shuffle the sentences of a text (n,); ``is_end`` (n,) marks their last tokens; what follows the last is one too."""
+    """Shuffle the sentences of a text (n,); ``is_end`` (n,) marks their last tokens; what is left too."""
     sentence = np.cumsum(is_end) - is_end  # the number of each token's
     order = random.permutation(int(is_end.sum()) + 1)
     return text[np.argsort(order[sentence], kind="stable")]

@@ -1,28 +1,22 @@
-"""The files that hold the tokens of a split: written as a stream, read by mapping them into memory.
+"""The files that hold the tokens of a split of pairs: the stores of both sides, and the line of each pair."""
 
-A folder has the tokens of each side one after another, the places where each text begins, the line of each pair, and a
-header with the sizes of the files, the checksums of the tokens and one of its own.
-"""
-
-import json
-import os
 import sys
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from bart.errors import InputError
+from utils import token_files
 from utils.distributed import process_rank
 from utils.pairs import SplitFiles, complete_pairs
+from utils.token_files import TokenWriter, is_complete, open_store, sync, write_arrays, write_header
 from utils.token_store import TokenStore, encode_texts, in_calls, token_type
 
 FORMAT = 1  # of the files; another one makes what is there unusable
-_HEADER = "header.json"
 _SIDES = ("source", "target")
 
 
@@ -57,24 +51,19 @@ def write_prepared(folder: Path, files: SplitFiles, tokenizer: PreTrainedTokeniz
         open(folder / "target.tokens", "wb") as target_file,
         _progress(files) as progress,
     ):
-        sides = [
-            TokenWriter(source_file, limits.max_source_length),
-            TokenWriter(target_file, limits.max_target_length),
-        ]
+        sides = [TokenWriter(source_file), TokenWriter(target_file)]
+        max_lengths = [limits.max_source_length, limits.max_target_length]
         for portion in in_calls(complete_pairs(files, limits.examples), lambda pair: len(pair[1]) + len(pair[2])):
             lines += [line for line, _, _ in portion]
-            for side, texts in zip(sides, ([pair[1] for pair in portion], [pair[2] for pair in portion]), strict=True):
-                side.append(encode_texts(texts, tokenizer, side.max_length, limits.prefix))
+            for side, max_length, texts in zip(sides, max_lengths, list(zip(*portion, strict=True))[1:], strict=True):
+                side.append(encode_texts(texts, tokenizer, max_length, limits.prefix))
             progress.update(lines[-1] + 1 - progress.n)
-        _sync(source_file)
-        _sync(target_file)
+        sync(source_file)
+        sync(target_file)
     if not lines:
         raise InputError(f"{files.name}: every pair has an empty source or target; there is nothing to learn")
     arrays = {f"{side}.offsets": writer.offsets() for side, writer in zip(_SIDES, sides, strict=True)}
-    for array_name, array in {**arrays, "lines": np.array(lines, dtype=np.int64)}.items():
-        with open(folder / f"{array_name}.npy", "wb") as file:
-            np.save(file, array)
-            _sync(file)
+    write_arrays(folder, {**arrays, "lines": np.array(lines, dtype=np.int64)})
     files.source.check_unchanged()
     files.target.check_unchanged()
     to_the_end = limits.examples < 0 or len(lines) < limits.examples
@@ -84,78 +73,25 @@ def write_prepared(folder: Path, files: SplitFiles, tokenizer: PreTrainedTokeniz
         "type": token_type(tokenizer).str,
         "left_out": (files.source.lines if to_the_end else lines[-1] + 1) - len(lines),
         "checksums": {side: writer.checksum() for side, writer in zip(_SIDES, sides, strict=True)},
-        "bytes": {path.name: path.stat().st_size for path in sorted(folder.iterdir())},
     }
-    _write_header(folder, header)
-
-
-class TokenWriter:
-    """Appends the tokens of texts to a file."""
-
-    def __init__(self, file: IO[bytes], max_length: int) -> None:
-        self.max_length = max_length
-        self._file = file
-        self._lengths = [0]
-        self._crc = 0
-
-    def append(self, texts: list[np.ndarray]) -> None:
-        content = np.concatenate(texts).tobytes()
-        self._crc = zlib.crc32(content, self._crc)
-        self._lengths += map(len, texts)
-        self._file.write(content)
-
-    def offsets(self) -> np.ndarray:
-        return np.cumsum(self._lengths, dtype=np.int64)
-
-    def checksum(self) -> int:
-        """The number that TokenStore.checksum computes."""
-        return zlib.crc32(self.offsets().tobytes(), self._crc)
-
-
-def _sync(file: IO[bytes]) -> None:
-    file.flush()
-    os.fsync(file.fileno())
-
-
-def _write_header(folder: Path, header: dict[str, Any]) -> None:
-    content = json.dumps(header, sort_keys=True)
-    with open(folder / _HEADER, "wb") as file:
-        file.write(json.dumps({"header": header, "checksum": zlib.crc32(content.encode())}).encode())
-        _sync(file)
+    write_header(folder, header)
 
 
 def read_header(folder: Path) -> dict[str, Any] | None:
     """None where there is none, or one that is damaged or of another format."""
-    try:
-        stored = json.loads((folder / _HEADER).read_bytes())
-        header, checksum = stored["header"], stored["checksum"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    sound = zlib.crc32(json.dumps(header, sort_keys=True).encode()) == checksum and header["format"] == FORMAT
-    return header if sound else None
+    return token_files.read_header(folder, FORMAT)
 
 
 def open_prepared(folder: Path) -> PreparedPairs | None:
     """Map the tokens; None where there are none or where a file has not the size that it was written with."""
     header = read_header(folder)
-    if header is None:
-        return None
     try:
-        if any((folder / name).stat().st_size != size for name, size in header["bytes"].items()):
+        if header is None or not is_complete(folder, header):
             return None
-        stores = [
-            TokenStore(
-                # A plain array that reads from the file: slices of a memmap are slow to make.
-                np.asarray(np.memmap(folder / f"{side}.tokens", header["type"], mode="r")),
-                np.load(folder / f"{side}.offsets.npy"),
-                header["checksums"][side],
-            )
-            for side in _SIDES
-        ]
-        lines = np.load(folder / "lines.npy")
+        sources, targets = (open_store(folder, side, header) for side in _SIDES)
+        return PreparedPairs(sources, targets, np.load(folder / "lines.npy"), header["left_out"])
     except OSError:  # deleted in this moment
         return None
-    return PreparedPairs(stores[0], stores[1], lines, header["left_out"])
 
 
 def _progress(files: SplitFiles) -> tqdm:

@@ -1,19 +1,15 @@
 """The files that hold the tokens of a split of pairs: the stores of both sides, and the line of each pair."""
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from bart.errors import InputError
-from utils import token_files
-from utils.distributed import process_rank
 from utils.pairs import SplitFiles, complete_pairs
-from utils.token_files import TokenWriter, is_complete, open_store, sync, write_arrays, write_header
+from utils.progress import line_progress
+from utils.token_files import TokenWriter, is_complete, open_store, read_header, sync, write_arrays, write_header
 from utils.token_store import TokenStore, encode_texts, in_calls, token_type
 
 FORMAT = 1  # of the files; another one makes what is there unusable
@@ -49,7 +45,7 @@ def write_prepared(folder: Path, files: SplitFiles, tokenizer: PreTrainedTokeniz
     with (
         open(folder / "source.tokens", "wb") as source_file,
         open(folder / "target.tokens", "wb") as target_file,
-        _progress(files) as progress,
+        line_progress(files.source.lines, f"tokenizing {files.name}", "pair") as progress,
     ):
         sides = [TokenWriter(source_file), TokenWriter(target_file)]
         max_lengths = [limits.max_source_length, limits.max_target_length]
@@ -77,14 +73,9 @@ def write_prepared(folder: Path, files: SplitFiles, tokenizer: PreTrainedTokeniz
     write_header(folder, header)
 
 
-def read_header(folder: Path) -> dict[str, Any] | None:
-    """None where there is none, or one that is damaged or of another format."""
-    return token_files.read_header(folder, FORMAT)
-
-
 def open_prepared(folder: Path) -> PreparedPairs | None:
     """Map the tokens; None where there are none or where a file has not the size that it was written with."""
-    header = read_header(folder)
+    header = read_header(folder, FORMAT)
     try:
         if header is None or not is_complete(folder, header):
             return None
@@ -92,16 +83,3 @@ def open_prepared(folder: Path) -> PreparedPairs | None:
         return PreparedPairs(sources, targets, np.load(folder / "lines.npy"), header["left_out"])
     except OSError:  # deleted in this moment
         return None
-
-
-def _progress(files: SplitFiles) -> tqdm:
-    """A bar where it takes more than some seconds; in a log file a line now and then."""
-    return tqdm(
-        total=files.source.lines,
-        desc=f"tokenizing {files.name}",
-        unit="pair",
-        delay=5,
-        mininterval=0.1 if sys.stderr.isatty() else 30,
-        dynamic_ncols=True,
-        disable=process_rank() > 0,
-    )

@@ -6,8 +6,9 @@ header with the sizes of the files, the checksums of the tokens and one of its o
 
 import json
 import os
+import shutil
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -68,6 +69,14 @@ def read_header(folder: Path, file_format: int) -> dict[str, Any] | None:
         return None
     sound = zlib.crc32(json.dumps(header, sort_keys=True).encode()) == checksum and header["format"] == file_format
     return header if sound else None
+
+
+def delete_outdated(place: Path, pattern: str, file_format: int, digests: Sequence[str]) -> None:
+    """Delete the folders of that name whose header does not say that they were made from these texts."""
+    for folder in place.glob(pattern):
+        header = read_header(folder, file_format)
+        if header is None or header["digests"] != list(digests):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def is_complete(folder: Path, header: dict[str, Any]) -> bool:

@@ -91,6 +91,15 @@ def encode_texts(
     return [np.array(ids, dtype=kind) for ids in encoded]
 
 
+def encode_whole_texts(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[np.ndarray]:
+    """All ids of each text, without <s> and </s>."""
+    backend = tokenizer.backend_tokenizer
+    backend.no_truncation()
+    backend.no_padding()
+    kind = token_type(tokenizer)
+    return [np.array(encoding.ids, kind) for encoding in backend.encode_batch_fast(texts, add_special_tokens=False)]
+
+
 def _beginnings_suffice(tokenizer: PreTrainedTokenizerBase) -> bool:
     """Whether a text's first tokens are those of its beginning: no token lies across the space that ends it."""
     return tokenizer.truncation_side == "right" and not any(" " in token for token in tokenizer.get_added_vocab())

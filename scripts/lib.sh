@@ -65,6 +65,27 @@ read_precision() { # NAME VALUE
     esac
 }
 
+# Sets `results`, the folder of a training, by `flags` and RESULTS_DIR, and makes it.
+open_results() { # DEFAULT
+    local flag may_be_used=false
+    for flag in "${flags[@]}"; do
+        case $flag in
+            --resume)
+                [[ -n ${RESULTS_DIR:-} ]] || die "--resume: set RESULTS_DIR to the results folder of the run to continue"
+                may_be_used=true
+                ;;
+            --overwrite_output_dir) may_be_used=true ;;
+            --output_dir | --output_dir=*) die "--output_dir: set RESULTS_DIR instead, the script uses that folder too" ;;
+        esac
+    done
+    results=${RESULTS_DIR:-$1}
+    # finetune.py refuses a folder in use as well, but by then its log would have been written to.
+    if ! $may_be_used && { [[ -e $results/metrics.json ]] || compgen -G "$results/*.ckpt" >/dev/null; }; then
+        die "$results holds an earlier run: give --resume or --overwrite_output_dir, or set RESULTS_DIR to another folder"
+    fi
+    mkdir -p -- "$results"
+}
+
 # Runs a command, showing what it prints and adding it to the log. Under pipefail its failure ends the script.
 run_logged() { # LOG COMMAND...
     local log=$1

@@ -70,7 +70,30 @@ class SharedArguments:
 class TrainingArguments(SharedArguments):
     """The command line of finetune.py. The defaults are the reference recipe's."""
 
-    data_dir: str = option("data/cnn_dm", "data", "folder of {train,val,test}.{source,target}, one example per line")
+    task: str = option(
+        "summarization",
+        "data",
+        "what is learnt: summaries of texts, or (pre-training) the texts themselves, out of corrupted ones",
+        choices=("summarization", "denoising"),
+        fixed=True,
+    )
+    data_dir: str = option(
+        "data/cnn_dm",
+        "data",
+        "folder of {train,val,test}.{source,target}, one example per line; for denoising of {train,val}.source, one "
+        "paragraph per line and an empty line after each document",
+    )
+    pairs_dir: str | None = option(
+        None, "denoising", "folder with train.{source,target}: pairs that are learnt beside the documents", fixed=True
+    )
+    mask_ratio: float = option(0.3, "denoising", "share of the tokens that is masked", check=probability, fixed=True)
+    poisson_lambda: float = option(
+        3.5, "denoising", "tokens in a masked span, in the mean", check=at_least(0.1), fixed=True
+    )
+    mask_random: float = option(
+        0.1, "denoising", "share of the masks replaced by a random token", check=between(0, 1), fixed=True
+    )
+    permute_sentences: bool = option(True, "denoising", "shuffle the sentences of a text", fixed=True)
     n_train: int = option(-1, "data", "training examples used, -1 for all", check=all_or_at_least(1), fixed=True)
     n_val: int = option(-1, "data", "validation examples used, -1 for all", check=all_or_at_least(1))
     n_test: int = option(
@@ -124,6 +147,9 @@ class TrainingArguments(SharedArguments):
         1, "optimization", "forward passes per optimizer step", check=at_least(1), fixed=True
     )
     optimizer: str = option("adamw", "optimization", "optimizer", choices=("adamw", "lamb", "adafactor"), fixed=True)
+    adam_beta2: float = option(
+        0.999, "optimization", "decay of the mean square of the gradients in AdamW", check=probability, fixed=True
+    )
     learning_rate: float = option(1e-4, "optimization", "highest learning rate", check=above(1e-7), fixed=True)
     lr_scheduler: str = option(
         "polynomial",
@@ -207,6 +233,10 @@ class TrainingArguments(SharedArguments):
                 raise InputError("--model_name_or_path scratch: has no tokenizer; give --tokenizer_name_or_path")
             if self.freeze_embeds:
                 raise InputError("--model_name_or_path scratch: random embeddings must learn; give --no-freeze_embeds")
+        if self.task == "denoising" and self.freeze_embeds:
+            raise InputError("--task denoising: pre-training trains the embeddings too; give --no-freeze_embeds")
+        if self.pairs_dir is not None and self.task != "denoising":
+            raise InputError("--pairs_dir: is for --task denoising; give the folder as --data_dir")
         if self.resume and self.overwrite_output_dir:
             raise InputError("--resume and --overwrite_output_dir exclude each other; give one of them")
 

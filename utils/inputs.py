@@ -5,15 +5,17 @@ from pathlib import Path
 
 from bart.configuration.configuration_bart import BartConfig
 from bart.errors import InputError
-from bart.tokenization.tokenization_bart import BartTokenizer
+from bart.tokenization.tokenization_bart import BartTokenizer, check_fits_mask
 from utils.args import TrainingArguments
 from utils.batching import TrainingOrder
 from utils.checkpointing import stored_arguments
-from utils.data import BatchDataset, PairExamples
+from utils.data import BatchDataset, DenoisingExamples, Examples, JoinedExamples, PairExamples
 from utils.distributed import Placement
-from utils.line_files import iterate_lines
+from utils.line_files import LineFile, iterate_lines
 from utils.loading import load_config, load_tokenizer
-from utils.pairs import Pairs, SplitFiles, read_pairs, scan_split
+from utils.noise import Noise, NoiseSettings
+from utils.pairs import Pairs, SplitFiles, read_pairs, scan_documents, scan_split
+from utils.prepared_blocks import BlockLimits, prepare_blocks
 from utils.prepared_files import PreparedPairs, TokenLimits
 from utils.prepared_tokens import prepare
 
@@ -22,9 +24,10 @@ from utils.prepared_tokens import prepare
 class TrainingInputs:
     """Texts and how to read them."""
 
-    train: SplitFiles
-    val: SplitFiles
+    train: SplitFiles | LineFile  # pairs, or for denoising documents
+    val: SplitFiles | LineFile
     test: Pairs | None  # only where it is evaluated
+    pairs: SplitFiles | None  # learnt beside documents
     config: BartConfig
     tokenizer: BartTokenizer
 
@@ -46,9 +49,12 @@ def read_inputs(arguments: TrainingArguments, checkpoint: Path | None) -> Traini
 
     Completes the lengths in ``arguments`` that are the configuration's by default. Raises InputError.
     """
-    train, val = (scan_split(arguments.data_dir, split) for split in ("train", "val"))
-    test = read_pairs(arguments.data_dir, "test", arguments.n_test) if arguments.n_test != 0 else None
-    if test is None and (Path(arguments.data_dir) / "test.source").exists():
+    denoising = arguments.task == "denoising"
+    scan = scan_documents if denoising else scan_split
+    train, val = (scan(arguments.data_dir, split) for split in ("train", "val"))
+    pairs = scan_split(arguments.pairs_dir, "train") if arguments.pairs_dir is not None else None
+    test = read_pairs(arguments.data_dir, "test", arguments.n_test) if arguments.n_test != 0 and not denoising else None
+    if test is None and not denoising and (Path(arguments.data_dir) / "test.source").exists():
         scan_split(arguments.data_dir, "test")  # an evaluation that follows must not be the first to find a fault
     if checkpoint is None:
         model = arguments.model_name_or_path
@@ -60,20 +66,18 @@ def read_inputs(arguments: TrainingArguments, checkpoint: Path | None) -> Traini
     arguments.take_lengths_from(config)
     if checkpoint is not None:
         _check_unchanged(arguments, checkpoint)
-    return TrainingInputs(train, val, test, config, tokenizer)
+    if denoising:
+        check_fits_mask(tokenizer, config)
+    return TrainingInputs(train, val, test, pairs, config, tokenizer)
 
 
 def tokenize_inputs(arguments: TrainingArguments, inputs: TrainingInputs, placement: Placement) -> TrainingData:
     """Find or compute the tokens, and lay out the run. Raises InputError where the warm-up is as long as the run."""
-    prefix, source_length = inputs.config.prefix, arguments.max_source_length
-    train_limits = TokenLimits(prefix, source_length, arguments.max_target_length, arguments.n_train)
-    val_limits = TokenLimits(prefix, source_length, arguments.val_max_target_length, arguments.n_val)
-    prepared_train = prepare(inputs.train, inputs.tokenizer, train_limits)
-    prepared_val = prepare(inputs.val, inputs.tokenizer, val_limits)
-    train, val = (_dataset(prepared, inputs) for prepared in (prepared_train, prepared_val))
+    tokenize = _tokenize_documents if arguments.task == "denoising" else _tokenize_pairs
+    train, val, val_references, left_out = tokenize(arguments, inputs)
     order = TrainingOrder(
-        train.examples.source_lengths,
-        train.examples.target_lengths,
+        train.source_lengths,
+        train.target_lengths,
         batch_size=arguments.train_batch_size,
         accumulation=arguments.gradient_accumulation_steps,
         seed=arguments.seed,
@@ -86,13 +90,46 @@ def tokenize_inputs(arguments: TrainingArguments, inputs: TrainingInputs, placem
         total_steps = min(total_steps, arguments.max_epochs * order.steps_per_epoch)
     if arguments.lr_scheduler != "constant" and arguments.warmup_steps >= total_steps:
         raise InputError(f"--warmup_steps {arguments.warmup_steps}: must be below the run's {total_steps} steps")
-    left_out = {"train": prepared_train.left_out, "val": prepared_val.left_out}
-    return TrainingData(train, val, _references(inputs.val, prepared_val), left_out, order, total_steps)
+    datasets = (
+        BatchDataset(examples, inputs.tokenizer.pad_token_id, inputs.config.max_position_embeddings)
+        for examples in (train, val)
+    )
+    return TrainingData(*datasets, val_references, left_out, order, total_steps)
 
 
-def _dataset(prepared: PreparedPairs, inputs: TrainingInputs) -> BatchDataset:
-    pad_token_id, positions = inputs.tokenizer.pad_token_id, inputs.config.max_position_embeddings
-    return BatchDataset(PairExamples(prepared.sources, prepared.targets), pad_token_id, positions)
+def _tokenize_pairs(
+    arguments: TrainingArguments, inputs: TrainingInputs
+) -> tuple[Examples, Examples, list[str], dict[str, int]]:
+    """Training and validation examples, the latter's target texts, and the numbers of pairs that lack a text."""
+    prefix, source_length = inputs.config.prefix, arguments.max_source_length
+    train_limits = TokenLimits(prefix, source_length, arguments.max_target_length, arguments.n_train)
+    val_limits = TokenLimits(prefix, source_length, arguments.val_max_target_length, arguments.n_val)
+    train = prepare(inputs.train, inputs.tokenizer, train_limits)
+    val = prepare(inputs.val, inputs.tokenizer, val_limits)
+    left_out = {"train": train.left_out, "val": val.left_out}
+    examples = (PairExamples(prepared.sources, prepared.targets) for prepared in (train, val))
+    return *examples, _references(inputs.val, val), left_out
+
+
+def _tokenize_documents(
+    arguments: TrainingArguments, inputs: TrainingInputs
+) -> tuple[Examples, Examples, list[str], dict[str, int]]:
+    """The same of documents. The noise of the validation examples is always the same one."""
+    prefix, tokenizer, length = inputs.config.prefix, inputs.tokenizer, arguments.max_source_length
+    settings = NoiseSettings(
+        arguments.mask_ratio, arguments.poisson_lambda, arguments.mask_random, arguments.permute_sentences
+    )
+    noise = Noise(tokenizer, settings, arguments.seed)
+    train_texts, val_texts = (
+        prepare_blocks(file, tokenizer, BlockLimits(prefix, length, blocks)).texts
+        for file, blocks in ((inputs.train, arguments.n_train), (inputs.val, arguments.n_val))
+    )
+    train: Examples = DenoisingExamples(train_texts, noise)
+    if inputs.pairs is not None:
+        pairs = prepare(inputs.pairs, tokenizer, TokenLimits(prefix, length, arguments.max_target_length))
+        train = JoinedExamples(train, PairExamples(pairs.sources, pairs.targets))
+    references = tokenizer.batch_decode([val_texts[row] for row in range(len(val_texts))], skip_special_tokens=True)
+    return train, DenoisingExamples(val_texts, noise), references, {}
 
 
 def _references(files: SplitFiles, prepared: PreparedPairs) -> list[str]:

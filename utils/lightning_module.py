@@ -92,6 +92,7 @@ class SummarizationModule(pl.LightningModule):
             arguments.learning_rate,
             arguments.weight_decay,
             fused=not arguments.fp16,  # Lightning cannot unscale the gradients of a fused optimizer before clipping
+            beta2=arguments.adam_beta2,
         )
         schedule = build_schedule(optimizer, arguments.lr_scheduler, arguments.warmup_steps, self.total_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -17,8 +17,8 @@ class NoiseSettings:
     """How much noise. The defaults are those of fairseq's recipe; the paper's spans are of 3 tokens in the mean."""
 
     mask_ratio: float = 0.3  # of the tokens, replaced by masks
-    span_length: float = 3.5  # lambda of the Poisson law of the tokens in a span
-    random_ratio: float = 0.1  # of the masks, replaced by a random token
+    poisson_lambda: float = 3.5  # tokens in a span, in the mean
+    mask_random: float = 0.1  # of the masks, replaced by a random token
     permute_sentences: bool = True
 
 
@@ -47,9 +47,9 @@ class Noise:
     def _infill(self, text: np.ndarray, random: np.random.Generator) -> np.ndarray:
         expected = self.settings.mask_ratio * len(text)
         masked = int(expected) + (random.random() < expected % 1)  # exact in the mean, for short texts too
-        lengths = draw_span_lengths(masked, self.settings.span_length, random)
+        lengths = draw_span_lengths(masked, self.settings.poisson_lambda, random)
         replacements = np.full(len(lengths), self.mask_token_id, dtype=text.dtype)
-        is_random = random.random(len(lengths)) < self.settings.random_ratio
+        is_random = random.random(len(lengths)) < self.settings.mask_random
         replacements[is_random] = random.choice(self._ordinary, int(is_random.sum()))
         return replace_spans(text, lengths, replacements, random)
 

@@ -35,7 +35,9 @@ def freeze(model: BartForConditionalGeneration, embeddings: bool, encoder: bool)
         model.model.shared.requires_grad_(True)  # the encoder's, but the decoder's and the output layer's too
 
 
-def build_optimizer(model: nn.Module, name: str, learning_rate: float, weight_decay: float, fused: bool) -> Optimizer:
+def build_optimizer(
+    model: nn.Module, name: str, learning_rate: float, weight_decay: float, fused: bool, beta2: float = 0.999
+) -> Optimizer:
     """AdamW, LAMB or Adafactor over the trained parameters; matrices are decayed, vectors (biases and norms) are not.
 
     LAMB is that of You et al. 2020 (https://arxiv.org/abs/1904.00962, algorithm 2): the decay is part of the update
@@ -54,7 +56,7 @@ def build_optimizer(model: nn.Module, name: str, learning_rate: float, weight_de
         optimizer = Lamb(groups, lr=learning_rate, eps=_LAMB_EPSILON, weight_decouple=False)
         optimizer.clamp = float("inf")
         return optimizer
-    return AdamW(groups, lr=learning_rate, eps=_ADAM_EPSILON, fused=fused)
+    return AdamW(groups, lr=learning_rate, betas=(0.9, beta2), eps=_ADAM_EPSILON, fused=fused)
 
 
 def build_schedule(optimizer: Optimizer, name: str, warmup_steps: int, total_steps: int) -> LRScheduler:

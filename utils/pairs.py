@@ -55,6 +55,11 @@ def scan_split(data_dir: str | Path, split: str) -> SplitFiles:
     return SplitFiles(split, source, target)
 
 
+def scan_documents(data_dir: str | Path, split: str) -> LineFile:
+    """Check the source file of a split alone, for pre-training. Raises InputError where it is missing or unreadable."""
+    return scan(_paths(data_dir, split)[0])
+
+
 def complete_pairs(files: SplitFiles, limit: int = -1) -> Iterator[tuple[int, str, str]]:
     """Line number (from 0), source and target of the pairs to learn from: those without an empty text.
 

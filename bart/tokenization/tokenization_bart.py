@@ -47,6 +47,15 @@ class BartTokenizer(transformers.BartTokenizer):
         return (*files, *self.backend_tokenizer.model.save(os.fspath(save_directory)))
 
 
+def check_fits_mask(tokenizer: BartTokenizer, config: "ModelVocabulary") -> None:
+    """Refuse a model that has no <mask>, which pre-training needs. Raises InputError."""
+    if tokenizer.mask_token_id >= config.vocab_size:
+        raise InputError(
+            f"the model's vocabulary of {config.vocab_size} tokens lacks <mask> (id {tokenizer.mask_token_id}), which "
+            "pre-training needs; start from a pretrained model, not from a fine-tuned one without it"
+        )
+
+
 class ModelVocabulary(Protocol):
     """What check_fits reads of a model's configuration."""
 

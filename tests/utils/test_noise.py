@@ -16,7 +16,7 @@ def texts(tokenizer: BartTokenizer, lengths: list[int]) -> list[np.ndarray]:
 
 def test_share_of_masked_tokens(tokenizer: BartTokenizer) -> None:
     """Three in ten, in the mean over short texts too: what is missing in the output, with one mask for each span."""
-    noise = Noise(tokenizer, NoiseSettings(permute_sentences=False, random_ratio=0.0), seed=1)
+    noise = Noise(tokenizer, NoiseSettings(permute_sentences=False, mask_random=0.0), seed=1)
     for length in (3, 11, 100, 700):
         rows = texts(tokenizer, [length] * (40_000 // length))
         corrupted = [noise.corrupt(tokens, 0, row)[1:-1] for row, tokens in enumerate(rows)]
@@ -67,7 +67,7 @@ def test_share_of_random_replacements(tokenizer: BartTokenizer) -> None:
     rows = texts(tokenizer, [200] * 300)
     masks = {}
     for share in (0.0, 0.1):
-        noise = Noise(tokenizer, NoiseSettings(permute_sentences=False, random_ratio=share), seed=1)
+        noise = Noise(tokenizer, NoiseSettings(permute_sentences=False, mask_random=share), seed=1)
         corrupted = np.concatenate([noise.corrupt(tokens, 0, row) for row, tokens in enumerate(rows)])
         masks[share] = int((corrupted == tokenizer.mask_token_id).sum())
         assert not np.isin(corrupted, [1, 3]).any()  # neither <pad> nor <unk>

@@ -34,7 +34,7 @@ def test_blocks_are_the_documents(documents: Path, tokenizer: BartTokenizer) -> 
     texts = [blocks.texts[row].tolist() for row in range(len(blocks.texts))]
     assert all(text[0] == 0 and text[-1] == 2 and len(text) <= 12 for text in texts)
     decoded = [tokenizer.decode(text, skip_special_tokens=True) for text in texts]
-    by_line = {line: "" for line in blocks.lines.tolist()}
+    by_line = dict.fromkeys(blocks.lines.tolist(), "")
     for line, text in zip(blocks.lines.tolist(), decoded, strict=True):
         by_line[line] += text
     # Lines of which two do not fit into a block; the last one is cut into several.

@@ -1,6 +1,7 @@
 """Generating summaries of a split, scoring them and writing both down."""
 
 import json
+import os
 import sys
 import time
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from utils.distributed import gather_to_first
 from utils.files import atomic_write
 from utils.pairs import Pairs
 from utils.report import latency_summary, write_json
-from utils.rouge import ROUGE_TYPES, rouge_scores, scorer_description
+from utils.rouge import ROUGE_TYPES, bootstrap_intervals, example_scores, mean_scores, scorer_description
 from utils.token_store import TokenStore, encode
 
 
@@ -62,8 +63,10 @@ def evaluate(
         return None
     texts = {row: written for part in parts for row, written in part.texts.items()}
     in_order = [texts[row] for row in range(len(pairs))]
+    scores = example_scores([written[0] for written in in_order], pairs.targets, processes=os.cpu_count() or 1)
     report = {
-        **rouge_scores([written[0] for written in in_order], pairs.targets),
+        **mean_scores(scores),
+        "intervals_95": bootstrap_intervals(scores),
         "scorer": scorer_description(),
         "split": settings.split,
         "n_obs": len(pairs),

@@ -10,6 +10,7 @@ from functools import cache
 from importlib import metadata
 from typing import Literal
 
+import numpy as np
 import nupunkt
 from rouge_score.rouge_scorer import RougeScorer
 
@@ -19,6 +20,7 @@ ROUGE_TYPES = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 Splitter = Literal["period", "nupunkt", "newline"]
 
 _EXAMPLES_PER_TASK = 200  # for a process at a time: some tenths of a second of work
+_RESAMPLES = 1000
 _LINES_LOOKED_AT = 1000  # to tell the script of a language
 
 _logger = logging.getLogger(__name__)
@@ -27,7 +29,32 @@ _logger = logging.getLogger(__name__)
 def rouge_scores(
     predictions: Sequence[str], references: Sequence[str], splitter: Splitter = "period", processes: int = 1
 ) -> dict[str, float]:
-    """Mean F-measures times 100, ``predictions[i]`` against ``references[i]``: rouge1, rouge2, rougeL and rougeLsum.
+    """Mean F-measures times 100: rouge1, rouge2, rougeL and rougeLsum. See ``example_scores``."""
+    return mean_scores(example_scores(predictions, references, splitter, processes))
+
+
+def mean_scores(scores: np.ndarray) -> dict[str, float]:
+    """The means over all examples of (N, 4), by name, times 100."""
+    # fsum rounds once, whatever the order.
+    return {name: 100 * math.fsum(column) / len(scores) for name, column in zip(ROUGE_TYPES, scores.T, strict=True)}
+
+
+def bootstrap_intervals(scores: np.ndarray, seed: int = 0) -> dict[str, list[float]]:
+    """95% intervals of ``mean_scores`` by the percentile bootstrap (Efron 1979): [low, high] by name.
+
+    The examples (N, 4) are drawn with replacement, N of them 1,000 times.
+    """
+    random = np.random.default_rng(seed)
+    counts = (random.multinomial(len(scores), np.full(len(scores), 1 / len(scores))) for _ in range(_RESAMPLES))
+    means = np.array([100 * (count @ scores) / len(scores) for count in counts])  # (resamples, 4)
+    low, high = np.percentile(means, [2.5, 97.5], axis=0)
+    return {name: [float(low[index]), float(high[index])] for index, name in enumerate(ROUGE_TYPES)}
+
+
+def example_scores(
+    predictions: Sequence[str], references: Sequence[str], splitter: Splitter = "period", processes: int = 1
+) -> np.ndarray:
+    """F-measures from 0 to 1 of ``predictions[i]`` against ``references[i]``: (N, 4), in the order of ROUGE_TYPES.
 
     rougeLsum compares sentence by sentence, so its value depends on ``splitter``: ``period`` is the reference recipe's
     rule, ``nupunkt`` a trained splitter, ``newline`` takes every line for a sentence. Any number of ``processes`` gives
@@ -56,10 +83,7 @@ def rouge_scores(
             parts = list(pool.map(_score_examples, *zip(*tasks, strict=True)))
     else:
         parts = [_score_examples(*task) for task in tasks]
-    scores = [score for part in parts for score in part]
-    # fsum rounds once, whatever the order.
-    means = (100 * math.fsum(values) / len(scores) for values in zip(*scores, strict=True))
-    return dict(zip(ROUGE_TYPES, means, strict=True))
+    return np.array([score for part in parts for score in part])
 
 
 def scorer_description(splitter: Splitter = "period") -> dict[str, str]:

@@ -29,8 +29,8 @@ def flags(setup: TinySetup, tmp_path_factory: pytest.TempPathFactory) -> list[st
         text = "".join(f"{line}\n\n" if number % 3 == 0 else f"{line}\n" for number, line in enumerate(lines))
         (documents / f"{split}.source").write_text(text, encoding="utf-8")
     changes = ["--task", "denoising", "--data_dir", str(documents), "--pairs_dir", str(setup.data)]
-    lengths = ["--max_source_length", "24", "--max_target_length", "24"]
-    return [*setup.training_flags, *changes, *lengths, "--train_batch_size", "8", "--learning_rate", "5e-3", "--n_train", "60"]
+    sizes = ["--max_source_length", "24", "--max_target_length", "24", "--train_batch_size", "8", "--n_train", "60"]
+    return [*setup.training_flags, *changes, *sizes, "--learning_rate", "5e-3"]
 
 
 @pytest.fixture(scope="module")

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import utils.rouge
 from bart.errors import InputError
-from utils.rouge import ROUGE_TYPES, rouge_scores, scorer_description
+from utils.rouge import ROUGE_TYPES, bootstrap_intervals, mean_scores, rouge_scores, scorer_description
 
 ROOT = Path(__file__).parents[2]
 
@@ -38,6 +39,19 @@ def test_words_are_stemmed_and_case_and_punctuation_ignored() -> None:
 def test_the_mean_is_over_examples() -> None:
     scores = rouge_scores(["a b", "x", "a"], ["a b", "y", "a b"])
     assert scores["rouge1"] == pytest.approx((100 + 0 + 200 / 3) / 3, abs=1e-12)
+
+
+def test_intervals_hold_the_mean_as_often_as_they_say() -> None:
+    """Of scores that are 0 or 1, the standard error is known: 1.96 of it on either side of the mean."""
+    random = np.random.default_rng(1)
+    scores = (random.random((400, 4)) < [0.5, 0.2, 0.5, 0.5]).astype(float)
+    intervals = bootstrap_intervals(scores)
+    for name, mean in mean_scores(scores).items():
+        low, high = intervals[name]
+        error = 100 * np.sqrt(mean / 100 * (1 - mean / 100) / 400)
+        assert low == pytest.approx(mean - 1.96 * error, abs=0.6) and high == pytest.approx(mean + 1.96 * error, abs=0.6)
+    assert bootstrap_intervals(scores) == intervals
+    assert bootstrap_intervals(np.full((3, 4), 0.25))["rougeL"] == [25, 25]
 
 
 # Two sentences in the other order: split, each finds its words (rougeLsum 100); not split, only the longer one does.

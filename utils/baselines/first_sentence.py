@@ -13,7 +13,7 @@ from utils.command_line import option, run_command
 from utils.files import atomic_write
 from utils.pairs import read_pairs
 from utils.report import write_json
-from utils.rouge import rouge_scores, scorer_description
+from utils.rouge import bootstrap_intervals, example_scores, mean_scores, scorer_description
 
 
 @dataclass
@@ -38,8 +38,10 @@ def evaluate_first_sentences(arguments: FirstSentenceArguments) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_write(folder / "test_generations.txt") as file:
         file.writelines(f"{sentence}\n" for sentence in sentences)
+    scores = example_scores(sentences, pairs.targets)
     report = {
-        **rouge_scores(sentences, pairs.targets),
+        **mean_scores(scores),
+        "intervals_95": bootstrap_intervals(scores),
         "scorer": scorer_description(),
         "split": "test",
         "n_obs": len(pairs),

@@ -15,9 +15,8 @@ from bart.errors import InputError
 from bart.modeling.modeling_bart import IGNORED_LABEL
 from utils.batching import BatchPlan, batches_by_length, planned_loader
 from utils.line_files import one_line
+from utils.padding import padded_length
 from utils.token_store import TokenStore
-
-PADDING_MULTIPLE = 8  # the tensor cores of GPUs want it (also what max lengths such as 1024 are multiples of)
 
 
 class Batch(NamedTuple):
@@ -80,11 +79,11 @@ def pad_sources(
 
 
 def _pad(store: TokenStore, rows: np.ndarray, filler: int, max_padded_length: int) -> Tensor:
-    """(B, longest) int64; the length a multiple of PADDING_MULTIPLE, unless that were beyond ``max_padded_length``."""
+    """(B, longest) int64; the length rounded up to a padded one, unless that were beyond ``max_padded_length``."""
     texts = [store[row] for row in rows]
     longest = max(map(len, texts))
-    rounded_up = -(-longest // PADDING_MULTIPLE) * PADDING_MULTIPLE
-    padded = torch.full((len(texts), max(longest, min(rounded_up, max_padded_length))), filler)
+    length = max(longest, min(padded_length(longest), max_padded_length))
+    padded = torch.full((len(texts), length), filler)
     for text, row in zip(texts, padded, strict=True):
         row[: len(text)] = torch.from_numpy(text.astype(np.int64))
     return padded

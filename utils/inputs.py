@@ -13,6 +13,7 @@ from utils.data import PairDataset
 from utils.distributed import Placement
 from utils.line_files import iterate_lines
 from utils.loading import load_config, load_tokenizer
+from utils.padding import padded_length
 from utils.pairs import Pairs, SplitFiles, read_pairs, scan_split
 from utils.prepared_files import PreparedPairs, TokenLimits
 from utils.prepared_tokens import prepare
@@ -64,12 +65,17 @@ def read_inputs(arguments: TrainingArguments, checkpoint: Path | None) -> Traini
 
 
 def tokenize_inputs(arguments: TrainingArguments, inputs: TrainingInputs, placement: Placement) -> TrainingData:
-    """Find or compute the tokens, and lay out the run. Raises InputError where the warm-up is as long as the run."""
+    """Find or compute the tokens, and lay out the run.
+
+    Raises InputError where an example exceeds the tokens of a batch or the warm-up is as long as the run.
+    """
     prefix, source_length = inputs.config.prefix, arguments.max_source_length
     train_limits = TokenLimits(prefix, source_length, arguments.max_target_length, arguments.n_train)
     val_limits = TokenLimits(prefix, source_length, arguments.val_max_target_length, arguments.n_val)
     prepared_train = prepare(inputs.train, inputs.tokenizer, train_limits)
     prepared_val = prepare(inputs.val, inputs.tokenizer, val_limits)
+    if arguments.max_tokens_per_batch is not None:
+        _check_each_fits(arguments.max_tokens_per_batch, inputs.train, prepared_train)
     train, val = (_dataset(prepared, inputs) for prepared in (prepared_train, prepared_val))
     order = TrainingOrder(
         train.sources.lengths,
@@ -80,6 +86,7 @@ def tokenize_inputs(arguments: TrainingArguments, inputs: TrainingInputs, placem
         group_by_length=arguments.sortish_sampler,
         processes=placement.processes,
         rank=placement.rank,
+        max_tokens=arguments.max_tokens_per_batch,
     )
     total_steps = arguments.max_steps
     if arguments.max_epochs >= 0:
@@ -88,6 +95,16 @@ def tokenize_inputs(arguments: TrainingArguments, inputs: TrainingInputs, placem
         raise InputError(f"--warmup_steps {arguments.warmup_steps}: must be below the run's {total_steps} steps")
     left_out = {"train": prepared_train.left_out, "val": prepared_val.left_out}
     return TrainingData(train, val, _references(inputs.val, prepared_val), left_out, order, total_steps)
+
+
+def _check_each_fits(max_tokens: int, files: SplitFiles, prepared: PreparedPairs) -> None:
+    tokens = padded_length(prepared.sources.lengths) + padded_length(prepared.targets.lengths)
+    most = int(tokens.argmax())
+    if tokens[most] > max_tokens:
+        raise InputError(
+            f"--max_tokens_per_batch {max_tokens}: {files.source.path}, line {prepared.lines[most] + 1}, has"
+            f" {tokens[most]} tokens with its target and padding; give at least that, or lower --max_source_length"
+        )
 
 
 def _dataset(prepared: PreparedPairs, inputs: TrainingInputs) -> PairDataset:

@@ -143,6 +143,14 @@ class TrainingArguments(SharedArguments):
     train_batch_size: int = option(
         24, "optimization", "examples per process in one forward pass", check=at_least(1), fixed=True
     )
+    max_tokens_per_batch: int | None = option(
+        None,
+        "optimization",
+        "source and target tokens per process in one forward pass at most, padding included; as many examples as fit"
+        " then, and --train_batch_size is not used (default: no limit)",
+        check=at_least(1),
+        fixed=True,
+    )
     gradient_accumulation_steps: int = option(
         1, "optimization", "forward passes per optimizer step", check=at_least(1), fixed=True
     )

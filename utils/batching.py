@@ -1,11 +1,13 @@
 """Which examples make up which batch, in which order: for training by seed and epoch, for evaluation by length.
 
 An optimizer step takes ``accumulation`` micro-batches on each of ``processes`` processes. Which examples it takes
-depends on the product of the three sizes alone: a run with fewer processes and more accumulation learns the same.
+depends on the product of the two (and of the batch size, where there is one) alone: a run with fewer processes and more
+accumulation learns the same.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain, count, islice
 from typing import Any
 
@@ -14,8 +16,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from bart.errors import InputError
-
-_STEPS_PER_POOL = 50  # examples are sorted by length within pools of this many steps: similar lengths, yet well mixed
+from utils.length_groups import LengthGroup, groups_by_length, one_group
+from utils.padding import padded_length
 
 
 @dataclass(frozen=True)
@@ -30,41 +32,37 @@ class BatchPlan:
 
 @dataclass(frozen=True)
 class TrainingOrder:
-    """The batches that one process trains on. The same arguments give the same batches."""
+    """The batches that one process trains on. The same arguments give the same batches.
+
+    Every epoch has as many steps: how many examples a step has depends on lengths alone, not on chance.
+    """
 
     source_lengths: np.ndarray  # tokens of each example
     target_lengths: np.ndarray
-    batch_size: int  # examples of a micro-batch
+    batch_size: int  # examples of a micro-batch at most
     accumulation: int  # micro-batches of an optimizer step, on each process
     seed: int
     group_by_length: bool
     processes: int = 1
     rank: int = 0
+    max_tokens: int | None = None  # of a micro-batch with its padding; as many examples as fit, not batch_size
 
-    @property
+    @cached_property
     def steps_per_epoch(self) -> int:
         """Optimizer steps in which every example is seen once."""
-        return -(-len(self.source_lengths) // self._step_size)
-
-    @property
-    def _step_size(self) -> int:
-        return self.batch_size * self.accumulation * self.processes
+        return sum(group.steps for group in self._groups(np.arange(len(self.source_lengths))))
 
     def validation_interval(self, value: float) -> int:
         """Micro-batches between validations, whole steps: of ``value`` epochs up to 1, of ``value`` examples above."""
-        steps = round(value * self.steps_per_epoch if value <= 1 else value / self._step_size)
-        return max(1, steps) * self.accumulation
+        epochs = value if value <= 1 else value / len(self.source_lengths)
+        return max(1, round(epochs * self.steps_per_epoch)) * self.accumulation
 
     def steps(self, epoch: int) -> list[np.ndarray]:
-        """The rows of each optimizer step of an epoch, on all processes; the rows of a step by length if grouped."""
+        """The rows of each optimizer step of an epoch, on all processes."""
         random = np.random.default_rng([self.seed, epoch])
-        order = random.permutation(len(self.source_lengths))
-        if not self.group_by_length:
-            return _cut(order, self._step_size)
         steps = []
-        for pool in _cut(order, self._step_size * _STEPS_PER_POOL):
-            by_length = pool[np.lexsort((self.target_lengths[pool], self.source_lengths[pool]))]
-            steps += _cut(by_length, self._step_size)
+        for group in self._groups(random.permutation(len(self.source_lengths))):
+            steps += np.array_split(random.permutation(group.rows), group.steps)
         return [steps[index] for index in random.permutation(len(steps))]
 
     def plans(self, first: int, end: int) -> Iterator[BatchPlan]:
@@ -72,6 +70,22 @@ class TrainingOrder:
         first_step, passed = divmod(first, self.accumulation)
         plans = chain.from_iterable(self._micro_batches(*step) for step in self._steps_from(first_step))
         return islice(plans, passed, passed + end - first)
+
+    @cached_property
+    def _shapes(self) -> np.ndarray:
+        """(2, examples) int64, the lengths of sources and targets, each padded."""
+        return padded_length(np.stack([self.source_lengths, self.target_lengths]))
+
+    def _groups(self, rows: np.ndarray) -> list[LengthGroup]:
+        if self.group_by_length:
+            return groups_by_length(rows, self._shapes, self._step_size)
+        return [one_group(rows, self._shapes, self._step_size)]
+
+    def _step_size(self, source_length: int, target_length: int) -> int:
+        """Examples of a step at most, given the longest of them. One that exceeds the budget goes alone."""
+        budget = self.max_tokens
+        batch_size = self.batch_size if budget is None else max(1, budget // (source_length + target_length))
+        return batch_size * self.accumulation * self.processes
 
     def _steps_from(self, first_step: int) -> Iterator[tuple[int, np.ndarray]]:
         first_epoch, passed = divmod(first_step, self.steps_per_epoch)
@@ -81,6 +95,8 @@ class TrainingOrder:
 
     def _micro_batches(self, epoch: int, step: np.ndarray) -> Iterator[BatchPlan]:
         step_target_tokens = int(self.target_lengths[step].sum())
+        if self.group_by_length:
+            step = step[np.lexsort((self.target_lengths[step], self.source_lengths[step]))]
         for shared in np.array_split(step, self.accumulation):
             rows = shared[self.rank :: self.processes]  # neighbours in length go to different processes: equal work
             yield BatchPlan(rows if len(rows) else step[:1], step_target_tokens, epoch, is_stand_in=len(rows) == 0)

@@ -4,6 +4,8 @@ Shapes: B examples of a batch, S tokens of its longest source, T tokens of its l
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -17,9 +19,8 @@ from bart.modeling.modeling_bart import IGNORED_LABEL
 from utils.batching import BatchPlan, batches_by_length, planned_loader
 from utils.line_files import one_line
 from utils.noise import Noise
+from utils.padding import padded_length
 from utils.token_store import TokenStore
-
-PADDING_MULTIPLE = 8  # the tensor cores of GPUs want it (also what max lengths such as 1024 are multiples of)
 
 
 class Batch(NamedTuple):
@@ -41,15 +42,30 @@ class Examples(Protocol):
     def example(self, row: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         """Source and target tokens. The ``epoch`` matters where an example is another one in each."""
 
+    def origin(self, row: int) -> str:
+        """Where its texts stand, for messages."""
+
     def checksum(self) -> int:
         """A number that differs when the tokens do."""
+
+
+@dataclass
+class Origin:
+    """Where the texts of examples stand."""
+
+    path: Path
+    lines: np.ndarray  # of each example, from 0
+
+    def __call__(self, row: int) -> str:
+        """For messages: the file and the line, from 1."""
+        return f"{self.path}, line {self.lines[row] + 1}"
 
 
 class PairExamples:
     """Texts and their summaries."""
 
-    def __init__(self, sources: TokenStore, targets: TokenStore) -> None:
-        self.sources, self.targets = sources, targets
+    def __init__(self, sources: TokenStore, targets: TokenStore, origin: Origin) -> None:
+        self.sources, self.targets, self.origin = sources, targets, origin
         self.source_lengths, self.target_lengths = sources.lengths, targets.lengths
 
     def example(self, row: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
@@ -62,8 +78,8 @@ class PairExamples:
 class DenoisingExamples:
     """Corrupted texts and what they were before."""
 
-    def __init__(self, texts: TokenStore, noise: Noise) -> None:
-        self._texts, self._noise = texts, noise
+    def __init__(self, texts: TokenStore, noise: Noise, origin: Origin) -> None:
+        self._texts, self._noise, self.origin = texts, noise, origin
         self.source_lengths = self.target_lengths = texts.lengths
 
     def example(self, row: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
@@ -86,6 +102,9 @@ class JoinedExamples:
         if row < self._boundary:
             return self._parts[0].example(row, epoch)
         return self._parts[1].example(row - self._boundary, epoch)
+
+    def origin(self, row: int) -> str:
+        return self._parts[0].origin(row) if row < self._boundary else self._parts[1].origin(row - self._boundary)
 
     def checksum(self) -> int:
         return self._parts[0].checksum() ^ self._parts[1].checksum()
@@ -136,10 +155,10 @@ def pad_sources(sources: Sequence[np.ndarray], pad_token_id: int, max_padded_len
 
 
 def _pad(texts: Sequence[np.ndarray], filler: int, max_padded_length: int) -> Tensor:
-    """(B, longest) int64; the length a multiple of PADDING_MULTIPLE, unless that were beyond ``max_padded_length``."""
+    """(B, longest) int64; the length rounded up to a padded one, unless that were beyond ``max_padded_length``."""
     longest = max(map(len, texts))
-    rounded_up = -(-longest // PADDING_MULTIPLE) * PADDING_MULTIPLE
-    padded = torch.full((len(texts), max(longest, min(rounded_up, max_padded_length))), filler)
+    length = max(longest, min(padded_length(longest), max_padded_length))
+    padded = torch.full((len(texts), length), filler)
     for text, row in zip(texts, padded, strict=True):
         row[: len(text)] = torch.from_numpy(text.astype(np.int64))
     return padded

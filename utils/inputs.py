@@ -9,11 +9,12 @@ from bart.tokenization.tokenization_bart import BartTokenizer, check_fits_mask
 from utils.args import TrainingArguments
 from utils.batching import TrainingOrder
 from utils.checkpointing import stored_arguments
-from utils.data import BatchDataset, DenoisingExamples, Examples, JoinedExamples, PairExamples
+from utils.data import BatchDataset, DenoisingExamples, Examples, JoinedExamples, Origin, PairExamples
 from utils.distributed import Placement
 from utils.line_files import LineFile, iterate_lines
 from utils.loading import load_config, load_tokenizer
 from utils.noise import Noise, NoiseSettings
+from utils.padding import padded_length
 from utils.pairs import Pairs, SplitFiles, read_pairs, scan_documents, scan_split
 from utils.prepared_blocks import BlockLimits, prepare_blocks
 from utils.prepared_files import PreparedPairs, TokenLimits
@@ -72,9 +73,14 @@ def read_inputs(arguments: TrainingArguments, checkpoint: Path | None) -> Traini
 
 
 def tokenize_inputs(arguments: TrainingArguments, inputs: TrainingInputs, placement: Placement) -> TrainingData:
-    """Find or compute the tokens, and lay out the run. Raises InputError where the warm-up is as long as the run."""
+    """Find or compute the tokens, and lay out the run.
+
+    Raises InputError where an example exceeds the tokens of a batch or the warm-up is as long as the run.
+    """
     tokenize = _tokenize_documents if arguments.task == "denoising" else _tokenize_pairs
     train, val, val_references, left_out = tokenize(arguments, inputs)
+    if arguments.max_tokens_per_batch is not None:
+        _check_each_fits(arguments.max_tokens_per_batch, train)
     order = TrainingOrder(
         train.source_lengths,
         train.target_lengths,
@@ -84,6 +90,7 @@ def tokenize_inputs(arguments: TrainingArguments, inputs: TrainingInputs, placem
         group_by_length=arguments.sortish_sampler,
         processes=placement.processes,
         rank=placement.rank,
+        max_tokens=arguments.max_tokens_per_batch,
     )
     total_steps = arguments.max_steps
     if arguments.max_epochs >= 0:
@@ -107,7 +114,7 @@ def _tokenize_pairs(
     train = prepare(inputs.train, inputs.tokenizer, train_limits)
     val = prepare(inputs.val, inputs.tokenizer, val_limits)
     left_out = {"train": train.left_out, "val": val.left_out}
-    examples = (PairExamples(prepared.sources, prepared.targets) for prepared in (train, val))
+    examples = (_pair_examples(files, pairs) for files, pairs in ((inputs.train, train), (inputs.val, val)))
     return *examples, _references(inputs.val, val), left_out
 
 
@@ -120,16 +127,31 @@ def _tokenize_documents(
         arguments.mask_ratio, arguments.poisson_lambda, arguments.mask_random, arguments.permute_sentences
     )
     noise = Noise(tokenizer, settings, arguments.seed)
-    train_texts, val_texts = (
-        prepare_blocks(file, tokenizer, BlockLimits(prefix, length, blocks)).texts
+    train_blocks, val_blocks = (
+        prepare_blocks(file, tokenizer, BlockLimits(prefix, length, blocks))
         for file, blocks in ((inputs.train, arguments.n_train), (inputs.val, arguments.n_val))
     )
-    train: Examples = DenoisingExamples(train_texts, noise)
+    train: Examples = DenoisingExamples(train_blocks.texts, noise, Origin(inputs.train.path, train_blocks.lines))
     if inputs.pairs is not None:
         pairs = prepare(inputs.pairs, tokenizer, TokenLimits(prefix, length, arguments.max_target_length))
-        train = JoinedExamples(train, PairExamples(pairs.sources, pairs.targets))
-    references = tokenizer.batch_decode([val_texts[row] for row in range(len(val_texts))], skip_special_tokens=True)
-    return train, DenoisingExamples(val_texts, noise), references, {}
+        train = JoinedExamples(train, _pair_examples(inputs.pairs, pairs))
+    val = DenoisingExamples(val_blocks.texts, noise, Origin(inputs.val.path, val_blocks.lines))
+    texts = [val_blocks.texts[row] for row in range(len(val_blocks.texts))]
+    return train, val, tokenizer.batch_decode(texts, skip_special_tokens=True), {}
+
+
+def _pair_examples(files: SplitFiles, prepared: PreparedPairs) -> PairExamples:
+    return PairExamples(prepared.sources, prepared.targets, Origin(files.source.path, prepared.lines))
+
+
+def _check_each_fits(max_tokens: int, examples: Examples) -> None:
+    tokens = padded_length(examples.source_lengths) + padded_length(examples.target_lengths)
+    most = int(tokens.argmax())
+    if tokens[most] > max_tokens:
+        raise InputError(
+            f"--max_tokens_per_batch {max_tokens}: {examples.origin(most)}, has {tokens[most]} tokens with its target"
+            " and padding; give at least that, or lower --max_source_length"
+        )
 
 
 def _references(files: SplitFiles, prepared: PreparedPairs) -> list[str]:

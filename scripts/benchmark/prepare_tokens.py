@@ -1,4 +1,5 @@
-"""How fast tokens are prepared, beside a plain loop over the tokenizer, in how much memory, on generated documents.
+"""How fast tokens are prepared, beside a plain loop over the tokenizer, in how much memory, and how well they are
+batched: the share of padding in an epoch, and the time to plan it. On generated documents.
 
 Words are drawn from a made-up vocabulary by Zipf's law; source lengths are log-normal. Each measurement runs in a
 process of its own, so that the memory is that of preparing alone.
@@ -14,14 +15,20 @@ import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from utils.command_line import at_least, option, run_command
+from utils.padding import padded_length
+
+if TYPE_CHECKING:
+    from bart.tokenization.tokenization_bart import BartTokenizer
+    from utils.batching import TrainingOrder
+    from utils.prepared_files import PreparedPairs
 
 # Transformers takes seconds to import, so the functions do it: --help and a wrong flag are answered at once.
 
@@ -29,6 +36,8 @@ PREFIX = " "
 _SYLLABLES = [consonant + vowel for consonant in "bcdfghklmnprstvz" for vowel in ("a", "e", "i", "o", "u", "ay", "en")]
 _WORDS = 30_000
 _WORDS_PER_TOKENIZER_LINE = 1000
+_BATCH_SIZES = (8, 24)
+_TOKENS_PER_BATCH = (16384, 32768)
 
 
 @dataclass
@@ -65,6 +74,7 @@ def benchmark(arguments: BenchmarkArguments) -> None:
         plain = in_own_process(plain_loop, folder, tokenizer, arguments)
         first = in_own_process(prepare_once, folder, tokenizer, arguments)
         second = in_own_process(prepare_once, folder, tokenizer, arguments)
+        batches = in_own_process(plan_epochs, folder, tokenizer, arguments)
     report = {
         "arguments": asdict(arguments),
         "machine": f"{platform.machine()}, {multiprocessing.cpu_count()} cores, Python {platform.python_version()}",
@@ -77,10 +87,11 @@ def benchmark(arguments: BenchmarkArguments) -> None:
         "second_start_seconds": second["seconds"],
         "peak_memory_gb": first["peak_memory_gb"],
         "peak_memory_of_imports_gb": first["memory_before_gb"],
+        **batches,
     }
     for name, value in report.items():
         if name != "arguments":
-            print(f"{name.replace('_', ' '):34} {value if isinstance(value, str) else format(value, ',.2f')}")
+            print(f"{name.replace('_', ' '):44} {value if isinstance(value, str) else format(value, ',.2f')}")
     if arguments.json is not None:
         write_json(Path(arguments.json), report)
 
@@ -159,15 +170,11 @@ def plain_loop(folder: Path, tokenizer_name: str, arguments: BenchmarkArguments)
 def prepare_once(folder: Path, tokenizer_name: str, arguments: BenchmarkArguments) -> dict[str, float]:
     """As at the start of a training: check the files, find or compute the tokens."""
     from bart.tokenization.tokenization_bart import BartTokenizer
-    from utils.pairs import scan_split
-    from utils.prepared_files import TokenLimits
-    from utils.prepared_tokens import prepare
 
     tokenizer = BartTokenizer.from_pretrained(tokenizer_name)
-    limits = TokenLimits(PREFIX, arguments.max_source_length, arguments.max_target_length)
     memory_before = peak_memory_gb()
     start = time.perf_counter()
-    prepared = prepare(scan_split(folder, "train"), tokenizer, limits)
+    prepared = prepare_train(folder, tokenizer, arguments)
     seconds = time.perf_counter() - start
     return {
         "documents": len(prepared.sources),
@@ -177,6 +184,57 @@ def prepare_once(folder: Path, tokenizer_name: str, arguments: BenchmarkArgument
         "memory_before_gb": memory_before,
         "peak_memory_gb": peak_memory_gb(),
     }
+
+
+def prepare_train(folder: Path, tokenizer: "BartTokenizer", arguments: BenchmarkArguments) -> "PreparedPairs":
+    """What a training does about its texts."""
+    from utils.pairs import scan_split
+    from utils.prepared_files import TokenLimits
+    from utils.prepared_tokens import prepare
+
+    limits = TokenLimits(PREFIX, arguments.max_source_length, arguments.max_target_length)
+    return prepare(scan_split(folder, "train"), tokenizer, limits)
+
+
+def plan_epochs(folder: Path, tokenizer_name: str, arguments: BenchmarkArguments) -> dict[str, float]:
+    """The padding of an epoch, of batches as a training makes them by default and otherwise; the slowest plan."""
+    from bart.tokenization.tokenization_bart import BartTokenizer
+    from utils.batching import TrainingOrder
+
+    prepared = prepare_train(folder, BartTokenizer.from_pretrained(tokenizer_name), arguments)
+    random = TrainingOrder(
+        prepared.sources.lengths,
+        prepared.targets.lengths,
+        batch_size=_BATCH_SIZES[-1],
+        accumulation=1,
+        seed=arguments.seed,
+        group_by_length=False,
+    )
+    grouped = replace(random, group_by_length=True)
+    orders = {f"random_batches_of_{random.batch_size}": random}
+    orders |= {f"batches_of_{size}": replace(grouped, batch_size=size) for size in _BATCH_SIZES}
+    orders |= {f"batches_of_{tokens}_tokens": replace(grouped, max_tokens=tokens) for tokens in _TOKENS_PER_BATCH}
+    shares = {f"percent_padding_of_{name}": 100 * padding_share(order) for name, order in orders.items()}
+    return {**shares, "plan_epoch_seconds": max(map(seconds_to_plan, orders.values()))}
+
+
+def padding_share(order: "TrainingOrder") -> float:
+    """Padding among all that the model is given in the first epoch, sources and targets together."""
+    tokens = int(order.source_lengths.sum() + order.target_lengths.sum())
+    plans = order.plans(0, order.steps_per_epoch * order.accumulation)
+    given = sum(
+        len(plan.rows) * int(padded_length(lengths[plan.rows].max()))
+        for plan in plans
+        for lengths in (order.source_lengths, order.target_lengths)
+    )
+    return 1 - tokens / given
+
+
+def seconds_to_plan(order: "TrainingOrder") -> float:
+    """Of the second epoch, when everything that is computed once is there."""
+    start = time.perf_counter()
+    order.steps(1)
+    return time.perf_counter() - start
 
 
 def peak_memory_gb() -> float:

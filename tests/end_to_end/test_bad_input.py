@@ -54,6 +54,14 @@ def test_data(broken: TinySetup, tmp_path: Path) -> None:
     assert f"{target}: line 2 is not UTF-8" in training_refusal(broken, tmp_path)
 
 
+def test_an_example_beyond_the_budget(broken: TinySetup, tmp_path: Path) -> None:
+    """Its line is counted in the file, of which pairs without a text are left out."""
+    sources = ["", *["word"] * 39, "word " * 100, *["word"] * 20]
+    (broken.data / "train.source").write_text("".join(f"{source}\n" for source in sources))
+    line = training_refusal(broken, tmp_path, "--max_tokens_per_batch", "71", "--max_target_length", "8")
+    assert f"--max_tokens_per_batch 71: {broken.data / 'train.source'}, line 41, has 72 tokens" in line
+
+
 def test_model_and_configuration(broken: TinySetup, tmp_path: Path) -> None:
     missing = str(tmp_path / "missing")
     assert missing in training_refusal(broken, tmp_path, "--config_path", missing)

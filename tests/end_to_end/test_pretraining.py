@@ -12,7 +12,7 @@ from tests.commands import Command, refusal, run
 from tests.tiny_setup import TinySetup
 from utils.batching import BatchPlan
 from utils.checkpointing import load_checkpoint
-from utils.data import BatchDataset, DenoisingExamples
+from utils.data import BatchDataset, DenoisingExamples, Origin
 from utils.line_files import scan
 from utils.losses import summed_cross_entropy
 from utils.noise import Noise, NoiseSettings
@@ -74,7 +74,8 @@ def test_the_loss_of_a_batch_is_transformers(setup: TinySetup, flags: list[str],
     documents = Path(flags[flags.index("--pairs_dir") - 1]) / "train.source"
     blocks = prepare_blocks(scan(documents), tokenizer, BlockLimits(" ", 24))
     noise = Noise(tokenizer, NoiseSettings(), seed=3)
-    dataset = BatchDataset(DenoisingExamples(blocks.texts, noise), tokenizer.pad_token_id, 64)
+    examples = DenoisingExamples(blocks.texts, noise, Origin(documents, blocks.lines))
+    dataset = BatchDataset(examples, tokenizer.pad_token_id, 64)
     rows = torch.arange(9).numpy()
     batch = dataset[BatchPlan(rows, step_target_tokens=int(blocks.texts.lengths[rows].sum()), epoch=2)]
     assert (batch.input_ids == tokenizer.mask_token_id).any()

@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.commands import run, run_as_torchrun
 from tests.tiny_setup import TinySetup
-from utils.checkpointing import load_checkpoint
+from utils.checkpointing import checkpoints, load_checkpoint
 from utils.report import read_json
 
 
@@ -25,14 +27,15 @@ def test_training_ends_with_the_test_of_all_examples(setup: TinySetup, tmp_path:
     assert read_json(tmp_path / "two" / "test_rouge.json")["n_obs"] == 7
 
 
-def test_training_reaches_the_same_weights(setup: TinySetup, tmp_path: Path) -> None:
-    """One with accumulation 4, two with 2; the last step of an epoch is so short that a rank is without examples."""
-    flags = [*setup.training_flags, "--dropout", "0", "--max_steps", "12", "--n_train", "33"]
+@pytest.mark.parametrize("limit", [["--train_batch_size", "1"], ["--max_tokens_per_batch", "300"]])
+def test_training_reaches_the_same_weights(setup: TinySetup, tmp_path: Path, limit: list[str]) -> None:
+    """One with accumulation 4, two with 2; single examples are too few for some steps, and a rank is without any."""
+    flags = [*setup.training_flags, *limit, "--dropout", "0", "--max_steps", "12", "--n_train", "33"]
     one = [*flags, "--gradient_accumulation_steps", "4", "--output_dir", str(tmp_path / "one")]
     run("finetune.py", one, tmp_path / "log")
     two = [*flags, "--gradient_accumulation_steps", "2", "--output_dir", str(tmp_path / "two")]
     run_as_torchrun("finetune.py", two, tmp_path / "log", processes=2)
-    weights = [load_checkpoint(tmp_path / name / "_epoch3_step12.ckpt")["state_dict"] for name in ("one", "two")]
+    weights = [load_checkpoint(checkpoints(tmp_path / name)[-1])["state_dict"] for name in ("one", "two")]
     for name, weight in weights[0].items():
         if "k_proj.bias" not in name:  # its true gradient is zero: Adam amplifies rounding
             assert (weights[1][name] - weight).norm() <= 1e-4 * weight.norm(), name

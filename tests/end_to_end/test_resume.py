@@ -62,6 +62,20 @@ def test_killed_three_times(setup: TinySetup, whole_run: Path, tmp_path: Path) -
     assert_same_end(tmp_path, whole_run)
 
 
+def test_killed_with_a_token_budget(setup: TinySetup, tmp_path: Path) -> None:
+    """In the second epoch, with batches prepared ahead."""
+    budget = ["--max_tokens_per_batch", "300"]
+    whole = tmp_path / "whole"
+    run("finetune.py", [*setup.training_flags, *budget, "--output_dir", str(whole)], tmp_path / "log")
+    assert 5 < read_json(whole / "run.json")["steps_per_epoch"] < 14
+    flags = [*resumable_flags(setup, tmp_path / "killed"), *budget, "--num_workers", "2"]
+    Command("finetune.py", flags, tmp_path / "log0").kill_at("step 15/")
+    assert "resuming from" in run("finetune.py", flags, tmp_path / "log")
+    assert_same_end(tmp_path / "killed", whole)
+    line = refusal("finetune.py", [*flags, "--max_tokens_per_batch", "299"], tmp_path / "log")
+    assert line.startswith("error: --resume: --max_tokens_per_batch was 300 and is now 299")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 def test_killed_at_random(setup: TinySetup, whole_run: Path, tmp_path: Path, seed: int) -> None:

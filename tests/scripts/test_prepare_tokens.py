@@ -22,5 +22,8 @@ def test_figures_of_a_few_documents(tmp_path: Path) -> None:
     assert figures["documents"] == 300 and figures["mean_target_tokens"] == pytest.approx(27, rel=0.1)
     assert 0 < figures["peak_memory_of_imports_gb"] <= figures["peak_memory_gb"] < 2
     assert f"{figures['prepared_documents_per_second']:,.2f}" in process.stdout
+    padding = [figures[f"percent_padding_of_{name}"] for name in ("batches_of_8", "random_batches_of_24")]
+    assert 0 < padding[0] < padding[1] < 100 and 0 < figures["percent_padding_of_batches_of_16384_tokens"] < 100
+    assert 0 < figures["plan_epoch_seconds"] < 1
     words = [len(line.split()) for line in read_lines(tmp_path / "work" / "train.source")]
     assert sum(words) / len(words) == pytest.approx(40, rel=0.1)

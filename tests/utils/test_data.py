@@ -6,7 +6,7 @@ from bart.modeling.modeling_bart import IGNORED_LABEL
 from bart.tokenization.tokenization_bart import BartTokenizer
 from tests.tiny_setup import TinySetup
 from utils.batching import BatchPlan
-from utils.data import BatchDataset, PairExamples, decode, validation_loader
+from utils.data import BatchDataset, Origin, PairExamples, decode, validation_loader
 from utils.pairs import read_pairs
 from utils.token_store import encode
 
@@ -17,7 +17,8 @@ def tokenized(
     pairs = read_pairs(setup.data, split)
     sources = encode(pairs.sources, tokenizer, max_source_length, " ")
     targets = encode(pairs.targets, tokenizer, 16, " ")
-    return BatchDataset(PairExamples(sources, targets), tokenizer.pad_token_id, max_padded_length)
+    origin = Origin(setup.data / f"{split}.source", np.arange(len(sources)))
+    return BatchDataset(PairExamples(sources, targets, origin), tokenizer.pad_token_id, max_padded_length)
 
 
 def test_checksum_sees_a_changed_token(setup: TinySetup, tokenizer: BartTokenizer) -> None:

@@ -1,5 +1,6 @@
 """Whole training steps (loss, accumulation, clipping, AdamW, schedule) against transformers' model and plain torch."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from bart.modeling.modeling_bart import IGNORED_LABEL, BartForConditionalGenerat
 from tests.tiny_setup import tiny_config
 from utils.args import TrainingArguments
 from utils.batching import TrainingLoader, TrainingOrder
-from utils.data import Batch, BatchDataset, PairExamples
+from utils.data import Batch, BatchDataset, Origin, PairExamples
 from utils.lightning_module import SummarizationModule
 from utils.token_store import TokenStore
 
@@ -31,7 +32,7 @@ def random_texts(seed: int, longest: int) -> TokenStore:
     return TokenStore(np.concatenate(texts).astype(np.uint16), np.cumsum([0, *map(len, texts)]))
 
 
-EXAMPLES = PairExamples(random_texts(1, 40), random_texts(2, 20))
+EXAMPLES = PairExamples(random_texts(1, 40), random_texts(2, 20), Origin(Path("train.source"), np.arange(0)))
 DATASET = BatchDataset(EXAMPLES, CONFIG.pad_token_id, CONFIG.max_position_embeddings)
 
 

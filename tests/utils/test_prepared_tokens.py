@@ -12,9 +12,10 @@ from bart.errors import InputError
 from bart.tokenization.tokenization_bart import BartTokenizer
 from bart.tokenization.training import train_tokenizer
 from tests.tiny_setup import TinySetup, write_tiny_setup
+from utils.kept_folders import FOLDER
 from utils.pairs import read_pairs, scan_split
 from utils.prepared_files import PreparedPairs, TokenLimits
-from utils.prepared_tokens import FOLDER, prepare
+from utils.prepared_tokens import prepare
 from utils.token_store import encode
 
 LIMITS = TokenLimits(" ", 40, 12)

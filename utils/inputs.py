@@ -9,7 +9,9 @@ from bart.tokenization.tokenization_bart import BartTokenizer
 from utils.args import TrainingArguments
 from utils.batching import TrainingOrder
 from utils.checkpointing import stored_arguments
+from utils.corpora.tables import AskedColumns
 from utils.data import PairDataset
+from utils.data_source import open_data
 from utils.distributed import Placement
 from utils.line_files import iterate_lines
 from utils.loading import load_config, load_tokenizer
@@ -46,10 +48,11 @@ def read_inputs(arguments: TrainingArguments, checkpoint: Path | None) -> Traini
 
     Completes the lengths in ``arguments`` that are the configuration's by default. Raises InputError.
     """
-    train, val = (scan_split(arguments.data_dir, split) for split in ("train", "val"))
-    test = read_pairs(arguments.data_dir, "test", arguments.n_test) if arguments.n_test != 0 else None
-    if test is None and (Path(arguments.data_dir) / "test.source").exists():
-        scan_split(arguments.data_dir, "test")  # an evaluation that follows must not be the first to find a fault
+    data = open_data(arguments.data_dir, AskedColumns(arguments.text_column, arguments.summary_column))
+    train, val = (scan_split(data.lines_of(split), split) for split in ("train", "val"))
+    test = read_pairs(data.lines_of("test"), "test", arguments.n_test) if arguments.n_test != 0 else None
+    if test is None and (arguments.needs_test or data.has("test")):
+        scan_split(data.lines_of("test"), "test")  # an evaluation that follows must not be the first to find a fault
     if checkpoint is None:
         model = arguments.model_name_or_path
         config = _with_dropouts(load_config(arguments.config_path, model), arguments)

@@ -30,6 +30,7 @@ def run_evaluation(arguments: EvaluationArguments) -> None:
     device = choose_device(arguments.device)
     check_precision(arguments, on_gpu=device.startswith("cuda"))
     data = open_data(arguments.data_dir, AskedColumns(arguments.text_column, arguments.summary_column))
+    data.check_has([arguments.type_path])
     pairs = read_pairs(data.lines_of(arguments.type_path), arguments.type_path, arguments.n_obs)
     if arguments.shuffle_sources:
         pairs = Pairs(deranged(pairs.sources, arguments.seed), pairs.targets)

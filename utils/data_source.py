@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -40,6 +41,15 @@ class DataFolder:
     def has(self, split: str) -> bool:
         """Whether there is anything of the split."""
         return split in self.tables or _has_lines(self.folder, split)
+
+    def check_has(self, splits: Iterable[str]) -> None:
+        """Raise InputError, before anything expensive, where one of the splits is missing."""
+        for split in splits:
+            if not self.has(split):
+                raise InputError(
+                    f"{self.folder / split}.source: No such file or directory; a data folder holds {split}.source and "
+                    f"{split}.target, or a table: {split}.csv, .tsv, .jsonl or .parquet"
+                )
 
     def lines_of(self, split: str) -> Path:
         """The folder with the line files of the split. Raises InputError where its tables cannot become line files."""
@@ -75,6 +85,11 @@ class HubData:
     def has(self, split: str) -> bool:
         """Whether there is anything of the split."""
         return split in self.tables.names
+
+    def check_has(self, splits: Iterable[str]) -> None:
+        """Raise InputError, before anything is downloaded, where one of the splits is missing."""
+        for split in splits:
+            self.tables.check_has(self.dataset, split)
 
     def lines_of(self, split: str) -> Path:
         """The folder with the line files of the split, downloaded where need be. Raises InputError where that fails."""

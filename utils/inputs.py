@@ -49,9 +49,10 @@ def read_inputs(arguments: TrainingArguments, checkpoint: Path | None) -> Traini
     Completes the lengths in ``arguments`` that are the configuration's by default. Raises InputError.
     """
     data = open_data(arguments.data_dir, AskedColumns(arguments.text_column, arguments.summary_column))
+    data.check_has(["train", "val", "test"] if arguments.needs_test or arguments.n_test != 0 else ["train", "val"])
     train, val = (scan_split(data.lines_of(split), split) for split in ("train", "val"))
     test = read_pairs(data.lines_of("test"), "test", arguments.n_test) if arguments.n_test != 0 else None
-    if test is None and (arguments.needs_test or data.has("test")):
+    if test is None and data.has("test"):
         scan_split(data.lines_of("test"), "test")  # an evaluation that follows must not be the first to find a fault
     if checkpoint is None:
         model = arguments.model_name_or_path

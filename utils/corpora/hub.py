@@ -49,6 +49,14 @@ class HubTables:
     names: Tables
     hashes: dict[str, str]  # what the hub says of each file, by its name
 
+    def check_has(self, dataset: HubDataset, split: str) -> None:
+        """Raise InputError where there is no such split."""
+        if split not in self.names:
+            raise InputError(
+                f"{dataset.where} has no table of the split {split}; give another: {dataset.other_revision}; "
+                f"or {dataset.other_ways}"
+            )
+
     def download(self, dataset: HubDataset, split: str) -> list[HubFile]:
         """The files of a split in the order of their rows. A broken download goes on where it stopped.
 
@@ -56,11 +64,7 @@ class HubTables:
         """
         from huggingface_hub import hf_hub_download
 
-        if split not in self.names:
-            raise InputError(
-                f"{dataset.where} has no table of the split {split}; give another: {dataset.other_revision}; "
-                f"or {dataset.other_ways}"
-            )
+        self.check_has(dataset, split)
         files = []
         with _failures_explained(dataset):
             for name in self.names[split]:

@@ -25,7 +25,7 @@ from utils.distributed import process_rank
 from utils.kept_folders import cache_place, find_or_make, places_of
 from utils.report import read_json, write_json
 
-FORMAT = 1  # of the line files; another one makes what is there unusable
+FORMAT = 1  # of what is kept; another one makes what is there unusable
 _HEADER = "lines.json"
 _HUB_ID = re.compile(r"(?P<name>\w[\w.-]*/\w[\w.-]*)(?:@(?P<revision>[^:\s]+))?(?::(?P<config>\S+))?", re.ASCII)
 
@@ -139,7 +139,7 @@ def _open_hub(match: re.Match[str], columns: AskedColumns) -> HubData:
         name, match["config"], match["revision"], f"{name}@REVISION", f"give a folder of your own ({name} is none here)"
     )
     place = cache_place(f"the hub's {name}")
-    remembered = place / f"tables-{_key([match['config'], match['revision']])}.json"
+    remembered = place / f"tables-{_key([FORMAT, match['config'], match['revision']])}.json"
     try:
         tables = list_tables(dataset)
     except HubUnreachable:

@@ -87,6 +87,7 @@ def build_trainer(
 
     from utils.callbacks import EarlyStopping, LastValidation, RandomStates
     from utils.callbacks_checkpoint import CheckpointSaver
+    from utils.callbacks_data import SameData
     from utils.callbacks_history import TrainingHistory
     from utils.callbacks_progress import Progress
     from utils.checkpointing import AtomicCheckpointIO
@@ -114,6 +115,7 @@ def build_trainer(
         val_check_interval=min(interval, data.total_steps * arguments.gradient_accumulation_steps),
         num_sanity_val_steps=arguments.num_sanity_val_steps,
         callbacks=[
+            SameData(data.train.checksum()),
             RandomStates(),
             history,
             LastValidation(),

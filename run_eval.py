@@ -18,6 +18,8 @@ def run_evaluation(arguments: EvaluationArguments) -> None:
     import torch
 
     from bart.modeling.modeling_bart import BartForConditionalGeneration
+    from utils.corpora.tables import AskedColumns
+    from utils.data_source import open_data
     from utils.distributed import process_count, process_group, process_rank
     from utils.evaluation import EvaluationSettings, evaluate, score_line
     from utils.files import make_folder
@@ -27,7 +29,9 @@ def run_evaluation(arguments: EvaluationArguments) -> None:
 
     device = choose_device(arguments.device)
     check_precision(arguments, on_gpu=device.startswith("cuda"))
-    pairs = read_pairs(arguments.data_dir, arguments.type_path, arguments.n_obs)
+    data = open_data(arguments.data_dir, AskedColumns(arguments.text_column, arguments.summary_column))
+    data.check_has([arguments.type_path])
+    pairs = read_pairs(data.lines_of(arguments.type_path), arguments.type_path, arguments.n_obs)
     if arguments.shuffle_sources:
         pairs = Pairs(deranged(pairs.sources, arguments.seed), pairs.targets)
     config = evaluated_config(arguments)

@@ -11,6 +11,7 @@ default:   data/nvidia-pretrained/model.ckpt 128 8 fp16 4 1024 142 data/cnn_dm/ 
   NUM_GPU     0 runs on the CPU
   PRECISION   fp16, bf16, tf32 or fp32
   EVAL_BEAMS  beams of the search
+  DATA_DIR    a folder of line files or of tables (test.csv ...), or a data set of the hub (OWNER/NAME)
   --flag ...  further flags of run_eval.py (python run_eval.py --help lists them); they come last, so they win
 Presets: bash scripts/run_eval_summarization.sh <INIT_CKPT> \$(source scripts/params/xsum_params.sh && t4_1gpu_fp16_eval)
 Paths are relative to the current folder, those of the presets to the checkout.

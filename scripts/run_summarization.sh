@@ -8,6 +8,7 @@ usage="usage: bash scripts/run_summarization.sh [DATA_DIR [CONFIG_PATH [NUM_GPU 
 default:   data/cnn_dm/ configs/config.json 8 1e-4 24 1 fp16 20000 500 1024 142 4 128 64 0.3 2
 
   NUM_GPU             0 trains on the CPU
+  DATA_DIR            a folder of line files or of tables (train.csv ...), or a data set of the hub (OWNER/NAME)
   BS, EVAL_BS         batch sizes of training and validation, per GPU
   ACCUM               batches per optimizer step
   PREC                fp16, bf16, tf32 or fp32
@@ -46,8 +47,12 @@ read_precision PREC "$PREC"
 find_python
 
 may_be_used=false
-for flag in "${flags[@]}"; do
+column_flags=() # what the evaluation must have too, and has no position
+for i in "${!flags[@]}"; do
+    flag=${flags[i]}
     case $flag in
+        --text_column | --summary_column) column_flags+=("$flag" "${flags[@]:i+1:1}") ;;
+        --text_column=* | --summary_column=*) column_flags+=("$flag") ;;
         --resume)
             [[ -n ${RESULTS_DIR:-} ]] || die "--resume: set RESULTS_DIR to the results folder of the run to continue"
             may_be_used=true
@@ -65,10 +70,6 @@ results=${RESULTS_DIR:-results/bart_pyt_$(date +%Y%m%d_%H%M%S)}
 if ! $may_be_used && { [[ -e $results/metrics.json ]] || compgen -G "$results/*.ckpt" >/dev/null; }; then
     die "$results holds an earlier run: give --resume or --overwrite_output_dir, or set RESULTS_DIR to another folder"
 fi
-# Training does not need the test split, and would end before its lack was noticed.
-for side in source target; do
-    [[ ! -d $DATA_DIR || -e $DATA_DIR/test.$side ]] || die "$DATA_DIR/test.$side is missing: the evaluation needs it"
-done
 mkdir -p -- "$results"
 
 # What the reference recipe fixes beyond its positional arguments.
@@ -88,7 +89,8 @@ recipe=(
     --amp_level O1
 )
 
-# --n_test 0: the evaluation below is this script's own, with EVAL_BEAMS and PRED_BS.
+# --n_test 0: the evaluation below is this script's own, with EVAL_BEAMS and PRED_BS. --needs_test: training does not need
+# the test split, and would end before its lack was noticed.
 run_logged "$results/joblog.log" "$python" "$root/finetune.py" \
     --data_dir "$DATA_DIR" \
     --config_path "$CONFIG_PATH" \
@@ -108,8 +110,10 @@ run_logged "$results/joblog.log" "$python" "$root/finetune.py" \
     --val_check_interval "$VAL_CHECK_INTERVAL" \
     --early_stopping_patience "$PATIENCE" \
     --n_test 0 \
+    --needs_test \
     "${recipe[@]}" \
     "${flags[@]}"
 
 RESULTS_DIR=$results bash "$root/scripts/run_eval_summarization.sh" "$results/best_tfmr" \
-    "$PRED_BS" "$NUM_GPU" "$PREC" "$EVAL_BEAMS" "$MAX_SOURCE_LEN" "$MAX_TARGET_LEN" "$DATA_DIR" "$CONFIG_PATH"
+    "$PRED_BS" "$NUM_GPU" "$PREC" "$EVAL_BEAMS" "$MAX_SOURCE_LEN" "$MAX_TARGET_LEN" "$DATA_DIR" "$CONFIG_PATH" \
+    "${column_flags[@]}"

@@ -74,24 +74,29 @@ def refusal(script: str, arguments: list[str], log: Path) -> str:
 
 
 def run_as_torchrun(script: str, arguments: list[str], log: Path, processes: int) -> str:
-    """Run a command as so many processes that work together, told so as torchrun does; returns the first's output."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(processes)}
-    common |= {"LOCAL_WORLD_SIZE": str(processes), "GROUP_RANK": "0", "TORCHELASTIC_RUN_ID": "test"}
-    commands = [
-        Command(
-            script,
-            arguments,
-            log.with_name(f"{log.name}{rank}"),
-            {**common, "RANK": f"{rank}", "LOCAL_RANK": f"{rank}"},
-        )
-        for rank in range(processes)
-    ]
+    """Run a command as so many processes that work together; returns the first's output."""
+    commands = start_as_torchrun(script, [arguments] * processes, log)
     for command in commands:
         assert command.wait() == 0, command.output
     return commands[0].output
+
+
+def start_as_torchrun(script: str, arguments: list[list[str]], log: Path) -> list[Command]:
+    """Start a process for each list of arguments, told as torchrun does that they work together."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(len(arguments))}
+    common |= {"LOCAL_WORLD_SIZE": str(len(arguments)), "GROUP_RANK": "0", "TORCHELASTIC_RUN_ID": "test"}
+    return [
+        Command(
+            script,
+            own,
+            log.with_name(f"{log.name}{rank}"),
+            {**common, "RANK": f"{rank}", "LOCAL_RANK": f"{rank}"},
+        )
+        for rank, own in enumerate(arguments)
+    ]
 
 
 def _run(script: str, arguments: list[str], log: str, environment: dict[str, str]) -> None:

@@ -4,7 +4,7 @@
         subprocess.run([...], env={**os.environ, **hub.environment(cache=tmp_path)})
 
 ``folder/<owner>/<name>/`` is served as the model repository ``<owner>/<name>``, ``folder/datasets/<owner>/<name>/`` as
-the data set; both may be added to while the hub runs.
+the data set; both may be added to while the hub runs. ``<name>@<branch>/`` is another branch, its slashes as "_".
 huggingface_hub reads HF_ENDPOINT when it is imported, hence the subprocess.
 """
 
@@ -91,6 +91,14 @@ def _commit(repository: Path) -> str:
     return digest.hexdigest()
 
 
+def _branch(repository: Path, revision: str) -> Path:
+    """The folder of a branch, given its name or its commit; of the main one where no other has that."""
+    for branch in repository.parent.glob(f"{repository.name}@*"):
+        if branch.name == f"{repository.name}@{revision.replace('/', '_')}" or _commit(branch) == revision:
+            return branch
+    return repository
+
+
 def _handler_class(hub: LoopbackHub) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -114,15 +122,16 @@ def _handler_class(hub: LoopbackHub) -> type[BaseHTTPRequestHandler]:
                 self._answer_metadata(parts[1:])
             elif "resolve" in parts:
                 at = parts.index("resolve")
-                self._answer_file("/".join(parts[:at]), "/".join(parts[at + 2 :]))
+                self._answer_file("/".join(parts[:at]), parts[at + 1], "/".join(parts[at + 2 :]))
             else:
                 self._refuse("EntryNotFound", "no such page")
 
         def _answer_metadata(self, parts: list[str]) -> None:
             """``<id>``, ``<id>/revision/<revision>`` and ``<id>/tree/<revision>``."""
             wants_tree = parts[-2:-1] == ["tree"]
-            name = "/".join(parts[:-2] if wants_tree or parts[-2:-1] == ["revision"] else parts)
-            repository = hub.folder / name
+            has_revision = wants_tree or parts[-2:-1] == ["revision"]
+            name = "/".join(parts[:-2] if has_revision else parts)
+            repository = _branch(hub.folder / name, parts[-1] if has_revision else "main")
             if not repository.is_dir():
                 return self._refuse("RepoNotFound", "Repository not found")
             if parts[-1] in hub.no_revisions:
@@ -146,8 +155,8 @@ def _handler_class(hub: LoopbackHub) -> type[BaseHTTPRequestHandler]:
                 content = {"id": name, "modelId": name, "sha": _commit(repository), "siblings": siblings}
             self._send(200, json.dumps(content).encode(), {"Content-Type": "application/json"})
 
-        def _answer_file(self, name: str, file: str) -> None:
-            repository = hub.folder / name
+        def _answer_file(self, name: str, revision: str, file: str) -> None:
+            repository = _branch(hub.folder / name, revision)
             if not repository.is_dir():
                 return self._refuse("RepoNotFound", "Repository not found")
             path = repository / file

@@ -9,6 +9,10 @@ from bart.errors import InputError
 from utils.command_line import above, all_or_at_least, at_least, between, option, probability
 
 _LARGEST_SEED = 2**31 - 1  # numpy takes no more than twice that; processes add their number
+_DATA_DIR_HELP = (
+    "folder of {train,val,test}.{source,target}, one example per line, or of tables {train,val,test}"
+    ".{csv,tsv,jsonl,parquet}; or a data set of the hub: OWNER/NAME[@REVISION][:CONFIG]"
+)
 _NOT_FOR_TEXT = ("output_scores", "return_dict_in_generate")  # they shape what `generate` returns, not what it writes
 
 
@@ -18,6 +22,12 @@ class SharedArguments:
 
     tokenizer_name_or_path: str | None = option(
         None, "model", "folder or hub id of the tokenizer (default: the model's own)", fixed=True
+    )
+    text_column: str | None = option(
+        None, "data", "column of the texts in tables (default: a usual name, such as article, document or text)"
+    )
+    summary_column: str | None = option(
+        None, "data", "column of the summaries in tables (default: a usual name, such as highlights or summary)"
     )
     max_source_length: int | None = option(
         None,
@@ -80,8 +90,8 @@ class TrainingArguments(SharedArguments):
     data_dir: str = option(
         "data/cnn_dm",
         "data",
-        "folder of {train,val,test}.{source,target}, one example per line; for denoising of {train,val}.source, one "
-        "paragraph per line and an empty line after each document",
+        f"{_DATA_DIR_HELP}; for denoising a folder of {{train,val}}.source, one paragraph per line and an empty line "
+        "after each document",
     )
     pairs_dir: str | None = option(
         None, "denoising", "folder with train.{source,target}: pairs that are learnt beside the documents", fixed=True
@@ -100,6 +110,9 @@ class TrainingArguments(SharedArguments):
         -1, "data", "test examples that best_tfmr is evaluated on at the end, -1 for all, 0 for no test",
         check=all_or_at_least(0),
     )  # fmt: skip
+    needs_test: bool = option(
+        False, "data", "start only where there is a sound test split: an evaluation by another command follows"
+    )
     val_max_target_length: int | None = option(
         None, "data", "tokens of a target in validation (default: --max_target_length)", check=at_least(2)
     )
@@ -255,7 +268,7 @@ class EvaluationArguments(SharedArguments):
 
     model: str = option("", "model", "a .ckpt, a Hugging Face folder or a hub id", positional=True)
     config: str = option("", "model", "JSON configuration: the search settings and the prefix", positional=True)
-    data_dir: str = option("", "data", "folder of {train,val,test}.{source,target}, one per line", positional=True)
+    data_dir: str = option("", "data", _DATA_DIR_HELP, positional=True)
     save_path: str = option("", "output", "folder for the generations and the scores", positional=True)
 
     type_path: str = option("test", "data", "split to evaluate", choices=("train", "val", "test"))

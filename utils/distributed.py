@@ -6,10 +6,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
-import torch
-import torch.distributed
-
 from bart.errors import InputError
+
+# Torch takes seconds to import, so the functions do it: who only asks for the rank need not wait.
 
 Value = TypeVar("Value")
 
@@ -28,6 +27,8 @@ def choose_placement(gpus: int | None) -> Placement:
 
     Raises InputError where there are fewer GPUs.
     """
+    import torch
+
     present = torch.cuda.device_count()
     if gpus is None:
         gpus = min(1, present)
@@ -54,6 +55,8 @@ def process_group() -> Iterator[None]:
     if process_count() == 1:
         yield
         return
+    import torch.distributed
+
     torch.distributed.init_process_group("gloo")  # on CPUs: what is gathered is text
     try:
         yield
@@ -65,6 +68,8 @@ def gather_to_first(value: Value, processes: int) -> list[Value] | None:
     """The values of all processes, by rank, on the first one; None on the others. Needs ``process_group``."""
     if processes == 1:
         return [value]
+    import torch.distributed
+
     values = [value] * processes if process_rank() == 0 else None
     torch.distributed.gather_object(value, values)
     return values

@@ -9,7 +9,9 @@ from bart.tokenization.tokenization_bart import BartTokenizer, check_fits_mask
 from utils.args import TrainingArguments
 from utils.batching import TrainingOrder
 from utils.checkpointing import stored_arguments
+from utils.corpora.tables import AskedColumns
 from utils.data import BatchDataset, DenoisingExamples, Examples, JoinedExamples, Origin, PairExamples
+from utils.data_source import open_data
 from utils.distributed import Placement
 from utils.line_files import LineFile, iterate_lines
 from utils.loading import load_config, load_tokenizer
@@ -50,13 +52,8 @@ def read_inputs(arguments: TrainingArguments, checkpoint: Path | None) -> Traini
 
     Completes the lengths in ``arguments`` that are the configuration's by default. Raises InputError.
     """
-    denoising = arguments.task == "denoising"
-    scan = scan_documents if denoising else scan_split
-    train, val = (scan(arguments.data_dir, split) for split in ("train", "val"))
-    pairs = scan_split(arguments.pairs_dir, "train") if arguments.pairs_dir is not None else None
-    test = read_pairs(arguments.data_dir, "test", arguments.n_test) if arguments.n_test != 0 and not denoising else None
-    if test is None and not denoising and (Path(arguments.data_dir) / "test.source").exists():
-        scan_split(arguments.data_dir, "test")  # an evaluation that follows must not be the first to find a fault
+    scan = _scan_documents if arguments.task == "denoising" else _scan_pairs
+    train, val, test, pairs = scan(arguments)
     if checkpoint is None:
         model = arguments.model_name_or_path
         config = _with_dropouts(load_config(arguments.config_path, model), arguments)
@@ -67,9 +64,33 @@ def read_inputs(arguments: TrainingArguments, checkpoint: Path | None) -> Traini
     arguments.take_lengths_from(config)
     if checkpoint is not None:
         _check_unchanged(arguments, checkpoint)
-    if denoising:
+    if arguments.task == "denoising":
         check_fits_mask(tokenizer, config)
     return TrainingInputs(train, val, test, pairs, config, tokenizer)
+
+
+_ScannedTexts = tuple[SplitFiles | LineFile, SplitFiles | LineFile, Pairs | None, SplitFiles | None]
+
+
+def _scan_pairs(arguments: TrainingArguments) -> _ScannedTexts:
+    """The splits of the pairs to learn, and the test split where it is evaluated."""
+    data = open_data(arguments.data_dir, AskedColumns(arguments.text_column, arguments.summary_column))
+    data.check_has(["train", "val", "test"] if arguments.needs_test or arguments.n_test != 0 else ["train", "val"])
+    train, val = (scan_split(data.lines_of(split), split) for split in ("train", "val"))
+    test = read_pairs(data.lines_of("test"), "test", arguments.n_test) if arguments.n_test != 0 else None
+    if test is None and data.has("test"):
+        scan_split(data.lines_of("test"), "test")  # an evaluation that follows must not be the first to find a fault
+    return train, val, test, None
+
+
+def _scan_documents(arguments: TrainingArguments) -> _ScannedTexts:
+    """The splits of the documents to restore, and the pairs that are learnt beside them."""
+    train, val = (scan_documents(arguments.data_dir, split) for split in ("train", "val"))
+    if arguments.pairs_dir is None:
+        return train, val, None, None
+    data = open_data(arguments.pairs_dir, AskedColumns(arguments.text_column, arguments.summary_column))
+    data.check_has(["train"])
+    return train, val, None, scan_split(data.lines_of("train"), "train")
 
 
 def tokenize_inputs(arguments: TrainingArguments, inputs: TrainingInputs, placement: Placement) -> TrainingData:

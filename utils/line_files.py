@@ -6,7 +6,7 @@ Lines end at \\n alone: programs that also split at \\r, form feeds, NEL or U+20
 import codecs
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -59,10 +59,19 @@ def iterate_lines(path: Path) -> Iterator[str]:
     or has a NUL.
     """
     with _open(path) as file:
-        passed = len(codecs.BOM_UTF8) if file.peek(3).startswith(codecs.BOM_UTF8) else 0
-        file.seek(passed)
-        for number, line in enumerate(file, start=1):
-            yield _decode(line, path, number, passed if number == 1 else 0)
+        for line in decode_lines(file, path):
+            yield line.removesuffix("\n").removesuffix("\r")
+
+
+def decode_lines(file: Iterable[bytes], path: Path) -> Iterator[str]:
+    """The lines of an open file as they are, but for a byte order mark at its start.
+
+    Raises InputError, naming the ``path``, the line and the byte in it, where one is not UTF-8 or has a NUL.
+    """
+    for number, line in enumerate(file, start=1):
+        mark = codecs.BOM_UTF8 if number == 1 and line.startswith(codecs.BOM_UTF8) else b""
+        if text := _decode(line[len(mark) :], path, number, len(mark)):
+            yield text
 
 
 def read_lines(path: Path) -> list[str]:
@@ -80,7 +89,7 @@ def _open(path: Path) -> BinaryIO:
         return open(path, "rb")
     except OSError as error:
         raise InputError(
-            f"{path}: {error.strerror}; a data folder holds {{train,val,test}}.{{source,target}}"
+            f"{path}: {error.strerror}; a data folder holds {{train,val,test}}.{{source,target}}, or a train.csv ..."
         ) from error
 
 
@@ -101,7 +110,6 @@ def _holds_nothing(path: Path, size: int) -> bool:
 
 
 def _decode(line: bytes, path: Path, number: int, bytes_before: int) -> str:
-    line = line.removesuffix(b"\n").removesuffix(b"\r")
     try:
         text = line.decode("utf-8")
     except UnicodeDecodeError as error:

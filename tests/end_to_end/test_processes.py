@@ -1,10 +1,11 @@
 """Two processes on the CPU do what one does."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 
-from tests.commands import run, run_as_torchrun
+from tests.commands import run, run_as_torchrun, start_as_torchrun
 from tests.tiny_setup import TinySetup
 from utils.checkpointing import checkpoints, load_checkpoint
 from utils.report import read_json
@@ -25,6 +26,18 @@ def test_training_ends_with_the_test_of_all_examples(setup: TinySetup, tmp_path:
     flags = [*setup.training_flags, "--max_steps", "4", "--warmup_steps", "1", "--n_test", "-1"]
     run_as_torchrun("finetune.py", [*flags, "--output_dir", str(tmp_path / "two")], tmp_path / "log", processes=2)
     assert read_json(tmp_path / "two" / "test_rouge.json")["n_obs"] == 7
+
+
+def test_processes_with_different_data_are_refused(setup: TinySetup, tmp_path: Path) -> None:
+    """As where a file changes between their starts."""
+    shutil.copytree(setup.data, tmp_path / "data")
+    path = tmp_path / "data" / "train.source"
+    path.write_text("changed " + path.read_text(encoding="utf-8"), encoding="utf-8")
+    flags = [*setup.training_flags, "--output_dir", str(tmp_path / "results")]
+    own = [flags, [*flags, "--data_dir", str(tmp_path / "data")]]
+    commands = start_as_torchrun("finetune.py", own, tmp_path / "log")
+    assert [command.wait() for command in commands] == [2, 2]
+    assert "error: --data_dir: the processes of this run have read different training data" in commands[0].output
 
 
 @pytest.mark.parametrize("limit", [["--train_batch_size", "1"], ["--max_tokens_per_batch", "300"]])

@@ -140,6 +140,14 @@ def test_flags_end_the_positional_arguments_and_win(scripts: Scripts) -> None:
     assert "--seed" not in scripts.calls()[1]  # they are finetune.py's
 
 
+@pytest.mark.parametrize("flags", ["--text_column words --summary_column gist", "--text_column=words"])
+def test_the_columns_of_tables_go_to_the_evaluation_too(scripts: Scripts, flags: str) -> None:
+    scripts.run(f"run_summarization.sh d c.json 0 --seed 7 {flags} --max_steps 600")
+    for arguments in (scripts.training(), scripts.evaluation()):
+        assert (arguments.text_column, arguments.summary_column) == ("words", "gist" if "gist" in flags else None)
+    assert scripts.training().needs_test
+
+
 @pytest.mark.parametrize("corpus", ["cnn_dm", "xsum", "docstrings"])
 def test_presets_are_understood_by_the_programs(scripts: Scripts, corpus: str) -> None:
     names = {"cnn_dm": ["dgx2_16gpu_fp32", "t4_1gpu_fp16"], "xsum": ["dgxa100_8gpu_tf32", "h200_1gpu_bf16"]}

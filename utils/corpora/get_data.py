@@ -28,22 +28,20 @@ SPLITS = Counts._fields
 # From the stories, 114 of the training articles are empty; the reference trained on them, the hub's copy is without.
 STORIES_COUNTS = Counts(287_227, 13_368, 11_490)
 HUB_COUNTS = {"cnn_dm": Counts(287_113, 13_368, 11_490), "xsum": Counts(204_045, 11_332, 11_334)}
+HUB_COLUMNS = {"cnn_dm": Columns("article", "highlights"), "xsum": Columns("document", "summary")}
+_OTHER_WAYS = "take the reference's own sources: BART_DATA_SOURCE=original, or --stories with the story archives"
 HUB_DATASETS = {
     "cnn_dm": hub.HubDataset(
         "abisee/cnn_dailymail",
         "3.0.0",
         # Of January 2024; projects that pin this data set name this commit.
         "96df5e686bee6baa90b8bee7c28b81fa3fa6223d",
-        Columns("article", "highlights"),
         "--cnn_dm_revision main",
+        _OTHER_WAYS,
     ),
-    # The Parquet files are the hub's own conversion, whose branch is the one name of it that is known to stay.
+    # The branch of the Parquet files is the one name of them that is known to stay.
     "xsum": hub.HubDataset(
-        "EdinburghNLP/xsum",
-        "default",
-        "refs/convert/parquet",
-        Columns("document", "summary"),
-        "--xsum_revision COMMIT",
+        "EdinburghNLP/xsum", "default", hub.CONVERTED, "--xsum_revision COMMIT", _OTHER_WAYS
     ),
 }
 _DOWNLOADS = ".downloads"
@@ -131,14 +129,19 @@ def get_corpus(
 
 def _from_hub(corpus: str, arguments: GetDataArguments, folder: Path) -> None:
     dataset = HUB_DATASETS[corpus]._replace(revision=getattr(arguments, f"{corpus}_revision"))
-    downloaded = hub.download_dataset(dataset)
+    tables = hub.list_tables(dataset)
+    files = {split: tables.download(dataset, split) for split in SPLITS}
     prepare = without_set_off_periods if corpus == "cnn_dm" else str
     write_corpus(
         folder,
-        {split: read_pairs(downloaded.files[split], dataset.columns, prepare) for split in SPLITS},
+        {split: read_pairs([file.path for file in files[split]], HUB_COLUMNS[corpus], prepare) for split in SPLITS},
         arguments.counts_or(HUB_COUNTS[corpus]),
         arguments.asked(corpus),
-        {"dataset": dataset.name, "commit": downloaded.commit, "sha256": downloaded.sha256},
+        {
+            "dataset": dataset.name,
+            "commit": tables.commit,
+            "sha256": {file.name: file.sha256 for split in SPLITS for file in files[split]},
+        },
     )
 
 

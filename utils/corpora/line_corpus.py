@@ -1,6 +1,7 @@
 """A data folder of {train,val,test}.{source,target} and its manifest, written whole or not at all."""
 
 import hashlib
+import os
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -63,7 +64,7 @@ def write_corpus(
     with whole_folder(folder) as partial:
         counts, empty, files = {}, {}, {}
         for split, pairs in splits.items():
-            counts[split], empty[split], written = _write_split(partial, split, pairs, getattr(expected, split))
+            counts[split], empty[split], written = write_split(partial, split, pairs, getattr(expected, split))
             files |= written
         if Counts(**counts) != expected:
             raise InputError(
@@ -78,17 +79,20 @@ def write_corpus(
     print(f"Wrote {folder}: {expected} pairs for train / val / test, {empty_sources:,} of them without a text.")
 
 
-def _write_split(
-    folder: Path, split: str, pairs: Iterable[Pair], expected: int
+def write_split(
+    folder: Path, split: str, pairs: Iterable[Pair], expected: int | None = None
 ) -> tuple[int, int, dict[str, dict[str, Any]]]:
-    """Returns the number of pairs, of those with an empty source, and what the manifest says of the two files."""
+    """Write the line files of a split and sync them to disk.
+
+    Returns the number of pairs, of those with an empty source, and what the manifest says of the two files.
+    """
     names = [f"{split}.{side}" for side in Pair._fields]
     digests = [hashlib.sha256() for _ in names]
     sizes = [0] * len(names)
     count = empty = 0
     with ExitStack() as stack:
         files = [stack.enter_context((folder / name).open("wb")) for name in names]
-        for pair in tqdm(pairs, desc=f"Writing {split}", total=expected, unit=" pairs", mininterval=1):
+        for pair in tqdm(pairs, desc=f"Writing {split}", total=expected, unit=" pairs", mininterval=1, delay=5):
             count += 1
             empty += not pair.source
             for side, text in enumerate(pair):
@@ -96,5 +100,8 @@ def _write_split(
                 files[side].write(line)
                 digests[side].update(line)
                 sizes[side] += len(line)
+        for file in files:
+            file.flush()
+            os.fsync(file.fileno())
     described = zip(names, sizes, digests, strict=True)
     return count, empty, {name: {"bytes": size, "sha256": digest.hexdigest()} for name, size, digest in described}

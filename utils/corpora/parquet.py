@@ -2,11 +2,16 @@
 
 import re
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from bart.errors import InputError
 from utils.corpora.docstring_pairs import Pair
+
+if TYPE_CHECKING:
+    import pyarrow
+    from pyarrow.parquet import ParquetFile
 
 _LINE_BREAK = re.compile(r"\r\n|\r|\n")
 _SET_OFF_PERIOD = re.compile(r" \.(?=\n|$)")
@@ -25,24 +30,59 @@ def read_pairs(files: Iterable[Path], columns: Columns, prepare_target: Callable
 
     Raises InputError, naming file and row, where a file is no Parquet file, lacks a column or a value.
     """
+    for path in files:
+        for row, source, target in iterate_rows(path, columns):
+            if not isinstance(source, str) or not isinstance(target, str):
+                raise InputError(f"{path}: row {row} has no text in {columns.source} or {columns.target}")
+            yield Pair(on_one_line(source), on_one_line(prepare_target(target)))
+
+
+def column_names(path: Path) -> list[str]:
+    """The names of the columns of a Parquet file. Raises InputError where it is none."""
+    with _open(path) as table:
+        return list(table.schema_arrow.names)
+
+
+def iterate_rows(path: Path, columns: Columns) -> Iterator[tuple[int, object, object]]:
+    """The number of each row, from 1, and its two cells, None where there is no value.
+
+    Raises InputError, naming the file, where it is no Parquet file, lacks a column, or where a text is not UTF-8.
+    """
+    with _open(path) as table:
+        absent = [name for name in columns if name not in table.schema_arrow.names]
+        if absent:
+            raise InputError(f"{path}: no column {absent[0]}; it has {', '.join(table.schema_arrow.names)}")
+        passed = 0
+        for batch in table.iter_batches(_ROWS_AT_ONCE, columns=list(columns)):
+            cells = (_cells(batch[name], path, passed) for name in columns)
+            for row, (source, target) in enumerate(zip(*cells, strict=True), start=passed + 1):
+                yield row, source, target
+            passed += len(batch)
+
+
+@contextmanager
+def _open(path: Path) -> Iterator["ParquetFile"]:
     import pyarrow
     from pyarrow.parquet import ParquetFile
 
-    for path in files:
-        try:
-            with ParquetFile(path) as table:
-                absent = [name for name in columns if name not in table.schema_arrow.names]
-                if absent:
-                    raise InputError(f"{path}: no column {absent[0]}; it has {', '.join(table.schema_arrow.names)}")
-                row = 0
-                for batch in table.iter_batches(_ROWS_AT_ONCE, columns=list(columns)):
-                    for source, target in zip(*(batch[name].to_pylist() for name in columns), strict=True):
-                        row += 1
-                        if not isinstance(source, str) or not isinstance(target, str):
-                            raise InputError(f"{path}: row {row} has no text in {columns.source} or {columns.target}")
-                        yield Pair(on_one_line(source), on_one_line(prepare_target(target)))
-        except (pyarrow.ArrowInvalid, OSError) as error:
-            raise InputError(f"{path}: cannot be read as Parquet: {error}") from error
+    try:
+        with ParquetFile(path) as table:
+            yield table
+    except (pyarrow.ArrowException, OSError) as error:
+        raise InputError(f"{path}: cannot be read as Parquet: {error}") from error
+
+
+def _cells(column: "pyarrow.Array", path: Path, rows_before: int) -> list[object]:
+    """Parquet does not see to it that texts are UTF-8."""
+    try:
+        return column.to_pylist()
+    except UnicodeDecodeError:
+        for row, cell in enumerate(column, start=rows_before + 1):
+            try:
+                cell.as_py()
+            except UnicodeDecodeError:
+                raise InputError(f"{path}: row {row} is not UTF-8; convert the texts to UTF-8") from None
+        raise
 
 
 def on_one_line(text: str) -> str:

@@ -119,7 +119,7 @@ def test_a_wrong_hash_is_refused_and_not_kept(cnn_dm: Path, hub: LoopbackHub, ge
 
 def test_a_missing_split_is_named(cnn_dm: Path, get: Get, tmp_path: Path) -> None:
     (cnn_dm / "3.0.0" / "validation-00000-of-00001.parquet").unlink()
-    assert "has no Parquet file of the split validation; give another: --cnn_dm_revision main; or" in refusal(
+    assert "has no table of the split val; give another: --cnn_dm_revision main; or" in refusal(
         get("cnn_dm", *COUNTS)
     )
     assert left_behind(tmp_path / "data") == []

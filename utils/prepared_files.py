@@ -1,14 +1,14 @@
 """The files that hold the tokens of a split: written as a stream, read by mapping them into memory.
 
-A folder has the tokens of each side one after another, the places where each text begins, the line of each pair, and a
-header with the sizes of the files, the checksums of the tokens and one of its own.
+A folder has the tokens of each side one after another, the places where each text begins, a hash of each text, the line
+of each pair, and a header with how much was cut away, the sizes of the files, the checksums of the tokens and its own.
 """
 
 import json
 import os
 import sys
 import zlib
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,9 +19,11 @@ from transformers import PreTrainedTokenizerBase
 from bart.errors import InputError
 from utils.distributed import process_rank
 from utils.pairs import SplitFiles, complete_pairs
+from utils.same_texts import text_hashes
 from utils.token_store import TokenStore, encode_texts, in_calls, token_type
+from utils.truncation import Truncation, TruncationMeter
 
-FORMAT = 1  # of the files; another one makes what is there unusable
+FORMAT = 2  # of the files; another one makes what is there unusable
 _HEADER = "header.json"
 _SIDES = ("source", "target")
 
@@ -37,11 +39,21 @@ class TokenLimits:
 
 
 @dataclass
+class TextFacts:
+    """What is known of the whole texts of one side, of which the tokens may hold a part."""
+
+    hashes: np.ndarray  # uint64, of each text
+    truncation: Truncation
+
+
+@dataclass
 class PreparedPairs:
     """The tokens of the pairs of a split that have both texts."""
 
     sources: TokenStore
     targets: TokenStore
+    source_facts: TextFacts
+    target_facts: TextFacts
     lines: np.ndarray  # int64, the line that each pair stands on, from 0
     left_out: int  # pairs with an empty text among and before these
 
@@ -58,20 +70,22 @@ def write_prepared(folder: Path, files: SplitFiles, tokenizer: PreTrainedTokeniz
         _progress(files) as progress,
     ):
         sides = [
-            _Writer(source_file, limits.max_source_length),
-            _Writer(target_file, limits.max_target_length),
+            _Writer(source_file, tokenizer, limits.max_source_length, limits.prefix),
+            _Writer(target_file, tokenizer, limits.max_target_length, limits.prefix),
         ]
         for portion in in_calls(complete_pairs(files, limits.examples), lambda pair: len(pair[1]) + len(pair[2])):
             lines += [line for line, _, _ in portion]
             for side, texts in zip(sides, ([pair[1] for pair in portion], [pair[2] for pair in portion]), strict=True):
-                side.append(encode_texts(texts, tokenizer, side.max_length, limits.prefix))
+                side.append(texts)
             progress.update(lines[-1] + 1 - progress.n)
         _sync(source_file)
         _sync(target_file)
     if not lines:
         raise InputError(f"{files.name}: every pair has an empty source or target; there is nothing to learn")
-    arrays = {f"{side}.offsets": writer.offsets() for side, writer in zip(_SIDES, sides, strict=True)}
-    for array_name, array in {**arrays, "lines": np.array(lines, dtype=np.int64)}.items():
+    arrays = {"lines": np.array(lines, dtype=np.int64)}
+    for side, writer in zip(_SIDES, sides, strict=True):
+        arrays |= {f"{side}.offsets": writer.offsets(), f"{side}.hashes": writer.hashes()}
+    for array_name, array in arrays.items():
         with open(folder / f"{array_name}.npy", "wb") as file:
             np.save(file, array)
             _sync(file)
@@ -83,6 +97,7 @@ def write_prepared(folder: Path, files: SplitFiles, tokenizer: PreTrainedTokeniz
         "digests": [files.source.digest, files.target.digest],
         "type": token_type(tokenizer).str,
         "left_out": (files.source.lines if to_the_end else lines[-1] + 1) - len(lines),
+        "truncation": {side: asdict(writer.truncation) for side, writer in zip(_SIDES, sides, strict=True)},
         "checksums": {side: writer.checksum() for side, writer in zip(_SIDES, sides, strict=True)},
         "bytes": {path.name: path.stat().st_size for path in sorted(folder.iterdir())},
     }
@@ -90,19 +105,34 @@ def write_prepared(folder: Path, files: SplitFiles, tokenizer: PreTrainedTokeniz
 
 
 class _Writer:
-    """Appends the tokens of one side to a file."""
+    """Appends the tokens of one side to a file, and keeps what the report on the data needs of the texts."""
 
-    def __init__(self, file: IO[bytes], max_length: int) -> None:
-        self.max_length = max_length
+    def __init__(self, file: IO[bytes], tokenizer: PreTrainedTokenizerBase, max_length: int, prefix: str) -> None:
         self._file = file
+        self._tokenizer = tokenizer
+        self._max_length = max_length
+        self._prefix = prefix
+        self._meter = TruncationMeter(tokenizer, max_length, prefix)
+        self._hashes: list[np.ndarray] = []
         self._lengths = [0]
         self._crc = 0
 
-    def append(self, texts: list[np.ndarray]) -> None:
-        content = np.concatenate(texts).tobytes()
+    def append(self, texts: list[str]) -> None:
+        ids = encode_texts(texts, self._tokenizer, self._max_length, self._prefix)
+        content = np.concatenate(ids).tobytes()
         self._crc = zlib.crc32(content, self._crc)
-        self._lengths += map(len, texts)
+        self._lengths += map(len, ids)
         self._file.write(content)
+        texts_in_bytes = [text.encode() for text in texts]
+        self._meter.add(texts_in_bytes, ids)
+        self._hashes.append(text_hashes(texts_in_bytes))
+
+    @property
+    def truncation(self) -> Truncation:
+        return self._meter.counts
+
+    def hashes(self) -> np.ndarray:
+        return np.concatenate(self._hashes)
 
     def offsets(self) -> np.ndarray:
         return np.cumsum(self._lengths, dtype=np.int64)
@@ -152,10 +182,14 @@ def open_prepared(folder: Path) -> PreparedPairs | None:
             )
             for side in _SIDES
         ]
+        facts = [
+            TextFacts(np.load(folder / f"{side}.hashes.npy"), Truncation(**header["truncation"][side]))
+            for side in _SIDES
+        ]
         lines = np.load(folder / "lines.npy")
     except OSError:  # deleted in this moment
         return None
-    return PreparedPairs(stores[0], stores[1], lines, header["left_out"])
+    return PreparedPairs(*stores, *facts, lines, header["left_out"])
 
 
 def _progress(files: SplitFiles) -> tqdm:

@@ -20,6 +20,14 @@ if TYPE_CHECKING:
 # Torch and Lightning take seconds to import, so the functions do it: --help and a wrong flag are answered at once.
 
 
+def run(arguments: TrainingArguments) -> None:
+    """Do what the command line asks for."""
+    if arguments.data_report:
+        print_data_report(arguments)
+    else:
+        fine_tune(arguments)
+
+
 def fine_tune(arguments: TrainingArguments) -> None:
     """Train as the command line says. Raises InputError, before anything expensive, where its input is unusable."""
     import pytorch_lightning as pl
@@ -27,11 +35,12 @@ def fine_tune(arguments: TrainingArguments) -> None:
 
     from utils.batching import TrainingLoader
     from utils.data import validation_loader
+    from utils.data_report import data_report
     from utils.distributed import choose_placement
     from utils.inputs import read_inputs, tokenize_inputs
     from utils.lightning_module import SummarizationModule
     from utils.precision import apply_matmul_precision, check_precision
-    from utils.run_folder import checkpoint_to_resume, describe_run, open_run_folder
+    from utils.run_folder import checkpoint_to_resume, describe_run, open_run_folder, record_data_report
 
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # its import sets another level
     placement = choose_placement(arguments.gpus)
@@ -45,6 +54,7 @@ def fine_tune(arguments: TrainingArguments) -> None:
     if placement.rank == 0:
         open_run_folder(arguments, checkpoint)
         describe_run(arguments, inputs, data, model)
+        record_data_report(arguments, data_report(arguments, inputs, data))
 
     module = SummarizationModule(model, arguments, data.total_steps, inputs.tokenizer, data.val_references)
     drops_layers = max(inputs.config.encoder_layerdrop, inputs.config.decoder_layerdrop) > 0
@@ -60,6 +70,20 @@ def fine_tune(arguments: TrainingArguments) -> None:
         sys.exit(128 + signal.SIGTERM)
     if trainer.is_global_zero:
         finish(arguments, inputs, placement, trainer)
+
+
+def print_data_report(arguments: TrainingArguments) -> None:
+    """Say what the data are like; needs neither weights, nor the GPUs, nor a results folder."""
+    from utils.data_report import data_report
+    from utils.data_report_text import whole_report
+    from utils.distributed import Placement, process_count, process_rank
+    from utils.inputs import read_inputs, tokenize_inputs
+
+    if process_rank() > 0:
+        return
+    placement = Placement(on_gpu=False, processes=max(arguments.gpus or 1, process_count()), rank=0)
+    inputs = read_inputs(arguments, checkpoint=None)
+    print("\n".join(whole_report(data_report(arguments, inputs, tokenize_inputs(arguments, inputs, placement)))))
 
 
 def build_model(
@@ -168,7 +192,7 @@ def main() -> int:
     warnings.filterwarnings("ignore", ".*does not have many workers")  # --num_workers is the user's to choose
     warnings.filterwarnings("ignore", ".*smaller than the logging interval")  # of Lightning's logging, not used here
     warnings.filterwarnings("ignore", ".*LeafSpec.* is deprecated")  # between Lightning and torch
-    return run_command(TrainingArguments, __doc__, fine_tune)
+    return run_command(TrainingArguments, __doc__, run)
 
 
 if __name__ == "__main__":

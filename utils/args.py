@@ -81,6 +81,7 @@ class TrainingArguments(SharedArguments):
         None, "data", "tokens of a target in validation (default: --max_target_length)", check=at_least(2)
     )
     sortish_sampler: bool = option(True, "data", "put examples of similar length into one batch", fixed=True)
+    data_report: bool = option(False, "data", "print what the data are like, and end without training")
     num_workers: int = option(0, "data", "processes that prepare batches, 0 for none", check=at_least(0))
 
     config_path: str | None = option(

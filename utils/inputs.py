@@ -13,7 +13,7 @@ from utils.data import PairDataset
 from utils.distributed import Placement
 from utils.line_files import iterate_lines
 from utils.loading import load_config, load_tokenizer
-from utils.pairs import Pairs, SplitFiles, read_pairs, scan_split
+from utils.pairs import Pairs, SplitFiles, complete_pairs, read_pairs, scan_split
 from utils.prepared_files import PreparedPairs, TokenLimits
 from utils.prepared_tokens import prepare
 
@@ -25,6 +25,7 @@ class TrainingInputs:
     train: SplitFiles
     val: SplitFiles
     test: Pairs | None  # only where it is evaluated
+    test_files: SplitFiles | None  # where there are any
     config: BartConfig
     tokenizer: BartTokenizer
 
@@ -36,7 +37,7 @@ class TrainingData:
     train: PairDataset
     val: PairDataset
     val_references: list[str]  # the target texts of val
-    left_out: dict[str, int]  # pairs of each split that lack a text
+    prepared: dict[str, PreparedPairs]  # train and val: the same tokens, and facts about the texts
     order: TrainingOrder
     total_steps: int  # optimizer steps of the whole run
 
@@ -48,8 +49,10 @@ def read_inputs(arguments: TrainingArguments, checkpoint: Path | None) -> Traini
     """
     train, val = (scan_split(arguments.data_dir, split) for split in ("train", "val"))
     test = read_pairs(arguments.data_dir, "test", arguments.n_test) if arguments.n_test != 0 else None
-    if test is None and (Path(arguments.data_dir) / "test.source").exists():
-        scan_split(arguments.data_dir, "test")  # an evaluation that follows must not be the first to find a fault
+    test_files = None
+    if (Path(arguments.data_dir) / "test.source").exists():
+        # Also where nothing is evaluated here: an evaluation that follows must not be the first to find a fault.
+        test_files = scan_split(arguments.data_dir, "test")
     if checkpoint is None:
         model = arguments.model_name_or_path
         config = _with_dropouts(load_config(arguments.config_path, model), arguments)
@@ -60,7 +63,7 @@ def read_inputs(arguments: TrainingArguments, checkpoint: Path | None) -> Traini
     arguments.take_lengths_from(config)
     if checkpoint is not None:
         _check_unchanged(arguments, checkpoint)
-    return TrainingInputs(train, val, test, config, tokenizer)
+    return TrainingInputs(train, val, test, test_files, config, tokenizer)
 
 
 def tokenize_inputs(arguments: TrainingArguments, inputs: TrainingInputs, placement: Placement) -> TrainingData:
@@ -86,8 +89,17 @@ def tokenize_inputs(arguments: TrainingArguments, inputs: TrainingInputs, placem
         total_steps = min(total_steps, arguments.max_epochs * order.steps_per_epoch)
     if arguments.lr_scheduler != "constant" and arguments.warmup_steps >= total_steps:
         raise InputError(f"--warmup_steps {arguments.warmup_steps}: must be below the run's {total_steps} steps")
-    left_out = {"train": prepared_train.left_out, "val": prepared_val.left_out}
-    return TrainingData(train, val, _references(inputs.val, prepared_val), left_out, order, total_steps)
+    prepared = {"train": prepared_train, "val": prepared_val}
+    return TrainingData(train, val, _references(inputs.val, prepared_val), prepared, order, total_steps)
+
+
+def prepare_test(arguments: TrainingArguments, inputs: TrainingInputs) -> PreparedPairs | None:
+    """The tokens of the test split, for the report on the data; None where no pair of it has both texts."""
+    if inputs.test_files is None or next(complete_pairs(inputs.test_files), None) is None:
+        return None
+    examples = arguments.n_test or -1  # with 0 it is evaluated by a later command, if at all
+    limits = TokenLimits(inputs.config.prefix, arguments.max_source_length, arguments.max_target_length, examples)
+    return prepare(inputs.test_files, inputs.tokenizer, limits)
 
 
 def _dataset(prepared: PreparedPairs, inputs: TrainingInputs) -> PairDataset:

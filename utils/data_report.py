@@ -32,11 +32,12 @@ def data_report(arguments: TrainingArguments, inputs: TrainingInputs, data: Trai
         splits["test"] = test
     report: dict[str, Any] = {
         "splits": {split: _describe_split(split, pairs, arguments) for split, pairs in splits.items()},
-        "overlaps": {f"{split} in train": _overlap(pairs, splits["train"]) for split, pairs in splits.items()},
+        "overlaps": {
+            f"{split} in train": _overlap(pairs, splits["train"]) for split, pairs in splits.items() if split != "train"
+        },
         "cut_is_counted_in": CUT_IS_COUNTED_IN,
         "first_batch": _describe_batch(data.train[next(data.order.plans(0, 1))], inputs.tokenizer),
     }
-    del report["overlaps"]["train in train"]
     return {**report, "warnings": _warnings(report)}
 
 

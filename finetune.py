@@ -161,7 +161,7 @@ def finish(
 ) -> None:
     """Write the best model as a Hugging Face folder and evaluate it on the test split."""
     from bart.modeling.modeling_bart import BartForConditionalGeneration
-    from utils.evaluation import EvaluationSettings, evaluate, score_line
+    from utils.evaluation import EvaluationSettings, evaluate, result_text
     from utils.loading import BEST_MODEL_FOLDER
     from utils.precision import evaluation_dtype, precision_name
     from utils.run_folder import save_model
@@ -176,6 +176,7 @@ def finish(
         prefix=inputs.config.prefix,
         batch_size=arguments.eval_batch_size,
         max_source_length=arguments.max_source_length,
+        long_documents=arguments.long_documents,
         search={
             "max_length": arguments.eval_max_gen_length,
             "num_beams": arguments.eval_beams or inputs.config.num_beams,
@@ -184,7 +185,7 @@ def finish(
     best.to("cuda" if placement.on_gpu else "cpu", evaluation_dtype(arguments))
     facts = {"model": str(folder / BEST_MODEL_FOLDER), "precision": precision_name(arguments)}
     report = evaluate(best, inputs.tokenizer, inputs.test, settings, folder, facts)
-    print(score_line(report))
+    print(result_text(report))
 
 
 def main() -> int:

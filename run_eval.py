@@ -19,7 +19,7 @@ def run_evaluation(arguments: EvaluationArguments) -> None:
 
     from bart.modeling.modeling_bart import BartForConditionalGeneration
     from utils.distributed import process_count, process_group, process_rank
-    from utils.evaluation import EvaluationSettings, evaluate, score_line
+    from utils.evaluation import EvaluationSettings, evaluate, result_text
     from utils.files import make_folder
     from utils.loading import load_tokenizer
     from utils.pairs import Pairs, deranged, read_pairs
@@ -38,6 +38,7 @@ def run_evaluation(arguments: EvaluationArguments) -> None:
         prefix=config.prefix if arguments.prefix is None else arguments.prefix,
         batch_size=arguments.bs,
         max_source_length=arguments.max_source_length,
+        long_documents=arguments.long_documents,
         search=search_settings(arguments, config),
         processes=process_count(),
         rank=process_rank(),
@@ -56,7 +57,7 @@ def run_evaluation(arguments: EvaluationArguments) -> None:
     with process_group():
         report = evaluate(model.to(device, evaluation_dtype(arguments)), tokenizer, pairs, settings, folder, facts)
     if report is not None:
-        print(score_line(report))
+        print(result_text(report))
 
 
 def evaluated_config(arguments: EvaluationArguments) -> BartConfig:

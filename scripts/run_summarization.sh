@@ -46,8 +46,17 @@ read_precision PREC "$PREC"
 find_python
 
 may_be_used=false
-for flag in "${flags[@]}"; do
+only_report=false
+evaluation_flags=()
+for index in "${!flags[@]}"; do
+    flag=${flags[index]}
     case $flag in
+        --long_documents) evaluation_flags+=("${flags[@]:index:2}") ;;
+        --long_documents=*) evaluation_flags+=("$flag") ;;
+        --data_report)
+            only_report=true
+            may_be_used=true
+            ;;
         --resume)
             [[ -n ${RESULTS_DIR:-} ]] || die "--resume: set RESULTS_DIR to the results folder of the run to continue"
             may_be_used=true
@@ -110,6 +119,8 @@ run_logged "$results/joblog.log" "$python" "$root/finetune.py" \
     --n_test 0 \
     "${recipe[@]}" \
     "${flags[@]}"
+! $only_report || exit 0
 
 RESULTS_DIR=$results bash "$root/scripts/run_eval_summarization.sh" "$results/best_tfmr" \
-    "$PRED_BS" "$NUM_GPU" "$PREC" "$EVAL_BEAMS" "$MAX_SOURCE_LEN" "$MAX_TARGET_LEN" "$DATA_DIR" "$CONFIG_PATH"
+    "$PRED_BS" "$NUM_GPU" "$PREC" "$EVAL_BEAMS" "$MAX_SOURCE_LEN" "$MAX_TARGET_LEN" "$DATA_DIR" "$CONFIG_PATH" \
+    "${evaluation_flags[@]}"

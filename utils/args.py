@@ -33,6 +33,12 @@ class SharedArguments:
         check=at_least(2),
         fixed=True,
     )
+    long_documents: str = option(
+        "truncate",
+        "search",
+        "when summaries are written: cut what is beyond --max_source_length away, or summarize it in pieces",
+        choices=("truncate", "chunk"),
+    )
     eval_max_gen_length: int | None = option(
         None,
         "search",

@@ -20,6 +20,14 @@ if TYPE_CHECKING:
 # Torch and Lightning take seconds to import, so the functions do it: --help and a wrong flag are answered at once.
 
 
+def run(arguments: TrainingArguments) -> None:
+    """Do what the command line asks for."""
+    if arguments.data_report:
+        print_data_report(arguments)
+    else:
+        fine_tune(arguments)
+
+
 def fine_tune(arguments: TrainingArguments) -> None:
     """Train as the command line says. Raises InputError, before anything expensive, where its input is unusable."""
     import pytorch_lightning as pl
@@ -27,11 +35,12 @@ def fine_tune(arguments: TrainingArguments) -> None:
 
     from utils.batching import TrainingLoader
     from utils.data import validation_loader
+    from utils.data_report import data_report
     from utils.distributed import choose_placement
     from utils.inputs import read_inputs, tokenize_inputs
     from utils.lightning_module import SummarizationModule
     from utils.precision import apply_matmul_precision, check_precision
-    from utils.run_folder import checkpoint_to_resume, describe_run, open_run_folder
+    from utils.run_folder import checkpoint_to_resume, describe_run, open_run_folder, record_data_report
 
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # its import sets another level
     placement = choose_placement(arguments.gpus)
@@ -45,6 +54,7 @@ def fine_tune(arguments: TrainingArguments) -> None:
     if placement.rank == 0:
         open_run_folder(arguments, checkpoint)
         describe_run(arguments, inputs, data, model)
+        record_data_report(arguments, data_report(arguments, inputs, data))
 
     module = SummarizationModule(model, arguments, data.total_steps, inputs.tokenizer, data.val_references)
     drops_layers = max(inputs.config.encoder_layerdrop, inputs.config.decoder_layerdrop) > 0
@@ -61,6 +71,20 @@ def fine_tune(arguments: TrainingArguments) -> None:
         sys.exit(128 + signal.SIGTERM)
     if trainer.is_global_zero:
         finish(arguments, inputs, placement, trainer)
+
+
+def print_data_report(arguments: TrainingArguments) -> None:
+    """Say what the data are like; needs neither weights, nor the GPUs, nor a results folder."""
+    from utils.data_report import data_report
+    from utils.data_report_text import whole_report
+    from utils.distributed import Placement, process_count, process_rank
+    from utils.inputs import read_inputs, tokenize_inputs
+
+    if process_rank() > 0:
+        return
+    placement = Placement(on_gpu=False, processes=max(arguments.gpus or 1, process_count()), rank=0)
+    inputs = read_inputs(arguments, checkpoint=None)
+    print("\n".join(whole_report(data_report(arguments, inputs, tokenize_inputs(arguments, inputs, placement)))))
 
 
 def build_model(
@@ -115,7 +139,7 @@ def build_trainer(
         val_check_interval=min(interval, data.total_steps * arguments.gradient_accumulation_steps),
         num_sanity_val_steps=arguments.num_sanity_val_steps,
         callbacks=[
-            SameData(data.train.checksum()),
+            SameData(data.train.examples.checksum()),
             RandomStates(),
             history,
             LastValidation(),
@@ -140,7 +164,7 @@ def finish(
 ) -> None:
     """Write the best model as a Hugging Face folder and evaluate it on the test split."""
     from bart.modeling.modeling_bart import BartForConditionalGeneration
-    from utils.evaluation import EvaluationSettings, evaluate, score_line
+    from utils.evaluation import EvaluationSettings, evaluate, result_text
     from utils.loading import BEST_MODEL_FOLDER
     from utils.precision import evaluation_dtype, precision_name
     from utils.run_folder import save_model
@@ -155,6 +179,7 @@ def finish(
         prefix=inputs.config.prefix,
         batch_size=arguments.eval_batch_size,
         max_source_length=arguments.max_source_length,
+        long_documents=arguments.long_documents,
         search={
             "max_length": arguments.eval_max_gen_length,
             "num_beams": arguments.eval_beams or inputs.config.num_beams,
@@ -163,7 +188,7 @@ def finish(
     best.to("cuda" if placement.on_gpu else "cpu", evaluation_dtype(arguments))
     facts = {"model": str(folder / BEST_MODEL_FOLDER), "precision": precision_name(arguments)}
     report = evaluate(best, inputs.tokenizer, inputs.test, settings, folder, facts)
-    print(score_line(report))
+    print(result_text(report))
 
 
 def main() -> int:
@@ -171,7 +196,7 @@ def main() -> int:
     warnings.filterwarnings("ignore", ".*does not have many workers")  # --num_workers is the user's to choose
     warnings.filterwarnings("ignore", ".*smaller than the logging interval")  # of Lightning's logging, not used here
     warnings.filterwarnings("ignore", ".*LeafSpec.* is deprecated")  # between Lightning and torch
-    return run_command(TrainingArguments, __doc__, fine_tune)
+    return run_command(TrainingArguments, __doc__, run)
 
 
 if __name__ == "__main__":

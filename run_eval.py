@@ -21,7 +21,7 @@ def run_evaluation(arguments: EvaluationArguments) -> None:
     from utils.corpora.tables import AskedColumns
     from utils.data_source import open_data
     from utils.distributed import process_count, process_group, process_rank
-    from utils.evaluation import EvaluationSettings, evaluate, score_line
+    from utils.evaluation import EvaluationSettings, evaluate, result_text
     from utils.files import make_folder
     from utils.loading import load_tokenizer
     from utils.pairs import Pairs, deranged, read_pairs
@@ -42,6 +42,7 @@ def run_evaluation(arguments: EvaluationArguments) -> None:
         prefix=config.prefix if arguments.prefix is None else arguments.prefix,
         batch_size=arguments.bs,
         max_source_length=arguments.max_source_length,
+        long_documents=arguments.long_documents,
         search=search_settings(arguments, config),
         processes=process_count(),
         rank=process_rank(),
@@ -60,7 +61,7 @@ def run_evaluation(arguments: EvaluationArguments) -> None:
     with process_group():
         report = evaluate(model.to(device, evaluation_dtype(arguments)), tokenizer, pairs, settings, folder, facts)
     if report is not None:
-        print(score_line(report))
+        print(result_text(report))
 
 
 def evaluated_config(arguments: EvaluationArguments) -> BartConfig:

@@ -47,12 +47,17 @@ read_precision PREC "$PREC"
 find_python
 
 may_be_used=false
-column_flags=() # what the evaluation must have too, and has no position
-for i in "${!flags[@]}"; do
-    flag=${flags[i]}
+only_report=false
+evaluation_flags=() # what the evaluation must have too, and has no position
+for index in "${!flags[@]}"; do
+    flag=${flags[index]}
     case $flag in
-        --text_column | --summary_column) column_flags+=("$flag" "${flags[@]:i+1:1}") ;;
-        --text_column=* | --summary_column=*) column_flags+=("$flag") ;;
+        --text_column | --summary_column | --long_documents) evaluation_flags+=("${flags[@]:index:2}") ;;
+        --text_column=* | --summary_column=* | --long_documents=*) evaluation_flags+=("$flag") ;;
+        --data_report)
+            only_report=true
+            may_be_used=true
+            ;;
         --resume)
             [[ -n ${RESULTS_DIR:-} ]] || die "--resume: set RESULTS_DIR to the results folder of the run to continue"
             may_be_used=true
@@ -113,7 +118,8 @@ run_logged "$results/joblog.log" "$python" "$root/finetune.py" \
     --needs_test \
     "${recipe[@]}" \
     "${flags[@]}"
+! $only_report || exit 0
 
 RESULTS_DIR=$results bash "$root/scripts/run_eval_summarization.sh" "$results/best_tfmr" \
     "$PRED_BS" "$NUM_GPU" "$PREC" "$EVAL_BEAMS" "$MAX_SOURCE_LEN" "$MAX_TARGET_LEN" "$DATA_DIR" "$CONFIG_PATH" \
-    "${column_flags[@]}"
+    "${evaluation_flags[@]}"

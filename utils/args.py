@@ -43,6 +43,12 @@ class SharedArguments:
         check=at_least(2),
         fixed=True,
     )
+    long_documents: str = option(
+        "truncate",
+        "search",
+        "when summaries are written: cut what is beyond --max_source_length away, or summarize it in pieces",
+        choices=("truncate", "chunk"),
+    )
     eval_max_gen_length: int | None = option(
         None,
         "search",
@@ -117,6 +123,7 @@ class TrainingArguments(SharedArguments):
         None, "data", "tokens of a target in validation (default: --max_target_length)", check=at_least(2)
     )
     sortish_sampler: bool = option(True, "data", "put examples of similar length into one batch", fixed=True)
+    data_report: bool = option(False, "data", "print what the data are like, and end without training")
     num_workers: int = option(0, "data", "processes that prepare batches, 0 for none", check=at_least(0))
 
     config_path: str | None = option(

@@ -17,17 +17,18 @@ from utils.batching import batches_by_length
 from utils.data import decode, pad_sources
 from utils.distributed import gather_to_first
 from utils.files import atomic_write
+from utils.long_documents import read_sources
 from utils.pairs import Pairs
 from utils.report import latency_summary, write_json
 from utils.rouge import ROUGE_TYPES, bootstrap_intervals, example_scores, mean_scores, scorer_description
-from utils.token_store import TokenStore, encode
+from utils.token_store import TokenStore
 
 
 @dataclass
 class Generations:
     """What one process's model wrote."""
 
-    texts: dict[int, list[str]]  # by row of the split: num_return_sequences texts, best first
+    texts: dict[int, list[str]]  # by row of the sources' tokens: num_return_sequences texts, best first
     seconds: list[float]  # that each batch took to generate
 
 
@@ -39,6 +40,7 @@ class EvaluationSettings:
     prefix: str  # put before every source
     batch_size: int
     max_source_length: int  # tokens
+    long_documents: str  # "truncate" or "chunk"
     search: dict[str, Any]  # what differs from the model's configuration
     processes: int = 1  # that share the work
     rank: int = 0  # of this one among them
@@ -57,12 +59,13 @@ def evaluate(
     ``facts`` go into the report as they are. Of several processes each generates a share, and the first one does the
     rest; the others return None.
     """
-    sources = encode(pairs.sources, tokenizer, settings.max_source_length, settings.prefix)
-    parts = gather_to_first(generate(model, tokenizer, sources, settings), settings.processes)
+    in_pieces = settings.long_documents == "chunk"
+    sources = read_sources(pairs.sources, tokenizer, settings.max_source_length, settings.prefix, in_pieces)
+    parts = gather_to_first(generate(model, tokenizer, sources.tokens, settings), settings.processes)
     if parts is None:
         return None
     texts = {row: written for part in parts for row, written in part.texts.items()}
-    in_order = [texts[row] for row in range(len(pairs))]
+    in_order = sources.joined([texts[row] for row in range(len(sources.tokens))])
     scores = example_scores([written[0] for written in in_order], pairs.targets, processes=os.cpu_count() or 1)
     report = {
         **mean_scores(scores),
@@ -77,6 +80,15 @@ def evaluate(
         "beams": settings.search.get("num_beams", model.config.num_beams),
         "batch_size": settings.batch_size,
         "max_source_length": settings.max_source_length,
+        "truncation": {
+            "sources_cut": sources.truncation.cut_texts,
+            "share_of_bytes_cut": sources.truncation.share_of_bytes,
+        },
+        "long_documents": {
+            "mode": settings.long_documents,
+            "documents_in_pieces": sources.documents_in_pieces,
+            "pieces": int(sources.pieces[sources.pieces > 1].sum()),
+        },
         "search": {**model.config.search_settings(), **settings.search},
         **facts,
     }
@@ -85,10 +97,19 @@ def evaluate(
     return report
 
 
-def score_line(report: dict[str, Any]) -> str:
-    """The scores of a report in one line, for people."""
+def result_text(report: dict[str, Any]) -> str:
+    """The scores of a report in one line, for people; before it, what became of documents that are too long."""
     scores = "  ".join(f"{name} {report[name]:.2f}" for name in ROUGE_TYPES)
-    return f"{report['split']} ({report['n_obs']:,} examples, {report['beams']} beams): {scores}"
+    score_line = f"{report['split']} ({report['n_obs']:,} examples, {report['beams']} beams): {scores}"
+    cut, long = report["truncation"], report["long_documents"]
+    beyond = f"longer than {report['max_source_length']:,} tokens"
+    if long["documents_in_pieces"]:
+        documents, pieces = long["documents_in_pieces"], long["pieces"]
+        return f"{documents:,} sources {beyond}: summarized in {pieces:,} pieces\n{score_line}"
+    if cut["sources_cut"]:
+        lost = f"{cut['share_of_bytes_cut']:.1%} of all bytes"
+        return f"{cut['sources_cut']:,} sources {beyond}: cut, which takes {lost} away\n{score_line}"
+    return score_line
 
 
 def generate(

@@ -17,7 +17,7 @@ from utils.line_files import LineFile, iterate_lines
 from utils.loading import load_config, load_tokenizer
 from utils.noise import Noise, NoiseSettings
 from utils.padding import padded_length
-from utils.pairs import Pairs, SplitFiles, read_pairs, scan_documents, scan_split
+from utils.pairs import Pairs, SplitFiles, complete_pairs, read_pairs, scan_documents, scan_split
 from utils.prepared_blocks import BlockLimits, prepare_blocks
 from utils.prepared_files import PreparedPairs, TokenLimits
 from utils.prepared_tokens import prepare
@@ -30,6 +30,7 @@ class TrainingInputs:
     train: SplitFiles | LineFile  # pairs, or for denoising documents
     val: SplitFiles | LineFile
     test: Pairs | None  # only where it is evaluated
+    test_files: SplitFiles | None  # where there are any
     pairs: SplitFiles | None  # learnt beside documents
     config: BartConfig
     tokenizer: BartTokenizer
@@ -42,7 +43,7 @@ class TrainingData:
     train: BatchDataset
     val: BatchDataset
     val_references: list[str]  # the target texts of val
-    left_out: dict[str, int]  # pairs of each split that lack a text
+    prepared: dict[str, PreparedPairs]  # train and val, where they are pairs: the same tokens, and facts of the texts
     order: TrainingOrder
     total_steps: int  # optimizer steps of the whole run
 
@@ -53,7 +54,7 @@ def read_inputs(arguments: TrainingArguments, checkpoint: Path | None) -> Traini
     Completes the lengths in ``arguments`` that are the configuration's by default. Raises InputError.
     """
     scan = _scan_documents if arguments.task == "denoising" else _scan_pairs
-    train, val, test, pairs = scan(arguments)
+    texts = scan(arguments)
     if checkpoint is None:
         model = arguments.model_name_or_path
         config = _with_dropouts(load_config(arguments.config_path, model), arguments)
@@ -66,10 +67,11 @@ def read_inputs(arguments: TrainingArguments, checkpoint: Path | None) -> Traini
         _check_unchanged(arguments, checkpoint)
     if arguments.task == "denoising":
         check_fits_mask(tokenizer, config)
-    return TrainingInputs(train, val, test, pairs, config, tokenizer)
+    return TrainingInputs(*texts, config, tokenizer)
 
 
-_ScannedTexts = tuple[SplitFiles | LineFile, SplitFiles | LineFile, Pairs | None, SplitFiles | None]
+# train, val, test, test_files and pairs of TrainingInputs
+_ScannedTexts = tuple[SplitFiles | LineFile, SplitFiles | LineFile, Pairs | None, SplitFiles | None, SplitFiles | None]
 
 
 def _scan_pairs(arguments: TrainingArguments) -> _ScannedTexts:
@@ -78,19 +80,19 @@ def _scan_pairs(arguments: TrainingArguments) -> _ScannedTexts:
     data.check_has(["train", "val", "test"] if arguments.needs_test or arguments.n_test != 0 else ["train", "val"])
     train, val = (scan_split(data.lines_of(split), split) for split in ("train", "val"))
     test = read_pairs(data.lines_of("test"), "test", arguments.n_test) if arguments.n_test != 0 else None
-    if test is None and data.has("test"):
-        scan_split(data.lines_of("test"), "test")  # an evaluation that follows must not be the first to find a fault
-    return train, val, test, None
+    # Also where nothing is evaluated here: an evaluation that follows must not be the first to find a fault.
+    test_files = scan_split(data.lines_of("test"), "test") if data.has("test") else None
+    return train, val, test, test_files, None
 
 
 def _scan_documents(arguments: TrainingArguments) -> _ScannedTexts:
     """The splits of the documents to restore, and the pairs that are learnt beside them."""
     train, val = (scan_documents(arguments.data_dir, split) for split in ("train", "val"))
     if arguments.pairs_dir is None:
-        return train, val, None, None
+        return train, val, None, None, None
     data = open_data(arguments.pairs_dir, AskedColumns(arguments.text_column, arguments.summary_column))
     data.check_has(["train"])
-    return train, val, None, scan_split(data.lines_of("train"), "train")
+    return train, val, None, None, scan_split(data.lines_of("train"), "train")
 
 
 def tokenize_inputs(arguments: TrainingArguments, inputs: TrainingInputs, placement: Placement) -> TrainingData:
@@ -99,7 +101,7 @@ def tokenize_inputs(arguments: TrainingArguments, inputs: TrainingInputs, placem
     Raises InputError where an example exceeds the tokens of a batch or the warm-up is as long as the run.
     """
     tokenize = _tokenize_documents if arguments.task == "denoising" else _tokenize_pairs
-    train, val, val_references, left_out = tokenize(arguments, inputs)
+    train, val, val_references, prepared = tokenize(arguments, inputs)
     if arguments.max_tokens_per_batch is not None:
         _check_each_fits(arguments.max_tokens_per_batch, train)
     order = TrainingOrder(
@@ -122,26 +124,33 @@ def tokenize_inputs(arguments: TrainingArguments, inputs: TrainingInputs, placem
         BatchDataset(examples, inputs.tokenizer.pad_token_id, inputs.config.max_position_embeddings)
         for examples in (train, val)
     )
-    return TrainingData(*datasets, val_references, left_out, order, total_steps)
+    return TrainingData(*datasets, val_references, prepared, order, total_steps)
 
 
-def _tokenize_pairs(
-    arguments: TrainingArguments, inputs: TrainingInputs
-) -> tuple[Examples, Examples, list[str], dict[str, int]]:
-    """Training and validation examples, the latter's target texts, and the numbers of pairs that lack a text."""
+def prepare_test(arguments: TrainingArguments, inputs: TrainingInputs) -> PreparedPairs | None:
+    """The tokens of the test split, for the report on the data; None where no pair of it has both texts."""
+    if inputs.test_files is None or next(complete_pairs(inputs.test_files), None) is None:
+        return None
+    examples = arguments.n_test or -1  # with 0 it is evaluated by a later command, if at all
+    limits = TokenLimits(inputs.config.prefix, arguments.max_source_length, arguments.max_target_length, examples)
+    return prepare(inputs.test_files, inputs.tokenizer, limits)
+
+
+_TokenizedTexts = tuple[Examples, Examples, list[str], dict[str, PreparedPairs]]
+
+
+def _tokenize_pairs(arguments: TrainingArguments, inputs: TrainingInputs) -> _TokenizedTexts:
+    """Training and validation examples, the latter's target texts, and what both were made from."""
     prefix, source_length = inputs.config.prefix, arguments.max_source_length
     train_limits = TokenLimits(prefix, source_length, arguments.max_target_length, arguments.n_train)
     val_limits = TokenLimits(prefix, source_length, arguments.val_max_target_length, arguments.n_val)
     train = prepare(inputs.train, inputs.tokenizer, train_limits)
     val = prepare(inputs.val, inputs.tokenizer, val_limits)
-    left_out = {"train": train.left_out, "val": val.left_out}
     examples = (_pair_examples(files, pairs) for files, pairs in ((inputs.train, train), (inputs.val, val)))
-    return *examples, _references(inputs.val, val), left_out
+    return *examples, _references(inputs.val, val), {"train": train, "val": val}
 
 
-def _tokenize_documents(
-    arguments: TrainingArguments, inputs: TrainingInputs
-) -> tuple[Examples, Examples, list[str], dict[str, int]]:
+def _tokenize_documents(arguments: TrainingArguments, inputs: TrainingInputs) -> _TokenizedTexts:
     """The same of documents. The noise of the validation examples is always the same one."""
     prefix, tokenizer, length = inputs.config.prefix, inputs.tokenizer, arguments.max_source_length
     settings = NoiseSettings(

@@ -1,7 +1,8 @@
 """The files that hold the tokens of a split of pairs: the stores of both sides, and the line of each pair."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
@@ -9,10 +10,12 @@ from transformers import PreTrainedTokenizerBase
 from bart.errors import InputError
 from utils.pairs import SplitFiles, complete_pairs
 from utils.progress import line_progress
+from utils.same_texts import text_hashes
 from utils.token_files import TokenWriter, is_complete, open_store, read_header, sync, write_arrays, write_header
 from utils.token_store import TokenStore, encode_texts, in_calls, token_type
+from utils.truncation import Truncation, TruncationMeter
 
-FORMAT = 1  # of the files; another one makes what is there unusable
+FORMAT = 2  # of the files; another one makes what is there unusable
 _SIDES = ("source", "target")
 
 
@@ -27,11 +30,21 @@ class TokenLimits:
 
 
 @dataclass
+class TextFacts:
+    """What is known of the whole texts of one side, of which the tokens may hold a part."""
+
+    hashes: np.ndarray  # uint64, of each text
+    truncation: Truncation
+
+
+@dataclass
 class PreparedPairs:
     """The tokens of the pairs of a split that have both texts."""
 
     sources: TokenStore
     targets: TokenStore
+    source_facts: TextFacts
+    target_facts: TextFacts
     lines: np.ndarray  # int64, the line that each pair stands on, from 0
     left_out: int  # pairs with an empty text among and before these
 
@@ -47,19 +60,23 @@ def write_prepared(folder: Path, files: SplitFiles, tokenizer: PreTrainedTokeniz
         open(folder / "target.tokens", "wb") as target_file,
         line_progress(files.source.lines, f"tokenizing {files.name}", "pair") as progress,
     ):
-        sides = [TokenWriter(source_file), TokenWriter(target_file)]
-        max_lengths = [limits.max_source_length, limits.max_target_length]
+        sides = [
+            _SideWriter(source_file, tokenizer, limits.max_source_length, limits.prefix),
+            _SideWriter(target_file, tokenizer, limits.max_target_length, limits.prefix),
+        ]
         for portion in in_calls(complete_pairs(files, limits.examples), lambda pair: len(pair[1]) + len(pair[2])):
             lines += [line for line, _, _ in portion]
-            for side, max_length, texts in zip(sides, max_lengths, list(zip(*portion, strict=True))[1:], strict=True):
-                side.append(encode_texts(texts, tokenizer, max_length, limits.prefix))
+            for side, texts in zip(sides, ([pair[1] for pair in portion], [pair[2] for pair in portion]), strict=True):
+                side.append(texts)
             progress.update(lines[-1] + 1 - progress.n)
         sync(source_file)
         sync(target_file)
     if not lines:
         raise InputError(f"{files.name}: every pair has an empty source or target; there is nothing to learn")
-    arrays = {f"{side}.offsets": writer.offsets() for side, writer in zip(_SIDES, sides, strict=True)}
-    write_arrays(folder, {**arrays, "lines": np.array(lines, dtype=np.int64)})
+    arrays = {"lines": np.array(lines, dtype=np.int64)}
+    for side, writer in zip(_SIDES, sides, strict=True):
+        arrays |= {f"{side}.offsets": writer.tokens.offsets(), f"{side}.hashes": writer.hashes()}
+    write_arrays(folder, arrays)
     files.source.check_unchanged()
     files.target.check_unchanged()
     to_the_end = limits.examples < 0 or len(lines) < limits.examples
@@ -68,9 +85,36 @@ def write_prepared(folder: Path, files: SplitFiles, tokenizer: PreTrainedTokeniz
         "digests": [files.source.digest, files.target.digest],
         "type": token_type(tokenizer).str,
         "left_out": (files.source.lines if to_the_end else lines[-1] + 1) - len(lines),
-        "checksums": {side: writer.checksum() for side, writer in zip(_SIDES, sides, strict=True)},
+        "truncation": {side: asdict(writer.truncation) for side, writer in zip(_SIDES, sides, strict=True)},
+        "checksums": {side: writer.tokens.checksum() for side, writer in zip(_SIDES, sides, strict=True)},
     }
     write_header(folder, header)
+
+
+class _SideWriter:
+    """Writes the tokens of one side, and keeps what the report on the data needs of the texts."""
+
+    def __init__(self, file: IO[bytes], tokenizer: PreTrainedTokenizerBase, max_length: int, prefix: str) -> None:
+        self.tokens = TokenWriter(file)
+        self._tokenizer = tokenizer
+        self._max_length = max_length
+        self._prefix = prefix
+        self._meter = TruncationMeter(tokenizer, max_length, prefix)
+        self._hashes: list[np.ndarray] = []
+
+    def append(self, texts: list[str]) -> None:
+        ids = encode_texts(texts, self._tokenizer, self._max_length, self._prefix)
+        self.tokens.append(ids)
+        texts_in_bytes = [text.encode() for text in texts]
+        self._meter.add(texts_in_bytes, ids)
+        self._hashes.append(text_hashes(texts_in_bytes))
+
+    @property
+    def truncation(self) -> Truncation:
+        return self._meter.counts
+
+    def hashes(self) -> np.ndarray:
+        return np.concatenate(self._hashes)
 
 
 def open_prepared(folder: Path) -> PreparedPairs | None:
@@ -80,6 +124,10 @@ def open_prepared(folder: Path) -> PreparedPairs | None:
         if header is None or not is_complete(folder, header):
             return None
         sources, targets = (open_store(folder, side, header) for side in _SIDES)
-        return PreparedPairs(sources, targets, np.load(folder / "lines.npy"), header["left_out"])
+        facts = [
+            TextFacts(np.load(folder / f"{side}.hashes.npy"), Truncation(**header["truncation"][side]))
+            for side in _SIDES
+        ]
+        return PreparedPairs(sources, targets, *facts, np.load(folder / "lines.npy"), header["left_out"])
     except OSError:  # deleted in this moment
         return None

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
@@ -14,6 +15,7 @@ from bart.modeling.modeling_bart import BartForConditionalGeneration
 from bart.whole_folder import whole_folder
 from utils.args import TrainingArguments
 from utils.checkpointing import checkpoints, newest_checkpoint
+from utils.data_report_text import short_report
 from utils.files import make_folder
 from utils.inputs import TrainingData, TrainingInputs
 from utils.loading import BEST_MODEL_FOLDER, TOKENIZER_FOLDER
@@ -21,9 +23,10 @@ from utils.report import write_json
 
 METRICS_FILE = "metrics.json"
 RUN_FILE = "run.json"
+DATA_REPORT_FILE = "data_report.json"
 LOGS_FOLDER = "logs"
 _FOLDERS = (BEST_MODEL_FOLDER, TOKENIZER_FOLDER, LOGS_FOLDER)
-_FILES = (METRICS_FILE, RUN_FILE, "test_generations.txt", "test_rouge.json")
+_FILES = (METRICS_FILE, RUN_FILE, DATA_REPORT_FILE, "test_generations.txt", "test_rouge.json")
 _PACKAGES = ("torch", "pytorch-lightning", "transformers", "tokenizers", "safetensors", "numpy", "rouge-score", "nltk")
 
 
@@ -79,6 +82,7 @@ def describe_run(
     examples = {"train": len(data.train), "val": len(data.val)}
     if inputs.test is not None:
         examples["test"] = len(inputs.test)
+    left_out = {split: prepared.left_out for split, prepared in data.prepared.items()}
     parameters = sum(parameter.numel() for parameter in model.parameters())
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     description = {
@@ -86,7 +90,7 @@ def describe_run(
         "arguments": arguments.to_dict(),
         "config": inputs.config.to_dict(),
         "examples": examples,
-        "left_out": data.left_out,
+        "left_out": left_out,
         "parameters": parameters,
         "trained_parameters": trained,
         "steps": data.total_steps,
@@ -96,8 +100,8 @@ def describe_run(
         "git_commit": _git_commit(),
     }
     write_json(folder / RUN_FILE, description)
-    if any(data.left_out.values()):
-        counts = " and ".join(f"{count:,} {split}" for split, count in data.left_out.items())
+    if any(left_out.values()):
+        counts = " and ".join(f"{count:,} {split}" for split, count in left_out.items())
         print(f"left out, as their source or target is empty: {counts} pairs", flush=True)
     print(
         f"{examples['train']:,} training and {examples['val']:,} validation examples;"
@@ -105,6 +109,13 @@ def describe_run(
         f" {data.total_steps:,} steps, {data.order.steps_per_epoch:,} an epoch; results in {folder}",
         flush=True,
     )
+
+
+def record_data_report(arguments: TrainingArguments, report: dict[str, Any]) -> None:
+    """Write data_report.json; print it in short."""
+    write_json(Path(arguments.output_dir) / DATA_REPORT_FILE, report)
+    for line in short_report(report):
+        print(line, flush=True)
 
 
 def _git_commit() -> str | None:

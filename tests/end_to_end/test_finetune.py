@@ -69,7 +69,8 @@ def test_a_log_file_gets_plain_lines(whole_run: Path) -> None:
     assert lines[0].startswith("61 training and 13 validation examples")
     assert sum(line.startswith("step 12/20  loss ") and "tokens/s" in line for line in lines) == 1
     assert sum(line.startswith("step 12/20  validation: loss ") for line in lines) == 1
-    assert len(lines) == 1 + 20 + 5 and not any("\r" in line for line in lines)
+    report = [line for line in lines if line.startswith(("train data: ", "val data: ", "test data: ", "warning: "))]
+    assert len(lines) == 1 + len(report) + 2 + 20 + 5 and not any("\r" in line for line in lines)
 
 
 def test_validation_that_generates_then_the_test(setup: TinySetup, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """What an evaluation writes, through the real command."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,9 +9,10 @@ import torch
 
 from bart.modeling.modeling_bart import BartForConditionalGeneration
 from bart.tokenization.tokenization_bart import BartTokenizer
-from tests.commands import run
+from tests.commands import run, run_as_torchrun
 from tests.tiny_setup import TinySetup
-from utils.line_files import read_lines
+from utils.line_files import one_line, read_lines
+from utils.long_documents import pieces
 from utils.pairs import read_pairs
 from utils.report import read_json
 
@@ -118,3 +120,44 @@ def test_sampling_is_seeded(setup: TinySetup, whole_run: Path, tmp_path: Path, s
         evaluate(whole_run / "best_tfmr", setup, tmp_path / folder, *flags, "--seed", given)
         texts.append((tmp_path / folder / "test_generations.txt").read_text())
     assert texts[0] == texts[1] != texts[2]
+
+
+def test_long_documents_in_pieces(setup: TinySetup, whole_run: Path, tmp_path: Path) -> None:
+    """By one process and two, with one summary of each and two. A document that fits is answered as without."""
+    model = tmp_path / "model"
+    shutil.copytree(whole_run / "best_tfmr", model)
+    talkative = BartForConditionalGeneration.from_pretrained(model)
+    with torch.no_grad():  # else it answers everything alike
+        for name, parameter in talkative.named_parameters():
+            if "embed" not in name:
+                parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0)))
+    talkative.save_pretrained(model)
+    flags = ["--bs", "3", "--max_source_length", "40"]
+    cut = evaluate(model, setup, tmp_path / "cut", *flags)
+    chunked = evaluate(model, setup, tmp_path / "chunk", *flags, "--long_documents", "chunk")
+    tokenizer = BartTokenizer.from_pretrained(setup.tokenizer)
+    expected, counts = [], []
+    for source in read_pairs(setup.data, "test").sources:
+        parts = [torch.tensor([part.tolist()]) for part in pieces(source, tokenizer, 40, " ")]
+        counts.append(len(parts))
+        written = [tokenizer.decode(talkative.generate(part)[0], skip_special_tokens=True) for part in parts]
+        expected.append(" ".join(one_line(text) for text in written))
+    lines = {name: read_lines(tmp_path / name / "test_generations.txt") for name in ("cut", "chunk")}
+    assert lines["chunk"] == expected and len(set(expected)) > 5
+    fitting = [row for row, count in enumerate(counts) if count == 1]
+    long = [row for row, count in enumerate(counts) if count > 1]
+    assert len(fitting) > 1 and len(long) > 1
+    assert [lines["cut"][row] for row in fitting] == [lines["chunk"][row] for row in fitting]
+    assert cut["truncation"]["sources_cut"] == len(long) and 0 < cut["truncation"]["share_of_bytes_cut"] < 1
+    assert cut["long_documents"] == {"mode": "truncate", "documents_in_pieces": 0, "pieces": 0}
+    in_pieces = {"documents_in_pieces": len(long), "pieces": sum(counts[row] for row in long)}
+    assert chunked["long_documents"] == {"mode": "chunk", **in_pieces}
+    assert chunked["truncation"] == {"sources_cut": 0, "share_of_bytes_cut": 0} and chunked["n_obs"] == 7
+    output = (tmp_path / "log").read_text()
+    assert f"{len(long)} sources longer than 40 tokens: summarized in {in_pieces['pieces']} pieces\n" in output
+
+    common = [str(model), str(setup.config), str(setup.data), str(tmp_path / "two"), "--bs", "3", "--n_obs", "5"]
+    common += ["--long_documents", "chunk", "--max_source_length", "40", "--num_return_sequences", "2"]
+    run_as_torchrun("run_eval.py", common, tmp_path / "log", processes=2)
+    both = [json.loads(line) for line in read_lines(tmp_path / "two" / "test_generations.jsonl")]
+    assert [texts[0] for texts in both] == expected[:5] and all(len(texts) == 2 for texts in both)

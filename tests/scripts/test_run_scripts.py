@@ -280,3 +280,18 @@ def test_help(scripts: Scripts, script: str) -> None:
 
 def test_python_that_is_not_there(scripts: Scripts) -> None:
     refused(scripts.run("run_eval_summarization.sh m 2 0", PYTHON="/nowhere/python"), "PYTHON", "/nowhere/python")
+
+
+@pytest.mark.parametrize("flags", ["--long_documents chunk", "--long_documents=chunk"])
+def test_the_evaluation_after_training_takes_long_documents_too(scripts: Scripts, flags: str) -> None:
+    assert scripts.run(f"run_summarization.sh d c.json 0 {flags} --seed 7").returncode == 0
+    assert scripts.training().long_documents == scripts.evaluation().long_documents == "chunk"
+    assert scripts.training().seed == 7
+
+
+def test_a_data_report_is_no_training(scripts: Scripts) -> None:
+    """Nothing is evaluated after it, and it may be made for a folder in use."""
+    (scripts.folder / "used").mkdir()
+    (scripts.folder / "used" / "metrics.json").write_text("{}")
+    assert scripts.run("run_summarization.sh d c.json 0 --data_report", RESULTS_DIR="used").returncode == 0
+    assert len(scripts.calls()) == 1 and scripts.training().data_report

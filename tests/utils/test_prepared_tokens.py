@@ -16,7 +16,9 @@ from utils.kept_folders import FOLDER
 from utils.pairs import read_pairs, scan_split
 from utils.prepared_files import PreparedPairs, TokenLimits
 from utils.prepared_tokens import prepare
+from utils.same_texts import text_hashes
 from utils.token_store import encode
+from utils.truncation import TruncationMeter
 
 LIMITS = TokenLimits(" ", 40, 12)
 
@@ -47,6 +49,21 @@ def test_the_tokens_are_those_of_the_texts(setup: TinySetup) -> None:
         assert store.checksum() == expected.checksum() and store.tokens.dtype == expected.tokens.dtype
     assert prepared.lines.tolist() == list(range(61)) and prepared.left_out == 0
     assert not prepared.sources.tokens.flags.writeable  # it is the file
+
+
+def test_the_report_on_the_data_needs_no_texts(setup: TinySetup) -> None:
+    """Hashes and what was cut are beside the tokens, also when these are found and not computed."""
+    pairs, tokenizer = read_pairs(setup.data, "train"), BartTokenizer.from_pretrained(setup.tokenizer)
+    for prepared in (prepare_split(setup), prepare_split(setup)):
+        for texts, length, store, facts in (
+            (pairs.sources, 40, prepared.sources, prepared.source_facts),
+            (pairs.targets, 12, prepared.targets, prepared.target_facts),
+        ):
+            in_bytes = [text.encode() for text in texts]
+            meter = TruncationMeter(tokenizer, length, " ")
+            meter.add(in_bytes, [store[row] for row in range(len(store))])
+            assert facts.truncation == meter.counts and 0 < facts.truncation.cut_texts < 61
+            assert facts.hashes.tolist() == text_hashes(in_bytes).tolist()
 
 
 def test_a_second_time_nothing_is_computed(setup: TinySetup) -> None:

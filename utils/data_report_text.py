@@ -1,0 +1,66 @@
+"""The report on the data as lines for people: whole, or in short for the log of a training."""
+
+from collections.abc import Iterator
+from typing import Any
+
+
+def whole_report(report: dict[str, Any]) -> Iterator[str]:
+    """Every figure of ``data_report``."""
+    for split, facts in report["splits"].items():
+        yield f"{split}: {facts['pairs']:,} pairs; {facts['left_out']:,} more lack a source or target"
+        for side in ("source", "target"):
+            yield f"  {side} tokens: {_lengths(facts[side])}; {_cut(facts[side])}"
+        yield (
+            f"  the same as one before: {facts['repeated_sources']:,} sources,"
+            f" {facts['repeated_pairs']:,} pairs of source and target"
+        )
+    for name, overlap in report["overlaps"].items():
+        yield f"{name}: {_overlap(overlap)}"
+    batch = report["first_batch"]
+    yield "first training batch:"
+    for side in ("source", "target"):
+        rows, length = batch[f"{side}_shape"]
+        yield f"  {side}s: {rows:,} x {length:,} tokens, {batch[f'{side}_padding']:.1%} of them padding"
+    for number, example in enumerate(batch["examples"], start=1):
+        yield f"  source {number}: {example['source']!r}"
+        yield f"  target {number}: {example['target']!r}"
+    yield f"What is cut is counted in {report['cut_is_counted_in']}."
+    yield from _warnings(report)
+
+
+def short_report(report: dict[str, Any]) -> Iterator[str]:
+    """A line for each split, one for each overlap, and the warnings."""
+    for split, facts in report["splits"].items():
+        sides = [
+            f"{side} {facts[side]['tokens']['median']:,} tokens in the median, {facts[side]['tokens']['longest']:,} at"
+            f" most, {facts[side]['share_of_texts_cut']:.1%} cut ({facts[side]['share_of_bytes_cut']:.1%} of the bytes)"
+            for side in ("source", "target")
+        ]
+        yield f"{split} data: {'; '.join(sides)}"
+    for name, overlap in report["overlaps"].items():
+        yield f"{name}: {_overlap(overlap)}"
+    yield from _warnings(report)
+
+
+def _lengths(side: dict[str, Any]) -> str:
+    tokens = side["tokens"]
+    return (
+        f"mean {tokens['mean']:,.1f}, median {tokens['median']:,}, 90% up to {tokens['p90']:,},"
+        f" 99% up to {tokens['p99']:,}, longest {tokens['longest']:,}"
+    )
+
+
+def _cut(side: dict[str, Any]) -> str:
+    (limit,) = side["limit"].values()
+    return (
+        f"{side['cut_texts']:,} ({side['share_of_texts_cut']:.1%}) cut at {limit:,} tokens,"
+        f" {side['share_of_bytes_cut']:.1%} of all bytes lost"
+    )
+
+
+def _overlap(overlap: dict[str, int]) -> str:
+    return f"{overlap['same_source']:,} sources and {overlap['same_target']:,} targets of {overlap['pairs']:,}"
+
+
+def _warnings(report: dict[str, Any]) -> list[str]:
+    return [f"warning: {text}" for text in report["warnings"]]

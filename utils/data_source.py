@@ -103,13 +103,14 @@ class HubData:
 
 
 def open_data(data_dir: str, columns: AskedColumns) -> DataFolder | HubData:
-    """What ``data_dir`` names: a local path if it is one, else a data set of the hub.
+    """What ``data_dir`` names: a local path if there is one or the folder that would hold it, else a hub's data set.
 
     Raises InputError where a split is there twice or in part, where columns are named and there are none, or where the
     hub has no such data set.
     """
     folder = Path(data_dir)
-    match = None if folder.exists() else _HUB_ID.fullmatch(data_dir)
+    is_path = folder.exists() or folder.parent.is_dir()  # data/cnn_dm, which is not there yet
+    match = None if is_path else _HUB_ID.fullmatch(data_dir)
     if match is not None:
         return _open_hub(match, columns)
     tables = {split: paths for split, paths in _tables_in(folder).items() if not _has_lines(folder, split)}

@@ -98,17 +98,17 @@ def evaluate(
 
 
 def result_text(report: dict[str, Any]) -> str:
-    """The scores of a report in one line, for people; before it, what became of documents that are too long."""
+    """The scores of a report in one line, for people; after it, what became of documents that are too long."""
     scores = "  ".join(f"{name} {report[name]:.2f}" for name in ROUGE_TYPES)
     score_line = f"{report['split']} ({report['n_obs']:,} examples, {report['beams']} beams): {scores}"
     cut, long = report["truncation"], report["long_documents"]
     beyond = f"longer than {report['max_source_length']:,} tokens"
     if long["documents_in_pieces"]:
         documents, pieces = long["documents_in_pieces"], long["pieces"]
-        return f"{documents:,} sources {beyond}: summarized in {pieces:,} pieces\n{score_line}"
+        return f"{score_line}\n{documents:,} sources {beyond}: summarized in {pieces:,} pieces"
     if cut["sources_cut"]:
         lost = f"{cut['share_of_bytes_cut']:.1%} of all bytes"
-        return f"{cut['sources_cut']:,} sources {beyond}: cut, which takes {lost} away\n{score_line}"
+        return f"{score_line}\n{cut['sources_cut']:,} sources {beyond}: cut, which takes {lost} away"
     return score_line
 
 

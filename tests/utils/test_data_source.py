@@ -141,3 +141,12 @@ def test_the_tokens_are_those_of_line_files_with_the_same_texts(tmp_path: Path) 
         assert getattr(tokens, side).checksum() == getattr(expected, side).checksum()
         assert np.array_equal(getattr(tokens, side).tokens, getattr(expected, side).tokens)
     assert tokens.lines.tolist() == list(range(61))
+
+
+def test_a_path_that_is_not_there_yet_is_no_hub_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """data/cnn_dm before get_data.sh: nobody asks the hub for it."""
+    (tmp_path / "data").mkdir()
+    monkeypatch.chdir(tmp_path)
+    data = open_data("data/cnn_dm", AskedColumns(None, None))
+    with pytest.raises(InputError, match=r"data/cnn_dm/train\.source: No such file"):
+        data.check_has(["train"])

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# On a fresh machine: sets the environment up, makes the embedded corpus, trains a tiny BART on it and evaluates it.
+# On a fresh machine: sets the environment up, makes the embedded corpus, fine-tunes a small pretrained BART on it and
+# compares it with what it has to beat.
 source "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
 
 usage="usage: bash scripts/quickstart.sh [--flag ...]
@@ -17,6 +18,7 @@ data=data/docstrings
 results=${RESULTS_DIR:-results/quickstart_$(date +%Y%m%d_%H%M%S)}
 source "$root/scripts/params/docstrings_params.sh"
 read -ra training < <(cpu)
+read -ra from_scratch < <(cpu_from_scratch)
 read -ra evaluation < <(cpu_eval)
 
 evaluate() { # MODEL FOLDER [--flag ...]
@@ -27,15 +29,17 @@ evaluate() { # MODEL FOLDER [--flag ...]
 
 "$python" -m utils.corpora.docstrings "$data" --config configs/config_tiny.json
 
-say "Training and evaluating a tiny BART, from random weights."
+say "Fine-tuning and evaluating a small pretrained BART."
 RESULTS_DIR=$results bash "$root/scripts/run_summarization.sh" "${training[@]}" "${flags[@]}"
 
 say "Evaluating it again with every text in another one's place: what it scores without reading."
 evaluate "$results/best_tfmr" "$results/shuffled_sources" --shuffle_sources
 
-say "Evaluating what it is compared with: the model before training, and the first sentence of every text."
-"$python" -m utils.baselines.untrained configs/config_tiny.json "$data/tokenizer" "$results/untrained/model"
-evaluate "$results/untrained/model" "$results/untrained"
+say "What it is compared with: the pretrained model as it came, ..."
+evaluate models/bart_mini "$results/pretrained"
+say "... as many steps of training from random weights, ..."
+RESULTS_DIR=$results/from_scratch bash "$root/scripts/run_summarization.sh" "${from_scratch[@]}" "${flags[@]}"
+say "... and the first sentence of every text."
 "$python" -m utils.baselines.first_sentence "$data" "$results/first_sentence"
 
 "$python" -m utils.quickstart_report "$data" "$results"

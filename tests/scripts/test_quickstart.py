@@ -19,10 +19,10 @@ def test_the_quickstart_with_a_few_steps(tmp_path: Path) -> None:
     process = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert process.returncode == 0, process.stderr
     reports = [read_json(path) for path in (tmp_path / "results").rglob("test_rouge.json")]
-    assert len(reports) == 4
+    assert len(reports) == 5
     assert len({report["n_obs"] for report in reports}) == 1
     assert "first sentence of the text" in process.stdout
-    assert process.stdout.count("reference: ") == 3
+    assert process.stdout.count("reference: ") == 10
 
 
 def test_positional_arguments_are_refused() -> None:

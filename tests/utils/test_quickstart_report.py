@@ -1,3 +1,4 @@
+import re
 import shutil
 from pathlib import Path
 
@@ -8,8 +9,8 @@ from utils.baselines.first_sentence import FirstSentenceArguments, evaluate_firs
 from utils.quickstart_report import EVALUATIONS, ReportArguments, print_report
 from utils.report import read_json, write_json
 
-SUMMARIES = [f"Return the value number {number}." for number in range(10)]
-SOURCES = [f"Return a value. {number} is in a text that goes on {'and on ' * 90}" for number in range(10)]
+SUMMARIES = [f"Return the value number {number}." for number in range(12)]
+SOURCES = [f"Return {'the' if row % 2 else 'a'} value. {row} is in a text that goes on {'and on ' * 90}" for row in range(12)]
 
 
 @pytest.fixture
@@ -37,15 +38,17 @@ def test_scores_and_examples_are_printed(quickstart: ReportArguments, capsys: py
     baseline = read_json(Path(quickstart.results) / "first_sentence" / "test_rouge.json")
     for name in EVALUATIONS.values():
         line = next(line for line in lines if line.startswith(name + "  "))
-        *_, rouge1, _, _, rouge_lsum = line.split()
-        assert rouge1 == ("97.25" if name == "trained model" else f"{baseline['rouge1']:.2f}")
-        assert rouge_lsum == f"{baseline['rougeLsum']:.2f}"
+        scores = dict(zip(("rouge1", "rouge2", "rougeL"), re.findall(r"(\d+\.\d\d) \[", line), strict=True))
+        assert scores["rouge1"] == ("97.25" if name == "fine-tuned model" else f"{baseline['rouge1']:.2f}")
+        assert scores["rougeL"] == f"{baseline['rougeL']:.2f}"
+        low, high = baseline["intervals_95"]["rouge2"]
+        assert low < baseline["rouge2"] < high and f"[{low:4.1f}, {high:4.1f}]" in line
     references = [line.split(": ")[1] for line in lines if line.startswith("reference: ")]
     generations = [line.split(": ")[1] for line in lines if line.startswith("    model: ")]
-    assert len(set(references)) == 3
+    assert len(set(references)) == 10
     assert set(references) <= set(SUMMARIES)
     assert generations == references
-    assert "1,400 optimizer steps" in output
+    assert "1,400 optimizer steps" in output and "100% of its summaries are distinct" in " ".join(output.split())
     print_report(quickstart)
     assert capsys.readouterr().out == output
 
@@ -53,10 +56,10 @@ def test_scores_and_examples_are_printed(quickstart: ReportArguments, capsys: py
 def test_an_empty_summary_has_its_line(quickstart: ReportArguments, capsys: pytest.CaptureFixture[str]) -> None:
     (Path(quickstart.results) / "test_generations.txt").write_text("\n" * len(SUMMARIES))
     print_report(quickstart)
-    assert capsys.readouterr().out.splitlines().count("    model: (nothing)") == 3
+    assert capsys.readouterr().out.splitlines().count("    model: (nothing)") == 10
 
 
 def test_missing_results_are_named(quickstart: ReportArguments) -> None:
-    (Path(quickstart.results) / "untrained" / "test_rouge.json").unlink()
-    with pytest.raises(InputError, match=r"untrained/test_rouge\.json"):
+    (Path(quickstart.results) / "pretrained" / "test_rouge.json").unlink()
+    with pytest.raises(InputError, match=r"pretrained/test_rouge\.json"):
         print_report(quickstart)

@@ -74,7 +74,7 @@ open_results() { # DEFAULT
                 [[ -n ${RESULTS_DIR:-} ]] || die "--resume: set RESULTS_DIR to the results folder of the run to continue"
                 may_be_used=true
                 ;;
-            --overwrite_output_dir) may_be_used=true ;;
+            --overwrite_output_dir | --data_report) may_be_used=true ;;
             --output_dir | --output_dir=*) die "--output_dir: set RESULTS_DIR instead, the script uses that folder too" ;;
         esac
     done

@@ -46,7 +46,6 @@ check '[0-9.]+([eE][-+]?[0-9]+)?' 'a number' LR VAL_CHECK_INTERVAL
 read_precision PREC "$PREC"
 find_python
 
-may_be_used=false
 only_report=false
 evaluation_flags=() # what the evaluation must have too, and has no position
 for index in "${!flags[@]}"; do
@@ -54,28 +53,14 @@ for index in "${!flags[@]}"; do
     case $flag in
         --text_column | --summary_column | --long_documents) evaluation_flags+=("${flags[@]:index:2}") ;;
         --text_column=* | --summary_column=* | --long_documents=*) evaluation_flags+=("$flag") ;;
-        --data_report)
-            only_report=true
-            may_be_used=true
-            ;;
-        --resume)
-            [[ -n ${RESULTS_DIR:-} ]] || die "--resume: set RESULTS_DIR to the results folder of the run to continue"
-            may_be_used=true
-            ;;
-        --overwrite_output_dir) may_be_used=true ;;
+        --data_report) only_report=true ;;
         --data_dir* | --config_path* | --gpus* | --max_source_length* | --max_target_length* | --eval_max_gen_length* | \
             --fp16 | --bf16 | --tf32 | --no-fp16 | --no-bf16 | --no-tf32 | --n_test*)
             die "${flag%%=*}: the evaluation must have it too, so give it by position (see --help)"
             ;;
-        --output_dir | --output_dir=*) die "--output_dir: set RESULTS_DIR instead, the evaluation uses that folder too" ;;
     esac
 done
-results=${RESULTS_DIR:-results/bart_pyt_$(date +%Y%m%d_%H%M%S)}
-# finetune.py refuses a folder in use as well, but by then its log would have been written to.
-if ! $may_be_used && { [[ -e $results/metrics.json ]] || compgen -G "$results/*.ckpt" >/dev/null; }; then
-    die "$results holds an earlier run: give --resume or --overwrite_output_dir, or set RESULTS_DIR to another folder"
-fi
-mkdir -p -- "$results"
+open_results "results/bart_pyt_$(date +%Y%m%d_%H%M%S)"
 
 # What the reference recipe fixes beyond its positional arguments.
 recipe=(

@@ -201,6 +201,7 @@ def _check_unchanged(arguments: TrainingArguments, checkpoint: Path) -> None:
     """Raise InputError where a flag is not the interrupted run's and the steps already done depend on it."""
     stored = stored_arguments(checkpoint)
     for flag in arguments.fixed_on_resume():
-        before, now = stored[flag], getattr(arguments, flag)
+        now = getattr(arguments, flag)
+        before = stored.get(flag, now)  # an earlier version did not have every flag
         if before != now:
             raise InputError(f"--resume: --{flag} was {before} and is now {now}; it cannot change within a run")

@@ -1,14 +1,19 @@
 #!/usr/bin/env bash
-# Preset for the embedded default, docstrings to their summary lines, on the CPU. `cpu` prints the positional arguments of
-# scripts/run_summarization.sh and flags for finetune.py, `cpu_eval` the positional arguments of
+# Presets for the embedded default, docstrings to their summary lines, on the CPU. `cpu` and `cpu_from_scratch` print the
+# positional arguments of scripts/run_summarization.sh and flags for finetune.py, `cpu_eval` the positional arguments of
 # scripts/run_eval_summarization.sh after INIT_CKPT. Paths are relative to the checkout.
 
-# Random weights: there is no pretrained tokenizer either, and random embeddings must be trained. 700 steps see every
-# example once or twice, so nothing is learnt by heart that dropout would have to hinder.
-cpu() {
-    echo data/docstrings configs/config_tiny.json 0 2e-3 32 1 fp32 700 70 48 32 4 64 64 0.5 2 \
-        --model_name_or_path scratch --tokenizer_name_or_path data/docstrings/tokenizer --no-freeze_embeds \
-        --dropout 0 --attention_dropout 0
+cpu() { _docstrings 1e-3 --model_name_or_path models/bart_mini; }
+
+# The same model from random weights, which learn with a higher rate.
+cpu_from_scratch() {
+    _docstrings 2e-3 --model_name_or_path scratch --tokenizer_name_or_path models/bart_mini
 }
 
-cpu_eval() { echo 64 0 fp32 4 48 32 data/docstrings configs/config_tiny.json; }
+cpu_eval() { echo 64 0 fp32 4 128 32 data/docstrings configs/config_mini.json; }
+
+# The embeddings are trained too: the reference recipe freezes those of a large model.
+_docstrings() { # LR --flag ...
+    echo data/docstrings configs/config_mini.json 0 "$1" 32 1 fp32 700 70 128 32 4 64 64 0.5 2 "${@:2}" \
+        --no-freeze_embeds
+}

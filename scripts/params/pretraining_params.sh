@@ -2,15 +2,43 @@
 # Presets of scripts/run_pretraining.sh: each prints its positional arguments and flags. Paths are relative to the
 # checkout.
 
-# The paper's figures (section 4): batches of 8,000 texts for 500,000 steps; RoBERTa's learning rates. 8 GPUs of 80 GB hold
-# 40 texts each, so a step is 8 x 40 x 25.
+# The paper's figures (section 4): batches of 8,000 texts for 500,000 steps, with RoBERTa's learning rate and warm-up (Liu
+# et al. 2019, table 9). GPUs of 80 GB hold 40 texts each, so a step is 8 x 40 x 25.
 bart_large_8gpu_bf16() {
     echo data/pretraining configs/config.json 8 4e-4 40 25 bf16 500000 30000 512 128 0.05 20 \
         --tokenizer_name_or_path facebook/bart-large
 }
 
-# 1,000,000 steps of 256 texts, as the paper's comparison of base models (section 3): for those who repeat it.
+# The paper's comparison of base models (section 3): 1,000,000 steps, here of 256 texts.
 bart_base_8gpu_bf16() {
     echo data/pretraining configs/config_base.json 8 6e-4 32 1 bf16 1000000 24000 512 128 0.05 20 \
         --tokenizer_name_or_path facebook/bart-base
+}
+
+# models/bart_mini, in two stages: short pieces of text, on which copying is learnt soonest, then whole paragraphs, and
+# the pairs of the docstring corpus beside them. The results of the first stage belong into results/mini_short.
+mini_short_cpu() { _mini_short 0; }
+
+mini_cpu() { _mini 0 5000 200; }
+
+mini_short_1gpu() {
+    _mini_short 1
+    echo --num_workers 8
+}
+
+mini_1gpu() {
+    _mini 1 20000 400
+    echo --num_workers 8
+}
+
+_mini_short() { # NUM_GPU
+    echo data/prose configs/config_mini.json "$1" 1e-3 64 1 bf16 2000 100 32 128 1e9 10 \
+        --tokenizer_name_or_path data/prose/tokenizer --lr_scheduler constant --dropout 0 --attention_dropout 0 \
+        --n_val 1000 --log_every_n_steps 50
+}
+
+_mini() { # NUM_GPU TRAIN_STEPS WARMUP_STEPS
+    echo data/prose configs/config_mini.json "$1" 1e-3 512 1 bf16 "$2" "$3" 128 64 1e6 10 \
+        --model_name_or_path results/mini_short/best_tfmr --pairs_dir data/docstrings --max_tokens_per_batch 6144 \
+        --dropout 0 --attention_dropout 0 --n_val 1000 --log_every_n_steps 50
 }

@@ -28,7 +28,10 @@ XSUM = CNN_DM | {
 
 @pytest.mark.parametrize(
     ("name", "figures"),
-    [("config", LARGE | CNN_DM), ("config_xsum", LARGE | XSUM), ("config_base", BASE | CNN_DM), ("config_tiny", {})],
+    [
+        *[("config", LARGE | CNN_DM), ("config_xsum", LARGE | XSUM), ("config_base", BASE | CNN_DM)],
+        *[("config_tiny", {}), ("config_mini", {})],
+    ],
 )
 def test_figures(name: str, figures: dict[str, object]) -> None:
     values = BartConfig.from_json_file(ROOT / "configs" / f"{name}.json").to_dict()

@@ -82,7 +82,7 @@ def printed(corpus: str) -> dict[str, str]:
     """What every preset function of a file prints, called from another folder than the checkout."""
     calls = (
         f'source "{ROOT}/scripts/params/{corpus}_params.sh" && '
-        'for name in $(compgen -A function); do [[ $name == _* ]] || echo "$name $($name)"; done'
+        'for name in $(compgen -A function); do [[ $name == _* ]] || echo "$name" $($name); done'
     )
     run = subprocess.run(["bash", "-c", calls], cwd="/", capture_output=True, text=True, check=True, timeout=60)
     assert run.stderr == ""
@@ -105,20 +105,38 @@ def test_smaller_gpus_keep_the_examples_per_step(corpus: str) -> None:
     assert examples_per_step("rtx4090_1gpu_bf16") == examples_per_step("dgxa100_8gpu_fp16") == 320
 
 
-def test_the_embedded_default_trains_random_weights_on_the_cpu() -> None:
+def test_the_embedded_default_trains_on_the_cpu() -> None:
+    """A pretrained model, or the same from random weights, which differs in nothing but the learning rate."""
     lines = printed("docstrings")
-    assert lines.keys() == {"cpu", "cpu_eval"}
+    assert lines.keys() == {"cpu", "cpu_from_scratch", "cpu_eval"}
     train, flags = lines["cpu"].split()[:16], lines["cpu"].split()[16:]
-    assert train[:3] == ["data/docstrings", "configs/config_tiny.json", "0"]
-    assert " ".join(flags) == (
-        "--model_name_or_path scratch --tokenizer_name_or_path data/docstrings/tokenizer --no-freeze_embeds"
-        " --dropout 0 --attention_dropout 0"
-    )
+    assert train[:3] == ["data/docstrings", "configs/config_mini.json", "0"]
+    assert " ".join(flags) == "--model_name_or_path models/bart_mini --no-freeze_embeds"
     precision, source, target, beams, prediction_batch = train[6], *train[9:12], train[13]
     assert lines["cpu_eval"].split() == [prediction_batch, "0", precision, beams, source, target, *train[:2]]
 
+    scratch = lines["cpu_from_scratch"].split()
+    assert [*train[:3], *train[4:]] == [*scratch[:3], *scratch[4:16]]
+    start = "--model_name_or_path scratch --tokenizer_name_or_path models/bart_mini --no-freeze_embeds"
+    assert " ".join(scratch[16:]) == start
 
-@pytest.mark.parametrize("corpus", ["cnn_dm", "xsum", "docstrings"])
+
+def test_pretraining() -> None:
+    """The paper's texts per step and steps; every preset is a command line of finetune.py by way of its script."""
+    lines = {name: line.split() for name, line in printed("pretraining").items()}
+    assert lines.keys() == {
+        *("bart_large_8gpu_bf16", "bart_base_8gpu_bf16"),
+        *("mini_short_cpu", "mini_cpu", "mini_short_1gpu", "mini_1gpu"),
+    }
+    large, base = lines["bart_large_8gpu_bf16"], lines["bart_base_8gpu_bf16"]
+    assert [int(large[2]) * int(large[4]) * int(large[5]), large[7], large[9]] == [8000, "500000", "512"]
+    assert [int(base[2]) * int(base[4]) * int(base[5]), base[7], base[9]] == [256, "1000000", "512"]
+    for name, line in lines.items():
+        assert line[2] == ("8" if "8gpu" in name else "1" if "1gpu" in name else "0")
+        assert line[13].startswith("--") and (ROOT / line[1]).is_file()
+
+
+@pytest.mark.parametrize("corpus", ["cnn_dm", "xsum", "docstrings", "pretraining"])
 def test_sourcing_prints_nothing_and_changes_no_shell_option(corpus: str) -> None:
     script = f'before=$-$SHELLOPTS; source "{ROOT}/scripts/params/{corpus}_params.sh"; [[ $-$SHELLOPTS == "$before" ]]'
     run = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True, timeout=60)

@@ -271,7 +271,9 @@ def test_evaluation_refuses_more_gpus_than_there_are(scripts: Scripts) -> None:
     assert scripts.calls() == []
 
 
-@pytest.mark.parametrize("script", ["run_summarization.sh", "run_eval_summarization.sh", "setup_env.sh"])
+@pytest.mark.parametrize(
+    "script", ["run_summarization.sh", "run_eval_summarization.sh", "run_pretraining.sh", "setup_env.sh"]
+)
 def test_help(scripts: Scripts, script: str) -> None:
     run = scripts.run(f"{script} --help")
     assert run.returncode == 0 and run.stdout.startswith("usage: ") and run.stderr == ""
@@ -295,3 +297,32 @@ def test_a_data_report_is_no_training(scripts: Scripts) -> None:
     (scripts.folder / "used" / "metrics.json").write_text("{}")
     assert scripts.run("run_summarization.sh d c.json 0 --data_report", RESULTS_DIR="used").returncode == 0
     assert len(scripts.calls()) == 1 and scripts.training().data_report
+
+
+def test_pretraining(scripts: Scripts) -> None:
+    """Nothing is evaluated; what the script fixes is beaten by flags."""
+    run = scripts.run("run_pretraining.sh d c.json 0 1e-3 64 2 bf16 500 50 128 32 0.2 7 --tokenizer_name_or_path t")
+    assert run.returncode == 0 and len(scripts.calls()) == 1
+    arguments = scripts.training()
+    assert (arguments.task, arguments.data_dir, arguments.config_path) == ("denoising", "d", "c.json")
+    assert (arguments.learning_rate, arguments.train_batch_size, arguments.gradient_accumulation_steps) == (1e-3, 64, 2)
+    assert (arguments.gpus, arguments.bf16, arguments.max_steps, arguments.warmup_steps) == (0, True, 500, 50)
+    assert (arguments.max_source_length, arguments.max_target_length) == (128, 128)
+    assert (arguments.eval_batch_size, arguments.val_check_interval) == (32, 0.2)
+    assert (arguments.early_stopping_patience, arguments.model_name_or_path) == (7, "scratch")
+    assert (arguments.mask_ratio, arguments.poisson_lambda, arguments.mask_random) == (0.3, 3.5, 0.1)
+    assert (arguments.permute_sentences, arguments.freeze_embeds, arguments.adam_beta2) == (True, False, 0.98)
+    (results,) = (scripts.folder / "results").iterdir()
+    assert results.name.startswith("bart_pyt_pretraining_20")
+
+
+@pytest.mark.parametrize("name", ["bart_large_8gpu_bf16", "mini_short_cpu", "mini_1gpu"])
+def test_pretraining_presets_are_understood(scripts: Scripts, name: str) -> None:
+    scripts.run(f"run_pretraining.sh {preset('pretraining', name)} --seed 5")
+    assert scripts.training().task == "denoising" and scripts.training().seed == 5
+
+
+def test_pretraining_needs_ten_arguments(scripts: Scripts) -> None:
+    refused(scripts.run("run_pretraining.sh d c.json 0"), "at least 10")
+    refused(scripts.run("run_pretraining.sh d c.json 0 1e-3 64 2 fp64 500 50 128"), "PREC")
+    assert scripts.calls() == []

@@ -10,7 +10,7 @@ from utils.quickstart_report import EVALUATIONS, ReportArguments, print_report
 from utils.report import read_json, write_json
 
 SUMMARIES = [f"Return the value number {number}." for number in range(12)]
-SOURCES = [f"Return {'the' if row % 2 else 'a'} value. {row} is in a text that goes on {'and on ' * 90}" for row in range(12)]
+SOURCES = [f"Return {('a', 'the')[row % 2]} value. {row} is in a text that goes {'on and ' * 90}" for row in range(12)]
 
 
 @pytest.fixture

@@ -53,12 +53,7 @@ def build_corpus(sources: PythonSources, config: BartConfig, folder: Path) -> No
     Raises:
         InputError: ``folder`` holds files that are not a corpus of this module.
     """
-    made_from = {
-        "versions": sources.versions,
-        "vocab_size": config.vocab_size,
-        "prefix": config.prefix,
-        "rules_sha256": rules_sha256(*_MADE_BY),
-    }
+    made_from = describe_origin(sources, config, _MADE_BY)
     if is_up_to_date(folder, made_from):
         print(f"{folder} is up to date.")
         return
@@ -128,10 +123,15 @@ def sha256(*parts: bytes) -> str:
     return hashlib.sha256(b"".join(parts)).hexdigest()
 
 
-def rules_sha256(*modules: str) -> str:
-    """A hash of the code that makes a corpus: modules of this package, and the training of tokenizers."""
+def describe_origin(sources: PythonSources, config: BartConfig, modules: Iterable[str]) -> dict[str, Any]:
+    """All that a corpus is made from: ``modules`` of this package are its rules, and so is the training of tokenizers."""
     files = (*(f"utils/corpora/{name}.py" for name in modules), "bart/tokenization/training.py")
-    return sha256(*((_CODE / name).read_bytes() for name in files))
+    return {
+        "versions": sources.versions,
+        "vocab_size": config.vocab_size,
+        "prefix": config.prefix,
+        "rules_sha256": sha256(*((_CODE / name).read_bytes() for name in files)),
+    }
 
 
 def write_manifest(folder: Path, made_from: dict[str, Any], counts: dict[str, dict[str, int]]) -> None:

@@ -18,7 +18,7 @@ from bart.configuration.configuration_bart import BartConfig
 from bart.whole_folder import whole_folder
 from utils.command_line import option, run_command
 from utils.corpora.docstring_pairs import Pair, documents_of_file, paragraphs_of_text
-from utils.corpora.docstrings import for_every_module, is_up_to_date, rules_sha256, sha256, split_of, write_manifest
+from utils.corpora.docstrings import describe_origin, for_every_module, is_up_to_date, sha256, split_of, write_manifest
 from utils.corpora.leaks import LeakFilter
 from utils.corpora.python_sources import PythonSources, find_python_sources
 from utils.pairs import Pairs, read_pairs
@@ -44,12 +44,7 @@ def build_prose(sources: PythonSources, pairs: Mapping[str, Pairs], config: Bart
 
     ``pairs`` are the splits of the docstring corpus. Raises InputError where ``folder`` holds something else.
     """
-    made_from = {
-        "versions": sources.versions,
-        "vocab_size": config.vocab_size,
-        "prefix": config.prefix,
-        "rules_sha256": rules_sha256(*_MADE_BY),
-    }
+    made_from = describe_origin(sources, config, _MADE_BY)
     if is_up_to_date(folder, made_from):
         print(f"{folder} is up to date.")
         return

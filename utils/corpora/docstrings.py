@@ -124,7 +124,7 @@ def sha256(*parts: bytes) -> str:
 
 
 def describe_origin(sources: PythonSources, config: BartConfig, modules: Iterable[str]) -> dict[str, Any]:
-    """All that a corpus is made from: ``modules`` of this package are its rules, and so is the training of tokenizers."""
+    """All that a corpus is made from; ``modules`` of this package, and the training of tokenizers, are its rules."""
     files = (*(f"utils/corpora/{name}.py" for name in modules), "bart/tokenization/training.py")
     return {
         "versions": sources.versions,

@@ -24,7 +24,8 @@ _FIXED_BY_ARCHITECTURE = {
     "extra_pos_embeddings": POSITION_OFFSET,
     "model_type": "bart",
 }
-_MODEL_FILE_ONLY = {"architectures": ["BartForConditionalGeneration"], "model_type": "bart", "is_encoder_decoder": True}
+# CTranslate2's converter, for one, asks for them.
+_MODEL_FILE_ONLY = {"architectures": ["BartForConditionalGeneration"], **_FIXED_BY_ARCHITECTURE}
 
 
 @dataclass(init=False)

@@ -1,0 +1,228 @@
+"""Beam search of this project beside transformers and CTranslate2: the same random weights, the same inputs, one run.
+
+The systems take turns, so that a machine that slows down slows all of them; what counts is the ratio of the medians.
+
+    padded   every source has exactly --source_length tokens and every output exactly --target_length
+    natural  sources of 100 to 900 tokens, outputs that end by themselves (the end of sentence is made likelier);
+             each system sorts by length and takes the best of the batch sizes in --natural_batch_sizes
+
+python -m scripts.benchmark.compare_generation --precisions fp32,bf16 --json compare_generation.json
+"""
+
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bart.errors import InputError
+from utils.command_line import at_least, option, run_command
+
+# Torch and transformers take seconds to import, so the functions do it: --help and a wrong flag are answered at once.
+
+SHAPES = {
+    "base": {"d_model": 768, "layers": 6, "heads": 12, "ffn": 3072},
+    "large": {"d_model": 1024, "layers": 12, "heads": 16, "ffn": 4096},
+    "tiny": {"d_model": 64, "layers": 2, "heads": 4, "ffn": 128},
+}
+_FEWEST_NATURAL, _MOST_NATURAL = 100, 900  # tokens of a source
+_ORDINARY_TOKENS = 5  # ids below are special
+
+
+@dataclass
+class CompareArguments:
+    """The command line."""
+
+    shape: str = option("base", "model", "size of the model", choices=tuple(SHAPES))
+    vocab_size: int = option(50265, "model", "tokens of the vocabulary", check=at_least(100))
+    systems: str = option("ours,transformers,ctranslate2", "systems", "what is compared, this project first")
+    precisions: str = option("fp32", "systems", "fp32, bf16, fp16, separated by commas")
+    device: str = option("cpu", "systems", "where", choices=("cpu", "cuda"))
+    threads: int = option(0, "systems", "threads on a CPU; 0: as many as there are cores", check=at_least(0))
+    mode: str = option("padded", "work", "which lengths", choices=("padded", "natural"))
+    batch_size: int = option(4, "work", "sources at once, where lengths are padded", check=at_least(1))
+    source_length: int = option(512, "work", "tokens of a source, where lengths are padded", check=at_least(4))
+    target_length: int = option(40, "work", "tokens of an output; the most, where it ends by itself", check=at_least(4))
+    beams: int = option(4, "work", "beams", check=at_least(2))
+    documents: int = option(64, "work", "sources, where lengths are natural", check=at_least(1))
+    natural_batch_sizes: str = option("4,8,16", "work", "batch sizes that each system may choose from")
+    eos_bias: float = option(4.0, "work", "added to the logits of the end of sentence, where lengths are natural")
+    rounds: int = option(3, "work", "how often each system does the work, after once to warm up", check=at_least(1))
+    seed: int = option(42, "work", "seed of weights and sources", check=at_least(0))
+    json: str | None = option(None, "output", "file for the figures, as JSON")
+
+    def check(self) -> None:
+        """Whether a system exists for a precision is seen when it is made."""
+
+
+def compare(arguments: CompareArguments) -> None:
+    """Measure and print."""
+    import torch
+
+    from scripts.benchmark.generation_systems import Search
+
+    torch.set_num_threads(arguments.threads or len(_cores()))
+    natural = arguments.mode == "natural"
+    search = Search(arguments.beams, 4 if natural else arguments.target_length, arguments.target_length)
+    sources = make_sources(arguments)
+    report: dict[str, Any] = {"arguments": asdict(arguments), "machine": machine(), "results": []}
+    with tempfile.TemporaryDirectory() as folder:
+        write_model(Path(folder), arguments)
+        for precision in arguments.precisions.split(","):
+            systems = make_systems(arguments.systems.split(","), Path(folder), precision, arguments.device)
+            sizes = arguments.natural_batch_sizes if natural else str(arguments.batch_size)
+            batch_sizes = list(map(int, sizes.split(",")))
+            report["results"] += measure(systems, sources, search, batch_sizes, arguments.rounds, precision)
+    print_table(report["results"])
+    if arguments.json is not None:
+        from utils.report import write_json
+
+        write_json(arguments.json, report)
+
+
+def make_sources(arguments: CompareArguments) -> list[np.ndarray]:
+    """Token ids <s> ... </s> of each source."""
+    random = np.random.default_rng(arguments.seed)
+    if arguments.mode == "natural":
+        lengths = random.integers(_FEWEST_NATURAL, _MOST_NATURAL + 1, arguments.documents)
+    else:
+        lengths = np.full(arguments.batch_size, arguments.source_length)
+    ordinary = (random.integers(_ORDINARY_TOKENS, arguments.vocab_size - 1, length - 2) for length in lengths)
+    return [np.concatenate([[0], tokens, [2]]) for tokens in ordinary]
+
+
+def write_model(folder: Path, arguments: CompareArguments) -> None:
+    """A Hugging Face folder with random weights and a vocabulary of made-up words, which CTranslate2 reads too."""
+    import torch
+
+    from bart.configuration.configuration_bart import BartConfig
+    from bart.modeling.modeling_bart import BartForConditionalGeneration
+    from bart.tokenization.tokenization_bart import BartTokenizer
+
+    shape = SHAPES[arguments.shape]
+    config = BartConfig(
+        vocab_size=arguments.vocab_size,
+        d_model=shape["d_model"],
+        **dict.fromkeys(("encoder_layers", "decoder_layers"), shape["layers"]),
+        **dict.fromkeys(("encoder_attention_heads", "decoder_attention_heads"), shape["heads"]),
+        **dict.fromkeys(("encoder_ffn_dim", "decoder_ffn_dim"), shape["ffn"]),
+        max_position_embeddings=1024,
+        init_std=0.06,  # so that outputs differ; with 0.02 a random model says little
+        forced_bos_token_id=None,
+    )
+    torch.manual_seed(arguments.seed)
+    model = BartForConditionalGeneration(config)
+    if arguments.mode == "natural":
+        model.final_logits_bias[:, config.eos_token_id] = arguments.eos_bias
+    model.save_pretrained(folder)
+    made_up = (f"w{number}" for number in range(4, arguments.vocab_size - 1))
+    vocabulary = {word: number for number, word in enumerate(["<s>", "<pad>", "</s>", "<unk>", *made_up, "<mask>"])}
+    BartTokenizer(vocab=vocabulary, merges=[]).save_pretrained(folder)
+
+
+def make_systems(names: Sequence[str], folder: Path, precision: str, device: str) -> list[Any]:
+    """The systems that can be had; the others are named. This project's must be."""
+    from scripts.benchmark.generation_systems import SYSTEMS
+
+    systems = []
+    for name in names:
+        try:
+            systems.append(SYSTEMS[name](folder, precision, device))
+        except (ImportError, KeyError, ValueError, RuntimeError) as error:
+            if isinstance(error, InputError):  # of this project, which the others are held against
+                raise
+            print(f"left out: {name} in {precision}: {str(error).splitlines()[0]}", file=sys.stderr)
+    return systems
+
+
+def measure(
+    systems: Sequence[Any],
+    sources: Sequence[np.ndarray],
+    search: Any,
+    batch_sizes: Sequence[int],
+    rounds: int,
+    precision: str,
+) -> list[dict[str, Any]]:
+    """Each system's median seconds at its best batch size, and what it wrote beside what the first one wrote."""
+    seconds: dict[tuple[int, int], list[float]] = {}
+    outputs: dict[int, list[list[int]]] = {}
+    for round_number in range(rounds + 1):  # the first one warms up
+        for batch_size in batch_sizes:
+            for index, system in enumerate(systems):
+                start = time.perf_counter()
+                outputs[index] = generate_all(system, sources, search, batch_size)
+                if round_number > 0:
+                    seconds.setdefault((index, batch_size), []).append(time.perf_counter() - start)
+    results = []
+    for index, system in enumerate(systems):
+        medians = {size: statistics.median(seconds[index, size]) for size in batch_sizes}
+        best = min(medians, key=medians.__getitem__)
+        lengths = [len(output) for output in outputs[index]]
+        results.append(
+            {
+                "system": system.name,
+                "precision": precision,
+                "seconds": medians[best],
+                "all_seconds": seconds[index, best],
+                "batch_size": best,
+                "times_the_first": medians[best] / min(statistics.median(seconds[0, size]) for size in batch_sizes),
+                "mean_output_tokens": statistics.mean(lengths),
+                "longest_output_tokens": max(lengths),
+                "same_outputs": statistics.mean(
+                    ours == theirs for ours, theirs in zip(outputs[0], outputs[index], strict=True)
+                ),
+            }
+        )
+    return results
+
+
+def generate_all(system: Any, sources: Sequence[np.ndarray], search: Any, batch_size: int) -> list[list[int]]:
+    """The outputs of all sources in their order, made in batches of like length, the longest first."""
+    order = sorted(range(len(sources)), key=lambda row: -len(sources[row]))
+    outputs: dict[int, list[int]] = {}
+    for start in range(0, len(order), batch_size):
+        rows = order[start : start + batch_size]
+        outputs |= zip(rows, system.generate([sources[row] for row in rows], search), strict=True)
+    return [outputs[row] for row in range(len(sources))]
+
+
+def print_table(results: Sequence[dict[str, Any]]) -> None:
+    """A line for each system."""
+    print(f"{'system':32}{'seconds':>9}{'batch':>7}{'times ours':>12}{'tokens':>9}{'same outputs':>14}")
+    for result in results:
+        print(
+            f"{result['system']:32}{result['seconds']:9.3f}{result['batch_size']:7}{result['times_the_first']:12.2f}"
+            f"{result['mean_output_tokens']:9.1f}{result['same_outputs']:14.0%}"
+        )
+
+
+def machine() -> str:
+    """What it ran on."""
+    import torch
+
+    name = torch.cuda.get_device_name() if torch.cuda.is_available() else _processor()
+    return f"{name}, {len(_cores())} cores, Python {platform.python_version()}, torch {torch.__version__}"
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.machine()
+
+
+def _cores() -> list[int]:
+    import os
+
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(CompareArguments, __doc__, compare))

@@ -1,0 +1,36 @@
+"""The comparison with other systems does the work it says, on a tiny model."""
+
+from pathlib import Path
+
+import pytest
+
+from scripts.benchmark.compare_generation import CompareArguments, compare, make_sources
+from utils.report import read_json
+
+TINY = {"shape": "tiny", "vocab_size": 300, "systems": "ours,transformers", "rounds": 1, "threads": 1}
+
+
+def results(tmp_path: Path, **changes: object) -> list[dict[str, object]]:
+    compare(CompareArguments(**{**TINY, **changes, "json": str(tmp_path / "report.json")}))
+    return read_json(tmp_path / "report.json")["results"]
+
+
+def test_padded_outputs_have_the_stated_length(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """And both systems write the same ones, in every precision."""
+    found = results(tmp_path, precisions="fp32,bf16", batch_size=3, source_length=20, target_length=9)
+    assert [result["precision"] for result in found] == ["fp32", "fp32", "bf16", "bf16"]
+    assert [result["longest_output_tokens"] for result in found] == [7] * 4  # start and end are not counted
+    assert found[1]["same_outputs"] == 1 and found[0]["times_the_first"] == 1
+    assert all(result["seconds"] > 0 and result["batch_size"] == 3 for result in found)
+    assert capsys.readouterr().out.count("transformers 5.") == 2
+
+
+def test_natural_outputs_end_by_themselves(tmp_path: Path) -> None:
+    found = results(tmp_path, mode="natural", documents=6, natural_batch_sizes="2,4", target_length=30, eos_bias=3.0)
+    assert found[1]["same_outputs"] == 1 and found[0]["mean_output_tokens"] < 20
+    assert all(result["batch_size"] in (2, 4) for result in found)
+
+
+def test_natural_sources_have_many_lengths() -> None:
+    lengths = [len(source) for source in make_sources(CompareArguments(mode="natural"))]
+    assert len(lengths) == 64 and len(set(lengths)) > 50 and min(lengths) >= 100 and max(lengths) <= 900

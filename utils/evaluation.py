@@ -1,7 +1,6 @@
 """Generating summaries of a split, scoring them and writing both down."""
 
 import json
-import os
 import sys
 import time
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from utils.data import decode, pad_sources
 from utils.distributed import gather_to_first
 from utils.files import atomic_write
 from utils.long_documents import read_sources
+from utils.machine import processor_cores
 from utils.pairs import Pairs
 from utils.report import latency_summary, write_json
 from utils.rouge import ROUGE_TYPES, bootstrap_intervals, example_scores, mean_scores, scorer_description
@@ -66,7 +66,7 @@ def evaluate(
         return None
     texts = {row: written for part in parts for row, written in part.texts.items()}
     in_order = sources.joined([texts[row] for row in range(len(sources.tokens))])
-    scores = example_scores([written[0] for written in in_order], pairs.targets, processes=os.cpu_count() or 1)
+    scores = example_scores([written[0] for written in in_order], pairs.targets, processes=processor_cores())
     report = {
         **mean_scores(scores),
         "intervals_95": bootstrap_intervals(scores),

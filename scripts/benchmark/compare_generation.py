@@ -9,7 +9,6 @@ The systems take turns, so that a machine that slows down slows all of them; wha
 python -m scripts.benchmark.compare_generation --precisions fp32,bf16 --json compare_generation.json
 """
 
-import platform
 import statistics
 import sys
 import tempfile
@@ -23,6 +22,7 @@ import numpy as np
 
 from bart.errors import InputError
 from utils.command_line import at_least, option, run_command
+from utils.machine import describe_machine, processor_cores
 
 # Torch and transformers take seconds to import, so the functions do it: --help and a wrong flag are answered at once.
 
@@ -67,11 +67,11 @@ def compare(arguments: CompareArguments) -> None:
 
     from scripts.benchmark.generation_systems import Search
 
-    torch.set_num_threads(arguments.threads or len(_cores()))
+    torch.set_num_threads(arguments.threads or processor_cores())
     natural = arguments.mode == "natural"
     search = Search(arguments.beams, 4 if natural else arguments.target_length, arguments.target_length)
     sources = make_sources(arguments)
-    report: dict[str, Any] = {"arguments": asdict(arguments), "machine": machine(), "results": []}
+    report: dict[str, Any] = {"arguments": asdict(arguments), "machine": describe_machine(), "results": []}
     with tempfile.TemporaryDirectory() as folder:
         write_model(Path(folder), arguments)
         for precision in arguments.precisions.split(","):
@@ -200,28 +200,6 @@ def print_table(results: Sequence[dict[str, Any]]) -> None:
             f"{result['system']:32}{result['seconds']:9.3f}{result['batch_size']:7}{result['times_the_first']:12.2f}"
             f"{result['mean_output_tokens']:9.1f}{result['same_outputs']:14.0%}"
         )
-
-
-def machine() -> str:
-    """What it ran on."""
-    import torch
-
-    name = torch.cuda.get_device_name() if torch.cuda.is_available() else _processor()
-    return f"{name}, {len(_cores())} cores, Python {platform.python_version()}, torch {torch.__version__}"
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.machine()
-
-
-def _cores() -> list[int]:
-    import os
-
-    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
 
 
 if __name__ == "__main__":

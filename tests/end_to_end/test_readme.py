@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from scripts.benchmark.compare_generation import CompareArguments
 from scripts.benchmark.prepare_tokens import BenchmarkArguments
 from tests.tiny_setup import TinySetup
 from utils.args import EvaluationArguments, TrainingArguments
 from utils.command_line import build_parser
 from utils.corpora.get_data import GetDataArguments
+from utils.export_model import ExportArguments
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -39,7 +41,7 @@ def test_its_scripts_and_presets_are_there() -> None:
 
 def test_its_flags_are_known() -> None:
     known = set()
-    for arguments in (TrainingArguments, EvaluationArguments, GetDataArguments, BenchmarkArguments):
+    for arguments in (TrainingArguments, EvaluationArguments, GetDataArguments, BenchmarkArguments, CompareArguments, ExportArguments):
         known |= set(build_parser(arguments, "")._option_string_actions)
     named = set(re.findall(r"`[^`\n]*?(--[a-z][a-z0-9_]+)", README))
     assert len(named) > 15

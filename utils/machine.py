@@ -1,0 +1,61 @@
+"""What this machine has."""
+
+import os
+import platform
+from collections.abc import Iterator
+from pathlib import Path
+
+
+def processor_cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def describe_machine() -> str:
+    """Processor or GPUs, cores, Python and torch, in a line for reports."""
+    import torch
+
+    gpus = torch.cuda.device_count()
+    name = f"{gpus} x {torch.cuda.get_device_name(0)}" if gpus else _processor_name()
+    return f"{name}, {processor_cores()} cores, Python {platform.python_version()}, torch {torch.__version__}"
+
+
+def precision_plan() -> Iterator[str]:
+    """For a benchmark: ``run GPUS PRECISION`` or ``skip GPUS PRECISION REASON``, the fastest precision first."""
+    import torch
+
+    gpus = torch.cuda.device_count()
+    if gpus == 0:
+        if _has_cpu_bf16():
+            yield "run 0 bf16"
+        else:
+            yield "skip 0 bf16 as this processor computes without bf16 instructions"
+        yield "run 0 fp32"
+        for precision in ("fp16", "tf32"):
+            yield f"skip 0 {precision} as there is no GPU"
+        return
+    has_ampere = torch.cuda.get_device_capability()[0] >= 8
+    counts = [1]
+    while counts[-1] * 2 <= gpus:
+        counts.append(counts[-1] * 2)
+    for count in counts:
+        yield f"run {count} fp16"
+        for precision in ("bf16", "tf32"):
+            if has_ampere:
+                yield f"run {count} {precision}"
+            else:
+                yield f"skip {count} {precision} as this GPU has it not (Ampere and later have)"
+        yield f"run {count} fp32"
+
+
+def _has_cpu_bf16() -> bool:
+    flags = Path("/proc/cpuinfo")
+    return flags.exists() and any(name in flags.read_text() for name in ("avx512_bf16", "amx_bf16"))
+
+
+def _processor_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.machine()

@@ -1,5 +1,6 @@
 """Where a model's files are: in a local folder, or on the Hugging Face hub."""
 
+import logging
 import os
 from pathlib import Path
 
@@ -28,6 +29,8 @@ def _find_on_hub(name: str, filename: str) -> Path | None:
         RepositoryNotFoundError,
     )
 
+    # It says every retry; what came of them is said below, once.
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     nowhere = f"{name}: no such folder or file here"
     if (
         name.startswith((".", "/", "~"))

@@ -59,11 +59,16 @@ def iterate_lines(path: Path) -> Iterator[str]:
     or has a NUL.
     """
     with _open(path) as file:
-        for line in decode_lines(file, path):
-            yield line.removesuffix("\n").removesuffix("\r")
+        yield from iterate_stream(file, path)
 
 
-def decode_lines(file: Iterable[bytes], path: Path) -> Iterator[str]:
+def iterate_stream(file: Iterable[bytes], path: str | Path) -> Iterator[str]:
+    """The same of an open file, a line as soon as it can be read; ``path`` is for messages."""
+    for line in decode_lines(file, path):
+        yield line.removesuffix("\n").removesuffix("\r")
+
+
+def decode_lines(file: Iterable[bytes], path: str | Path) -> Iterator[str]:
     """The lines of an open file as they are, but for a byte order mark at its start.
 
     Raises InputError, naming the ``path``, the line and the byte in it, where one is not UTF-8 or has a NUL.
@@ -109,7 +114,7 @@ def _holds_nothing(path: Path, size: int) -> bool:
     return size == 0 or (size == len(codecs.BOM_UTF8) and path.read_bytes() == codecs.BOM_UTF8)
 
 
-def _decode(line: bytes, path: Path, number: int, bytes_before: int) -> str:
+def _decode(line: bytes, path: str | Path, number: int, bytes_before: int) -> str:
     try:
         text = line.decode("utf-8")
     except UnicodeDecodeError as error:

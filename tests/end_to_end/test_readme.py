@@ -16,6 +16,7 @@ from utils.args import EvaluationArguments, TrainingArguments
 from utils.command_line import build_parser
 from utils.corpora.get_data import GetDataArguments
 from utils.export_model import ExportArguments
+from utils.summarize import SummarizeArguments
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -41,7 +42,8 @@ def test_its_scripts_and_presets_are_there() -> None:
 
 def test_its_flags_are_known() -> None:
     known = set()
-    for arguments in (TrainingArguments, EvaluationArguments, GetDataArguments, BenchmarkArguments, CompareArguments, ExportArguments):
+    programs = (TrainingArguments, EvaluationArguments, GetDataArguments, ExportArguments, SummarizeArguments)
+    for arguments in (*programs, BenchmarkArguments, CompareArguments):
         known |= set(build_parser(arguments, "")._option_string_actions)
     named = set(re.findall(r"`[^`\n]*?(--[a-z][a-z0-9_]+)", README))
     assert len(named) > 15

@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# Texts in, summaries out.
+source "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
+
+usage="usage: bash scripts/summarize.sh MODEL [FILE|-] [--flag ...]
+
+  MODEL       a .ckpt, a Hugging Face folder or a hub id
+  FILE        a text on each line; - or nothing: standard input
+  --json      JSON Lines with text and summary
+  --flag ...  further flags of python -m utils.summarize (its --help lists them)
+Every summary is printed as soon as it is there, in the order of the texts:
+    echo 'A long text.' | bash scripts/summarize.sh models/bart_mini"
+
+read_command_line "$usage" 2 "$@"
+((${#positionals[@]} >= 1)) || die "MODEL is missing (see --help)"
+find_python
+export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}
+exec "$python" -m utils.summarize "${positionals[0]}" "${positionals[1]:--}" "${flags[@]}"

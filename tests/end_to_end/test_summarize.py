@@ -1,0 +1,91 @@
+"""Texts in, summaries out, by the real script and pipes."""
+
+import json
+import os
+import select
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from bart.modeling.modeling_bart import BartForConditionalGeneration
+from bart.tokenization.tokenization_bart import BartTokenizer
+from tests.tiny_setup import TinySetup
+from utils.line_files import one_line
+from utils.pairs import read_pairs
+
+ROOT = Path(__file__).parents[2]
+
+
+def command(*arguments: object) -> dict[str, object]:
+    script = ["bash", str(ROOT / "scripts" / "summarize.sh"), *map(str, arguments)]
+    return {"args": script, "env": {**os.environ, "PYTHON": sys.executable}}
+
+
+def expected(setup: TinySetup, model_folder: Path, texts: list[str]) -> list[str]:
+    """One by one."""
+    model = BartForConditionalGeneration.from_pretrained(model_folder)
+    tokenizer = BartTokenizer.from_pretrained(setup.tokenizer)
+    summaries = []
+    for text in texts:
+        ids = torch.tensor([tokenizer(" " + text, max_length=64, truncation=True)["input_ids"]])
+        summaries.append(one_line(tokenizer.decode(model.generate(ids)[0], skip_special_tokens=True)) if text else "")
+    return summaries
+
+
+def test_a_file_of_lines(setup: TinySetup, talkative_model: Path, tmp_path: Path) -> None:
+    """Line i answers line i, an empty one with an empty one, in batches too."""
+    texts = read_pairs(setup.data, "test").sources
+    texts[2] = ""
+    (tmp_path / "texts").write_text("\n".join(texts), encoding="utf-8")
+    run = subprocess.run(
+        **command(talkative_model, tmp_path / "texts", "--bs", "3", "--long_documents", "truncate"),
+        capture_output=True, text=True, timeout=100,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    assert run.stdout == "".join(f"{line}\n" for line in expected(setup, talkative_model, texts))
+    assert run.stderr == ""
+
+
+def test_the_first_summary_comes_before_the_last_text(setup: TinySetup, talkative_model: Path) -> None:
+    texts = read_pairs(setup.data, "test").sources[:2]
+    process = subprocess.Popen(
+        **command(talkative_model, "--json", "--long_documents", "truncate"),
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdin is not None and process.stdout is not None
+    answers = []
+    for text in texts:
+        process.stdin.write(text + "\n")
+        process.stdin.flush()
+        readable, _, _ = select.select([process.stdout], [], [], 60)  # the pipe is still open
+        assert readable
+        answers.append(json.loads(process.stdout.readline()))
+    process.stdin.close()
+    assert process.wait(60) == 0
+    summaries = expected(setup, talkative_model, texts)
+    assert answers == [{"text": text, "summary": summary} for text, summary in zip(texts, summaries, strict=True)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nowhere", "-"], "nowhere"),
+        (["MODEL", "nowhere.txt"], "nowhere.txt: No such file"),
+        (["MODEL", "-", "--max_source_length", "65"], "the model has 64 positions"),
+        ([], "MODEL is missing"),
+    ],
+)
+def test_bad_input(talkative_model: Path, arguments: list[str], said: str) -> None:
+    given = [str(talkative_model) if argument == "MODEL" else argument for argument in arguments]
+    run = subprocess.run(**command(*given), input="a text\n", capture_output=True, text=True, timeout=60)
+    assert run.returncode == 2 and run.stdout == ""
+    assert said in run.stderr and run.stderr.count("\n") == 1
+
+
+def test_a_bad_line_is_named_after_the_good_ones(setup: TinySetup, talkative_model: Path) -> None:
+    run = subprocess.run(**command(talkative_model), input=b"a text\nno \xff text\n", capture_output=True, timeout=60)
+    assert run.returncode == 2 and run.stdout.count(b"\n") == 1
+    assert b"-: line 2 is not UTF-8 at byte 4" in run.stderr

@@ -1,0 +1,150 @@
+"""Texts in, summaries out: one text a line, from a file or a pipe, each summary as soon as it is there.
+
+echo "A long text." | python -m utils.summarize results/bart_pyt/best_tfmr
+"""
+
+import json
+import os
+import queue
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from bart.errors import InputError
+from utils.command_line import at_least, option, run_command
+from utils.line_files import iterate_stream
+
+# Torch and transformers take seconds to import, so the functions do it: --help and a wrong flag are answered at once.
+
+_END = None  # what the reading thread puts last
+
+
+@dataclass
+class SummarizeArguments:
+    model: str = option("", "Texts", "a .ckpt, a Hugging Face folder or a hub id", positional=True)
+    file: str = option("", "Texts", "file with a text on each line; - for standard input", positional=True)
+    json: bool = option(False, "Texts", "write JSON Lines with text and summary, instead of summaries")
+    bs: int = option(16, "Search", "texts summarized at once, where so many have been read", check=at_least(1))
+    num_beams: int | None = option(None, "Search", "beams (default: the model's)", check=at_least(1))
+    max_length: int | None = option(
+        None, "Search", "tokens of a summary at most (default: the model's)", check=at_least(2)
+    )
+    max_source_length: int | None = option(
+        None, "Search", "tokens read at once (default: the model's positions)", check=at_least(2)
+    )
+    long_documents: str = option(
+        "chunk", "Search", "a longer text is summarized in pieces, or cut", choices=("truncate", "chunk")
+    )
+    device: str = option("auto", "Search", "auto: a GPU where there is one", choices=("auto", "cpu", "cuda"))
+
+    def check(self) -> None:
+        """What the model allows is seen when it is there."""
+
+
+def summarize(arguments: SummarizeArguments) -> None:
+    """Write a line for each line. Raises InputError where the file, the model or a setting cannot be used."""
+    with _open(arguments.file) as stream:
+        write_summaries(arguments, stream)
+
+
+def write_summaries(arguments: SummarizeArguments, stream: IO[bytes]) -> None:
+    """Read, summarize and print; an empty text has an empty summary."""
+    import torch
+
+    from bart.generation.search_settings import resolve_search_settings
+    from bart.modeling.modeling_bart import BartForConditionalGeneration
+    from bart.modeling.weights import read_config
+    from utils.data import decode, pad_sources
+    from utils.loading import load_tokenizer
+    from utils.long_documents import read_sources
+
+    config = read_config(arguments.model)
+    length = arguments.max_source_length or config.max_position_embeddings
+    if length > config.max_position_embeddings:
+        raise InputError(f"--max_source_length {length}: the model has {config.max_position_embeddings} positions")
+    given = {"num_beams": arguments.num_beams, "max_length": arguments.max_length}
+    search = {name: value for name, value in given.items() if value is not None}
+    resolve_search_settings(config, search)
+    tokenizer = load_tokenizer(None, arguments.model, config)
+    device = arguments.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    elif device == "cuda" and not torch.cuda.is_available():
+        raise InputError("--device cuda: this machine has no GPU that torch can use; give cpu or auto")
+    model = BartForConditionalGeneration.from_pretrained(arguments.model).to(device)
+    for texts in batches_as_they_come(stream, arguments.file, arguments.bs):
+        sources = read_sources(texts, tokenizer, length, config.prefix, arguments.long_documents == "chunk")
+        summaries: list[list[str]] = []
+        for start in range(0, len(sources.tokens), arguments.bs):  # of pieces there may be more than texts
+            rows = range(start, min(start + arguments.bs, len(sources.tokens)))
+            tokens = [sources.tokens[row] for row in rows]
+            input_ids, mask = pad_sources(tokens, config.pad_token_id, config.max_position_embeddings)
+            sequences = model.generate(input_ids.to(device), mask.to(device), **search)
+            summaries += [[summary] for summary in decode(sequences, tokenizer)[:: len(sequences) // len(rows)]]
+        for text, (summary,) in zip(texts, sources.joined(summaries), strict=True):
+            summary = summary if text.strip() else ""
+            print(json.dumps({"text": text, "summary": summary}, ensure_ascii=False) if arguments.json else summary)
+        sys.stdout.flush()
+
+
+def batches_as_they_come(stream: IO[bytes], name: str, size: int) -> Iterator[list[str]]:
+    """Lists of up to ``size`` lines: of as many as can be had without waiting, but of one at least.
+
+    A thread reads ahead, so that the next lines are there when the last ones are summarized. Raises InputError as
+    iterate_stream does, after the lines before.
+    """
+    lines: queue.Queue[str | InputError | None] = queue.Queue(maxsize=4 * size)
+
+    def read() -> None:
+        try:
+            for line in iterate_stream(stream, name):
+                lines.put(line)
+            lines.put(_END)
+        except InputError as error:
+            lines.put(error)
+
+    threading.Thread(target=read, daemon=True).start()
+    last: str | InputError | None = ""
+    while isinstance(last, str):
+        batch = []
+        last = lines.get()
+        while isinstance(last, str):
+            batch.append(last)
+            if len(batch) == size or lines.empty():
+                break
+            last = lines.get()
+        if batch:
+            yield batch
+    if isinstance(last, InputError):
+        raise last
+
+
+@contextmanager
+def _open(file: str) -> Iterator[IO[bytes]]:
+    if file == "-":
+        yield sys.stdin.buffer
+        return
+    try:
+        with Path(file).open("rb") as stream:
+            yield stream
+    except OSError as error:
+        raise InputError(f"{file}: {error.strerror}; give a file with a text on each line, or -") from error
+
+
+def main() -> int:
+    """Run the command line; a reader that goes away (head) ends it quietly."""
+    try:
+        return run_command(SummarizeArguments, "Summarize texts, one a line.", summarize)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it ends
+        return 141
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -41,10 +41,11 @@ def fine_tune(arguments: TrainingArguments) -> None:
     import pytorch_lightning as pl
     from pytorch_lightning.utilities.exceptions import SIGTERMException
 
+    from utils.affinity import stay_near_gpu
     from utils.batching import TrainingLoader
     from utils.data import validation_loader
     from utils.data_report import data_report
-    from utils.distributed import choose_placement
+    from utils.distributed import choose_placement, local_rank
     from utils.inputs import read_inputs, tokenize_inputs
     from utils.lightning_module import SummarizationModule
     from utils.precision import apply_matmul_precision, check_precision
@@ -67,6 +68,8 @@ def fine_tune(arguments: TrainingArguments) -> None:
         describe_run(arguments, inputs, data, model)
         record_data_report(arguments, data_report(arguments, inputs, data))
 
+    if placement.on_gpu and arguments.cpu_affinity:
+        stay_near_gpu(local_rank())  # after the tokens, which are prepared on all cores
     module = SummarizationModule(model, arguments, data.total_steps, inputs.tokenizer, data.val_references)
     trainer = build_trainer(arguments, inputs.config, data, placement)
     workers, pin_memory = arguments.num_workers, placement.on_gpu

@@ -19,6 +19,7 @@ def run_evaluation(arguments: EvaluationArguments) -> None:
     import torch
 
     from bart.modeling.modeling_bart import BartForConditionalGeneration
+    from utils.affinity import stay_near_gpu
     from utils.corpora.tables import AskedColumns
     from utils.data_source import open_data
     from utils.evaluation import EvaluationSettings, evaluate, result_text
@@ -60,6 +61,8 @@ def run_evaluation(arguments: EvaluationArguments) -> None:
     with process_group(arguments.timeout) as peers:
         if not peers.agree_on(pairs.checksum()):
             raise InputError(f"DATA_DIR {arguments.data_dir}: the processes have read different texts; start again")
+        if device != "cpu" and arguments.cpu_affinity:
+            stay_near_gpu(torch.device(device).index)
         model = BartForConditionalGeneration.from_pretrained(arguments.model, config)
         model.to(device, evaluation_dtype(arguments))
         report = evaluate(model, tokenizer, pairs, settings, folder, facts, peers)

@@ -59,6 +59,7 @@ class SharedArguments:
     fp16: bool = option(False, "precision", "half precision: float16 (needs a GPU)", fixed=True)
     bf16: bool = option(False, "precision", "half precision: bfloat16 (CPU, or GPU from Ampere on)", fixed=True)
     tf32: bool = option(False, "precision", "float32 with TF32 matrix products (GPU from Ampere on)", fixed=True)
+    cpu_affinity: bool = option(True, "precision", "run each process on the processor cores near its GPU")
     timeout: int = option(
         300, "precision", "seconds after which a process that waits for another one gives up", check=at_least(1)
     )
@@ -248,7 +249,6 @@ class TrainingArguments(SharedArguments):
         choices=("native", "apex"),
         fixed=True,
     )
-    cpu_affinity: bool = option(True, "precision", "run each process on the processor cores near its GPU")
     amp_level: str = option(
         "O1",
         "precision",

@@ -38,24 +38,24 @@ class Peers:
 
     def agree_on(self, value: Value) -> bool:
         """Whether all processes give the same value."""
-        return all(other == value for other in gather_from_all(value))
+        return self._store is None or all(other == value for other in gather_from_all(value))
 
     def gather_to_first(self, value: Value) -> list[Value] | None:
         """The values of all processes, by rank, on the first one; None on the others.
 
         Raises TimeoutError where processes are missing and none has finished a batch for as long as the timeout.
         """
-        self._wait_for_all()
+        if self._store is None:  # although there may be a process group: that of the training before
+            return [value]
+        self._wait_for_all(self._store)
         values = gather_from_all(value)
         return values if self.rank == 0 else None
 
-    def _wait_for_all(self) -> None:
-        if self._store is None:
-            return
-        self._store.add("ready", 1)
+    def _wait_for_all(self, store: "Store") -> None:
+        store.add("ready", 1)
         batches, last_change = -1, time.monotonic()
-        while (ready := self._store.add("ready", 0)) < self.count:
-            before, batches = batches, self._store.add("batches", 0)
+        while (ready := store.add("ready", 0)) < self.count:
+            before, batches = batches, store.add("batches", 0)
             if batches != before:
                 last_change = time.monotonic()
             if time.monotonic() - last_change > self._timeout:

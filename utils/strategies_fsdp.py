@@ -14,7 +14,11 @@ from torch.distributed.checkpoint.state_dict import (
 )
 from torch.optim import Optimizer
 
+from bart.modeling.weights import TIED_TO_EMBEDDINGS
 from utils.checkpointing import load_checkpoint
+
+_WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
+_WHOLE_OR_TIED = StateDictOptions(full_state_dict=True, cpu_offload=True, strict=False)
 
 
 class ShardedStrategy(ModelParallelStrategy):
@@ -30,14 +34,16 @@ class ShardedStrategy(ModelParallelStrategy):
     def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
         """The whole state, on the first process."""
         plain = optimizer._optimizer if isinstance(optimizer, LightningOptimizer) else optimizer
-        options = StateDictOptions(full_state_dict=True, cpu_offload=True)
-        return get_optimizer_state_dict(self.model, plain, options=options)
+        return get_optimizer_state_dict(self.model, plain, options=_WHOLE)
 
     def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = True) -> dict[str, Any]:
         """Read the file in every process, and keep this one's slices of weights and optimizer states."""
         checkpoint = load_checkpoint(Path(checkpoint_path))
-        options = StateDictOptions(full_state_dict=True)
-        set_model_state_dict(self.model, checkpoint.pop("state_dict"), options=options)
+        weights = checkpoint.pop("state_dict")
+        for name in TIED_TO_EMBEDDINGS:  # torch would slice them once and copy them thrice
+            weights.pop(f"model.{name}", None)
+        missing = set_model_state_dict(self.model, weights, options=_WHOLE_OR_TIED).missing_keys
+        assert {name.removeprefix("model.") for name in missing} <= set(TIED_TO_EMBEDDINGS), missing
         (optimizer,), (state,) = self.optimizers, checkpoint["optimizer_states"]
-        set_optimizer_state_dict(self.model, optimizer, state, options=options)
+        set_optimizer_state_dict(self.model, optimizer, state, options=_WHOLE)
         return checkpoint

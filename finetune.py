@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 def run(arguments: TrainingArguments) -> None:
     """Do what the command line asks for."""
-    from utils.distributed import check_gpus, process_count
+    from utils.distributed import are_started, check_gpus
     from utils.processes import die_with_launcher, launch, this_command
 
     die_with_launcher()
     if arguments.data_report:
         print_data_report(arguments)
-    elif (arguments.gpus or 1) > 1 and process_count() == 1:
+    elif (arguments.gpus or 1) > 1 and not are_started():
         check_gpus(arguments.gpus)
         sys.exit(launch(this_command(), arguments.gpus))
     else:
@@ -45,7 +45,7 @@ def fine_tune(arguments: TrainingArguments) -> None:
     from utils.batching import TrainingLoader
     from utils.data import validation_loader
     from utils.data_report import data_report
-    from utils.distributed import choose_placement, local_rank
+    from utils.distributed import choose_placement, local_process_rank
     from utils.inputs import read_inputs, tokenize_inputs
     from utils.lightning_module import SummarizationModule
     from utils.precision import apply_matmul_precision, check_precision
@@ -69,7 +69,7 @@ def fine_tune(arguments: TrainingArguments) -> None:
         record_data_report(arguments, data_report(arguments, inputs, data))
 
     if placement.on_gpu and arguments.cpu_affinity:
-        stay_near_gpu(local_rank())  # after the tokens, which are prepared on all cores
+        stay_near_gpu(local_process_rank())  # after the tokens, which are prepared on all cores
     module = SummarizationModule(model, arguments, data.total_steps, inputs.tokenizer, data.val_references)
     trainer = build_trainer(arguments, inputs.config, data, placement)
     workers, pin_memory = arguments.num_workers, placement.on_gpu

@@ -82,7 +82,7 @@ def choose_device(name: str) -> str:
     """The CPU, or this process's GPU. Raises InputError where a GPU is asked for and there is none."""
     import torch
 
-    from utils.distributed import local_process_count, local_rank
+    from utils.distributed import local_process_count, local_process_rank
 
     present = torch.cuda.device_count()
     if name == "cpu" or (name == "auto" and present == 0):
@@ -90,7 +90,7 @@ def choose_device(name: str) -> str:
     here = local_process_count()
     if present < here:
         raise InputError(f"--device cuda: {here} processes need a GPU each, and this machine has {present}")
-    return f"cuda:{local_rank()}"
+    return f"cuda:{local_process_rank()}"
 
 
 def search_settings(arguments: EvaluationArguments, config: BartConfig) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 
-from utils.distributed import gather_from_all, process_rank
+from utils.distributed import gather_from_all, own_of_gathered
 from utils.lightning_module import SummarizationModule
 
 
@@ -96,7 +96,7 @@ class RandomStates(Callback):
         return {"of_processes": gather_from_all(self._own_states())}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._loaded = state["of_processes"][process_rank()]
+        self._loaded = own_of_gathered(state.get("of_processes", [state]))  # before, those of the first process alone
 
     def _own_states(self) -> dict[str, Any]:
         name, keys, *position = np.random.get_state()

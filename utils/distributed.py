@@ -54,7 +54,7 @@ def process_rank() -> int:
     return int(os.environ.get("RANK", "0"))
 
 
-def local_rank() -> int:
+def local_process_rank() -> int:
     """The number of this process among those on this machine: that of its GPU."""
     return int(os.environ.get("LOCAL_RANK", "0"))
 
@@ -62,6 +62,21 @@ def local_rank() -> int:
 def local_process_count() -> int:
     """Processes that have been started on this machine."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", process_count()))
+
+
+def are_started() -> bool:
+    """Whether torchrun, or this program, has started the processes of this run, if only one."""
+    return "WORLD_SIZE" in os.environ
+
+
+def own_of_gathered(values: list[Value]) -> Value:
+    """What this process gave to ``gather_from_all`` in the run that is resumed.
+
+    Raises InputError where that had another number of processes.
+    """
+    if len(values) != process_count():
+        raise InputError(f"--resume: the run has {len(values)} processes; give it as many (see --gpus)")
+    return values[process_rank()]
 
 
 def gather_from_all(value: Value) -> list[Value]:

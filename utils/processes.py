@@ -28,6 +28,7 @@ def launch(command: Sequence[str], processes: int) -> int:
         "WORLD_SIZE": str(processes),
         "LOCAL_WORLD_SIZE": str(processes),
         "GROUP_RANK": "0",
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes))),
         "TORCHELASTIC_RUN_ID": f"launched_by_{os.getpid()}",
     }
     started: list[subprocess.Popen[bytes]] = []

@@ -13,6 +13,7 @@ from utils.command_line import run_command
 if TYPE_CHECKING:
     import pytorch_lightning as pl
 
+    from bart.configuration.configuration_bart import BartConfig
     from bart.modeling.modeling_bart import BartForConditionalGeneration
     from utils.distributed import Placement
     from utils.inputs import TrainingData, TrainingInputs
@@ -22,8 +23,15 @@ if TYPE_CHECKING:
 
 def run(arguments: TrainingArguments) -> None:
     """Do what the command line asks for."""
+    from utils.distributed import are_started, check_gpus
+    from utils.processes import die_with_launcher, launch, this_command
+
+    die_with_launcher()
     if arguments.data_report:
         print_data_report(arguments)
+    elif (arguments.gpus or 1) > 1 and not are_started():
+        check_gpus(arguments.gpus)
+        sys.exit(launch(this_command(), arguments.gpus))
     else:
         fine_tune(arguments)
 
@@ -33,32 +41,37 @@ def fine_tune(arguments: TrainingArguments) -> None:
     import pytorch_lightning as pl
     from pytorch_lightning.utilities.exceptions import SIGTERMException
 
+    from utils.affinity import stay_near_gpu
     from utils.batching import TrainingLoader
     from utils.data import validation_loader
     from utils.data_report import data_report
-    from utils.distributed import choose_placement
+    from utils.distributed import choose_placement, local_process_rank
     from utils.inputs import read_inputs, tokenize_inputs
     from utils.lightning_module import SummarizationModule
     from utils.precision import apply_matmul_precision, check_precision
     from utils.run_folder import checkpoint_to_resume, describe_run, open_run_folder, record_data_report
+    from utils.strategies import check_strategy
 
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # its import sets another level
     placement = choose_placement(arguments.gpus)
     check_precision(arguments, placement.on_gpu)
     checkpoint = checkpoint_to_resume(arguments) if placement.rank == 0 or arguments.resume else None
     inputs = read_inputs(arguments, checkpoint)
+    check_strategy(arguments, inputs.config, placement.on_gpu)
     apply_matmul_precision(arguments)
-    pl.seed_everything(arguments.seed + placement.rank, verbose=False)  # dropout differs between processes
+    pl.seed_everything(arguments.seed, verbose=False)
     model = build_model(arguments, inputs, checkpoint)
+    pl.seed_everything(arguments.seed + placement.rank, verbose=False)  # dropout differs between processes
     data = tokenize_inputs(arguments, inputs, placement)
     if placement.rank == 0:
         open_run_folder(arguments, checkpoint)
         describe_run(arguments, inputs, data, model)
         record_data_report(arguments, data_report(arguments, inputs, data))
 
+    if placement.on_gpu and arguments.cpu_affinity:
+        stay_near_gpu(local_process_rank())  # after the tokens, which are prepared on all cores
     module = SummarizationModule(model, arguments, data.total_steps, inputs.tokenizer, data.val_references)
-    drops_layers = max(inputs.config.encoder_layerdrop, inputs.config.decoder_layerdrop) > 0
-    trainer = build_trainer(arguments, data, placement, drops_layers)
+    trainer = build_trainer(arguments, inputs.config, data, placement)
     workers, pin_memory = arguments.num_workers, placement.on_gpu
     checksum = data.train.examples.checksum()
     train_loader = TrainingLoader(data.train, data.order, data.total_steps, workers, pin_memory, checksum)
@@ -103,7 +116,7 @@ def build_model(
 
 
 def build_trainer(
-    arguments: TrainingArguments, data: "TrainingData", placement: "Placement", drops_layers: bool
+    arguments: TrainingArguments, config: "BartConfig", data: "TrainingData", placement: "Placement"
 ) -> "pl.Trainer":
     """Lightning's trainer for one long epoch of ``data.total_steps`` optimizer steps."""
     import pytorch_lightning as pl
@@ -117,6 +130,7 @@ def build_trainer(
     from utils.checkpointing import AtomicCheckpointIO
     from utils.precision import trainer_precision
     from utils.run_folder import LOGS_FOLDER, METRICS_FILE, next_log_version
+    from utils.strategies import training_strategy
 
     folder = Path(arguments.output_dir)
     steps_per_epoch = data.order.steps_per_epoch
@@ -125,13 +139,10 @@ def build_trainer(
     min_steps = arguments.min_epochs * steps_per_epoch
     log_version = next_log_version(folder)
     interval = data.order.validation_interval(arguments.val_check_interval)
-    strategy = "auto"
-    if placement.processes > 1:  # a layer that layerdrop leaves out has no gradients
-        strategy = "ddp_find_unused_parameters_true" if drops_layers else "ddp"
     return pl.Trainer(
         accelerator="gpu" if placement.on_gpu else "cpu",
         devices=placement.processes,
-        strategy=strategy,
+        strategy=training_strategy(arguments, config, placement.processes),
         precision=trainer_precision(arguments),
         max_steps=data.total_steps,
         max_epochs=1,

@@ -9,6 +9,7 @@ from bart.configuration.search_settings import SearchSettings
 from bart.errors import InputError
 from utils.args import EvaluationArguments
 from utils.command_line import run_command
+from utils.processes import die_with_launcher
 
 # Torch and transformers take seconds to import, so the functions do it: --help and a wrong flag are answered at once.
 
@@ -18,15 +19,17 @@ def run_evaluation(arguments: EvaluationArguments) -> None:
     import torch
 
     from bart.modeling.modeling_bart import BartForConditionalGeneration
+    from utils.affinity import stay_near_gpu
     from utils.corpora.tables import AskedColumns
     from utils.data_source import open_data
-    from utils.distributed import process_count, process_group, process_rank
     from utils.evaluation import EvaluationSettings, evaluate, result_text
     from utils.files import make_folder
     from utils.loading import load_tokenizer
     from utils.pairs import Pairs, deranged, read_pairs
+    from utils.peers import process_group
     from utils.precision import apply_matmul_precision, check_precision, evaluation_dtype, precision_name
 
+    die_with_launcher()
     device = choose_device(arguments.device)
     check_precision(arguments, on_gpu=device.startswith("cuda"))
     data = open_data(arguments.data_dir, AskedColumns(arguments.text_column, arguments.summary_column))
@@ -44,22 +47,25 @@ def run_evaluation(arguments: EvaluationArguments) -> None:
         max_source_length=arguments.max_source_length,
         long_documents=arguments.long_documents,
         search=search_settings(arguments, config),
-        processes=process_count(),
-        rank=process_rank(),
     )
     folder = Path(arguments.save_path)
     make_folder(folder, "SAVE_PATH")
 
     torch.manual_seed(arguments.seed)  # of sampling
     apply_matmul_precision(arguments)
-    model = BartForConditionalGeneration.from_pretrained(arguments.model, config)
     facts = {
         "model": arguments.model,
         "precision": precision_name(arguments),
         "shuffled_sources": arguments.shuffle_sources,
     }
-    with process_group():
-        report = evaluate(model.to(device, evaluation_dtype(arguments)), tokenizer, pairs, settings, folder, facts)
+    with process_group(arguments.timeout) as peers:
+        if not peers.agree_on(pairs.checksum()):
+            raise InputError(f"DATA_DIR {arguments.data_dir}: the processes have read different texts; start again")
+        if device != "cpu" and arguments.cpu_affinity:
+            stay_near_gpu(torch.device(device).index)
+        model = BartForConditionalGeneration.from_pretrained(arguments.model, config)
+        model.to(device, evaluation_dtype(arguments))
+        report = evaluate(model, tokenizer, pairs, settings, folder, facts, peers)
     if report is not None:
         print(result_text(report))
 
@@ -76,14 +82,15 @@ def choose_device(name: str) -> str:
     """The CPU, or this process's GPU. Raises InputError where a GPU is asked for and there is none."""
     import torch
 
-    from utils.distributed import process_count, process_rank
+    from utils.distributed import local_process_count, local_process_rank
 
     present = torch.cuda.device_count()
     if name == "cpu" or (name == "auto" and present == 0):
         return "cpu"
-    if present < process_count():
-        raise InputError(f"--device cuda: {process_count()} processes need a GPU each, and this machine has {present}")
-    return f"cuda:{process_rank()}"
+    here = local_process_count()
+    if present < here:
+        raise InputError(f"--device cuda: {here} processes need a GPU each, and this machine has {present}")
+    return f"cuda:{local_process_rank()}"
 
 
 def search_settings(arguments: EvaluationArguments, config: BartConfig) -> dict[str, Any]:

@@ -5,7 +5,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 ENTRY_POINTS = {"finetune", "run_eval"}
-MAY_IMPORT_LIGHTNING = ("utils.lightning_module", "utils.callbacks", "utils.precision", "utils.checkpointing")
+MAY_IMPORT_LIGHTNING = (
+    *("utils.lightning_module", "utils.callbacks", "utils.precision", "utils.checkpointing"),
+    "utils.strategies",
+)
 # What each part of bart may import of bart, beside bart.errors and the like at its top.
 BART_PARTS = {
     "configuration": set(),

@@ -59,6 +59,10 @@ class SharedArguments:
     fp16: bool = option(False, "precision", "half precision: float16 (needs a GPU)", fixed=True)
     bf16: bool = option(False, "precision", "half precision: bfloat16 (CPU, or GPU from Ampere on)", fixed=True)
     tf32: bool = option(False, "precision", "float32 with TF32 matrix products (GPU from Ampere on)", fixed=True)
+    cpu_affinity: bool = option(True, "precision", "run each process on the processor cores near its GPU")
+    timeout: int = option(
+        300, "precision", "seconds after which a process that waits for another one gives up", check=at_least(1)
+    )
 
     def check(self) -> None:
         """Raise InputError, naming the flags, where a combination is impossible."""
@@ -230,6 +234,20 @@ class TrainingArguments(SharedArguments):
 
     gpus: int | None = option(
         None, "precision", "GPUs to train on, 0 for the CPU (default: 1 where there is one)", check=at_least(0)
+    )
+    strategy: str = option(
+        "ddp",
+        "precision",
+        "how processes work together; fsdp: each keeps a slice of weights, gradients and optimizer, for large models",
+        choices=("ddp", "fsdp"),
+        fixed=True,
+    )
+    ddp_backend: str = option(
+        "native",
+        "precision",
+        "DistributedDataParallel of torch, or of apex where it has one",
+        choices=("native", "apex"),
+        fixed=True,
     )
     amp_level: str = option(
         "O1",

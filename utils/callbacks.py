@@ -12,6 +12,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 
+from utils.distributed import gather_from_all, own_of_gathered
 from utils.lightning_module import SummarizationModule
 
 
@@ -74,7 +75,7 @@ class RandomStates(Callback):
     """Keeps the states of the random number generators in checkpoints, so that dropout goes on as it would have."""
 
     def __init__(self) -> None:
-        self._loaded: dict[str, Any] | None = None
+        self._loaded: dict[str, Any] | None = None  # of this process
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, module: SummarizationModule, batch: Any, batch_index: int
@@ -89,11 +90,15 @@ class RandomStates(Callback):
         if self._loaded["cuda"] is not None and torch.cuda.is_initialized():
             torch.cuda.set_rng_state(self._loaded["cuda"])
         self._loaded = None
-        if trainer.world_size > 1:
-            # The states are those of the first process, and dropout must differ between processes.
-            torch.manual_seed(hash((module.arguments.seed, trainer.global_rank, trainer.global_step)))
 
     def state_dict(self) -> dict[str, Any]:
+        """The states of every process; all of them ask together when a checkpoint is saved."""
+        return {"of_processes": gather_from_all(self._own_states())}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._loaded = own_of_gathered(state.get("of_processes", [state]))  # before, those of the first process alone
+
+    def _own_states(self) -> dict[str, Any]:
         name, keys, *position = np.random.get_state()
         return {
             "python": random.getstate(),
@@ -101,6 +106,3 @@ class RandomStates(Callback):
             "torch": torch.get_rng_state(),
             "cuda": torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None,  # of this process's GPU
         }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._loaded = state

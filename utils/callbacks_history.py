@@ -14,6 +14,7 @@ from bart.errors import InputError
 from bart.modeling.modeling_bart import IGNORED_LABEL
 from utils.callbacks import ends_step
 from utils.data import Batch
+from utils.distributed import gather_from_all, own_of_gathered
 from utils.lightning_module import SummarizationModule
 from utils.report import write_json
 
@@ -102,11 +103,12 @@ class TrainingHistory(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         histories = {"train": self.train, "validation": self.validation, "speed": self.speed}
-        return {**histories, "sums": self._sums.tolist()}
+        return {**histories, "sums_of_processes": gather_from_all(self._sums.tolist())}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.train, self.validation, self.speed = state["train"], state["validation"], state["speed"]
-        self._sums = torch.tensor(state["sums"], dtype=torch.float64)
+        sums = own_of_gathered(state.get("sums_of_processes") or [state["sums"]])  # before, the first process's alone
+        self._sums = torch.tensor(sums, dtype=torch.float64)
 
 
 def _refuse_unless_finite(loss: float, step: int) -> None:

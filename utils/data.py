@@ -14,7 +14,6 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from transformers import PreTrainedTokenizerBase
 
-from bart.errors import InputError
 from bart.modeling.modeling_bart import IGNORED_LABEL
 from utils.batching import BatchPlan, batches_by_length, planned_loader
 from utils.line_files import one_line
@@ -134,16 +133,17 @@ class BatchDataset(Dataset[Batch]):
 def validation_loader(
     dataset: BatchDataset, batch_size: int, processes: int, rank: int, num_workers: int, pin_memory: bool
 ) -> DataLoader[Batch]:
-    """This process's share of the examples, each once; no process may be without any, or the others wait for it.
+    """This process's share of the examples, each once, and stand-ins, so that every process runs as many batches.
 
-    Raises InputError where there are fewer examples than processes.
+    The others would wait for one that runs fewer, where a model's layers are spread over them.
     """
-    if len(dataset) < processes:
-        raise InputError(f"--n_val: {len(dataset)} validation examples are too few for {processes} processes")
     share = np.arange(rank, len(dataset), processes)
     batches = [share[batch] for batch in batches_by_length(dataset.examples.source_lengths[share], batch_size)]
     target_lengths = dataset.examples.target_lengths
     plans = [BatchPlan(rows, step_target_tokens=int(target_lengths[rows].sum())) for rows in batches]
+    largest_share = -(-len(dataset) // processes)
+    stand_in = BatchPlan(np.zeros(1, dtype=np.int64), step_target_tokens=0, is_stand_in=True)
+    plans += [stand_in] * (-(-largest_share // batch_size) - len(plans))
     return planned_loader(dataset, plans, num_workers, pin_memory)
 
 

@@ -14,11 +14,11 @@ from transformers import PreTrainedTokenizerBase
 from bart.modeling.modeling_bart import BartForConditionalGeneration
 from utils.batching import batches_by_length
 from utils.data import decode, pad_sources
-from utils.distributed import gather_to_first
 from utils.files import atomic_write
 from utils.long_documents import read_sources
 from utils.machine import processor_cores
 from utils.pairs import Pairs
+from utils.peers import Peers
 from utils.report import latency_summary, write_json
 from utils.rouge import ROUGE_TYPES, bootstrap_intervals, example_scores, mean_scores, scorer_description
 from utils.token_store import TokenStore
@@ -42,8 +42,6 @@ class EvaluationSettings:
     max_source_length: int  # tokens
     long_documents: str  # "truncate" or "chunk"
     search: dict[str, Any]  # what differs from the model's configuration
-    processes: int = 1  # that share the work
-    rank: int = 0  # of this one among them
 
 
 def evaluate(
@@ -53,15 +51,20 @@ def evaluate(
     settings: EvaluationSettings,
     folder: Path,
     facts: dict[str, Any],
+    peers: Peers | None = None,
 ) -> dict[str, Any] | None:
     """Generate, score and write <split>_generations.txt and <split>_rouge.json; returns the latter's content.
 
     ``facts`` go into the report as they are. Of several processes each generates a share, and the first one does the
-    rest; the others return None.
+    rest; the others return None. What an earlier evaluation left there is deleted first.
     """
+    peers = peers or Peers()
+    if peers.rank == 0:
+        for ending in ("generations.txt", "generations.jsonl", "rouge.json"):
+            (folder / f"{settings.split}_{ending}").unlink(missing_ok=True)
     in_pieces = settings.long_documents == "chunk"
     sources = read_sources(pairs.sources, tokenizer, settings.max_source_length, settings.prefix, in_pieces)
-    parts = gather_to_first(generate(model, tokenizer, sources.tokens, settings), settings.processes)
+    parts = peers.gather_to_first(generate(model, tokenizer, sources.tokens, settings, peers))
     if parts is None:
         return None
     texts = {row: written for part in parts for row, written in part.texts.items()}
@@ -117,16 +120,17 @@ def generate(
     tokenizer: PreTrainedTokenizerBase,
     sources: TokenStore,
     settings: EvaluationSettings,
+    peers: Peers,
 ) -> Generations:
     """Summarize this process's share of the sources, in batches of similar length.
 
     Processes share whole batches, so that a batch, and with it every rounding, is the same on any number of them.
     """
     config, device = model.config, model.final_logits_bias.device
-    batches = batches_by_length(sources.lengths, settings.batch_size)[settings.rank :: settings.processes]
+    batches = batches_by_length(sources.lengths, settings.batch_size)[peers.rank :: peers.count]
     texts: dict[int, list[str]] = {}
     seconds = []
-    with _progress(sum(map(len, batches)), settings.rank) as progress:
+    with _progress(sum(map(len, batches)), peers.rank) as progress:
         for rows in batches:
             input_ids, attention_mask = pad_sources(
                 [sources[row] for row in rows], config.pad_token_id, config.max_position_embeddings
@@ -139,6 +143,7 @@ def generate(
             for index, row in enumerate(rows.tolist()):
                 texts[row] = decoded[index * per_source : (index + 1) * per_source]
             progress.update(len(rows))
+            peers.batch_done()
     return Generations(texts, seconds)
 
 
@@ -167,9 +172,6 @@ def _write_generations(texts: list[list[str]], folder: Path, split: str) -> None
     """Line i of the text file answers line i of the split; several per source are all in a JSON Lines file."""
     with atomic_write(folder / f"{split}_generations.txt") as file:
         file.writelines(f"{written[0]}\n" for written in texts)
-    all_texts = folder / f"{split}_generations.jsonl"
     if len(texts[0]) > 1:
-        with atomic_write(all_texts) as file:
+        with atomic_write(folder / f"{split}_generations.jsonl") as file:
             file.writelines(json.dumps(written, ensure_ascii=False) + "\n" for written in texts)
-    else:
-        all_texts.unlink(missing_ok=True)  # of an evaluation before

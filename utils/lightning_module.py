@@ -14,6 +14,7 @@ from utils.data import Batch, decode
 from utils.losses import summed_cross_entropy
 from utils.optimization import build_optimizer, build_schedule, clip_gradients
 from utils.rouge import ROUGE_TYPES, rouge_scores
+from utils.sharding import shard, whole
 
 
 class SummarizationModule(pl.LightningModule):
@@ -39,6 +40,11 @@ class SummarizationModule(pl.LightningModule):
         self._validation_loss = torch.zeros(2)  # summed cross entropy and target tokens, of the validation that runs
         self._predictions: dict[int, str] = {}  # by row, of the validation that runs
 
+    def configure_model(self) -> None:
+        """Shard the model where the strategy is to."""
+        if self.device_mesh is not None:
+            shard(self.model, self.device_mesh["data_parallel"])
+
     def training_step(self, batch: Batch, batch_index: int) -> dict[str, Tensor]:
         """The loss of one micro-batch, scaled so that the gradient is that of the mean over the step's target tokens.
 
@@ -58,6 +64,8 @@ class SummarizationModule(pl.LightningModule):
         """Add up the cross entropy (without smoothing) and collect what the model says."""
         logits = self._logits(batch)
         counted = batch.labels != IGNORED_LABEL
+        if not counted.any():  # a stand-in
+            return
         self._validation_loss += torch.stack([summed_cross_entropy(logits, batch.labels), counted.sum()])
         if self.arguments.eval_beams > 0:
             sequences = self.model.generate(
@@ -99,7 +107,7 @@ class SummarizationModule(pl.LightningModule):
 
     def configure_gradient_clipping(self, optimizer: Optimizer, **_: Any) -> None:
         """Clip with torch's function: Lightning's refuses fused optimizers under mixed precision."""
-        self.gradient_norm = clip_gradients(self.model.parameters(), self.arguments.gradient_clip_val)
+        self.gradient_norm = whole(clip_gradients(self.model.parameters(), self.arguments.gradient_clip_val))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Make the checkpoint say what it is; plain types only, so that it can be read without unpickling code."""

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.commands import Command, refusal, run
+from tests.commands import Command, refusal, run, run_as_torchrun, start_as_torchrun
 from tests.tiny_setup import TinySetup
 from utils.checkpointing import checkpoints, load_checkpoint
 from utils.report import read_json
@@ -37,7 +37,7 @@ def differences(ours: Any, theirs: Any, place: str = "") -> list[str]:
     return [] if ours == theirs else [place]
 
 
-def assert_same_end(resumed: Path, whole: Path) -> None:
+def assert_same_end(resumed: Path, whole: Path, records: int = STEPS) -> None:
     """The last checkpoint (weights, optimizer, schedule, random states, early stopping, best) and metrics.json."""
     ours, theirs = (load_checkpoint(checkpoints(folder)[-1]) for folder in (resumed, whole))
     for checkpoint in (ours, theirs):
@@ -48,7 +48,7 @@ def assert_same_end(resumed: Path, whole: Path) -> None:
     our_metrics, their_metrics = (read_json(folder / "metrics.json") for folder in (resumed, whole))
     for part in ("train", "validation"):
         assert our_metrics[part] == their_metrics[part]
-    assert len(our_metrics["train"]) == STEPS
+    assert len(our_metrics["train"]) == records
 
 
 def test_killed_three_times(setup: TinySetup, whole_run: Path, tmp_path: Path) -> None:
@@ -74,6 +74,25 @@ def test_killed_with_a_token_budget(setup: TinySetup, tmp_path: Path) -> None:
     assert_same_end(tmp_path / "killed", whole)
     line = refusal("finetune.py", [*flags, "--max_tokens_per_batch", "299"], tmp_path / "log")
     assert line.startswith("error: --resume: --max_tokens_per_batch was 300 and is now 299")
+
+
+def test_two_processes_killed(setup: TinySetup, tmp_path: Path) -> None:
+    """With dropout, which differs between them, and between two records of the loss, of which each has a part."""
+    every = ["--log_every_n_steps", "4"]
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    flags = [*setup.training_flags, *every, "--output_dir", str(whole), "--save_checkpoint_steps", "3"]
+    run_as_torchrun("finetune.py", flags, tmp_path / "log", processes=2)
+    flags = [*resumable_flags(setup, killed), *every]
+    commands = start_as_torchrun("finetune.py", [flags] * 2, tmp_path / "log")
+    commands[0].wait_for("step 16/")
+    for command in commands:
+        command.process.kill()
+        command.process.join()
+    assert "resuming from" in run_as_torchrun("finetune.py", flags, tmp_path / "log", processes=2)
+    assert_same_end(killed, whole, records=STEPS // 4)
+    alone = Command("finetune.py", flags, tmp_path / "log")
+    assert alone.wait() == 2
+    assert alone.output.endswith("error: --resume: the run has 2 processes; give it as many (see --gpus)\n")
 
 
 @pytest.mark.slow

@@ -1,0 +1,75 @@
+"""Real processes, of programs that start at once."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.commands import ROOT
+
+RANK = "import os, signal, sys, time; from utils.processes import die_with_launcher; rank = int(os.environ['RANK'])\n"
+SAY_PID_AND_SLEEP = "die_with_launcher(); print(os.getpid(), flush=True); time.sleep(600)\n"
+
+
+@contextmanager
+def launched(program: str, processes: int) -> Iterator[subprocess.Popen[str]]:
+    """A launcher of so many processes that run a program."""
+    code = "import sys; from utils.processes import launch; sys.exit(launch([sys.executable, '-c', {!r}], {}))"
+    command = [sys.executable, "-c", code.format(RANK + program, processes)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as launcher:
+        yield launcher
+        launcher.kill()
+
+
+def read_pids(launcher: subprocess.Popen[str], count: int) -> list[int]:
+    assert launcher.stdout is not None
+    return [int(launcher.stdout.readline()) for _ in range(count)]
+
+
+def are_gone(pids: list[int]) -> bool:
+    """Whether none is left within seconds."""
+    deadline = time.monotonic() + 10
+    while any(Path(f"/proc/{pid}").exists() for pid in pids) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return not any(Path(f"/proc/{pid}").exists() for pid in pids)
+
+
+def test_the_exit_code_is_that_of_the_first_failure() -> None:
+    with launched("time.sleep(rank); sys.exit(7 * rank)", 3) as launcher:
+        assert launcher.wait(30) == 7
+    with launched("pass", 3) as launcher:
+        assert launcher.wait(30) == 0
+
+
+def test_they_find_each_other() -> None:
+    names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+    with launched(f"print([os.environ[name] for name in {names}])", 2) as launcher:
+        lines = sorted(launcher.communicate(timeout=30)[0].splitlines())
+    first, second = (eval(line) for line in lines)
+    assert first[:5] == ["0", "0", "2", "2", "127.0.0.1"] and second == ["1", "1", *first[2:]]
+
+
+def test_one_that_is_killed_ends_all() -> None:
+    with launched(f"if rank == 1: os.kill(os.getpid(), signal.SIGKILL)\n{SAY_PID_AND_SLEEP}", 3) as launcher:
+        pids = read_pids(launcher, 2)
+        assert launcher.wait(30) == 128 + signal.SIGKILL
+        assert are_gone(pids)
+
+
+def test_none_outlives_the_launcher() -> None:
+    with launched(SAY_PID_AND_SLEEP, 2) as launcher:
+        pids = read_pids(launcher, 2)
+        launcher.kill()
+        assert are_gone(pids)
+
+
+def test_sigterm_reaches_all() -> None:
+    program = f"signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))\n{SAY_PID_AND_SLEEP}"
+    with launched(program, 2) as launcher:
+        read_pids(launcher, 2)
+        os.kill(launcher.pid, signal.SIGTERM)
+        assert launcher.wait(4) == 143

@@ -1,0 +1,28 @@
+"""Sharding a model over processes (FSDP): each keeps a slice of every parameter and fetches a layer when it is due."""
+
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch.distributed.device_mesh import DeviceMesh
+
+    from bart.modeling.modeling_bart import BartForConditionalGeneration
+
+
+def shard(model: "BartForConditionalGeneration", mesh: "DeviceMesh") -> None:
+    """Shard in place, layer by layer. All processes must hold the same weights, and call the model equally often.
+
+    The token embeddings, which encoder, decoder and output layer share, belong to the model's own group: it is whole
+    during a forward and backward pass.
+    """
+    from torch.distributed.fsdp import fully_shard
+
+    for layer in (*model.model.encoder.layers, *model.model.decoder.layers):
+        fully_shard(layer, mesh=mesh)
+    fully_shard(model, mesh=mesh)
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """A tensor's whole value, where it is spread over processes; all of them must ask."""
+    return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor

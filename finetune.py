@@ -43,7 +43,7 @@ def fine_tune(arguments: TrainingArguments) -> None:
     from utils.run_folder import checkpoint_to_resume, describe_run, open_run_folder, record_data_report
 
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # its import sets another level
-    placement = choose_placement(arguments.gpus)
+    placement = choose_placement(arguments.gpus, arguments.num_nodes)
     check_precision(arguments, placement.on_gpu)
     checkpoint = checkpoint_to_resume(arguments) if placement.rank == 0 or arguments.resume else None
     inputs = read_inputs(arguments, checkpoint)
@@ -82,7 +82,8 @@ def print_data_report(arguments: TrainingArguments) -> None:
 
     if process_rank() > 0:
         return
-    placement = Placement(on_gpu=False, processes=max(arguments.gpus or 1, process_count()), rank=0)
+    processes = (arguments.gpus or 1) * (arguments.num_nodes or 1)
+    placement = Placement(on_gpu=False, processes=max(processes, process_count()), rank=0)
     inputs = read_inputs(arguments, checkpoint=None)
     print("\n".join(whole_report(data_report(arguments, inputs, tokenize_inputs(arguments, inputs, placement)))))
 
@@ -108,6 +109,7 @@ def build_trainer(
     """Lightning's trainer for one long epoch of ``data.total_steps`` optimizer steps."""
     import pytorch_lightning as pl
     from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+    from pytorch_lightning.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 
     from utils.callbacks import EarlyStopping, LastValidation, RandomStates
     from utils.callbacks_checkpoint import CheckpointSaver
@@ -128,9 +130,12 @@ def build_trainer(
     strategy = "auto"
     if placement.processes > 1:  # a layer that layerdrop leaves out has no gradients
         strategy = "ddp_find_unused_parameters_true" if drops_layers else "ddp"
+    # Named, lest Lightning finds SLURM: it would ask for one SLURM task per process, and re-queue jobs by itself.
+    environment = TorchElasticEnvironment() if TorchElasticEnvironment.detect() else LightningEnvironment()
     return pl.Trainer(
         accelerator="gpu" if placement.on_gpu else "cpu",
-        devices=placement.processes,
+        devices=placement.processes_per_machine,
+        num_nodes=placement.machines,
         strategy=strategy,
         precision=trainer_precision(arguments),
         max_steps=data.total_steps,
@@ -151,7 +156,7 @@ def build_trainer(
             CSVLogger(folder, name=LOGS_FOLDER, version=log_version),
             TensorBoardLogger(folder, name=LOGS_FOLDER, version=log_version),
         ],
-        plugins=[AtomicCheckpointIO()],
+        plugins=[AtomicCheckpointIO(), environment],
         default_root_dir=folder,
         use_distributed_sampler=False,
         enable_progress_bar=False,

@@ -76,14 +76,15 @@ def choose_device(name: str) -> str:
     """The CPU, or this process's GPU. Raises InputError where a GPU is asked for and there is none."""
     import torch
 
-    from utils.distributed import process_count, process_rank
+    from utils.distributed import local_process_count, local_process_rank
 
     present = torch.cuda.device_count()
     if name == "cpu" or (name == "auto" and present == 0):
         return "cpu"
-    if present < process_count():
-        raise InputError(f"--device cuda: {process_count()} processes need a GPU each, and this machine has {present}")
-    return f"cuda:{process_rank()}"
+    local = local_process_count()
+    if present < local:
+        raise InputError(f"--device cuda: {local} processes need a GPU each, and this machine has {present}")
+    return f"cuda:{local_process_rank()}"
 
 
 def search_settings(arguments: EvaluationArguments, config: BartConfig) -> dict[str, Any]:

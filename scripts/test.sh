@@ -8,7 +8,7 @@ cd "$root"
 
 "$python" -m ruff check --quiet
 "$python" -m mypy
-mapfile -t scripts < <(find scripts .ci -name '*.sh' -o -path .ci/run)
+mapfile -t scripts < <(find scripts .ci -name '*.sh' -o -name '*.sbatch' -o -path .ci/run)
 PATH=$(dirname -- "$(command -v -- "$python")"):$PATH shellcheck "${scripts[@]}"
 
 # One thread per process: the tests are many small computations, and two of them run side by side.

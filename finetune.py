@@ -53,7 +53,7 @@ def fine_tune(arguments: TrainingArguments) -> None:
     from utils.strategies import check_strategy
 
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # its import sets another level
-    placement = choose_placement(arguments.gpus)
+    placement = choose_placement(arguments.gpus, arguments.num_nodes)
     check_precision(arguments, placement.on_gpu)
     checkpoint = checkpoint_to_resume(arguments) if placement.rank == 0 or arguments.resume else None
     inputs = read_inputs(arguments, checkpoint)
@@ -95,7 +95,8 @@ def print_data_report(arguments: TrainingArguments) -> None:
 
     if process_rank() > 0:
         return
-    placement = Placement(on_gpu=False, processes=max(arguments.gpus or 1, process_count()), rank=0)
+    processes = (arguments.gpus or 1) * (arguments.num_nodes or 1)
+    placement = Placement(on_gpu=False, processes=max(processes, process_count()), rank=0)
     inputs = read_inputs(arguments, checkpoint=None)
     print("\n".join(whole_report(data_report(arguments, inputs, tokenize_inputs(arguments, inputs, placement)))))
 
@@ -121,6 +122,7 @@ def build_trainer(
     """Lightning's trainer for one long epoch of ``data.total_steps`` optimizer steps."""
     import pytorch_lightning as pl
     from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+    from pytorch_lightning.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 
     from utils.callbacks import EarlyStopping, LastValidation, RandomStates
     from utils.callbacks_checkpoint import CheckpointSaver
@@ -139,9 +141,12 @@ def build_trainer(
     min_steps = arguments.min_epochs * steps_per_epoch
     log_version = next_log_version(folder)
     interval = data.order.validation_interval(arguments.val_check_interval)
+    # Named, lest Lightning finds SLURM: it would ask for one SLURM task per process, and re-queue jobs by itself.
+    environment = TorchElasticEnvironment() if TorchElasticEnvironment.detect() else LightningEnvironment()
     return pl.Trainer(
         accelerator="gpu" if placement.on_gpu else "cpu",
-        devices=placement.processes,
+        devices=placement.processes_per_machine,
+        num_nodes=placement.machines,
         strategy=training_strategy(arguments, config, placement.processes),
         precision=trainer_precision(arguments),
         max_steps=data.total_steps,
@@ -162,7 +167,7 @@ def build_trainer(
             CSVLogger(folder, name=LOGS_FOLDER, version=log_version),
             TensorBoardLogger(folder, name=LOGS_FOLDER, version=log_version),
         ],
-        plugins=[AtomicCheckpointIO()],
+        plugins=[AtomicCheckpointIO(), environment],
         default_root_dir=folder,
         use_distributed_sampler=False,
         enable_progress_bar=False,

@@ -65,6 +65,41 @@ read_precision() { # NAME VALUE
     esac
 }
 
+# Sets `launcher`, which starts a program as the processes that work together: NUM_GPU of them, or PROCESSES_PER_NODE on
+# the CPU, on each of NNODES machines. It is empty for a single one. Sets `log` to the file name of this machine's log.
+read_machines() {
+    NNODES=${NNODES:-1}
+    check '[1-9][0-9]*' 'a whole number from 1 up' NNODES
+    local processes=$NUM_GPU
+    if ((NUM_GPU == 0)); then
+        PROCESSES_PER_NODE=${PROCESSES_PER_NODE:-1}
+        check '[1-9][0-9]*' 'a whole number from 1 up' PROCESSES_PER_NODE
+        processes=$PROCESSES_PER_NODE
+    elif [[ -n ${PROCESSES_PER_NODE:-} ]]; then
+        die "PROCESSES_PER_NODE is for the CPU (NUM_GPU 0); on GPUs there is one process for each"
+    fi
+    launcher=()
+    log=joblog.log
+    if ((NNODES > 1)); then
+        NODE_RANK=${NODE_RANK:-${SLURM_NODEID:-}}
+        MASTER_PORT=${MASTER_PORT:-29500}
+        check '0|[1-9][0-9]*' 'the number of this machine among them, from 0 up' NODE_RANK
+        check '[1-9][0-9]*' 'a port' MASTER_PORT
+        ((NODE_RANK < NNODES)) || die "NODE_RANK is $NODE_RANK: $NNODES machines are numbered from 0 to $((NNODES - 1))"
+        [[ -n ${MASTER_ADDR:-} ]] || die "NNODES is $NNODES: set MASTER_ADDR to the machine whose NODE_RANK is 0"
+        [[ -n ${RESULTS_DIR:-} ]] || die "NNODES is $NNODES: set RESULTS_DIR to a folder that all machines share"
+        # Not --rdzv_backend c10d: it numbers the machines by their names, and has the others find the first by its
+        # own idea of its name, which in a container is often wrong.
+        launcher=(
+            -m torch.distributed.run --nnodes "$NNODES" --node_rank "$NODE_RANK"
+            --master_addr "$MASTER_ADDR" --master_port "$MASTER_PORT" --nproc_per_node "$processes"
+        )
+        ((NODE_RANK == 0)) || log=joblog_node$NODE_RANK.log
+    elif ((processes > 1)); then
+        launcher=(-m torch.distributed.run --standalone --nproc_per_node "$processes")
+    fi
+}
+
 # Sets `results`, the folder of a training, by `flags` and RESULTS_DIR, and makes it.
 open_results() { # DEFAULT
     local flag may_be_used=false
@@ -86,10 +121,21 @@ open_results() { # DEFAULT
     mkdir -p -- "$results"
 }
 
+# Waits for a file that another machine has just written: on a shared file system that can take a minute to be seen.
+await_file() { # FILE
+    local second
+    for ((second = 0; second < 90; second++)); do
+        [[ ! -e $1 ]] || return 0
+        sleep 1
+    done
+    die "$1 was written on another machine and is not seen here: RESULTS_DIR must be a folder that all machines share"
+}
+
 # Runs a command, showing what it prints and adding it to the log. Under pipefail its failure ends the script.
 run_logged() { # LOG COMMAND...
-    local log=$1
+    local file=$1
     shift
-    # -i: at Ctrl-C the command still has something to say.
-    PYTHONUNBUFFERED=1 "$@" 2>&1 | tee -ai -- "$log"
+    # Where all processes are told to end (Ctrl-C, SLURM), the command has something left to say, and this waits for it.
+    trap 'exit 143' TERM
+    PYTHONUNBUFFERED=1 "$@" 2>&1 | (trap '' INT TERM && exec tee -a -- "$file")
 }

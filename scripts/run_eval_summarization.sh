@@ -15,7 +15,8 @@ default:   data/nvidia-pretrained/model.ckpt 128 8 fp16 4 1024 142 data/cnn_dm/ 
   --flag ...  further flags of run_eval.py (python run_eval.py --help lists them); they come last, so they win
 Presets: bash scripts/run_eval_summarization.sh <INIT_CKPT> \$(source scripts/params/xsum_params.sh && t4_1gpu_fp16_eval)
 Paths are relative to the current folder, those of the presets to the checkout.
-Results: \$RESULTS_DIR, by default a new folder results/bart_pyt_inference_<timestamp>."
+Results: \$RESULTS_DIR, by default a new folder results/bart_pyt_inference_<timestamp>.
+Many machines share the work: as run_summarization.sh."
 
 read_command_line "$usage" 9 "$@"
 INIT_CKPT=${positionals[0]:-data/nvidia-pretrained/model.ckpt}
@@ -32,20 +33,20 @@ check '0|[1-9][0-9]*' 'a whole number' NUM_GPU
 check '[1-9][0-9]*' 'a whole number from 1 up' PRED_BS EVAL_BEAMS MAX_SOURCE_LEN MAX_TARGET_LEN
 read_precision PRECISION "$PRECISION"
 find_python
+read_machines
 
-program=("$python" "$root/run_eval.py")
 device=cuda
 if ((NUM_GPU == 0)); then
     device=cpu
 elif ((NUM_GPU > 1)); then
     present=$("$python" -c 'import torch; print(torch.cuda.device_count())')
     ((NUM_GPU <= present)) || die "NUM_GPU is $NUM_GPU, and this machine has $present GPUs (0 runs on the CPU)"
-    program=("$python" -m torch.distributed.run --standalone --nproc_per_node "$NUM_GPU" "$root/run_eval.py")
 fi
 
 results=${RESULTS_DIR:-results/bart_pyt_inference_$(date +%Y%m%d_%H%M%S)}
 mkdir -p -- "$results"
-run_logged "$results/joblog.log" "${program[@]}" "$INIT_CKPT" "$CONFIG_PATH" "$DATA_DIR" "$results" \
+run_logged "$results/$log" "$python" "${launcher[@]}" "$root/run_eval.py" \
+    "$INIT_CKPT" "$CONFIG_PATH" "$DATA_DIR" "$results" \
     --type_path test \
     --bs "$PRED_BS" \
     --device "$device" \

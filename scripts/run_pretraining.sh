@@ -20,7 +20,8 @@ It starts from random weights with the tokenizer of --tokenizer_name_or_path, or
 Presets: bash scripts/run_pretraining.sh \$(source scripts/params/pretraining_params.sh && mini_cpu)
 Paths are relative to the current folder, those of the presets to the checkout.
 Results: \$RESULTS_DIR, by default a new folder results/bart_pyt_pretraining_<timestamp>. To continue a training that was
-interrupted, set RESULTS_DIR to its folder and give --resume."
+interrupted, set RESULTS_DIR to its folder and give --resume.
+Many machines: as run_summarization.sh."
 
 read_command_line "$usage" 13 "$@"
 ((${#positionals[@]} >= 10)) || die "${#positionals[@]} positional arguments, of at least 10 (see --help)"
@@ -43,6 +44,8 @@ check '[1-9][0-9]*' 'a whole number from 1 up' BS ACCUM TRAIN_STEPS MAX_SOURCE_L
 check '[0-9.]+([eE][-+]?[0-9]+)?' 'a number' LR VAL_CHECK_INTERVAL
 read_precision PREC "$PREC"
 find_python
+read_machines
+((NNODES > 1 || NUM_GPU == 0)) || launcher=() # finetune.py starts the processes on the GPUs of one machine itself
 open_results "results/bart_pyt_pretraining_$(date +%Y%m%d_%H%M%S)"
 
 # Of the paper (section 4), of fairseq's recipe for it, and of RoBERTa (Liu et al. 2019, table 9), which the paper follows.
@@ -65,12 +68,13 @@ recipe=(
     --n_test 0
 )
 
-run_logged "$results/joblog.log" "$python" "$root/finetune.py" \
+run_logged "$results/$log" "$python" "${launcher[@]}" "$root/finetune.py" \
     "${recipe[@]}" \
     --data_dir "$DATA_DIR" \
     --config_path "$CONFIG_PATH" \
     --output_dir "$results" \
     --gpus "$NUM_GPU" \
+    --num_nodes "$NNODES" \
     --learning_rate "$LR" \
     --train_batch_size "$BS" \
     --gradient_accumulation_steps "$ACCUM" \

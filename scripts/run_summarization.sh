@@ -19,7 +19,10 @@ default:   data/cnn_dm/ configs/config.json 8 1e-4 24 1 fp16 20000 500 1024 142 
 Presets: bash scripts/run_summarization.sh \$(source scripts/params/cnn_dm_params.sh && dgxa100_8gpu_fp16)
 Paths are relative to the current folder, those of the presets to the checkout.
 Results: \$RESULTS_DIR, by default a new folder results/bart_pyt_<timestamp>. To continue a training that was
-interrupted, set RESULTS_DIR to its folder and give --resume."
+interrupted, set RESULTS_DIR to its folder and give --resume.
+Many machines: run the same command on each, with NNODES (how many), NODE_RANK (0 on the first), MASTER_ADDR (the
+name of that one), MASTER_PORT (29500) and RESULTS_DIR (a folder that they share) set. NUM_GPU is then per machine; with
+NUM_GPU 0, PROCESSES_PER_NODE (1) is."
 
 read_command_line "$usage" 16 "$@"
 DATA_DIR=${positionals[0]:-data/cnn_dm/}
@@ -45,6 +48,8 @@ check '[1-9][0-9]*' 'a whole number from 1 up' \
 check '[0-9.]+([eE][-+]?[0-9]+)?' 'a number' LR VAL_CHECK_INTERVAL
 read_precision PREC "$PREC"
 find_python
+read_machines
+((NNODES > 1 || NUM_GPU == 0)) || launcher=() # finetune.py starts the processes on the GPUs of one machine itself
 
 only_report=false
 evaluation_flags=() # what the evaluation must have too, and has no position
@@ -81,11 +86,12 @@ recipe=(
 
 # --n_test 0: the evaluation below is this script's own, with EVAL_BEAMS and PRED_BS. --needs_test: training does not need
 # the test split, and would end before its lack was noticed.
-run_logged "$results/joblog.log" "$python" "$root/finetune.py" \
+run_logged "$results/$log" "$python" "${launcher[@]}" "$root/finetune.py" \
     --data_dir "$DATA_DIR" \
     --config_path "$CONFIG_PATH" \
     --output_dir "$results" \
     --gpus "$NUM_GPU" \
+    --num_nodes "$NNODES" \
     --learning_rate "$LR" \
     --train_batch_size "$BS" \
     --gradient_accumulation_steps "$ACCUM" \
@@ -104,6 +110,7 @@ run_logged "$results/joblog.log" "$python" "$root/finetune.py" \
     "${recipe[@]}" \
     "${flags[@]}"
 ! $only_report || exit 0
+((NNODES == 1)) || await_file "$results/best_tfmr/config.json"
 
 RESULTS_DIR=$results bash "$root/scripts/run_eval_summarization.sh" "$results/best_tfmr" \
     "$PRED_BS" "$NUM_GPU" "$PREC" "$EVAL_BEAMS" "$MAX_SOURCE_LEN" "$MAX_TARGET_LEN" "$DATA_DIR" "$CONFIG_PATH" \

@@ -8,8 +8,10 @@ cd "$root"
 
 "$python" -m ruff check --quiet
 "$python" -m mypy
-mapfile -t scripts < <(find scripts .ci -name '*.sh' -o -path .ci/run)
-PATH=$(dirname -- "$(command -v -- "$python")"):$PATH shellcheck "${scripts[@]}"
+mapfile -t scripts < <(find scripts .ci -name '*.sh' -o -name '*.sbatch' -o -path .ci/run)
+PATH=$(dirname -- "$(command -v -- "$python")"):$PATH # pip put the linters beside it
+shellcheck "${scripts[@]}"
+hadolint Dockerfile
 
 # One thread per process: the tests are many small computations, and two of them run side by side.
 OMP_NUM_THREADS=1 "$python" -m pytest --numprocesses 2 --dist loadfile "$@"

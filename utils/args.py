@@ -233,7 +233,10 @@ class TrainingArguments(SharedArguments):
     )
 
     gpus: int | None = option(
-        None, "precision", "GPUs to train on, 0 for the CPU (default: 1 where there is one)", check=at_least(0)
+        None, "precision", "GPUs of each machine, 0 for the CPU (default: 1 where there is one)", check=at_least(0)
+    )
+    num_nodes: int | None = option(
+        None, "precision", "machines; torchrun starts the processes on them (default: as it did)", check=at_least(1)
     )
     strategy: str = option(
         "ddp",

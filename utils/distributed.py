@@ -13,26 +13,42 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a training runs: one process per GPU, or processes on CPUs."""
+    """Where a training runs: one process per GPU, or processes on CPUs; as many on each machine."""
 
     on_gpu: bool
-    processes: int
+    processes: int  # on all machines
     rank: int
+    machines: int = 1
+
+    @property
+    def processes_per_machine(self) -> int:
+        """Also the number of its GPUs that are used."""
+        return self.processes // self.machines
 
 
-def choose_placement(gpus: int | None) -> Placement:
-    """GPUs as asked for, or one where there is one; the processes that torchrun started, or those that will be.
+def choose_placement(gpus: int | None, num_nodes: int | None = None) -> Placement:
+    """GPUs of each machine as asked for, or one per process where they are; the processes that torchrun started, or
+    those that will be.
 
-    Raises InputError where there are fewer GPUs.
+    Raises InputError where there are fewer GPUs, or where other processes were started than were asked for.
     """
     import torch
 
+    local = local_process_count()
+    machines = process_count() // local
     if gpus is None:
-        gpus = min(1, torch.cuda.device_count())
+        gpus = min(local, torch.cuda.device_count())
     check_gpus(gpus)
-    if gpus > 0 and process_count() not in (1, gpus):
-        raise InputError(f"--gpus {gpus}: {process_count()} processes were started; start one per GPU")
-    return Placement(on_gpu=gpus > 0, processes=max(gpus, process_count()), rank=process_rank())
+    if gpus > 0 and are_started() and local != gpus:
+        raise InputError(f"--gpus {gpus}: {local} processes were started on this machine; start one per GPU")
+    if machines * local != process_count():
+        raise InputError(f"{process_count()} processes were started, {local} on this machine: start as many on each")
+    if num_nodes not in (None, machines):
+        raise InputError(
+            f"--num_nodes {num_nodes}: processes were started on {machines}; "
+            f"start this with torchrun --nnodes {num_nodes} on each machine"
+        )
+    return Placement(on_gpu=gpus > 0, processes=max(gpus, process_count()), rank=process_rank(), machines=machines)
 
 
 def check_gpus(gpus: int) -> None:
@@ -45,8 +61,13 @@ def check_gpus(gpus: int) -> None:
 
 
 def process_count() -> int:
-    """Processes that torchrun (or this program, for more than one GPU) has started."""
+    """Processes, on all machines, that torchrun (or this program, for more than one GPU) has started."""
     return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def local_process_count() -> int:
+    """How many of them are on this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", process_count()))
 
 
 def process_rank() -> int:
@@ -57,11 +78,6 @@ def process_rank() -> int:
 def local_process_rank() -> int:
     """The number of this process among those on this machine: that of its GPU."""
     return int(os.environ.get("LOCAL_RANK", "0"))
-
-
-def local_process_count() -> int:
-    """Processes that have been started on this machine."""
-    return int(os.environ.get("LOCAL_WORLD_SIZE", process_count()))
 
 
 def are_started() -> bool:

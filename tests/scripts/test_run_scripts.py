@@ -5,6 +5,7 @@ PYTHON is a small program that writes down how it was called: what the scripts d
 
 import os
 import shlex
+import signal
 import subprocess
 from pathlib import Path
 
@@ -326,3 +327,88 @@ def test_pretraining_needs_ten_arguments(scripts: Scripts) -> None:
     refused(scripts.run("run_pretraining.sh d c.json 0"), "at least 10")
     refused(scripts.run("run_pretraining.sh d c.json 0 1e-3 64 2 fp64 500 50 128"), "PREC")
     assert scripts.calls() == []
+
+
+MACHINE = {"NNODES": "4", "NODE_RANK": "2", "MASTER_ADDR": "first", "MASTER_PORT": "1234", "RESULTS_DIR": "shared"}
+COMMANDS = {
+    "finetune.py": "run_summarization.sh d c.json {gpus}",
+    "run_eval.py": "run_eval_summarization.sh m 2 {gpus}",
+}
+
+
+@pytest.mark.parametrize("program", COMMANDS)
+@pytest.mark.parametrize(
+    ("gpus", "environment", "launcher"),
+    [
+        (8, {}, "--nproc_per_node 8"),
+        (0, {}, "--nproc_per_node 1"),
+        (0, {"PROCESSES_PER_NODE": "3", "NODE_RANK": "", "SLURM_NODEID": "2"}, "--nproc_per_node 3"),
+    ],
+)
+def test_each_of_many_machines_starts_its_processes(
+    scripts: Scripts, program: str, gpus: int, environment: dict[str, str], launcher: str
+) -> None:
+    """All of them train, and then share the evaluation. Only the first one writes to joblog.log."""
+    best = scripts.folder / "shared" / "best_tfmr"
+    best.mkdir(parents=True)
+    (best / "config.json").touch()  # what the training leaves
+    run = scripts.run(COMMANDS[program].format(gpus=gpus), GPUS_PRESENT="8", **MACHINE | environment)
+    assert run.returncode == 0, run.stderr
+    started = f"-m torch.distributed.run --nnodes 4 --node_rank 2 --master_addr first --master_port 1234 {launcher} "
+    calls = [" ".join(call) for call in scripts.calls()]
+    assert calls[0].startswith(f"{started}{ROOT / program} ") and calls[-1].startswith(f"{started}{ROOT}/run_eval.py ")
+    for call in calls:
+        if "finetune.py" in call:
+            arguments = parse_arguments(TrainingArguments, "", call.partition("finetune.py ")[2].split())
+            assert (arguments.num_nodes, arguments.gpus, arguments.output_dir) == (4, gpus, "shared")
+    assert (scripts.folder / "shared" / "joblog_node2.log").read_text() == "ran -m\n" * len(calls)
+    assert not (scripts.folder / "shared" / "joblog.log").exists()
+
+
+PRETRAINING = "run_pretraining.sh d c.json {gpus} 1e-3 64 2 fp32 500 50 128"
+
+
+@pytest.mark.parametrize("command", [*COMMANDS.values(), PRETRAINING])
+def test_several_processes_on_the_cpu_of_one_machine(scripts: Scripts, command: str) -> None:
+    assert scripts.run(command.format(gpus=0), PROCESSES_PER_NODE="3").returncode == 0
+    for call in scripts.calls():
+        assert " ".join(call).startswith("-m torch.distributed.run --standalone --nproc_per_node 3 ")
+
+
+@pytest.mark.parametrize(
+    ("missing", "words"),
+    [
+        ({"NODE_RANK": ""}, ["NODE_RANK"]),
+        ({"NODE_RANK": "4"}, ["NODE_RANK is 4", "0 to 3"]),
+        ({"MASTER_ADDR": ""}, ["MASTER_ADDR"]),
+        ({"MASTER_PORT": "http"}, ["MASTER_PORT is 'http'"]),
+        ({"RESULTS_DIR": ""}, ["RESULTS_DIR"]),
+        ({"NNODES": "0"}, ["NNODES is '0'"]),
+        ({"PROCESSES_PER_NODE": "2"}, ["PROCESSES_PER_NODE", "NUM_GPU 0"]),
+    ],
+)
+def test_what_many_machines_need_is_asked_for(scripts: Scripts, missing: dict[str, str], words: list[str]) -> None:
+    for command in COMMANDS.values():
+        refused(scripts.run(command.format(gpus=2), GPUS_PRESENT="8", **MACHINE | missing), *words)
+    assert scripts.calls() == []
+
+
+def test_told_to_end_a_script_waits_for_its_program_and_evaluates_nothing(scripts: Scripts) -> None:
+    """As when SLURM tells all processes: what the program then still prints is in the log."""
+    recorder = Path(scripts.environment["PYTHON"])
+    recorder.write_text(f"{RECORDER}\ntrap 'echo saved; exit 0' TERM\necho training\nwhile :; do sleep 0.05; done\n")
+    process = subprocess.Popen(
+        ["bash", str(ROOT / "scripts" / "run_summarization.sh"), "d", "c.json", "0"],
+        cwd=scripts.folder,
+        env=scripts.environment | {"RESULTS_DIR": "here"},
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    while process.stdout.readline() != "training\n":
+        pass
+    os.killpg(process.pid, signal.SIGTERM)
+    assert process.wait(timeout=30) == 143
+    assert (scripts.folder / "here" / "joblog.log").read_text().endswith("\nsaved\n")
+    assert len(scripts.calls()) == 1

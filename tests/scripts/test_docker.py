@@ -1,0 +1,158 @@
+"""What the container's scripts ask docker for, and what the image keeps of its base.
+
+There is no docker where this is tested: on PATH is a program of that name that writes down how it was called.
+"""
+
+import os
+import pty
+import re
+import shutil
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+RECORDER = '#!/usr/bin/env bash\nprintf \'%s\\n\' "$@" >"$CALL"\n'
+
+
+class Docker:
+    """Runs scripts/docker/*.sh in an empty folder with the stand-in first on PATH."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.program("docker", RECORDER)
+        self.environment = {
+            **{name: value for name, value in os.environ.items() if name not in ("HF_HOME", "BART_IMAGE")},
+            **{"PATH": f"{folder / 'bin'}:{os.environ['PATH']}", "CALL": str(folder / "call"), "HOME": str(folder)},
+        }
+
+    def program(self, name: str, text: str) -> None:
+        path = self.folder / "bin" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+        path.chmod(0o755)
+
+    def run(self, script: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        command = ["bash", str(ROOT / "scripts" / "docker" / script), *arguments]
+        return subprocess.run(
+            command, cwd=self.folder, env=self.environment | environment, capture_output=True, text=True, timeout=60,
+            stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+
+    def call(self) -> list[str]:
+        return (self.folder / "call").read_text().splitlines()
+
+    def value(self, flag: str) -> list[str]:
+        """What follows each mention of a flag."""
+        call = self.call()
+        return [call[index + 1] for index, argument in enumerate(call) if argument == flag]
+
+
+@pytest.fixture
+def docker(tmp_path: Path) -> Docker:
+    return Docker(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "base"),
+    [
+        ([], "nvcr.io/nvidia/pytorch:25.05-py3"),
+        (["current"], "nvcr.io/nvidia/pytorch:25.12-py3"),
+        (["volta"], "pytorch/pytorch:2.8.0-cuda12.6-cudnn9-runtime"),
+        (["my/image:1"], "my/image:1"),
+    ],
+)
+def test_build(docker: Docker, arguments: list[str], base: str) -> None:
+    assert docker.run("build.sh", *arguments, "--no-cache", BART_IMAGE="mine").returncode == 0
+    call = docker.call()
+    assert call == ["build", "--build-arg", f"BASE_IMAGE={base}", "--tag", "mine", "--no-cache", str(ROOT)]
+
+
+def test_the_default_base_is_the_dockerfiles_own(docker: Docker) -> None:
+    docker.run("build.sh")
+    assert f"ARG {docker.value('--build-arg')[0]}\nFROM ${{BASE_IMAGE}}\n" in (ROOT / "Dockerfile").read_text()
+
+
+def test_what_cannot_be_built_or_launched(docker: Docker) -> None:
+    for command in (["build.sh", "newest"], ["launch.sh", "bash", "some"], ["launch.sh", "ls", "all", "more"]):
+        run = docker.run(*command)
+        assert run.returncode == 2 and run.stderr.startswith("error: ") and run.stderr.count("\n") == 1
+    assert docker.run("launch.sh", "python", "--version").returncode == 2  # would lose the flag
+    assert not (docker.folder / "call").exists()
+
+
+def test_launch_without_a_gpu(docker: Docker) -> None:
+    """The user's ids and cache, the current folder, memory that processes share; nothing of GPUs."""
+    docker.program("nvidia-smi", "#!/bin/sh\nexit 9\n")
+    run = docker.run("launch.sh")
+    assert run.returncode == 0 and "No GPU" in run.stderr
+    call = docker.call()
+    assert call[:2] == ["run", "--rm"] and call[-4:] == ["bart_pyt", "bash", "-c", "bash"]
+    assert "--gpus" not in call and "--tty" not in call
+    assert docker.value("--user") == [f"{os.getuid()}:{os.getgid()}"]
+    assert docker.value("--ipc") == ["host"] and docker.value("--ulimit") == ["memlock=-1", "stack=67108864"]
+    assert docker.value("--workdir") == ["/workspace/bart"]
+    cache = docker.folder / ".cache" / "huggingface"
+    assert docker.value("--volume") == [f"{cache}:/cache/huggingface", f"{docker.folder}:/workspace/bart"]
+    assert cache.is_dir()
+
+
+@pytest.mark.parametrize(
+    ("chosen", "flag"), [([], "all"), (["all"], "all"), (["4"], "4"), (["device=0,3"], '"device=0,3"')]
+)
+def test_launch_with_gpus(docker: Docker, chosen: list[str], flag: str) -> None:
+    docker.program("nvidia-smi", "#!/bin/sh\n")
+    assert docker.run("launch.sh", "echo one; echo two", *chosen).returncode == 0
+    assert docker.value("--gpus") == [flag] and docker.call()[-1] == "echo one; echo two"
+    assert docker.run("launch.sh", "bash", "none").returncode == 0 and docker.value("--gpus") == []
+
+
+def test_launch_at_a_terminal_is_interactive(docker: Docker) -> None:
+    ours, theirs = pty.openpty()
+    command = ["bash", str(ROOT / "scripts" / "docker" / "launch.sh"), "bash", "none"]
+    subprocess.run(command, cwd=docker.folder, env=docker.environment, stdin=theirs, stdout=theirs, timeout=60)
+    os.close(ours)
+    os.close(theirs)
+    assert "--interactive" in docker.call() and "--tty" in docker.call()
+
+
+def test_no_docker(docker: Docker) -> None:
+    """Nothing of that name on PATH."""
+    (docker.folder / "bin" / "docker").unlink()
+    for tool in ("bash", "dirname", "mkdir"):
+        (docker.folder / "bin" / tool).symlink_to(str(shutil.which(tool)))
+    for script in ("build.sh", "launch.sh"):
+        run = docker.run(script, PATH=str(docker.folder / "bin"))
+        assert (run.returncode, run.stderr) == (2, "error: docker is not installed\n")
+
+
+def test_the_dockerfile_copies_what_is_there() -> None:
+    """Each COPY's sources are files that .dockerignore lets through; apex is never installed from a registry."""
+    text = (ROOT / "Dockerfile").read_text().replace("\\\n", " ")
+    ignored = {line.strip("*/") for line in (ROOT / ".dockerignore").read_text().splitlines() if line[:1] != "#"}
+    copied = [source for line in re.findall(r"^COPY (.*)$", text, re.M) for source in line.split()[:-1]]
+    assert "requirements/runtime.txt" in copied and "." in copied
+    assert all((ROOT / source).exists() and source.split("/")[0] not in ignored for source in copied)
+    assert "apex" not in re.sub(r"^#.*$", "", text, flags=re.M)
+
+
+def keep_torch(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "scripts" / "docker" / "keep_torch.py"), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+
+def test_torch_and_numpy_stay_as_they_are(tmp_path: Path) -> None:
+    lock = "numpy==9.9.9\nrouge_score==0.1.2\nsetuptools==99\ntorch==9.9.9\ntorchmetrics==1.9.0\n"
+    (tmp_path / "runtime.txt").write_text(f"# Locked.\n{lock}")
+    assert keep_torch("split", str(tmp_path)).returncode == 0
+    assert (tmp_path / "requirements.txt").read_text() == "# Locked.\nrouge_score==0.1.2\ntorchmetrics==1.9.0\n"
+    constraints = tmp_path / "constraints.txt"
+    kept = constraints.read_text().splitlines()
+    assert kept[:2] == [f"torch=={version('torch')}", f"numpy=={version('numpy')}"]
+    assert keep_torch("check", str(tmp_path)).returncode == 0
+    constraints.write_text("torch==2.8.0a0+nv25.5\n")
+    changed = keep_torch("check", str(tmp_path))
+    assert changed.returncode == 1 and "torch was 2.8.0a0+nv25.5" in changed.stderr

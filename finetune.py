@@ -211,6 +211,7 @@ def main() -> int:
     """Run the command line; returns the exit code."""
     warnings.filterwarnings("ignore", ".*does not have many workers")  # --num_workers is the user's to choose
     warnings.filterwarnings("ignore", ".*smaller than the logging interval")  # of Lightning's logging, not used here
+    warnings.filterwarnings("ignore", "The `srun` command is available")  # where SLURM is, a job may still do without
     warnings.filterwarnings("ignore", ".*LeafSpec.* is deprecated")  # between Lightning and torch
     return run_command(TrainingArguments, __doc__, run)
 

@@ -11,8 +11,14 @@ from pathlib import Path
 
 from tests.commands import ROOT
 
-RANK = "import os, signal, sys, time; from utils.processes import die_with_launcher; rank = int(os.environ['RANK'])\n"
-SAY_PID_AND_SLEEP = "die_with_launcher(); print(os.getpid(), flush=True); time.sleep(600)\n"
+# With PYTHONUNBUFFERED a line that is printed is two writes, between which another process may write.
+RANK = """
+import os, signal, sys, time
+from utils.processes import die_with_launcher
+rank = int(os.environ["RANK"])
+def say(value): os.write(1, f"{value}\\n".encode())
+"""
+SAY_PID_AND_SLEEP = "die_with_launcher(); say(os.getpid()); time.sleep(600)\n"
 
 
 @contextmanager
@@ -47,7 +53,7 @@ def test_the_exit_code_is_that_of_the_first_failure() -> None:
 
 def test_they_find_each_other() -> None:
     names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-    with launched(f"print([os.environ[name] for name in {names}])", 2) as launcher:
+    with launched(f"say([os.environ[name] for name in {names}])", 2) as launcher:
         lines = sorted(launcher.communicate(timeout=30)[0].splitlines())
     first, second = (eval(line) for line in lines)
     assert first[:5] == ["0", "0", "2", "2", "127.0.0.1"] and second == ["1", "1", *first[2:]]

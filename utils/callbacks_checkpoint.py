@@ -1,23 +1,28 @@
 """When checkpoints are saved, and which are kept."""
 
+import signal
 import time
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.callbacks import Checkpoint
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from utils.callbacks import ends_step, is_better
 from utils.checkpointing import checkpoint_name, checkpoint_step, checkpoints
 from utils.lightning_module import SummarizationModule
 
 _MOST_SECONDS_BETWEEN_SAVES = 30 * 60
-_STEPS_BETWEEN_CLOCK_READINGS = 10  # all processes must agree that it is time, which costs them a broadcast
+_STEPS_BETWEEN_AGREEMENTS = 10  # of all processes, on what only one may know: that it is time to save, or to end
 _NEWEST_KEPT = 2
 
 
 class CheckpointSaver(Checkpoint):
     """Saves regularly, after a validation that is among the best, and at the end; keeps the newest two and the best.
+
+    At SIGTERM it saves and ends the training, all processes at the same step.
 
     Saves at the end of optimizer steps alone, and after the validation where there is one: gradients in the midst of a
     step, and a validation that is due, are not part of a checkpoint. (Lightning runs a ``Checkpoint`` after all other
@@ -32,18 +37,33 @@ class CheckpointSaver(Checkpoint):
         self.steps_per_epoch = steps_per_epoch
         self.best: list[tuple[float, str]] = []  # (value, file name), best first
         self._last_save = time.monotonic()
+        self._told_to_end = False  # this process, by SIGTERM
 
     @property
     def best_path(self) -> Path:
         """The checkpoint of the best validation."""
         return self.folder / self.best[0][1]
 
+    def on_train_start(self, trainer: pl.Trainer, module: SummarizationModule) -> None:
+        """Take SIGTERM from Lightning.
+
+        It sends to the other processes from within its signal handler, while they wait for something else, and all
+        hang; and before each micro-batch it waits for the first process to say whether to go on.
+        """
+        signal.signal(signal.SIGTERM, self._note_signal)
+        trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None
+
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: SummarizationModule, outputs: Any, batch: Any, batch_index: int
     ) -> None:
         validation_follows = trainer.should_stop or (batch_index + 1) % trainer.val_check_batch == 0
-        if ends_step(trainer, batch_index) and not validation_follows and self._is_due(trainer):
+        if not ends_step(trainer, batch_index) or validation_follows:
+            return
+        ends = self._must_end(trainer, module)
+        if ends or self._is_due(trainer):
             self._save(trainer)
+        if ends:
+            raise SIGTERMException
 
     def on_validation_end(self, trainer: pl.Trainer, module: SummarizationModule) -> None:
         if trainer.sanity_checking:
@@ -53,8 +73,11 @@ class CheckpointSaver(Checkpoint):
             entry = (module.validation_metrics[self.metric], self._name(trainer))
             self.best = sorted([*self.best, entry], reverse=self.metric != "loss", key=lambda best: best[0])
             self.best = self.best[: self.top_k]
-        if ranked or trainer.should_stop or self._is_due(trainer):
+        ends = self._must_end(trainer, module)
+        if ranked or ends or trainer.should_stop or self._is_due(trainer):
             self._save(trainer)
+        if ends:
+            raise SIGTERMException
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best}
@@ -68,9 +91,20 @@ class CheckpointSaver(Checkpoint):
     def _is_due(self, trainer: pl.Trainer) -> bool:
         if trainer.global_step % self.every_n_steps == 0:
             return True
-        if trainer.global_step % _STEPS_BETWEEN_CLOCK_READINGS != 0:
+        if trainer.global_step % _STEPS_BETWEEN_AGREEMENTS != 0:
             return False
         return trainer.strategy.broadcast(time.monotonic() - self._last_save > _MOST_SECONDS_BETWEEN_SAVES)
+
+    def _must_end(self, trainer: pl.Trainer, module: SummarizationModule) -> bool:
+        if trainer.world_size == 1:
+            return self._told_to_end
+        if trainer.global_step % _STEPS_BETWEEN_AGREEMENTS != 0:
+            return False
+        told = torch.tensor(float(self._told_to_end), device=module.device)
+        return trainer.strategy.reduce(told, reduce_op="sum").item() > 0
+
+    def _note_signal(self, *_: Any) -> None:
+        self._told_to_end = True
 
     def _name(self, trainer: pl.Trainer) -> str:
         return checkpoint_name((trainer.global_step - 1) // self.steps_per_epoch, trainer.global_step)

@@ -12,6 +12,7 @@ import pytest
 
 from tests.commands import ROOT, start_as_torchrun
 from tests.tiny_setup import TinySetup
+from utils.checkpointing import checkpoint_step, checkpoints
 
 LAUNCH = "import sys; from utils.processes import launch; sys.exit(launch([sys.executable, *sys.argv[1:]], 2))"
 LAUNCHERS = {
@@ -33,6 +34,19 @@ def test_the_other_process_notices(setup: TinySetup, tmp_path: Path, rank: int) 
     start = time.monotonic()
     assert commands[1 - rank].wait() != 0
     assert time.monotonic() - start < 30
+
+
+@pytest.mark.parametrize("told", [[0], [0, 1]])
+def test_sigterm_ends_all_at_the_same_step(setup: TinySetup, tmp_path: Path, told: list[int]) -> None:
+    """With a checkpoint, whichever of them it reaches."""
+    results = tmp_path / "results"
+    flags = [*long_training(setup, results), "--save_checkpoint_steps", "100000", "--val_check_interval", "1"]
+    commands = start_as_torchrun("finetune.py", [flags] * 2, tmp_path / "log")
+    commands[0].wait_for("step 3/")
+    for rank in told:
+        os.kill(commands[rank].process.pid, signal.SIGTERM)
+    assert [command.wait() for command in commands] == [143, 143]
+    assert checkpoint_step(checkpoints(results)[-1]) % 10 == 0
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ from bart.modeling.modeling_bart import BartForConditionalGeneration
 from bart.tokenization.tokenization_bart import BartTokenizer
 from tests.commands import ROOT, Command, run
 from tests.tiny_setup import TinySetup
-from utils.checkpointing import checkpoints, load_checkpoint
+from utils.checkpointing import checkpoint_step, checkpoints, load_checkpoint
 from utils.line_files import read_lines
 from utils.report import read_json
 
@@ -132,6 +132,7 @@ def test_a_terminated_run_does_not_look_done(setup: TinySetup, tmp_path: Path) -
     command.wait_for("step 5/")
     os.kill(command.process.pid, signal.SIGTERM)
     assert command.wait() == 143
+    assert checkpoint_step(checkpoints(tmp_path)[-1]) >= 5
     assert not (tmp_path / "best_tfmr").exists()
 
 

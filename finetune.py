@@ -115,7 +115,7 @@ def build_trainer(
     from utils.callbacks_history import TrainingHistory
     from utils.callbacks_progress import Progress
     from utils.checkpointing import AtomicCheckpointIO
-    from utils.precision import trainer_precision
+    from utils.precision_plugin import precision_plugin
     from utils.run_folder import LOGS_FOLDER, METRICS_FILE, next_log_version
 
     folder = Path(arguments.output_dir)
@@ -132,7 +132,6 @@ def build_trainer(
         accelerator="gpu" if placement.on_gpu else "cpu",
         devices=placement.processes,
         strategy=strategy,
-        precision=trainer_precision(arguments),
         max_steps=data.total_steps,
         max_epochs=1,
         accumulate_grad_batches=arguments.gradient_accumulation_steps,
@@ -151,7 +150,7 @@ def build_trainer(
             CSVLogger(folder, name=LOGS_FOLDER, version=log_version),
             TensorBoardLogger(folder, name=LOGS_FOLDER, version=log_version),
         ],
-        plugins=[AtomicCheckpointIO()],
+        plugins=[AtomicCheckpointIO(), precision_plugin(arguments, "cuda" if placement.on_gpu else "cpu")],
         default_root_dir=folder,
         use_distributed_sampler=False,
         enable_progress_bar=False,

@@ -91,15 +91,18 @@ class SummarizationModule(pl.LightningModule):
             arguments.optimizer,
             arguments.learning_rate,
             arguments.weight_decay,
-            fused=not arguments.fp16,  # Lightning cannot unscale the gradients of a fused optimizer before clipping
             beta2=arguments.adam_beta2,
         )
         schedule = build_schedule(optimizer, arguments.lr_scheduler, arguments.warmup_steps, self.total_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def configure_gradient_clipping(self, optimizer: Optimizer, **_: Any) -> None:
-        """Clip with torch's function: Lightning's refuses fused optimizers under mixed precision."""
-        self.gradient_norm = clip_gradients(self.model.parameters(), self.arguments.gradient_clip_val)
+        """Clip what the optimizer reads, which need not be the model's own weights.
+
+        By torch's function: Lightning's refuses fused optimizers under mixed precision.
+        """
+        parameters = self.trainer.precision_plugin.main_params(optimizer)
+        self.gradient_norm = clip_gradients(parameters, self.arguments.gradient_clip_val)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Make the checkpoint say what it is; plain types only, so that it can be read without unpickling code."""

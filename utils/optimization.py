@@ -36,7 +36,7 @@ def freeze(model: BartForConditionalGeneration, embeddings: bool, encoder: bool)
 
 
 def build_optimizer(
-    model: nn.Module, name: str, learning_rate: float, weight_decay: float, fused: bool, beta2: float = 0.999
+    model: nn.Module, name: str, learning_rate: float, weight_decay: float, beta2: float = 0.999
 ) -> Optimizer:
     """AdamW, LAMB or Adafactor over the trained parameters; matrices are decayed, vectors (biases and norms) are not.
 
@@ -56,7 +56,7 @@ def build_optimizer(
         optimizer = Lamb(groups, lr=learning_rate, eps=_LAMB_EPSILON, weight_decouple=False)
         optimizer.clamp = float("inf")
         return optimizer
-    return AdamW(groups, lr=learning_rate, betas=(0.9, beta2), eps=_ADAM_EPSILON, fused=fused)
+    return AdamW(groups, lr=learning_rate, betas=(0.9, beta2), eps=_ADAM_EPSILON, fused=True)
 
 
 def build_schedule(optimizer: Optimizer, name: str, warmup_steps: int, total_steps: int) -> LRScheduler:

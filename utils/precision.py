@@ -3,7 +3,7 @@
 import torch
 
 from bart.errors import InputError
-from utils.args import SharedArguments, TrainingArguments
+from utils.args import SharedArguments
 
 
 def check_precision(arguments: SharedArguments, on_gpu: bool) -> None:
@@ -19,13 +19,6 @@ def check_precision(arguments: SharedArguments, on_gpu: bool) -> None:
 def apply_matmul_precision(arguments: SharedArguments) -> None:
     """Let float32 matrix products on the GPU use TF32, or not: torch's default has changed over time."""
     torch.set_float32_matmul_precision("high" if arguments.tf32 else "highest")
-
-
-def trainer_precision(arguments: TrainingArguments) -> str:
-    """The name that Lightning has for it. Half precisions keep float32 weights and cast in the forward pass (AMP)."""
-    if arguments.fp16 and arguments.amp_level == "O1":
-        return "16-mixed"
-    return "bf16-mixed" if arguments.bf16 else "32-true"
 
 
 def evaluation_dtype(arguments: SharedArguments) -> torch.dtype:

@@ -46,7 +46,7 @@ def test_decay_goes_by_rank(model: BartForConditionalGeneration) -> None:
     assert all(group["eps"] == 1e-8 for group in optimizer.param_groups)
 
 
-@pytest.mark.parametrize(("name", "learning_rate"), [("adamw", 1e-2), ("lamb", 3e-2), ("adafactor", 1e-2)])
+@pytest.mark.parametrize(("name", "learning_rate"), [("adamw", 1e-2), ("lamb", 1e-1), ("adafactor", 1e-2)])
 def test_optimizers_optimize(model: BartForConditionalGeneration, name: str, learning_rate: float) -> None:
     """LAMB's rate is relative to the length of the weights."""
     optimizer = build_optimizer(model, name, learning_rate, weight_decay=0.0)

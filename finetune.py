@@ -39,12 +39,13 @@ def fine_tune(arguments: TrainingArguments) -> None:
     from utils.distributed import choose_placement
     from utils.inputs import read_inputs, tokenize_inputs
     from utils.lightning_module import SummarizationModule
-    from utils.precision import apply_matmul_precision, check_precision
+    from utils.precision import apply_matmul_precision, check_precision, choose_amp_backend
     from utils.run_folder import checkpoint_to_resume, describe_run, open_run_folder, record_data_report
 
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # its import sets another level
     placement = choose_placement(arguments.gpus)
     check_precision(arguments, placement.on_gpu)
+    amp_backend = choose_amp_backend(arguments, placement.processes)
     checkpoint = checkpoint_to_resume(arguments) if placement.rank == 0 or arguments.resume else None
     inputs = read_inputs(arguments, checkpoint)
     apply_matmul_precision(arguments)
@@ -54,6 +55,8 @@ def fine_tune(arguments: TrainingArguments) -> None:
     if placement.rank == 0:
         open_run_folder(arguments, checkpoint)
         describe_run(arguments, inputs, data, model)
+        if amp_backend is not None:
+            print(amp_backend, flush=True)
         record_data_report(arguments, data_report(arguments, inputs, data))
 
     module = SummarizationModule(model, arguments, data.total_steps, inputs.tokenizer, data.val_references)
@@ -194,6 +197,8 @@ def main() -> int:
     """Run the command line; returns the exit code."""
     warnings.filterwarnings("ignore", ".*does not have many workers")  # --num_workers is the user's to choose
     warnings.filterwarnings("ignore", ".*smaller than the logging interval")  # of Lightning's logging, not used here
+    warnings.filterwarnings("ignore", ".*lr_scheduler.step.. before .optimizer.step")  # fp16 may skip the first steps
+    warnings.filterwarnings("ignore", ".*optimizer.step... has been overridden")  # by apex
     warnings.filterwarnings("ignore", ".*LeafSpec.* is deprecated")  # between Lightning and torch
     return run_command(TrainingArguments, __doc__, run)
 

@@ -3,7 +3,10 @@
 import torch
 
 from bart.errors import InputError
-from utils.args import SharedArguments
+from utils.apex_package import HOW_TO_GET_AMP, why_no_amp
+from utils.args import SharedArguments, TrainingArguments
+
+_BACKENDS = {"apex": "apex's mixed precision", "native": "torch's own mixed precision"}
 
 
 def check_precision(arguments: SharedArguments, on_gpu: bool) -> None:
@@ -14,6 +17,26 @@ def check_precision(arguments: SharedArguments, on_gpu: bool) -> None:
         raise InputError("--tf32: is a mode of GPUs; leave it away on a CPU")
     if arguments.bf16 and on_gpu and not torch.cuda.is_bf16_supported(including_emulation=False):
         raise InputError("--bf16: this GPU has no bfloat16 (Ampere and later have); give --fp16")
+
+
+def choose_amp_backend(arguments: TrainingArguments, processes: int) -> str | None:
+    """Put what ``auto`` comes to into ``arguments``; returns a line that says which backend it is and why.
+
+    None where there is no mixed precision in float16. Raises InputError where what was asked for is not there.
+    """
+    if not arguments.fp16 or arguments.amp_level == "O0":
+        return None
+    why_not_apex = "--amp_backend native was given" if arguments.amp_backend == "native" else why_no_amp()
+    if arguments.amp_backend == "apex" and why_not_apex is not None:
+        raise InputError(f"--amp_backend apex: {why_not_apex} ({HOW_TO_GET_AMP}); or give --amp_backend native")
+    arguments.amp_backend = "apex" if why_not_apex is None else "native"
+    if arguments.amp_level == "O2":
+        if why_not_apex is not None:
+            raise InputError(f"--amp_level O2: needs apex.amp, but {why_not_apex}; give --amp_level O1")
+        if processes > 1:  # DDP has laid out its gradients by then
+            raise InputError("--amp_level O2: on one GPU alone; give --amp_level O1 for several")
+    why = why_not_apex or "apex.amp is installed"
+    return f"fp16: {_BACKENDS[arguments.amp_backend]}, level {arguments.amp_level} ({why})"
 
 
 def apply_matmul_precision(arguments: SharedArguments) -> None:

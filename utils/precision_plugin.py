@@ -35,7 +35,11 @@ class NativeAmp(MixedPrecision):
 
 
 def precision_plugin(arguments: TrainingArguments, device: str) -> Precision:
-    """Lightning's plugin. Mixed precisions keep float32 weights and cast in the forward pass."""
-    if arguments.fp16 and arguments.amp_level == "O1":
-        return NativeAmp(device)
+    """Lightning's plugin, for a type of device. --amp_backend must not be ``auto`` any more."""
+    if arguments.fp16 and arguments.amp_level != "O0":
+        if arguments.amp_backend == "native":
+            return NativeAmp(device)
+        from utils.precision_apex import ApexAmp  # imports apex, which is seldom there
+
+        return ApexAmp(arguments.amp_level)
     return MixedPrecision("bf16-mixed", device) if arguments.bf16 else Precision()

@@ -46,7 +46,7 @@ def started_at(scale: float) -> NativeAmp:
         ({}, Precision, "32-true"),
         ({"tf32": True}, Precision, "32-true"),
         ({"bf16": True}, pl.plugins.precision.MixedPrecision, "bf16-mixed"),
-        ({"fp16": True}, NativeAmp, "16-mixed"),
+        ({"fp16": True, "amp_backend": "native"}, NativeAmp, "16-mixed"),
         ({"fp16": True, "amp_level": "O0"}, Precision, "32-true"),
     ],
 )

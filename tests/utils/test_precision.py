@@ -1,3 +1,5 @@
+import platform
+
 import pytest
 import torch
 
@@ -25,6 +27,20 @@ def test_a_cpu_has_not_all(flag: str) -> None:
     with pytest.raises(InputError, match=f"--{flag}: "):
         check_precision(TrainingArguments(**{flag: True}), on_gpu=False)
     check_precision(TrainingArguments(bf16=True), on_gpu=False)
+
+
+@pytest.mark.parametrize(("supported", "lines"), [(False, 1), (True, 0)])
+def test_warns_of_bfloat16_that_is_imitated(
+    supported: bool, lines: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As torch says of this processor, and as it would of another."""
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: supported)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    check_precision(TrainingArguments(bf16=True), on_gpu=False)
+    assert capsys.readouterr().out.count("warning: --bf16: this CPU has no instructions for it") == lines
+    check_precision(TrainingArguments(), on_gpu=False)
+    assert capsys.readouterr().out == ""
 
 
 def test_tf32_is_switched() -> None:

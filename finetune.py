@@ -48,13 +48,14 @@ def fine_tune(arguments: TrainingArguments) -> None:
     from utils.distributed import choose_placement, local_process_rank
     from utils.inputs import read_inputs, tokenize_inputs
     from utils.lightning_module import SummarizationModule
-    from utils.precision import apply_matmul_precision, check_precision
+    from utils.precision import apply_matmul_precision, check_precision, choose_amp_backend
     from utils.run_folder import checkpoint_to_resume, describe_run, open_run_folder, record_data_report
     from utils.strategies import check_strategy
 
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # its import sets another level
     placement = choose_placement(arguments.gpus, arguments.num_nodes)
     check_precision(arguments, placement.on_gpu)
+    amp_backend = choose_amp_backend(arguments, placement.processes)
     checkpoint = checkpoint_to_resume(arguments) if placement.rank == 0 or arguments.resume else None
     inputs = read_inputs(arguments, checkpoint)
     check_strategy(arguments, inputs.config, placement.on_gpu)
@@ -66,6 +67,8 @@ def fine_tune(arguments: TrainingArguments) -> None:
     if placement.rank == 0:
         open_run_folder(arguments, checkpoint)
         describe_run(arguments, inputs, data, model)
+        if amp_backend is not None:
+            print(amp_backend, flush=True)
         record_data_report(arguments, data_report(arguments, inputs, data))
 
     if placement.on_gpu and arguments.cpu_affinity:
@@ -130,7 +133,7 @@ def build_trainer(
     from utils.callbacks_history import TrainingHistory
     from utils.callbacks_progress import Progress
     from utils.checkpointing import AtomicCheckpointIO
-    from utils.precision import trainer_precision
+    from utils.precision_plugin import precision_plugin
     from utils.run_folder import LOGS_FOLDER, METRICS_FILE, next_log_version
     from utils.strategies import training_strategy
 
@@ -148,7 +151,6 @@ def build_trainer(
         devices=placement.processes_per_machine,
         num_nodes=placement.machines,
         strategy=training_strategy(arguments, config, placement.processes),
-        precision=trainer_precision(arguments),
         max_steps=data.total_steps,
         max_epochs=1,
         accumulate_grad_batches=arguments.gradient_accumulation_steps,
@@ -167,7 +169,11 @@ def build_trainer(
             CSVLogger(folder, name=LOGS_FOLDER, version=log_version),
             TensorBoardLogger(folder, name=LOGS_FOLDER, version=log_version),
         ],
-        plugins=[AtomicCheckpointIO(), environment],
+        plugins=[
+            AtomicCheckpointIO(),
+            environment,
+            precision_plugin(arguments, "cuda" if placement.on_gpu else "cpu"),
+        ],
         default_root_dir=folder,
         use_distributed_sampler=False,
         enable_progress_bar=False,
@@ -212,6 +218,8 @@ def main() -> int:
     warnings.filterwarnings("ignore", ".*does not have many workers")  # --num_workers is the user's to choose
     warnings.filterwarnings("ignore", ".*smaller than the logging interval")  # of Lightning's logging, not used here
     warnings.filterwarnings("ignore", "The `srun` command is available")  # where SLURM is, a job may still do without
+    warnings.filterwarnings("ignore", ".*lr_scheduler.step.. before .optimizer.step")  # fp16 may skip the first steps
+    warnings.filterwarnings("ignore", ".*optimizer.step... has been overridden")  # by apex
     warnings.filterwarnings("ignore", ".*LeafSpec.* is deprecated")  # between Lightning and torch
     return run_command(TrainingArguments, __doc__, run)
 

@@ -255,8 +255,15 @@ class TrainingArguments(SharedArguments):
     amp_level: str = option(
         "O1",
         "precision",
-        "with --fp16: O1 is mixed precision, O0 is float32 after all",
-        choices=("O0", "O1"),
+        "with --fp16: O1 casts in the forward pass, O2 (apex) has half weights beside float32 ones, O0 is float32",
+        choices=("O0", "O1", "O2"),
+        fixed=True,
+    )
+    amp_backend: str = option(
+        "auto",
+        "precision",
+        "with --fp16: whose mixed precision; auto: apex's where apex.amp is installed, else torch's own",
+        choices=("auto", "native", "apex"),
         fixed=True,
     )
 

@@ -8,7 +8,9 @@ from torch import Tensor
 from torch.optim import Optimizer
 from transformers import PreTrainedTokenizerBase
 
+from bart.errors import InputError
 from bart.modeling.modeling_bart import IGNORED_LABEL, BartForConditionalGeneration, shift_tokens_right
+from utils.apex_package import fused_optimizers
 from utils.args import TrainingArguments
 from utils.data import Batch, decode
 from utils.losses import summed_cross_entropy
@@ -39,6 +41,7 @@ class SummarizationModule(pl.LightningModule):
         self.validation_metrics: dict[str, float] = {}  # of the last validation, over all processes
         self._validation_loss = torch.zeros(2)  # summed cross entropy and target tokens, of the validation that runs
         self._predictions: dict[int, str] = {}  # by row, of the validation that runs
+        self._optimizer_before: str | None = None  # its class, in the run that is resumed
 
     def configure_model(self) -> None:
         """Shard the model where the strategy is to."""
@@ -99,29 +102,49 @@ class SummarizationModule(pl.LightningModule):
             arguments.optimizer,
             arguments.learning_rate,
             arguments.weight_decay,
-            fused=not arguments.fp16,  # Lightning cannot unscale the gradients of a fused optimizer before clipping
             beta2=arguments.adam_beta2,
+            apex=fused_optimizers() if self.device.type == "cuda" else None,
         )
+        self._check_optimizer_of_resumed_run(optimizer)
         schedule = build_schedule(optimizer, arguments.lr_scheduler, arguments.warmup_steps, self.total_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def configure_gradient_clipping(self, optimizer: Optimizer, **_: Any) -> None:
-        """Clip with torch's function: Lightning's refuses fused optimizers under mixed precision."""
-        self.gradient_norm = whole(clip_gradients(self.model.parameters(), self.arguments.gradient_clip_val))
+        """Clip what the optimizer reads, which need not be the model's own weights.
+
+        By torch's function: Lightning's refuses fused optimizers under mixed precision.
+        """
+        parameters = self.trainer.precision_plugin.main_params(optimizer)
+        self.gradient_norm = whole(clip_gradients(parameters, self.arguments.gradient_clip_val))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Make the checkpoint say what it is; plain types only, so that it can be read without unpickling code."""
         checkpoint["hyper_parameters"] = {
             "config": self.model.config.to_dict(),
             "arguments": self.arguments.to_dict(),
+            "optimizer": _class_name(self.optimizers().optimizer),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Let a run that is resumed with more steps than it had go on after what was its last batch."""
         checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"] = False
+        self._optimizer_before = checkpoint["hyper_parameters"].get("optimizer")
+
+    def _check_optimizer_of_resumed_run(self, optimizer: Optimizer) -> None:
+        """Raise InputError where its state in the checkpoint is that of another class: apex is there, or gone."""
+        name = _class_name(optimizer)
+        if self._optimizer_before not in (None, name):
+            raise InputError(
+                f"--resume: the run's optimizer was {self._optimizer_before} and is now {name}; resume it where apex is"
+                " installed as it was"
+            )
 
     def _logits(self, batch: Batch) -> Tensor:
         """Teacher-forced logits (B, T, V)."""
         config = self.model.config
         decoder_input_ids = shift_tokens_right(batch.labels, config.pad_token_id, config.decoder_start_token_id)
         return self.model(batch.input_ids, batch.attention_mask, decoder_input_ids).logits
+
+
+def _class_name(optimizer: Optimizer) -> str:
+    return f"{type(optimizer).__module__}.{type(optimizer).__qualname__}"

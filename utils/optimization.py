@@ -1,6 +1,7 @@
 """Optimizer, learning rate schedule, gradient clipping and what is frozen."""
 
 from collections.abc import Iterable
+from types import ModuleType
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from transformers.optimization import (
 )
 
 from bart.modeling.modeling_bart import BartForConditionalGeneration
+from utils.lamb import Lamb
 
 FINAL_LEARNING_RATE = 1e-7  # of the polynomial schedule; with the power 1, the reference recipe's values
 _ADAM_EPSILON = 1e-8
@@ -36,12 +38,16 @@ def freeze(model: BartForConditionalGeneration, embeddings: bool, encoder: bool)
 
 
 def build_optimizer(
-    model: nn.Module, name: str, learning_rate: float, weight_decay: float, fused: bool, beta2: float = 0.999
+    model: nn.Module,
+    name: str,
+    learning_rate: float,
+    weight_decay: float,
+    beta2: float = 0.999,
+    apex: ModuleType | None = None,
 ) -> Optimizer:
     """AdamW, LAMB or Adafactor over the trained parameters; matrices are decayed, vectors (biases and norms) are not.
 
-    LAMB is that of You et al. 2020 (https://arxiv.org/abs/1904.00962, algorithm 2): the decay is part of the update
-    whose length the weights' norm sets, and that norm is not bounded.
+    With ``apex`` (its module of optimizers, for a model on a GPU), AdamW and LAMB are apex's, which compute the same.
     """
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     groups = [
@@ -51,12 +57,16 @@ def build_optimizer(
     if name == "adafactor":
         return Adafactor(groups, lr=learning_rate, scale_parameter=False, relative_step=False)
     if name == "lamb":
-        from pytorch_optimizer import Lamb  # imports every optimizer it has, which takes seconds
-
-        optimizer = Lamb(groups, lr=learning_rate, eps=_LAMB_EPSILON, weight_decouple=False)
-        optimizer.clamp = float("inf")
-        return optimizer
-    return AdamW(groups, lr=learning_rate, betas=(0.9, beta2), eps=_ADAM_EPSILON, fused=fused)
+        if apex is None:
+            return Lamb(groups, lr=learning_rate, eps=_LAMB_EPSILON)
+        # By default it also clips, at 1, and leaves what is not decayed out of the rule.
+        return apex.FusedLAMB(
+            groups, lr=learning_rate, eps=_LAMB_EPSILON, max_grad_norm=float("inf"), use_nvlamb=True
+        )
+    betas = (0.9, beta2)
+    if apex is None:
+        return AdamW(groups, lr=learning_rate, betas=betas, eps=_ADAM_EPSILON, fused=True)
+    return apex.FusedAdam(groups, lr=learning_rate, betas=betas, eps=_ADAM_EPSILON, adam_w_mode=True)
 
 
 def build_schedule(optimizer: Optimizer, name: str, warmup_steps: int, total_steps: int) -> LRScheduler:

@@ -1,31 +1,59 @@
 """Number formats: how training computes, and in what a model is evaluated."""
 
+import platform
+
 import torch
 
 from bart.errors import InputError
+from utils.apex_package import HOW_TO_GET_AMP, why_no_amp
 from utils.args import SharedArguments, TrainingArguments
+from utils.distributed import process_rank
+
+_BACKENDS = {"apex": "apex's mixed precision", "native": "torch's own mixed precision"}
 
 
 def check_precision(arguments: SharedArguments, on_gpu: bool) -> None:
-    """Raise InputError where this machine has not the precision that was asked for."""
+    """Raise InputError where this machine has not the precision that was asked for; warn where it only imitates it."""
     if arguments.fp16 and not on_gpu:
         raise InputError("--fp16: needs a GPU; on a CPU give --bf16 or neither")
     if arguments.tf32 and not on_gpu:
         raise InputError("--tf32: is a mode of GPUs; leave it away on a CPU")
     if arguments.bf16 and on_gpu and not torch.cuda.is_bf16_supported(including_emulation=False):
         raise InputError("--bf16: this GPU has no bfloat16 (Ampere and later have); give --fp16")
+    if arguments.bf16 and not on_gpu and not _cpu_has_bfloat16() and process_rank() == 0:
+        print("warning: --bf16: this CPU has no instructions for it: many times slower than float32", flush=True)
+
+
+def _cpu_has_bfloat16() -> bool:
+    """Whether the processor multiplies bfloat16 itself. True where torch cannot tell."""
+    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # public only in later versions
+    checks = [getattr(torch.cpu, name) for name in names if hasattr(torch.cpu, name)]
+    return platform.machine() != "x86_64" or not checks or any(check() for check in checks)
+
+
+def choose_amp_backend(arguments: TrainingArguments, processes: int) -> str | None:
+    """Put what ``auto`` comes to into ``arguments``; returns a line that says which backend it is and why.
+
+    None where there is no mixed precision in float16. Raises InputError where what was asked for is not there.
+    """
+    if not arguments.fp16 or arguments.amp_level == "O0":
+        return None
+    why_not_apex = "--amp_backend native was given" if arguments.amp_backend == "native" else why_no_amp()
+    if arguments.amp_backend == "apex" and why_not_apex is not None:
+        raise InputError(f"--amp_backend apex: {why_not_apex} ({HOW_TO_GET_AMP}); or give --amp_backend native")
+    arguments.amp_backend = "apex" if why_not_apex is None else "native"
+    if arguments.amp_level == "O2":
+        if why_not_apex is not None:
+            raise InputError(f"--amp_level O2: needs apex.amp, but {why_not_apex}; give --amp_level O1")
+        if processes > 1:  # DDP has laid out its gradients by then
+            raise InputError("--amp_level O2: on one GPU alone; give --amp_level O1 for several")
+    why = why_not_apex or "apex.amp is installed"
+    return f"fp16: {_BACKENDS[arguments.amp_backend]}, level {arguments.amp_level} ({why})"
 
 
 def apply_matmul_precision(arguments: SharedArguments) -> None:
     """Let float32 matrix products on the GPU use TF32, or not: torch's default has changed over time."""
     torch.set_float32_matmul_precision("high" if arguments.tf32 else "highest")
-
-
-def trainer_precision(arguments: TrainingArguments) -> str:
-    """The name that Lightning has for it. Half precisions keep float32 weights and cast in the forward pass (AMP)."""
-    if arguments.fp16 and arguments.amp_level == "O1":
-        return "16-mixed"
-    return "bf16-mixed" if arguments.bf16 else "32-true"
 
 
 def evaluation_dtype(arguments: SharedArguments) -> torch.dtype:

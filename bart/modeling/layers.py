@@ -53,13 +53,9 @@ class EncoderLayer(nn.Module):
         keys, values = self.self_attn.project_keys_values(states)
         attended = self.self_attn(states, keys, values, mask)
         states = self.self_attn_layer_norm(states + self.dropout(attended))
-        hidden = self.activation_dropout(self.activation(self.fc1(states)))  # (B, S, F)
-        states = self.final_layer_norm(states + self.dropout(self.fc2(hidden)))
-        if states.dtype == torch.float16:
-            # Deep in a half-precision encoder sums can pass 65504; an infinity would become NaN in the next softmax.
-            largest = torch.finfo(torch.float16).max - 1000
-            states = states.clamp(-largest, largest)
-        return states
+        hidden = self.activation_dropout(self.activation(_finite(self.fc1(states))))  # (B, S, F)
+        normalized: Tensor = self.final_layer_norm(_finite(states + self.dropout(self.fc2(hidden))))
+        return normalized
 
 
 class DecoderLayer(nn.Module):
@@ -101,8 +97,8 @@ class DecoderLayer(nn.Module):
         states = self.self_attn_layer_norm(states + self.dropout(attended))
         attended = self._attend_to_source(states, encoder_states, encoder_mask, cache)
         states = self.encoder_attn_layer_norm(states + self.dropout(attended))
-        hidden = self.activation_dropout(self.activation(self.fc1(states)))  # (B*K, T, F)
-        normalized: Tensor = self.final_layer_norm(states + self.dropout(self.fc2(hidden)))
+        hidden = self.activation_dropout(self.activation(_finite(self.fc1(states))))  # (B*K, T, F)
+        normalized: Tensor = self.final_layer_norm(_finite(states + self.dropout(self.fc2(hidden))))
         return normalized
 
     def _attend_to_target(self, states: Tensor, cache: LayerCache | None) -> Tensor:
@@ -124,3 +120,16 @@ class DecoderLayer(nn.Module):
         queries = states.reshape(keys.size(0), -1, states.size(-1))  # (B, K*T, D): a sentence's beams share its keys
         attended: Tensor = self.encoder_attn(queries, keys, values, encoder_mask).view_as(states)
         return attended
+
+
+def _finite(states: Tensor) -> Tensor:
+    """In float16, infinities brought back to the largest number; anything else as it is.
+
+    It holds 65504 at most. What a feed-forward network computes and adds can be more, until it is normalized, and a
+    row with an infinity would be NaN from then on; what becomes of one with so large an entry hardly depends on its
+    size. Not where gradients are taken: an overflow is to be seen then, so that its step is skipped.
+    """
+    if states.dtype != torch.float16 or torch.is_grad_enabled():
+        return states
+    largest = torch.finfo(torch.float16).max
+    return states.clamp(-largest, largest)

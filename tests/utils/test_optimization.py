@@ -36,7 +36,7 @@ def test_frozen_encoder(model: BartForConditionalGeneration) -> None:
 def test_decay_goes_by_rank(model: BartForConditionalGeneration) -> None:
     """Embeddings and all other matrices; neither biases nor norms; nothing that is frozen."""
     freeze(model, embeddings=False, encoder=True)
-    optimizer = build_optimizer(model, "adamw", 1e-3, weight_decay=0.1, fused=True)
+    optimizer = build_optimizer(model, "adamw", 1e-3, weight_decay=0.1)
     by_decay = {group["weight_decay"]: set(group["params"]) for group in optimizer.param_groups}
     trained = {parameter for parameter in model.parameters() if parameter.requires_grad}
     assert by_decay[0.1] == {parameter for parameter in trained if parameter.ndim == 2}
@@ -46,10 +46,10 @@ def test_decay_goes_by_rank(model: BartForConditionalGeneration) -> None:
     assert all(group["eps"] == 1e-8 for group in optimizer.param_groups)
 
 
-@pytest.mark.parametrize(("name", "learning_rate"), [("adamw", 1e-2), ("lamb", 3e-2), ("adafactor", 1e-2)])
+@pytest.mark.parametrize(("name", "learning_rate"), [("adamw", 1e-2), ("lamb", 1e-1), ("adafactor", 1e-2)])
 def test_optimizers_optimize(model: BartForConditionalGeneration, name: str, learning_rate: float) -> None:
     """LAMB's rate is relative to the length of the weights."""
-    optimizer = build_optimizer(model, name, learning_rate, weight_decay=0.0, fused=name == "adamw")
+    optimizer = build_optimizer(model, name, learning_rate, weight_decay=0.0)
     tokens = torch.randint(4, 400, (4, 12))
     losses = []
     for _ in range(8):

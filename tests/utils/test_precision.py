@@ -1,34 +1,25 @@
+import platform
+
 import pytest
 import torch
 
 from bart.errors import InputError
 from utils.args import TrainingArguments
-from utils.precision import (
-    apply_matmul_precision,
-    check_precision,
-    evaluation_dtype,
-    precision_name,
-    trainer_precision,
-)
+from utils.precision import apply_matmul_precision, check_precision, evaluation_dtype, precision_name
 
 
 @pytest.mark.parametrize(
-    ("flags", "trainer", "dtype", "name"),
+    ("flags", "dtype", "name"),
     [
-        ({}, "32-true", torch.float32, "fp32"),
-        ({"fp16": True}, "16-mixed", torch.float16, "fp16"),
-        ({"fp16": True, "amp_level": "O0"}, "32-true", torch.float16, "fp16"),
-        ({"bf16": True}, "bf16-mixed", torch.bfloat16, "bf16"),
-        ({"tf32": True}, "32-true", torch.float32, "tf32"),
+        ({}, torch.float32, "fp32"),
+        ({"fp16": True}, torch.float16, "fp16"),
+        ({"bf16": True}, torch.bfloat16, "bf16"),
+        ({"tf32": True}, torch.float32, "tf32"),
     ],
 )
-def test_names(flags: dict[str, object], trainer: str, dtype: torch.dtype, name: str) -> None:
+def test_names(flags: dict[str, object], dtype: torch.dtype, name: str) -> None:
     arguments = TrainingArguments(**flags)
-    assert (trainer_precision(arguments), evaluation_dtype(arguments), precision_name(arguments)) == (
-        trainer,
-        dtype,
-        name,
-    )
+    assert (evaluation_dtype(arguments), precision_name(arguments)) == (dtype, name)
 
 
 @pytest.mark.parametrize("flag", ["fp16", "tf32"])
@@ -36,6 +27,20 @@ def test_a_cpu_has_not_all(flag: str) -> None:
     with pytest.raises(InputError, match=f"--{flag}: "):
         check_precision(TrainingArguments(**{flag: True}), on_gpu=False)
     check_precision(TrainingArguments(bf16=True), on_gpu=False)
+
+
+@pytest.mark.parametrize(("supported", "lines"), [(False, 1), (True, 0)])
+def test_warns_of_bfloat16_that_is_imitated(
+    supported: bool, lines: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As torch says of this processor, and as it would of another."""
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: supported)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    check_precision(TrainingArguments(bf16=True), on_gpu=False)
+    assert capsys.readouterr().out.count("warning: --bf16: this CPU has no instructions for it") == lines
+    check_precision(TrainingArguments(), on_gpu=False)
+    assert capsys.readouterr().out == ""
 
 
 def test_tf32_is_switched() -> None:

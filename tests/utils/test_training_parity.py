@@ -1,75 +1,34 @@
 """Whole training steps (loss, accumulation, clipping, AdamW, schedule) against transformers' model and plain torch."""
 
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import pytorch_lightning as pl
 import torch
 import transformers
+from pytorch_lightning.plugins.precision import DoublePrecision, Precision
 from torch import Tensor
 
-from bart.modeling.modeling_bart import IGNORED_LABEL, BartForConditionalGeneration
-from tests.tiny_setup import tiny_config
-from utils.args import TrainingArguments
-from utils.batching import TrainingLoader, TrainingOrder
-from utils.data import Batch, BatchDataset, Origin, PairExamples
-from utils.lightning_module import SummarizationModule
-from utils.token_store import TokenStore
+from bart.modeling.modeling_bart import IGNORED_LABEL
+from tests.tiny_training import CONFIG, DATASET, batch_order, fit, start_model, start_module
+from utils.batching import TrainingOrder
+from utils.data import Batch
 
 STEPS = 20
-EXAMPLES = 30
 LABEL_SMOOTHING, WEIGHT_DECAY, CLIP = 0.1, 0.1, 0.1
 LEARNING_RATE, FINAL_LEARNING_RATE, WARMUP = 1e-3, 1e-7, 4
-CONFIG = tiny_config().copy(dropout=0.0)
 
 
-def random_texts(seed: int, longest: int) -> TokenStore:
-    """Between 3 and ``longest`` tokens each: <s>, anything, </s>."""
-    rng = np.random.default_rng(seed)
-    texts = [np.r_[0, rng.integers(4, CONFIG.vocab_size, rng.integers(1, longest - 1)), 2] for _ in range(EXAMPLES)]
-    return TokenStore(np.concatenate(texts).astype(np.uint16), np.cumsum([0, *map(len, texts)]))
-
-
-EXAMPLES = PairExamples(random_texts(1, 40), random_texts(2, 20), Origin(Path("train.source"), np.arange(0)))
-DATASET = BatchDataset(EXAMPLES, CONFIG.pad_token_id, CONFIG.max_position_embeddings)
-
-
-def batch_order(batch_size: int, accumulation: int, group_by_length: bool = True) -> TrainingOrder:
-    return TrainingOrder(EXAMPLES.source_lengths, EXAMPLES.target_lengths, batch_size, accumulation, 7, group_by_length)
-
-
-def start_model() -> BartForConditionalGeneration:
-    torch.manual_seed(0)
-    return BartForConditionalGeneration(CONFIG)
-
-
-def train(order: TrainingOrder, precision: str) -> dict[str, Tensor]:
+def train(order: TrainingOrder, precision: Precision) -> dict[str, Tensor]:
     """The weights after STEPS steps of the real module in the real trainer."""
-    arguments = TrainingArguments(
+    module = start_module(
+        STEPS,
         learning_rate=LEARNING_RATE,
         warmup_steps=WARMUP,
         weight_decay=WEIGHT_DECAY,
         label_smoothing=LABEL_SMOOTHING,
         gradient_clip_val=CLIP,
     )
-    # No validation here: neither tokenizer nor references are used.
-    module = SummarizationModule(start_model(), arguments, STEPS, tokenizer=None, references=[])
-    trainer = pl.Trainer(
-        accelerator="cpu",
-        max_steps=STEPS,
-        max_epochs=1,
-        precision=precision,
-        accumulate_grad_batches=order.accumulation,
-        limit_val_batches=0,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
-    trainer.fit(module, TrainingLoader(DATASET, order, STEPS, num_workers=0, pin_memory=False, data_checksum=0))
-    assert trainer.global_step == STEPS
+    fit(module, order, precision, STEPS)
     return module.model.state_dict()
 
 
@@ -115,7 +74,7 @@ def reference_loss(model: Any, batch: Batch) -> Tensor:
 
 @pytest.fixture(scope="module")
 def whole_batches() -> dict[str, Tensor]:
-    return train(batch_order(batch_size=8, accumulation=1), "64-true")
+    return train(batch_order(batch_size=8, accumulation=1), DoublePrecision())
 
 
 def test_same_weights_in_float64(whole_batches: dict[str, Tensor]) -> None:
@@ -128,7 +87,7 @@ def test_same_weights_in_float64(whole_batches: dict[str, Tensor]) -> None:
 
 def test_nearly_the_same_weights_in_float32() -> None:
     order = batch_order(batch_size=8, accumulation=1)
-    ours, theirs = train(order, "32-true"), train_with_transformers(order, torch.float32)
+    ours, theirs = train(order, Precision()), train_with_transformers(order, torch.float32)
     for name, weight in ours.items():
         if "k_proj.bias" in name or name == "final_logits_bias":
             continue  # their true gradients are zero: Adam amplifies rounding; and not trained
@@ -141,6 +100,6 @@ def test_accumulation_changes_nothing(
     whole_batches: dict[str, Tensor], batch_size: int, accumulation: int, group_by_length: bool
 ) -> None:
     """Though micro-batches have different numbers of target tokens, and an epoch's last step is short."""
-    expected = whole_batches if group_by_length else train(batch_order(8, 1, group_by_length), "64-true")
-    for name, weight in train(batch_order(batch_size, accumulation, group_by_length), "64-true").items():
+    expected = whole_batches if group_by_length else train(batch_order(8, 1, group_by_length), DoublePrecision())
+    for name, weight in train(batch_order(batch_size, accumulation, group_by_length), DoublePrecision()).items():
         torch.testing.assert_close(weight, expected[name], rtol=0, atol=1e-9, msg=name)

@@ -1,0 +1,1 @@
+"""Stands for apex's CUDA extension: it is there."""

@@ -1,4 +1,4 @@
-"""A folder that either is there whole or is not there."""
+"""A folder that either is there whole or is not there, and who may read what is written."""
 
 import os
 import shutil
@@ -27,3 +27,10 @@ def whole_folder(folder: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(partial, ignore_errors=True)
         shutil.rmtree(retired, ignore_errors=True)
+
+
+def new_file_mode() -> int:
+    """The mode that a new file has by default: what the umask leaves of reading and writing for all."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return 0o666 & ~mask

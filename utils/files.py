@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from bart.errors import InputError
+from bart.whole_folder import new_file_mode
 
 
 @contextmanager
@@ -26,7 +27,7 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[A
             yield file
             file.flush()
             os.fsync(file.fileno())
-            os.chmod(file.name, 0o666 & ~_umask())  # a temporary file is readable by its owner alone
+            os.chmod(file.name, new_file_mode())  # a temporary file is readable by its owner alone
             os.replace(file.name, path)
         except BaseException:
             os.unlink(file.name)
@@ -51,9 +52,3 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

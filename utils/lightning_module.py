@@ -103,7 +103,7 @@ class SummarizationModule(pl.LightningModule):
             arguments.learning_rate,
             arguments.weight_decay,
             beta2=arguments.adam_beta2,
-            apex=fused_optimizers() if self.device.type == "cuda" else None,
+            apex=fused_optimizers() if self.device.type == "cuda" and arguments.strategy != "fsdp" else None,
         )
         self._check_optimizer_of_resumed_run(optimizer)
         schedule = build_schedule(optimizer, arguments.lr_scheduler, arguments.warmup_steps, self.total_steps)

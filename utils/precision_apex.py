@@ -12,7 +12,6 @@ import torch
 from apex import amp
 from pytorch_lightning.plugins.precision import Precision
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 
@@ -35,8 +34,9 @@ class ApexAmp(Precision):
         self, model: nn.Module, optimizers: list[Optimizer], lr_schedulers: list[Any]
     ) -> tuple[nn.Module, list[Optimizer], list[Any]]:
         """Change the model and the optimizers, in place; both are on their device by now."""
-        # Lightning has wrapped the model for DDP, and amp refuses that. At O1 the weights stay what DDP has seen.
-        inner = model.module if isinstance(model, DistributedDataParallel) else model
+        # Lightning has wrapped the model for DDP (torch's or apex's), and amp refuses that. At O1 the weights stay what
+        # DDP has seen.
+        inner = model if isinstance(model, pl.LightningModule) else model.module
         self._device = next(inner.parameters()).device.type
         if self.level == "O1":  # attention is younger than amp's lists
             amp.register_half_function(torch.nn.functional, "scaled_dot_product_attention")

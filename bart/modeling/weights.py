@@ -17,6 +17,7 @@ from torch import Tensor
 from bart.configuration.configuration_bart import BartConfig
 from bart.errors import InputError
 from bart.hub import find_file
+from bart.whole_folder import new_file_mode
 
 if TYPE_CHECKING:
     from bart.modeling.modeling_bart import BartForConditionalGeneration
@@ -55,11 +56,9 @@ def read_weights(name_or_path: str | os.PathLike[str], model: "BartForConditiona
 def write_weights(model: "BartForConditionalGeneration", folder: str | os.PathLike[str]) -> None:
     """Write model.safetensors, every tensor once."""
     tensors = {name: tensor for name, tensor in model.state_dict().items() if name not in TIED_TO_EMBEDDINGS}
-    save_file(
-        {name: tensor.contiguous() for name, tensor in tensors.items()},
-        Path(folder) / "model.safetensors",
-        {"format": "pt"},
-    )
+    path = Path(folder) / "model.safetensors"
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path, {"format": "pt"})
+    path.chmod(new_file_mode())  # safetensors lets its owner alone read it
 
 
 def _fit(stored: dict[str, Tensor], model: "BartForConditionalGeneration", source: str) -> dict[str, Tensor]:

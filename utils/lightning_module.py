@@ -97,13 +97,14 @@ class SummarizationModule(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """Lightning's form of an optimizer and a schedule by optimizer step."""
         arguments = self.arguments
+        takes_apex = self.device.type == "cuda" and self.device_mesh is None  # apex's know no sharded weights
         optimizer = build_optimizer(
             self.model,
             arguments.optimizer,
             arguments.learning_rate,
             arguments.weight_decay,
             beta2=arguments.adam_beta2,
-            apex=fused_optimizers() if self.device.type == "cuda" and arguments.strategy != "fsdp" else None,
+            apex=fused_optimizers() if takes_apex else None,
         )
         self._check_optimizer_of_resumed_run(optimizer)
         schedule = build_schedule(optimizer, arguments.lr_scheduler, arguments.warmup_steps, self.total_steps)

@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from types import FrameType
 
-_SECONDS_TO_END_ALONE = 5.0  # after another's failure: time for the same error to be found, and said, everywhere
+_SECONDS_TO_END_ALONE = 3.0  # after another's failure: time for the same error to be found, and said, everywhere
 _SECONDS_BETWEEN_LOOKS = 0.1
 _FORWARDED = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 _PR_SET_PDEATHSIG = 1  # of Linux's prctl

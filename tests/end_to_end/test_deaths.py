@@ -36,7 +36,7 @@ def test_the_other_process_notices(setup: TinySetup, tmp_path: Path, rank: int) 
     assert time.monotonic() - start < 30
 
 
-@pytest.mark.parametrize("told", [[0], [0, 1]])
+@pytest.mark.parametrize("told", [[0], pytest.param([0, 1], marks=pytest.mark.slow)])
 def test_sigterm_ends_all_at_the_same_step(setup: TinySetup, tmp_path: Path, told: list[int]) -> None:
     """With a checkpoint, whichever of them it reaches."""
     results = tmp_path / "results"

@@ -3,7 +3,7 @@
 # positional arguments of scripts/run_summarization.sh and flags for finetune.py, `cpu_eval` the positional arguments of
 # scripts/run_eval_summarization.sh after INIT_CKPT. Paths are relative to the checkout.
 
-cpu() { _docstrings 1e-3 --model_name_or_path models/bart_mini; }
+cpu() { _docstrings 5e-4 --model_name_or_path models/bart_mini; }
 
 # The same model from random weights, which learn with a higher rate.
 cpu_from_scratch() {
@@ -14,6 +14,6 @@ cpu_eval() { echo 64 0 fp32 4 128 32 data/docstrings configs/config_mini.json; }
 
 # The embeddings are trained too: the reference recipe freezes those of a large model.
 _docstrings() { # LR --flag ...
-    echo data/docstrings configs/config_mini.json 0 "$1" 32 1 fp32 700 70 128 32 4 64 64 0.5 2 "${@:2}" \
+    echo data/docstrings configs/config_mini.json 0 "$1" 32 1 fp32 600 60 128 32 4 64 64 0.5 2 "${@:2}" \
         --no-freeze_embeds
 }

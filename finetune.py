@@ -61,8 +61,9 @@ def fine_tune(arguments: TrainingArguments) -> None:
     check_strategy(arguments, inputs.config, placement.on_gpu)
     apply_matmul_precision(arguments)
     pl.seed_everything(arguments.seed, verbose=False)
-    model = build_model(arguments, inputs, checkpoint)
-    pl.seed_everything(arguments.seed + placement.rank, verbose=False)  # dropout differs between processes
+    model = build_model(arguments, inputs, checkpoint)  # random weights, too, are the same in all processes
+    if placement.rank > 0:
+        pl.seed_everything(arguments.seed + placement.rank, verbose=False)  # dropout differs between them
     data = tokenize_inputs(arguments, inputs, placement)
     if placement.rank == 0:
         open_run_folder(arguments, checkpoint)

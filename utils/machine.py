@@ -2,6 +2,7 @@
 
 import os
 import platform
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,15 @@ def describe_machine() -> str:
     gpus = torch.cuda.device_count()
     name = f"{gpus} x {torch.cuda.get_device_name(0)}" if gpus else _processor_name()
     return f"{name}, {processor_cores()} cores, Python {platform.python_version()}, torch {torch.__version__}"
+
+
+def git_commit() -> str | None:
+    """The commit that is checked out; None where there is no git, or an unpacked archive."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
 
 
 def precision_plan() -> Iterator[str]:

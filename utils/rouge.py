@@ -11,8 +11,6 @@ from importlib import metadata
 from typing import Literal
 
 import numpy as np
-import nupunkt
-from rouge_score.rouge_scorer import RougeScorer
 
 from bart.errors import InputError
 
@@ -91,7 +89,7 @@ def scorer_description(splitter: Splitter = "period") -> dict[str, str]:
     return {
         "scorer": f"rouge-score {metadata.version('rouge-score')}",
         "stemmer": f"Porter (nltk {metadata.version('nltk')})",
-        "splitter": f"nupunkt {nupunkt.__version__}" if splitter == "nupunkt" else splitter,
+        "splitter": f"nupunkt {metadata.version('nupunkt')}" if splitter == "nupunkt" else splitter,
         "aggregation": "mean F-measure",
     }
 
@@ -100,6 +98,8 @@ def _score_examples(
     predictions: Sequence[str], references: Sequence[str], splitter: Splitter
 ) -> list[tuple[float, ...]]:
     """The F-measures of each example, in the order of ROUGE_TYPES."""
+    from rouge_score.rouge_scorer import RougeScorer  # training steps need neither it nor nltk, which it imports
+
     scorer = RougeScorer(list(ROUGE_TYPES), use_stemmer=True)
     split_prediction, split_reference = _SPLITTERS[splitter]
     results = (
@@ -121,6 +121,8 @@ def _split_reference_at_periods(text: str) -> str:
 
 
 def _split_by_nupunkt(text: str) -> str:
+    import nupunkt
+
     return "\n".join(map(str, nupunkt.sent_tokenize(text)))
 
 

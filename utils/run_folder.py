@@ -2,7 +2,6 @@
 
 import platform
 import shutil
-import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -19,6 +18,7 @@ from utils.data_report_text import short_report
 from utils.files import make_folder
 from utils.inputs import TrainingData, TrainingInputs
 from utils.loading import BEST_MODEL_FOLDER, TOKENIZER_FOLDER
+from utils.machine import git_commit
 from utils.report import write_json
 
 METRICS_FILE = "metrics.json"
@@ -97,7 +97,7 @@ def describe_run(
         "steps_per_epoch": data.order.steps_per_epoch,
         "processes": data.order.processes,
         "versions": {"python": platform.python_version(), **{package: version(package) for package in _PACKAGES}},
-        "git_commit": _git_commit(),
+        "git_commit": git_commit(),
     }
     write_json(folder / RUN_FILE, description)
     if any(left_out.values()):
@@ -116,14 +116,6 @@ def record_data_report(arguments: TrainingArguments, report: dict[str, Any]) -> 
     write_json(Path(arguments.output_dir) / DATA_REPORT_FILE, report)
     for line in short_report(report):
         print(line, flush=True)
-
-
-def _git_commit() -> str | None:
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):  # no git here, or an unpacked archive
-        return None
 
 
 def save_model(model: BartForConditionalGeneration, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""What several GPUs run, on one: NCCL, sharding on CUDA, cores near the GPU. Run by `pytest -m gpu tests/gpu`."""
+"""What several GPUs run, on one: NCCL, sharding on CUDA, cores near the GPU."""
 
 import os
 from pathlib import Path
@@ -24,16 +24,16 @@ def setup(tmp_path_factory: pytest.TempPathFactory) -> TinySetup:
     return write_tiny_setup(tmp_path_factory.mktemp("setup"))
 
 
-def on_one_gpu(setup: TinySetup) -> list[str]:
-    return [*setup.training_flags, "--gpus", "1", "--dropout", "0", "--max_steps", "8"]
+def on_one(device: str, setup: TinySetup) -> list[str]:
+    return [*setup.training_flags, "--gpus", "1" if device == "cuda" else "0", "--dropout", "0", "--max_steps", "8"]
 
 
-def test_sharded(setup: TinySetup, tmp_path: Path) -> None:
+def test_sharded(setup: TinySetup, tmp_path: Path, device: str) -> None:
     """fully_shard on CUDA, of one slice, with NCCL; in float32 and in bfloat16."""
     for precision in ([], ["--bf16"]):
         runs = [tmp_path / "".join(["plain", *precision]), tmp_path / "".join(["sharded", *precision])]
-        run("finetune.py", [*on_one_gpu(setup), *precision, "--output_dir", str(runs[0])], tmp_path / "log")
-        flags = [*on_one_gpu(setup), *precision, "--strategy", "fsdp", "--output_dir", str(runs[1])]
+        run("finetune.py", [*on_one(device, setup), *precision, "--output_dir", str(runs[0])], tmp_path / "log")
+        flags = [*on_one(device, setup), *precision, "--strategy", "fsdp", "--output_dir", str(runs[1])]
         run_as_torchrun("finetune.py", flags, tmp_path / "log", processes=1)
         if not precision:
             assert_same_training(runs[1], runs[0])
@@ -41,25 +41,30 @@ def test_sharded(setup: TinySetup, tmp_path: Path) -> None:
         assert abs(losses[0] - losses[1]) < 0.05
 
 
-class UsesNccl(pl.Callback):
+class UsesBackend(pl.Callback):
+    def __init__(self, expected: str) -> None:
+        self.expected = expected
+
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        assert torch.distributed.get_backend() == "nccl"
+        assert torch.distributed.get_backend() == self.expected
 
 
-def test_ddp_with_nccl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ddp_with_nccl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str) -> None:
     """The strategy of several GPUs, with a single one."""
     names = {"RANK": "0", "LOCAL_RANK": "0", "GROUP_RANK": "0", "WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1"}
     for name, value in (names | {"MASTER_ADDR": "127.0.0.1", "TORCHELASTIC_RUN_ID": "test"}).items():
         monkeypatch.setenv(name, value)
-    alone = fit("auto", 2, tmp_path, [], "gpu")
+    alone = fit("auto", 2, tmp_path, [], device)
     for number, accumulation in enumerate((1, 2)):
         monkeypatch.setenv("MASTER_PORT", str(29511 + number))
         arguments = TrainingArguments(gradient_accumulation_steps=accumulation)
-        module = fit(training_strategy(arguments, tiny_config(), 2), accumulation, tmp_path, [UsesNccl()], "gpu")
+        strategy = training_strategy(arguments, tiny_config(), 2)
+        module = fit(strategy, accumulation, tmp_path, [UsesBackend("nccl" if device == "cuda" else "gloo")], device)
         torch.distributed.destroy_process_group()
     torch.testing.assert_close(module.layer.weight, alone.layer.weight)
 
 
+@pytest.mark.usefixtures("only_cuda")
 def test_cores_near_the_gpu() -> None:
     pytest.importorskip("pynvml")
     before = os.sched_getaffinity(0)

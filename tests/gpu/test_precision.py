@@ -35,60 +35,57 @@ def flat(weights: Any) -> Tensor:
     return torch.cat([weight.detach().float().cpu().flatten() for weight in weights])
 
 
-def trained(optimizer: str = "adamw", **flags: Any) -> Tensor:
+def trained(device: str, optimizer: str, **flags: Any) -> Tensor:
     """The weights after the steps, in a precision."""
     arguments = TrainingArguments(**flags)
     choose_amp_backend(arguments, processes=1)
     apply_matmul_precision(arguments)
     module = start_module(STEPS, optimizer=optimizer, **ARGUMENTS)
-    fit(module, ORDER, precision_plugin(arguments, "cuda"), STEPS, accelerator="gpu")
+    fit(module, ORDER, precision_plugin(arguments, device), STEPS, accelerator=device)
     return flat(module.parameters())
-
-
-def check_learns_what_float32_learns(optimizer: str, **flags: Any) -> None:
-    expected, start = trained(optimizer), flat(start_model().parameters())
-    assert (trained(optimizer, **flags) - expected).norm() < 0.2 * (expected - start).norm()
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "lamb", "adafactor"])
 @pytest.mark.parametrize("flag", ["fp16", "bf16", "tf32"])
-def test_learns_what_float32_learns(flag: str, optimizer: str) -> None:
-    if flag == "bf16" and not torch.cuda.is_bf16_supported(including_emulation=False):
+def test_learns_what_float32_learns(flag: str, optimizer: str, device: str) -> None:
+    if device == "cuda" and flag == "bf16" and not torch.cuda.is_bf16_supported(including_emulation=False):
         pytest.skip("this GPU has no bfloat16")
-    check_learns_what_float32_learns(optimizer, **{flag: True, "amp_backend": "native"})
+    expected, start = trained(device, optimizer), flat(start_model().parameters())
+    found = trained(device, optimizer, **{flag: True, "amp_backend": "native"})
+    assert (found - expected).norm() < 0.2 * (expected - start).norm()
 
 
-def test_a_fused_step_that_overflows_changes_nothing_but_the_scale() -> None:
-    plugin = NativeAmp("cuda")
-    plugin.scaler = torch.amp.GradScaler("cuda", init_scale=2.0**60)
+def test_a_fused_step_that_overflows_changes_nothing_but_the_scale(device: str) -> None:
+    plugin = NativeAmp(device)
+    plugin.scaler = torch.amp.GradScaler(device, init_scale=2.0**60)
     module = start_module(STEPS, **ARGUMENTS)
-    trainer = fit(module, ORDER, plugin, 3, accelerator="gpu")
+    trainer = fit(module, ORDER, plugin, 3, accelerator=device)
     assert plugin.scaler.get_scale() == 2.0**57
     assert torch.equal(flat(module.parameters()), flat(start_model().parameters()))
     assert all(not moment.any() for state in trainer.optimizers[0].state.values() for moment in state.values())
 
 
 @pytest.mark.parametrize("flag", ["fp16", "bf16"])
-def test_resumes_with_the_loss_scale(flag: str, tmp_path: Path) -> None:
+def test_resumes_with_the_loss_scale(flag: str, tmp_path: Path, device: str) -> None:
     """CUDA's backward pass of embeddings adds in no fixed order, so weights are compared within rounding."""
     path, ends = tmp_path / "last.ckpt", []
     for resume in (None, path):
-        plugin = precision_plugin(TrainingArguments(**{flag: True}, amp_backend="native"), "cuda")
+        plugin = precision_plugin(TrainingArguments(**{flag: True}, amp_backend="native"), device)
         module = start_module(STEPS, **ARGUMENTS)
-        fit(module, ORDER, plugin, STEPS, resume=resume, callbacks=[SaveAt(8, path)], accelerator="gpu")
+        fit(module, ORDER, plugin, STEPS, resume=resume, callbacks=[SaveAt(8, path)], accelerator=device)
         ends.append((plugin.state_dict(), flat(module.parameters())))
     assert ends[0][0] == ends[1][0]
     assert (ends[0][1] - ends[1][1]).norm() < 1e-3 * ends[0][1].norm()
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_generates_in_half_precision(dtype: torch.dtype) -> None:
+def test_generates_in_half_precision(dtype: torch.dtype, device: str) -> None:
     """Also where a feed-forward network exceeds float16's range."""
     torch.manual_seed(0)
-    model = BartForConditionalGeneration(tiny_config().copy(init_std=0.3)).eval().cuda()
+    model = BartForConditionalGeneration(tiny_config().copy(init_std=0.3)).eval().to(device)
     with torch.no_grad():
         model.model.encoder.layers[0].fc2.weight[3] *= 3e4
-        sources = torch.randint(4, 400, (6, 24), device="cuda")
+        sources = torch.randint(4, 400, (6, 24), device=device)
         expected = model(sources, labels=sources).logits
         halved = copy.deepcopy(model).to(dtype)
         assert (halved(sources, labels=sources).logits - expected).norm() < 0.1 * expected.norm()
@@ -96,6 +93,7 @@ def test_generates_in_half_precision(dtype: torch.dtype) -> None:
 
 
 @pytest.mark.skipif(fused_optimizers() is None, reason="needs apex with its CUDA extension")
+@pytest.mark.usefixtures("only_cuda")
 @pytest.mark.parametrize("name", ["adamw", "lamb"])
 def test_apex_optimizers_compute_what_torchs_do(name: str) -> None:
     """Beyond the length at which FusedLAMB would clip by itself; and clipped."""
@@ -114,6 +112,7 @@ def test_apex_optimizers_compute_what_torchs_do(name: str) -> None:
 
 
 @pytest.mark.skipif(why_no_amp() is not None, reason="needs an apex that has amp")
+@pytest.mark.usefixtures("only_cuda")
 @pytest.mark.parametrize("level", ["O1", "O2"])
 @pytest.mark.parametrize("check", ["learns", "overflows", "resumes"])
 def test_apex_amp(check: str, level: str, tmp_path: Path) -> None:

@@ -1,0 +1,252 @@
+"""The tests that need a GPU, run one by one, whatever becomes of each: what scripts/benchmark/gpu_acceptance.sh starts.
+
+A process of pytest runs tests until one fails, hangs or takes the process with it; another goes on with those left.
+"""
+
+import json
+import os
+import platform
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from bart.errors import InputError
+from utils.command_line import above, option, run_command
+from utils.files import make_folder
+from utils.machine import git_commit
+from utils.report import write_json
+
+ROOT = Path(__file__).parents[2]
+EVENTS_VARIABLE = "BART_ACCEPTANCE_EVENTS"  # names the file that acceptance_events writes to
+_SECONDS_BETWEEN_LOOKS = 0.1
+_STOPPED = (0, 1, 2, 5)  # pytest's exit codes where it ended as it should: 5 is no test, 3 and 4 are its own errors
+
+
+@dataclass
+class AcceptanceArguments:
+    output_dir: str = option("results/gpu_acceptance", "Results", "folder for gpu_acceptance.json and .log")
+    device: str = option("cuda", "Tests", "what to run on", choices=("cuda", "cpu"))
+    tests: str = option("tests/gpu", "Tests", "file or folder of tests")
+    keyword: str | None = option(None, "Tests", "only tests whose name this fits, as with pytest -k")
+    test_limit: float = option(120.0, "Limits", "seconds that one test may take", check=above(0))
+    time_limit: float = option(520.0, "Limits", "seconds that all may take; the rest is not run", check=above(0))
+
+    def check(self) -> None:
+        """Raise InputError where there is no such test."""
+        if not (ROOT / self.tests).exists():
+            raise InputError(f"--tests {self.tests}: there is no such file or folder")
+
+
+@dataclass
+class Progress:
+    """What one process of pytest has told, and how it was ended."""
+
+    selected: list[str] | None = None  # None until all files are read
+    results: dict[str, dict[str, Any]] = field(default_factory=dict)  # by the test's name: outcome, reason, seconds
+    running: str | None = None
+    last_told: float = field(default_factory=time.monotonic)
+    ended: str = ""  # why, where it was not as it should
+
+    def silent_for(self) -> float:
+        """Seconds since it told anything: what its test takes, or its end."""
+        return time.monotonic() - self.last_told
+
+    def take(self, line: str) -> None:
+        event = json.loads(line)
+        self.last_told = time.monotonic()
+        if event["event"] == "selected":
+            self.selected = event["tests"]
+        elif event["event"] == "started":
+            self.running = event["test"]
+        else:
+            self.running = None
+            self.results[event["test"]] = {name: event[name] for name in ("outcome", "reason", "seconds")}
+
+
+class Acceptance:
+    """A run over all tests, and its report so far."""
+
+    def __init__(self, arguments: AcceptanceArguments) -> None:
+        self.arguments = arguments
+        self.folder = Path(arguments.output_dir)
+        self.started = time.monotonic()
+        self._limit = f"the limit of {arguments.time_limit:g} seconds for all"
+        self.log, self.events = self.folder / "gpu_acceptance.log", self.folder / "events.jsonl"
+        for path in (self.log, self.events):
+            path.write_text("")
+        self.report: dict[str, Any] = {"finished": False, "device": arguments.device, **_describe(arguments.device)}
+        self.results: dict[str, dict[str, Any]] = {}
+        self.problems: list[str] = []  # of no single test
+
+    def run(self) -> None:
+        """Start processes until every test has a result, the time is over, or a process tells nothing."""
+        names: list[str] | None = None  # of all tests
+        while names is None or not self.results.keys() >= set(names):
+            if self._is_over():
+                self.problems.append(self._limit)
+                break
+            known = len(self.results)
+            progress = self._run_process()
+            names = progress.selected if names is None else names
+            if self._is_over():
+                continue
+            told_nothing = len(self.results) == known
+            if (progress.ended and progress.running is None) or (told_nothing and names != []):
+                ended = progress.ended or "pytest told nothing"
+                self.problems.append(f"{ended}; its last line: {self._last_line()}")
+            if told_nothing:
+                break
+        for name in names or []:
+            reason = self.problems[-1] if self.problems else None
+            self.results.setdefault(name, {"outcome": "not run", "reason": reason, "seconds": 0.0})
+        self._write(finished=True)
+        self.events.unlink()
+        if not self.results and not self.problems:
+            raise InputError(f"--keyword {self.arguments.keyword}: no test in {self.arguments.tests} fits")
+
+    def _is_over(self) -> bool:
+        return time.monotonic() > self.started + self.arguments.time_limit
+
+    def _run_process(self) -> Progress:
+        """Run tests that were not run before, until one fails or all have ended; takes over the results."""
+        progress = Progress()
+        with self.log.open("ab") as log, self.events.open(encoding="utf-8") as told:
+            told.seek(0, os.SEEK_END)
+            process = subprocess.Popen(
+                self._command(), cwd=ROOT, env=self._environment(), start_new_session=True,
+                stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+            )  # fmt: skip
+            try:
+                while process.poll() is None and not progress.ended:
+                    self._take(progress, told)
+                    if self._is_over():
+                        progress.ended = self._limit
+                    elif progress.selected is not None and progress.silent_for() > self.arguments.test_limit:
+                        progress.ended = f"the limit of {self.arguments.test_limit:g} seconds for a test"
+                    time.sleep(_SECONDS_BETWEEN_LOOKS)
+            finally:
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)  # with all that its tests have started
+                process.wait()
+            self._take(progress, told)
+        if not progress.ended and process.returncode not in _STOPPED:
+            progress.ended = f"pytest ended with exit code {process.returncode}"
+        if progress.running is not None:
+            seconds = round(progress.silent_for(), 3)
+            reason = progress.ended or "the process ended within the test"
+            progress.results[progress.running] = {"outcome": "failed", "reason": reason, "seconds": seconds}
+            self._add(progress.running, progress.results[progress.running])
+        return progress
+
+    def _take(self, progress: Progress, told: Any) -> None:
+        """Read new events, but not a line that is not whole yet."""
+        while True:
+            start = told.tell()
+            line = told.readline()
+            if not line.endswith("\n"):
+                told.seek(start)
+                return
+            progress.take(line)
+            for name in progress.results.keys() - self.results.keys():
+                self._add(name, progress.results[name])
+
+    def _add(self, name: str, result: dict[str, Any]) -> None:
+        self.results[name] = result
+        print(f"{result['outcome']:8} {result['seconds']:7.1f} s  {name}", flush=True)
+        self._write(finished=False)  # whatever ends this process, too
+
+    def _write(self, finished: bool) -> None:
+        self.report |= {
+            "finished": finished,
+            "seconds": round(time.monotonic() - self.started, 1),
+            "counts": dict(Counter(result["outcome"] for result in self.results.values())),
+            "problems": self.problems,
+            "tests": [{"test": name, **result} for name, result in self.results.items()],
+        }
+        write_json(self.folder / "gpu_acceptance.json", self.report)
+
+    def _last_line(self) -> str:
+        lines = self.log.read_text(encoding="utf-8", errors="replace").split("\n")
+        return next((line.strip() for line in reversed(lines) if line.strip()), "it printed nothing")
+
+    def _command(self) -> list[str]:
+        """pytest's own faulthandler prints, into the log, where a test hangs; pytest-timeout is not needed."""
+        plugins = ["-p", "scripts.benchmark.acceptance_events", "-p", "no:cacheprovider"]
+        options = ["-c", "pyproject.toml", "-o", f"faulthandler_timeout={0.9 * self.arguments.test_limit}"]
+        options += ["-m", "gpu", "-v", "--continue-on-collection-errors"]
+        if self.arguments.keyword is not None:
+            options += ["-k", self.arguments.keyword]
+        return [sys.executable, "-m", "pytest", *plugins, *options, self.arguments.tests]
+
+    def _environment(self) -> dict[str, str]:
+        added = {"BART_TEST_DEVICE": self.arguments.device, EVENTS_VARIABLE: str(self.events.resolve())}
+        added |= {"HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
+        if self.arguments.device == "cpu":
+            added |= {"CUDA_VISIBLE_DEVICES": ""}
+        return {"OMP_NUM_THREADS": "1", **os.environ, **added}  # small models: threads would wait for each other
+
+
+def _describe(device: str) -> dict[str, Any]:
+    """GPU and versions. Raises InputError where the device is not there."""
+    requirements = (ROOT / "requirements" / "runtime.in").read_text(encoding="utf-8")
+    packages = {name: _version(name) for name in ["pytest", *re.findall(r"^[\w-]+", requirements, re.MULTILINE)]}
+    gpu = {"gpu": None, "cuda": None}
+    if device == "cuda":
+        import torch
+
+        if not torch.cuda.is_available():
+            raise InputError("--device cuda: torch finds no GPU here; give --device cpu for what runs without one")
+        gpu = {"gpu": torch.cuda.get_device_name(0), "cuda": torch.version.cuda}
+    return {
+        **gpu,
+        "python": platform.python_version(),
+        "packages": packages,
+        "missing_packages": [name for name, found in packages.items() if found is None],
+        "git_commit": git_commit(),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _summary(report: dict[str, Any]) -> Iterator[str]:
+    yield ""
+    for outcome in ("skipped", "not run", "failed"):
+        for test in report["tests"]:
+            if test["outcome"] == outcome:
+                yield f"{outcome}: {test['test']}: {' '.join((test['reason'] or '').split())[:300]}"
+    yield from (f"problem: {problem}" for problem in report["problems"])
+    if report["missing_packages"]:
+        yield f"not installed: {', '.join(report['missing_packages'])}"
+    counts = ", ".join(f"{count} {outcome}" for outcome, count in sorted(report["counts"].items()))
+    yield f"{counts or 'no tests'} in {report['seconds']:.0f} s on {report['gpu'] or 'the CPU'}"
+
+
+def accept(arguments: AcceptanceArguments) -> None:
+    """Run the tests, write gpu_acceptance.json; ends with exit code 1 where not all is well."""
+    make_folder(Path(arguments.output_dir), "--output_dir")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # and end the tests, which are a session of their own
+    acceptance = Acceptance(arguments)
+    acceptance.run()
+    print("\n".join(_summary(acceptance.report)))
+    print(f"written: {Path(arguments.output_dir) / 'gpu_acceptance.json'}")
+    counts = acceptance.report["counts"]
+    if counts.get("failed") or counts.get("not run") or acceptance.problems:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(AcceptanceArguments, "Run the tests that need a GPU.", accept))

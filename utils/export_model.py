@@ -29,6 +29,7 @@ def export_model(arguments: ExportArguments) -> None:
     tokenizer = load_tokenizer(None, arguments.model, read_config(arguments.model))
     model = BartForConditionalGeneration.from_pretrained(arguments.model)
     save_model(model.half() if arguments.half else model, tokenizer, Path(arguments.folder))
+    print(f"Wrote {arguments.folder}.")
 
 
 if __name__ == "__main__":

@@ -85,6 +85,8 @@ def fine_tune(arguments: TrainingArguments) -> None:
     try:
         trainer.fit(module, train_loader, val_loader, ckpt_path=checkpoint, weights_only=True)
     except SIGTERMException:  # Lightning would end with code 0, as if all were done
+        if placement.rank == 0:
+            print(f"told to end: saved at step {trainer.global_step}; the same command with --resume goes on")
         sys.exit(128 + signal.SIGTERM)
     if trainer.is_global_zero:
         finish(arguments, inputs, placement, trainer)

@@ -131,6 +131,27 @@ await_file() { # FILE
     die "$1 was written on another machine and is not seen here: RESULTS_DIR must be a folder that all machines share"
 }
 
+# Sets `training_flags`: what the scripts of training hand on to finetune.py alike, by the names of their arguments.
+collect_training_flags() {
+    training_flags=(
+        --data_dir "$DATA_DIR"
+        --config_path "$CONFIG_PATH"
+        --output_dir "$results"
+        --gpus "$NUM_GPU"
+        --num_nodes "$NNODES"
+        --learning_rate "$LR"
+        --train_batch_size "$BS"
+        --gradient_accumulation_steps "$ACCUM"
+        "${precision_flags[@]}"
+        --max_steps "$TRAIN_STEPS"
+        --warmup_steps "$WARMUP_STEPS"
+        --max_source_length "$MAX_SOURCE_LEN"
+        --eval_batch_size "$EVAL_BS"
+        --val_check_interval "$VAL_CHECK_INTERVAL"
+        --early_stopping_patience "$PATIENCE"
+    )
+}
+
 # Runs a command, showing what it prints and adding it to the log. Under pipefail its failure ends the script.
 run_logged() { # LOG COMMAND...
     local file=$1

@@ -68,22 +68,9 @@ recipe=(
     --n_test 0
 )
 
+collect_training_flags
 run_logged "$results/$log" "$python" "${launcher[@]}" "$root/finetune.py" \
     "${recipe[@]}" \
-    --data_dir "$DATA_DIR" \
-    --config_path "$CONFIG_PATH" \
-    --output_dir "$results" \
-    --gpus "$NUM_GPU" \
-    --num_nodes "$NNODES" \
-    --learning_rate "$LR" \
-    --train_batch_size "$BS" \
-    --gradient_accumulation_steps "$ACCUM" \
-    "${precision_flags[@]}" \
-    --max_steps "$TRAIN_STEPS" \
-    --warmup_steps "$WARMUP_STEPS" \
-    --max_source_length "$MAX_SOURCE_LEN" \
+    "${training_flags[@]}" \
     --max_target_length "$MAX_SOURCE_LEN" \
-    --eval_batch_size "$EVAL_BS" \
-    --val_check_interval "$VAL_CHECK_INTERVAL" \
-    --early_stopping_patience "$PATIENCE" \
     "${flags[@]}"

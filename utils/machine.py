@@ -30,13 +30,22 @@ def git_commit() -> str | None:
         return None
 
 
+def cpu_has_bfloat16() -> bool:
+    """Whether the processor multiplies bfloat16 itself. True where torch cannot tell."""
+    import torch
+
+    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # public only in later versions
+    checks = [getattr(torch.cpu, name) for name in names if hasattr(torch.cpu, name)]
+    return platform.machine() != "x86_64" or not checks or any(check() for check in checks)
+
+
 def precision_plan() -> Iterator[str]:
     """For a benchmark: ``run GPUS PRECISION`` or ``skip GPUS PRECISION REASON``, the fastest precision first."""
     import torch
 
     gpus = torch.cuda.device_count()
     if gpus == 0:
-        if _has_cpu_bf16():
+        if cpu_has_bfloat16():
             yield "run 0 bf16"
         else:
             yield "skip 0 bf16 as this processor computes without bf16 instructions"
@@ -56,11 +65,6 @@ def precision_plan() -> Iterator[str]:
             else:
                 yield f"skip {count} {precision} as this GPU has it not (Ampere and later have)"
         yield f"run {count} fp32"
-
-
-def _has_cpu_bf16() -> bool:
-    flags = Path("/proc/cpuinfo")
-    return flags.exists() and any(name in flags.read_text() for name in ("avx512_bf16", "amx_bf16"))
 
 
 def _processor_name() -> str:

@@ -1,13 +1,12 @@
 """Number formats: how training computes, and in what a model is evaluated."""
 
-import platform
-
 import torch
 
 from bart.errors import InputError
 from utils.apex_package import HOW_TO_GET_AMP, why_no_amp
 from utils.args import SharedArguments, TrainingArguments
 from utils.distributed import process_rank
+from utils.machine import cpu_has_bfloat16
 
 _BACKENDS = {"apex": "apex's mixed precision", "native": "torch's own mixed precision"}
 
@@ -20,15 +19,8 @@ def check_precision(arguments: SharedArguments, on_gpu: bool) -> None:
         raise InputError("--tf32: is a mode of GPUs; leave it away on a CPU")
     if arguments.bf16 and on_gpu and not torch.cuda.is_bf16_supported(including_emulation=False):
         raise InputError("--bf16: this GPU has no bfloat16 (Ampere and later have); give --fp16")
-    if arguments.bf16 and not on_gpu and not _cpu_has_bfloat16() and process_rank() == 0:
+    if arguments.bf16 and not on_gpu and not cpu_has_bfloat16() and process_rank() == 0:
         print("warning: --bf16: this CPU has no instructions for it: many times slower than float32", flush=True)
-
-
-def _cpu_has_bfloat16() -> bool:
-    """Whether the processor multiplies bfloat16 itself. True where torch cannot tell."""
-    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # public only in later versions
-    checks = [getattr(torch.cpu, name) for name in names if hasattr(torch.cpu, name)]
-    return platform.machine() != "x86_64" or not checks or any(check() for check in checks)
 
 
 def choose_amp_backend(arguments: TrainingArguments, processes: int) -> str | None:

@@ -1,54 +1,102 @@
 """The keys and values that decoding step by step need not compute again.
 
-Self-attention keeps one set for every beam. Cross-attention keeps one for every sentence: its beams all look at the
-same source, so they attend together, as K queries of one sentence (as in Yan et al. 2021,
-https://arxiv.org/abs/2105.04779), and that part neither grows with the beams nor has to follow their reordering.
+Cross-attention keeps one set for every sentence: its beams all look at the same source, so they attend together, as K
+queries of one sentence (as in Yan et al. 2021, https://arxiv.org/abs/2105.04779), and that part neither grows with the
+beams nor has to follow their reordering.
 
-Shapes: B sentences, K beams, S source length, L longest output, H heads, Dh head size.
+Self-attention does not follow it either. The tokens of all beams of a sentence stand in one row of places, in the order
+in which they were decoded, and every beam sees those of them that it descends from: when beams change places, only this
+mask of ancestors does.
+
+Shapes: B sentences, K beams, S source length, L longest output, P = L * K places, H heads, Dh head size.
 """
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+_HIDDEN = float("-inf")
 
 
 class LayerCache:
     """Keys and values of one decoder layer."""
 
-    def __init__(self, cross_keys: Tensor, cross_values: Tensor, rows: int, max_length: int) -> None:
-        """Take the cross-attention's (B, H, S, Dh); make room for ``rows`` = B*K sequences of ``max_length`` tokens."""
+    def __init__(self, cross_keys: Tensor, cross_values: Tensor, beams: int, max_length: int) -> None:
+        """Take the cross-attention's (B, H, S, Dh); make room for ``beams`` sequences of ``max_length`` tokens each."""
         self.cross_keys = cross_keys
         self.cross_values = cross_values
-        _, heads, _, head_size = cross_keys.shape
-        self._self_keys = cross_keys.new_empty(rows, heads, max_length, head_size)
-        self._self_values = torch.empty_like(self._self_keys)
-        self.length = 0  # tokens kept
+        sentences, heads, _, head_size = cross_keys.shape
+        # Zeros, since a place that is hidden takes part with weight 0, and 0 times what memory held could be NaN.
+        self.self_keys = cross_keys.new_zeros(sentences, heads, beams * max_length, head_size)
+        self.self_values = torch.zeros_like(self.self_keys)
 
-    def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Keep the next tokens' (B*K, H, T, Dh) and return those of all tokens so far, (B*K, H, length, Dh)."""
-        end = self.length + keys.size(2)
-        self._self_keys[:, :, self.length : end] = keys
-        self._self_values[:, :, self.length : end] = values
-        self.length = end
-        return self._self_keys[:, :, :end], self._self_values[:, :, :end]
+    def append(self, keys: Tensor, values: Tensor, places: Tensor, end: int) -> tuple[Tensor, Tensor]:
+        """Keep new tokens' keys and values (B, H, n, Dh) at ``places`` (n,); returns those of the first ``end``."""
+        self.self_keys.index_copy_(2, places, keys)
+        self.self_values.index_copy_(2, places, values)
+        return self.self_keys[:, :, :end], self.self_values[:, :, :end]
 
-    def reorder(self, rows: Tensor) -> None:
-        """Let row i continue the sequence that was kept in row ``rows[i]``, of the same sentence; rows: (B*K,)."""
-        self._self_keys[:, :, : self.length] = self._self_keys[:, :, : self.length].index_select(0, rows)
-        self._self_values[:, :, : self.length] = self._self_values[:, :, : self.length].index_select(0, rows)
+    def keep(self, sources: Tensor, targets: Tensor, count: int) -> None:
+        """See ``DecoderCache.keep``."""
+        for name in ("cross_keys", "cross_values", "self_keys", "self_values"):
+            setattr(self, name, moved(getattr(self, name), sources, targets, count))
+
+    def bytes(self) -> tuple[int, int]:
+        """Bytes of the self-attention's part and of the cross-attention's: 2 B H P Dh and 2 B H S Dh numbers."""
+        return 2 * self.self_keys.nbytes, 2 * self.cross_keys.nbytes
+
+
+@dataclass
+class Step:
+    """What a decoder layer needs to know of the tokens that are decoded now, n of each sentence."""
+
+    places: Tensor  # (n,) where they are kept
+    end: int  # the first places that are looked at
+    visible: Tensor | None  # (B, 1, n, end): 0 for what each of them may look at, else -inf; None: everything
 
 
 class DecoderCache:
-    """One ``LayerCache`` for every decoder layer, all of the same length."""
+    """A ``LayerCache`` for every decoder layer, and who descends from whom."""
 
-    def __init__(self, layers: list[LayerCache]) -> None:
+    def __init__(self, layers: list[LayerCache], beams: int, max_length: int) -> None:
         self.layers = layers
+        self.beams = beams
+        self.length = 0  # tokens decoded in each beam
+        keys = layers[0].self_keys
+        # A beam's own places are opened when it is there.
+        self._ancestors = keys.new_full((keys.size(0), 1, beams, beams * max_length), _HIDDEN)
 
-    @property
-    def length(self) -> int:
-        """How many tokens have been decoded."""
-        return self.layers[0].length
+    def advance(self, tokens: int) -> Step:
+        """Make room for the next ``tokens`` of every beam. Several at once can be had without beams alone."""
+        assert tokens == 1 or self.beams == 1, "beams are decoded token by token"
+        start = self.length * self.beams
+        self.length += tokens
+        end = self.length * self.beams
+        places = torch.arange(start, end, device=self._ancestors.device)
+        if self.beams > 1:
+            # Beam k sees what is at place k of the new ones: itself.
+            self._ancestors[:, 0].diagonal(start, 1, 2).zero_()
+            return Step(places, end, self._ancestors[..., :end])
+        if tokens == 1:
+            return Step(places, end, None)
+        ahead = torch.ones(tokens, end, dtype=torch.bool, device=places.device).triu(start + 1)
+        return Step(places, end, self._ancestors.new_zeros(1, 1, tokens, end).masked_fill(ahead, _HIDDEN))
 
     def reorder(self, rows: Tensor) -> None:
-        """Let every row continue another row's sequence; see ``LayerCache.reorder``."""
+        """Let row i continue the sequence that was decoded in row ``rows[i]``, of the same sentence; rows: (B*K,)."""
+        if self.beams > 1:
+            parents = (rows % self.beams).view(-1, 1, self.beams, 1)
+            self._ancestors = self._ancestors.gather(2, parents.expand_as(self._ancestors))
+
+    def keep(self, sources: Tensor, targets: Tensor, count: int) -> None:
+        """Keep ``count`` sentences: the first ones, but that those at ``sources`` (m,) move to ``targets`` (m,)."""
         for layer in self.layers:
-            layer.reorder(rows)
+            layer.keep(sources, targets, count)
+        self._ancestors = moved(self._ancestors, sources, targets, count)
+
+
+def moved(values: Tensor, sources: Tensor, targets: Tensor, count: int) -> Tensor:
+    """The first ``count`` entries, after those at ``sources`` (m,) were written over those at ``targets`` (m,)."""
+    values[targets] = values[sources]
+    return values[:count]

@@ -1,7 +1,7 @@
 """The building blocks of BART's encoder and decoder: positions, and the two kinds of layer.
 
 Layers are post-norm: each sublayer's output is added to its input, then normalized (Vaswani et al. 2017, section 3.1).
-Shapes: B sentences, K beams (1 in training), S source length, T target length, D model, F feed-forward size, H heads.
+Shapes: B sentences, S source length, T target length, D model, F feed-forward size, H heads.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from bart.configuration.configuration_bart import POSITION_OFFSET, BartConfig
 from bart.errors import InputError
 from bart.modeling.attention import MultiHeadAttention
-from bart.modeling.kv_cache import LayerCache
+from bart.modeling.kv_cache import LayerCache, Step
 
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": F.gelu, "relu": F.relu}
 
@@ -81,44 +81,39 @@ class DecoderLayer(nn.Module):
         encoder_states: Tensor | None,
         encoder_mask: Tensor | None,
         cache: LayerCache | None = None,
+        step: Step | None = None,
     ) -> Tensor:
-        """One layer over all target tokens, or, with a cache, over the next one.
+        """One layer over all target tokens, or, with a cache, over those that are decoded now.
 
         Args:
-            states: (B*K, T, D); T is 1 where there is a cache that is not empty.
+            states: (B, T, D); with a cache the T tokens are a sentence's beams, or the next ones of its only beam.
             encoder_states: (B, S, D), the encoder's output; read only where there is no cache.
             encoder_mask: bool, broadcastable to (B, H, T, S), or None.
-            cache: holds the cross-attention's keys and values, and takes the self-attention's.
+            cache: holds the cross-attention's keys and values, and takes the self-attention's as ``step`` says.
 
         Returns:
-            (B*K, T, D)
+            (B, T, D)
         """
-        attended = self._attend_to_target(states, cache)
-        states = self.self_attn_layer_norm(states + self.dropout(attended))
-        attended = self._attend_to_source(states, encoder_states, encoder_mask, cache)
-        states = self.encoder_attn_layer_norm(states + self.dropout(attended))
-        hidden = self.activation_dropout(self.activation(_finite(self.fc1(states))))  # (B*K, T, F)
-        normalized: Tensor = self.final_layer_norm(_finite(states + self.dropout(self.fc2(hidden))))
-        return normalized
-
-    def _attend_to_target(self, states: Tensor, cache: LayerCache | None) -> Tensor:
-        keys, values = self.self_attn.project_keys_values(states)
-        if cache is not None:
-            keys, values = cache.append(keys, values)
-        # A single new token may look at everything before it; several at once may not look ahead.
-        attended: Tensor = self.self_attn(states, keys, values, is_causal=states.size(1) > 1)
-        return attended
-
-    def _attend_to_source(
-        self, states: Tensor, encoder_states: Tensor | None, encoder_mask: Tensor | None, cache: LayerCache | None
-    ) -> Tensor:
+        states = self.self_attn_layer_norm(states + self.dropout(self._attend_to_target(states, cache, step)))
         if cache is not None:
             keys, values = cache.cross_keys, cache.cross_values
         else:
             assert encoder_states is not None
             keys, values = self.encoder_attn.project_keys_values(encoder_states)
-        queries = states.reshape(keys.size(0), -1, states.size(-1))  # (B, K*T, D): a sentence's beams share its keys
-        attended: Tensor = self.encoder_attn(queries, keys, values, encoder_mask).view_as(states)
+        attended = self.encoder_attn(states, keys, values, encoder_mask)
+        states = self.encoder_attn_layer_norm(states + self.dropout(attended))
+        hidden = self.activation_dropout(self.activation(_finite(self.fc1(states))))  # (B, T, F)
+        normalized: Tensor = self.final_layer_norm(_finite(states + self.dropout(self.fc2(hidden))))
+        return normalized
+
+    def _attend_to_target(self, states: Tensor, cache: LayerCache | None, step: Step | None) -> Tensor:
+        keys, values = self.self_attn.project_keys_values(states)
+        if cache is None:
+            attended: Tensor = self.self_attn(states, keys, values, is_causal=True)
+            return attended
+        assert step is not None
+        keys, values = cache.append(keys, values, step.places, step.end)
+        attended = self.self_attn(states, keys, values, step.visible)
         return attended
 
 

@@ -18,6 +18,7 @@ from bart.errors import InputError
 from bart.modeling.attention import padding_mask
 from bart.modeling.kv_cache import DecoderCache, LayerCache
 from bart.modeling.layers import DecoderLayer, EncoderLayer, LearnedPositions
+from bart.modeling.packed_linear import Quantization, pack_linears, packed
 
 if TYPE_CHECKING:
     from bart.generation.output import GenerationOutput
@@ -84,19 +85,29 @@ class BartDecoder(nn.Module):
         embedded = self.embed_tokens(input_ids) * self.embed_scale + self.embed_positions(input_ids.size(1), start)
         states: Tensor = self.dropout(self.layernorm_embedding(embedded))
         mask = padding_mask(encoder_attention_mask)
-        for index, layer in enumerate(self.layers):
+        if cache is not None:
+            return self._decode_next(states, mask, cache)
+        for layer in self.layers:
             if not _dropped(self, self.layerdrop):
-                states = layer(states, encoder_states, mask, None if cache is None else cache.layers[index])
+                states = layer(states, encoder_states, mask)
         return states
+
+    def _decode_next(self, states: Tensor, encoder_mask: Tensor | None, cache: DecoderCache) -> Tensor:
+        """Put the next tokens (B*K, T, D), of which either K or T is 1, through the layers."""
+        step = cache.advance(states.size(1))
+        together = states.reshape(-1, cache.beams * states.size(1), states.size(2))  # (B, K*T, D)
+        for layer, layer_cache in zip(self.layers, cache.layers, strict=True):
+            together = layer(together, None, encoder_mask, layer_cache, step)
+        return together.view_as(states)
 
     def new_cache(self, encoder_states: Tensor, beams: int, max_length: int) -> DecoderCache:
         """An empty cache for ``beams`` sequences of up to ``max_length`` tokens per sentence of (B, S, D)."""
-        rows = encoder_states.size(0) * beams
         caches = []
         for layer in self.layers:
             assert isinstance(layer, DecoderLayer)
-            caches.append(LayerCache(*layer.encoder_attn.project_keys_values(encoder_states), rows, max_length))
-        return DecoderCache(caches)
+            keys, values = layer.encoder_attn.project_keys_values(encoder_states)
+            caches.append(LayerCache(keys, values, beams, max_length))
+        return DecoderCache(caches, beams, max_length)
 
 
 class BartModel(nn.Module):
@@ -138,6 +149,7 @@ class BartForConditionalGeneration(nn.Module):
         self.config = config
         self.model = BartModel(config)
         self.register_buffer("final_logits_bias", torch.zeros(1, config.vocab_size))
+        self._packed_output: nn.Module | None = None  # after pack()
         self.model.apply(self._initialize)
 
     def _initialize(self, module: nn.Module) -> None:
@@ -180,7 +192,28 @@ class BartForConditionalGeneration(nn.Module):
 
     def project_to_vocabulary(self, states: Tensor) -> Tensor:
         """Decoder states to logits: (..., D) -> (..., V)."""
+        if self._packed_output is not None:
+            packed_logits: Tensor = self._packed_output(states)
+            return packed_logits
         return F.linear(states, self.model.shared.weight) + self.final_logits_bias
+
+    def pack(self, quantization: Quantization | None = None) -> Self:
+        """Make this model ready for inference on the CPU, for good: it can be neither trained nor moved nor saved then.
+
+        The weights of linear layers are put into the layout that the fastest kernels read; the results are the same
+        but for rounding. With ``quantization`` "int8" these layers compute with 8 bits. What has no faster form, and a
+        model on a GPU, stays as it is. Returns the model.
+
+        Raises:
+            InputError: int8 is asked for on a GPU.
+        """
+        if self.final_logits_bias.device.type != "cpu":
+            if quantization is not None:
+                raise InputError(f"quantization {quantization} is for the CPU; on a GPU use bf16 or fp16")
+            return self
+        self._packed_output = packed(self.model.shared.weight, self.final_logits_bias[0], quantization)
+        pack_linears(self.model, quantization)
+        return self
 
     def generate(
         self, input_ids: Tensor, attention_mask: Tensor | None = None, **search: Any

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from bart.errors import InputError
+from utils.machine import cpu_has_bfloat16
 
 _TORCH_TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -42,11 +43,15 @@ class Ours:
     def __init__(self, folder: Path, precision: str, device: str) -> None:
         from bart.modeling.modeling_bart import BartForConditionalGeneration
 
-        if precision not in _TORCH_TYPES:
-            raise InputError(f"--precisions {precision}: this project has {', '.join(_TORCH_TYPES)}")
+        if precision not in (*_TORCH_TYPES, "int8"):
+            raise InputError(f"--precisions {precision}: this project has {', '.join(_TORCH_TYPES)}, int8")
         self.name = f"this project, {precision}"
         self._device = device
-        self._model = BartForConditionalGeneration.from_pretrained(folder).to(device, _TORCH_TYPES[precision])
+        model = BartForConditionalGeneration.from_pretrained(folder)
+        if precision == "int8":
+            self._model = model.to(device, torch.bfloat16 if cpu_has_bfloat16() else torch.float32).pack("int8")
+        else:
+            self._model = model.to(device, _TORCH_TYPES[precision]).pack()
 
     def generate(self, sources: Sequence[np.ndarray], search: Search) -> list[list[int]]:
         from utils.data import pad_sources

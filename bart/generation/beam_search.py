@@ -6,12 +6,15 @@ beams, the difference from -inf can be seen.
 Shapes: B sentences, G groups, K beams of a group, L longest output, V vocabulary.
 """
 
+from collections.abc import Callable, Sequence
+
 import torch
 from torch import Tensor
 
 from bart.configuration.search_settings import SearchSettings
 from bart.generation.logits_rules import Rule
 from bart.generation.output import GenerationOutput
+from bart.generation.running import Running
 from bart.generation.sampling import draw
 from bart.generation.step_decoder import StepDecoder
 
@@ -99,11 +102,21 @@ class BeamGroup:
         worst_finished = self.finished_scores.min(1, keepdim=True).values.where(self.is_finished, UNUSED)  # (B, K)
         return (best_possible > worst_finished).any(1, keepdim=True)
 
-    def is_done(self) -> bool:
-        """Whether no sentence of the batch needs another step."""
-        if self.length >= self.settings.max_length or not bool(self.may_improve.any()):
-            return True
-        return self.settings.early_stopping is True and bool(self.is_finished.all())
+    def done(self) -> tuple[Tensor, Tensor]:
+        """(B,): the sentences whose finished beams stay as they are, whatever comes; and whether the search is over.
+
+        It may be over with places that nothing has filled, where too few tokens are allowed.
+        """
+        is_full = self.is_finished.all(1)
+        if self.settings.early_stopping is True:
+            return is_full, is_full.all() | ~self.may_improve.any()
+        return is_full & ~self.may_improve[:, 0], ~self.may_improve.any()
+
+    def select(self, of: Callable[[Tensor], Tensor]) -> None:
+        """Let sentences leave: keep of every tensor (B, ...) what ``of`` gives."""
+        for name, value in vars(self).items():
+            if isinstance(value, Tensor):
+                setattr(self, name, of(value))
 
 
 def beam_search(
@@ -117,11 +130,14 @@ def beam_search(
     """Search with ``settings.num_beams`` beams in ``settings.num_beam_groups`` groups. start: (B,) start tokens."""
     batch, beams, in_group = start.size(0), settings.num_beams, settings.num_beams // settings.num_beam_groups
     groups = [BeamGroup(start, in_group, first, settings, pad_token_id) for first in range(0, beams, in_group)]
+    results = Results(groups)
+    # A draw, and the scores of a step, are of the whole batch.
+    running = Running(batch, start.device, not (settings.do_sample or settings.return_dict_in_generate))
     all_rows = torch.arange(batch * beams, device=start.device).view(batch, beams)
     tokens = start[:, None].expand(batch, beams)
     steps: list[Tensor] = []
-    while not all(group.is_done() for group in groups):
-        log_probs = decoder.next_logits(tokens.flatten()).log_softmax(-1).view(batch, beams, -1)
+    while not running.all_done:
+        log_probs = decoder.next_logits(tokens.flatten()).log_softmax(-1).view(*tokens.shape, -1)
         processed: list[Tensor] = []
         parents: list[Tensor] = []
         chosen: list[Tensor] = []
@@ -135,25 +151,49 @@ def beam_search(
             processed.append(scores)
             parents.append(beam + group.first_row)
             chosen.append(token)
-        tokens = torch.cat(chosen, 1)
-        decoder.reorder(all_rows.gather(1, torch.cat(parents, 1)).flatten())
         if settings.output_scores and settings.return_dict_in_generate:
             steps.append(torch.cat(processed, 1).flatten(0, 1))
-    return _collect(groups, settings, steps)
+        if groups[0].length >= settings.max_length:
+            break
+        tokens = torch.cat(chosen, 1)
+        decoder.reorder(all_rows.gather(1, torch.cat(parents, 1)).flatten())
+        sentences = running.sentences
+        done, all_done = (torch.stack(each).all(0) for each in zip(*(group.done() for group in groups), strict=True))
+        move = running.report(done, all_done)
+        if move is not None:
+            results.take(groups, sentences)
+            move.apply([*groups, *rules, decoder])
+            tokens, all_rows = move.of(tokens), all_rows[: move.count]
+    results.take(groups, running.sentences)
+    return results.best(settings, steps)
 
 
-def _collect(groups: list[BeamGroup], settings: SearchSettings, steps: list[Tensor]) -> GenerationOutput:
-    """The best sequences over all groups, cut to the longest of them."""
-    scores, best = torch.cat([group.finished_scores for group in groups], 1).topk(settings.num_return_sequences)
-    sequences = _take(torch.cat([group.finished_tokens for group in groups], 1), best).flatten(0, 1)  # (N, L)
-    rows = _take(torch.cat([group.finished_rows for group in groups], 1), best).flatten(0, 1)  # (N, L - 1)
-    longest = int((rows >= 0).sum(1).max())
-    return GenerationOutput(
-        sequences=sequences[:, : longest + 1],
-        sequences_scores=scores.flatten() if settings.output_scores else None,
-        scores=tuple(steps) if settings.output_scores else None,
-        beam_indices=rows[:, :longest],
-    )
+class Results:
+    """The finished beams of all sentences, also of those that have left the batch."""
+
+    def __init__(self, groups: Sequence[BeamGroup]) -> None:
+        self.tokens = torch.cat([group.finished_tokens for group in groups], 1)  # (B, G * K, L)
+        self.rows = torch.cat([group.finished_rows for group in groups], 1)  # (B, G * K, L - 1)
+        self.scores = torch.cat([group.finished_scores for group in groups], 1)  # (B, G * K)
+
+    def take(self, groups: Sequence[BeamGroup], sentences: Tensor) -> None:
+        """Note what has been finished of the sentences that stand at the groups' places."""
+        self.tokens[sentences] = torch.cat([group.finished_tokens for group in groups], 1)
+        self.rows[sentences] = torch.cat([group.finished_rows for group in groups], 1)
+        self.scores[sentences] = torch.cat([group.finished_scores for group in groups], 1)
+
+    def best(self, settings: SearchSettings, steps: list[Tensor]) -> GenerationOutput:
+        """The best sequences over all groups, cut to the longest of them."""
+        scores, best = self.scores.topk(settings.num_return_sequences)
+        sequences = _take(self.tokens, best).flatten(0, 1)  # (N, L)
+        rows = _take(self.rows, best).flatten(0, 1)  # (N, L - 1)
+        longest = int((rows >= 0).sum(1).max())
+        return GenerationOutput(
+            sequences=sequences[:, : longest + 1],
+            sequences_scores=scores.flatten() if settings.output_scores else None,
+            scores=tuple(steps) if settings.output_scores else None,
+            beam_indices=rows[:, :longest],
+        )
 
 
 def _apply(rules: list[Rule], tokens: Tensor, scores: Tensor) -> Tensor:

@@ -13,8 +13,18 @@ from torch import Tensor
 
 from bart.configuration.search_settings import SearchSettings
 
-Rule = Callable[[Tensor, Tensor], Tensor]  # (tokens (R, L), scores (R, V)) -> scores (R, V)
 BANNED = float("-inf")
+
+
+class Rule:
+    """A change of the next token's scores."""
+
+    def __call__(self, tokens: Tensor, scores: Tensor) -> Tensor:
+        """tokens: (R, L), scores: (R, V) -> scores (R, V)."""
+        raise NotImplementedError
+
+    def select(self, of: Callable[[Tensor], Tensor]) -> None:
+        """Let sentences leave: keep of every tensor (B, ...) what ``of`` gives."""
 
 
 def build_rules(settings: SearchSettings, source: Tensor, eos_token_id: int) -> list[Rule]:
@@ -55,14 +65,12 @@ def _build_sampling_rules(settings: SearchSettings) -> list[Rule]:
 
 def _ban(scores: Tensor, tokens: Tensor, where: Tensor) -> Tensor:
     """Ban in every row the tokens (R, n) for which ``where`` (R, n) holds."""
-    # A column past the vocabulary takes the tokens that are not to be banned.
-    banned = scores.new_zeros(scores.size(0), scores.size(1) + 1, dtype=torch.bool)
-    banned.scatter_(1, torch.where(where, tokens, scores.size(1)), True)
-    return scores.masked_fill(banned[:, :-1], BANNED)
+    limits = scores.new_full(tokens.shape, float("inf")).masked_fill_(where, BANNED)
+    return scores.scatter_reduce(1, tokens, limits, "amin")
 
 
 @dataclass
-class RepetitionPenalty:
+class RepetitionPenalty(Rule):
     """Make tokens that are already there less likely (Keskar et al. 2019, section 4.1)."""
 
     penalty: float
@@ -73,7 +81,7 @@ class RepetitionPenalty:
 
 
 @dataclass
-class NoRepeatedNgrams:
+class NoRepeatedNgrams(Rule):
     """Ban tokens that would complete an n-gram of the output a second time (Paulus et al. 2017, section 2.5)."""
 
     size: int
@@ -87,12 +95,12 @@ class NoRepeatedNgrams:
         return _ban(scores, ngrams[..., -1], (ngrams[..., :-1] == last[:, None]).all(-1))
 
 
-class NoSourceNgrams:
+class NoSourceNgrams(Rule):
     """Ban tokens that would complete an n-gram of the source."""
 
     def __init__(self, size: int, source: Tensor) -> None:
         self.size = size
-        self.ngrams = source.unfold(1, size, 1) if source.size(1) >= size else None  # (B, S - n + 1, n)
+        self.ngrams = source.unfold(1, size, 1).clone() if source.size(1) >= size else None  # (B, S - n + 1, n)
 
     def __call__(self, tokens: Tensor, scores: Tensor) -> Tensor:
         rows, length = tokens.shape
@@ -102,8 +110,12 @@ class NoSourceNgrams:
         last = tokens[:, length - self.size + 1 :]
         return _ban(scores, ngrams[..., -1], (ngrams[..., :-1] == last[:, None]).all(-1))
 
+    def select(self, of: Callable[[Tensor], Tensor]) -> None:
+        if self.ngrams is not None:
+            self.ngrams = of(self.ngrams)
 
-class NoBadWords:
+
+class NoBadWords(Rule):
     """Ban tokens that would complete one of the given sequences of tokens."""
 
     def __init__(self, words: list[list[int]], device: torch.device) -> None:
@@ -121,7 +133,7 @@ class NoBadWords:
 
 
 @dataclass
-class MinLength:
+class MinLength(Rule):
     """Ban the end of sentence from outputs shorter than ``length`` tokens."""
 
     length: int
@@ -136,7 +148,7 @@ class MinLength:
 
 
 @dataclass
-class ForcedToken:
+class ForcedToken(Rule):
     """Allow one token alone after ``position`` tokens, at log probability 0."""
 
     position: int
@@ -151,7 +163,7 @@ class ForcedToken:
 
 
 @dataclass
-class Temperature:
+class Temperature(Rule):
     """Flatten (above 1) or sharpen (below 1) the distribution."""
 
     temperature: float
@@ -161,7 +173,7 @@ class Temperature:
 
 
 @dataclass
-class TopK:
+class TopK(Rule):
     """Keep the k likeliest tokens (Fan et al. 2018, https://arxiv.org/abs/1805.04833), and ties of the last."""
 
     k: int
@@ -172,7 +184,7 @@ class TopK:
 
 
 @dataclass
-class TopP:
+class TopP(Rule):
     """Keep the fewest likeliest tokens that hold ``p`` of the probability (Holtzman et al. 2019, section 3.1)."""
 
     p: float

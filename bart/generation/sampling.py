@@ -6,6 +6,7 @@ from torch import Tensor
 from bart.configuration.search_settings import SearchSettings
 from bart.generation.logits_rules import Rule
 from bart.generation.output import GenerationOutput
+from bart.generation.running import Running
 from bart.generation.step_decoder import StepDecoder
 
 
@@ -30,15 +31,25 @@ def greedy_search_or_sampling(
     start: (R,) start tokens.
     """
     tokens = start[:, None]  # (R, L)
-    is_running = torch.ones_like(start, dtype=torch.bool)
+    done = torch.zeros_like(start, dtype=torch.bool)
+    finished = start.new_full((start.size(0), settings.max_length), pad_token_id)
+    lengths = torch.ones_like(start)
+    # A draw, and the scores of a step, are of the whole batch.
+    running = Running(start.size(0), start.device, not (settings.do_sample or settings.return_dict_in_generate))
     steps: list[Tensor] = []
-    while tokens.size(1) < settings.max_length and bool(is_running.any()):
+    while not running.all_done and tokens.size(1) < settings.max_length:
         scores = decoder.next_logits(tokens[:, -1])  # (R, V)
         for rule in rules:
             scores = rule(tokens, scores)
         if settings.output_scores and settings.return_dict_in_generate:
             steps.append(scores)
         chosen = draw(scores, 1).squeeze(1) if settings.do_sample else scores.argmax(-1)
-        tokens = torch.cat([tokens, chosen.where(is_running, pad_token_id)[:, None]], 1)
-        is_running = is_running & (chosen != eos_token_id)
-    return GenerationOutput(tokens, scores=tuple(steps) if settings.output_scores else None)
+        tokens = torch.cat([tokens, chosen.masked_fill(done, pad_token_id)[:, None]], 1)
+        finished[running.sentences, : tokens.size(1)] = tokens
+        lengths[running.sentences] = torch.where(done, lengths[running.sentences], tokens.size(1))
+        done = done | (chosen == eos_token_id)
+        move = running.report(done, done.all())
+        if move is not None:
+            tokens, done = move.of(tokens), move.of(done)
+            move.apply([*rules, decoder])
+    return GenerationOutput(finished[:, : int(lengths.max())], scores=tuple(steps) if settings.output_scores else None)

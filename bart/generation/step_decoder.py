@@ -1,5 +1,7 @@
 """The model as a search sees it: tokens in, the next token's logits out."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -22,9 +24,9 @@ class StepDecoder:
     ) -> None:
         """input_ids, attention_mask: (B, S); max_length: of the outputs, the start token included."""
         self._model = model
-        self._mask = None if bool(attention_mask.all()) else attention_mask
+        self._mask = None if bool(attention_mask.all()) else attention_mask.clone()
         encoder_states = model.model.encoder(input_ids, self._mask)
-        self._cache = model.model.decoder.new_cache(encoder_states, beams, max_length - 1)
+        self._cache = model.model.decoder.new_cache(encoder_states, beams, max_length - 1, model.cache_dtype)
 
     def next_logits(self, tokens: Tensor) -> Tensor:
         """Read the newest tokens (R,) and return the logits of the ones after them, float32 (R, V)."""
@@ -34,3 +36,9 @@ class StepDecoder:
     def reorder(self, rows: Tensor) -> None:
         """Let row i continue what row ``rows[i]`` has read; rows: (R,)."""
         self._cache.reorder(rows)
+
+    def select(self, of: Callable[[Tensor], Tensor]) -> None:
+        """Let sentences leave: keep of every tensor (B, ...) what ``of`` gives."""
+        self._cache.select(of)
+        if self._mask is not None:
+            self._mask = of(self._mask)

@@ -11,6 +11,7 @@ mask of ancestors does.
 Shapes: B sentences, K beams, S source length, L longest output, P = L * K places, H heads, Dh head size.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -23,7 +24,10 @@ class LayerCache:
     """Keys and values of one decoder layer."""
 
     def __init__(self, cross_keys: Tensor, cross_values: Tensor, beams: int, max_length: int) -> None:
-        """Take the cross-attention's (B, H, S, Dh); make room for ``beams`` sequences of ``max_length`` tokens each."""
+        """Take the cross-attention's (B, H, S, Dh); make room for ``beams`` sequences of ``max_length`` tokens each.
+
+        What is appended takes the type of these.
+        """
         self.cross_keys = cross_keys
         self.cross_values = cross_values
         sentences, heads, _, head_size = cross_keys.shape
@@ -33,14 +37,14 @@ class LayerCache:
 
     def append(self, keys: Tensor, values: Tensor, places: Tensor, end: int) -> tuple[Tensor, Tensor]:
         """Keep new tokens' keys and values (B, H, n, Dh) at ``places`` (n,); returns those of the first ``end``."""
-        self.self_keys.index_copy_(2, places, keys)
-        self.self_values.index_copy_(2, places, values)
+        self.self_keys.index_copy_(2, places, keys.to(self.self_keys.dtype))
+        self.self_values.index_copy_(2, places, values.to(self.self_values.dtype))
         return self.self_keys[:, :, :end], self.self_values[:, :, :end]
 
-    def keep(self, sources: Tensor, targets: Tensor, count: int) -> None:
-        """See ``DecoderCache.keep``."""
+    def select(self, of: Callable[[Tensor], Tensor]) -> None:
+        """Keep of every tensor (B, ...) what ``of`` gives."""
         for name in ("cross_keys", "cross_values", "self_keys", "self_values"):
-            setattr(self, name, moved(getattr(self, name), sources, targets, count))
+            setattr(self, name, of(getattr(self, name)))
 
     def bytes(self) -> tuple[int, int]:
         """Bytes of the self-attention's part and of the cross-attention's: 2 B H P Dh and 2 B H S Dh numbers."""
@@ -89,14 +93,8 @@ class DecoderCache:
             parents = (rows % self.beams).view(-1, 1, self.beams, 1)
             self._ancestors = self._ancestors.gather(2, parents.expand_as(self._ancestors))
 
-    def keep(self, sources: Tensor, targets: Tensor, count: int) -> None:
-        """Keep ``count`` sentences: the first ones, but that those at ``sources`` (m,) move to ``targets`` (m,)."""
+    def select(self, of: Callable[[Tensor], Tensor]) -> None:
+        """Let sentences leave: keep of every tensor (B, ...) what ``of`` gives."""
         for layer in self.layers:
-            layer.keep(sources, targets, count)
-        self._ancestors = moved(self._ancestors, sources, targets, count)
-
-
-def moved(values: Tensor, sources: Tensor, targets: Tensor, count: int) -> Tensor:
-    """The first ``count`` entries, after those at ``sources`` (m,) were written over those at ``targets`` (m,)."""
-    values[targets] = values[sources]
-    return values[:count]
+            layer.select(of)
+        self._ancestors = of(self._ancestors)

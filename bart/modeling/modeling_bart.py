@@ -100,12 +100,18 @@ class BartDecoder(nn.Module):
             together = layer(together, None, encoder_mask, layer_cache, step)
         return together.view_as(states)
 
-    def new_cache(self, encoder_states: Tensor, beams: int, max_length: int) -> DecoderCache:
-        """An empty cache for ``beams`` sequences of up to ``max_length`` tokens per sentence of (B, S, D)."""
+    def new_cache(
+        self, encoder_states: Tensor, beams: int, max_length: int, dtype: torch.dtype | None = None
+    ) -> DecoderCache:
+        """An empty cache for ``beams`` sequences of up to ``max_length`` tokens per sentence of (B, S, D).
+
+        dtype: in which keys and values are kept and attention is computed; None: that of the states.
+        """
         caches = []
         for layer in self.layers:
             assert isinstance(layer, DecoderLayer)
-            keys, values = layer.encoder_attn.project_keys_values(encoder_states)
+            both = layer.encoder_attn.project_keys_values(encoder_states)
+            keys, values = (each.to(dtype or each.dtype).contiguous() for each in both)
             caches.append(LayerCache(keys, values, beams, max_length))
         return DecoderCache(caches, beams, max_length)
 
@@ -150,6 +156,7 @@ class BartForConditionalGeneration(nn.Module):
         self.model = BartModel(config)
         self.register_buffer("final_logits_bias", torch.zeros(1, config.vocab_size))
         self._packed_output: nn.Module | None = None  # after pack()
+        self.cache_dtype: torch.dtype | None = None  # of a search's keys and values, where it is not the model's
         self.model.apply(self._initialize)
 
     def _initialize(self, module: nn.Module) -> None:
@@ -201,16 +208,20 @@ class BartForConditionalGeneration(nn.Module):
         """Make this model ready for inference on the CPU, for good: it can be neither trained nor moved nor saved then.
 
         The weights of linear layers are put into the layout that the fastest kernels read; the results are the same
-        but for rounding. With ``quantization`` "int8" these layers compute with 8 bits. What has no faster form, and a
-        model on a GPU, stays as it is. Returns the model.
+        but for rounding. With ``quantization`` "int8" these layers compute with 8 bits, and a search keeps its keys
+        and values in bfloat16 where the processor has it; the weights must be float32 then. What has no faster form,
+        and a model on a GPU, stays as it is. Returns the model.
 
         Raises:
-            InputError: int8 is asked for on a GPU.
+            InputError: int8 is asked for on a GPU, or of weights that are not float32.
         """
-        if self.final_logits_bias.device.type != "cpu":
-            if quantization is not None:
+        if quantization is not None:
+            if self.final_logits_bias.device.type != "cpu":
                 raise InputError(f"quantization {quantization} is for the CPU; on a GPU use bf16 or fp16")
-            return self
+            if self.final_logits_bias.dtype != torch.float32:
+                raise InputError(f"quantization {quantization} needs float32 weights")
+            if torch.ops.mkldnn._is_mkldnn_bf16_supported():
+                self.cache_dtype = torch.bfloat16
         self._packed_output = packed(self.model.shared.weight, self.final_logits_bias[0], quantization)
         pack_linears(self.model, quantization)
         return self

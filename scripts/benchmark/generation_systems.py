@@ -12,7 +12,6 @@ import numpy as np
 import torch
 
 from bart.errors import InputError
-from utils.machine import cpu_has_bfloat16
 
 _TORCH_TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -49,7 +48,7 @@ class Ours:
         self._device = device
         model = BartForConditionalGeneration.from_pretrained(folder)
         if precision == "int8":
-            self._model = model.to(device, torch.bfloat16 if cpu_has_bfloat16() else torch.float32).pack("int8")
+            self._model = model.to(device).pack("int8")
         else:
             self._model = model.to(device, _TORCH_TYPES[precision]).pack()
 

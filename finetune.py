@@ -192,12 +192,14 @@ def finish(
     from utils.evaluation import EvaluationSettings, evaluate, result_text
     from utils.loading import BEST_MODEL_FOLDER
     from utils.precision import evaluation_dtype, precision_name
+    from utils.results_page.page import write_page
     from utils.run_folder import save_model
 
     folder = Path(arguments.output_dir)
     best = BartForConditionalGeneration.from_pretrained(trainer.checkpoint_callback.best_path)
     save_model(best, inputs.tokenizer, folder / BEST_MODEL_FOLDER)
     if inputs.test is None:
+        write_page(folder)
         return
     settings = EvaluationSettings(
         split="test",
@@ -209,9 +211,14 @@ def finish(
             "max_length": arguments.eval_max_gen_length,
             "num_beams": arguments.eval_beams or inputs.config.num_beams,
         },
+        splitter=arguments.rouge_sentence_splitter,
     )
     best.to("cuda" if placement.on_gpu else "cpu", evaluation_dtype(arguments))
-    facts = {"model": str(folder / BEST_MODEL_FOLDER), "precision": precision_name(arguments)}
+    facts = {
+        "model": str(folder / BEST_MODEL_FOLDER),
+        "precision": precision_name(arguments),
+        "data_dir": arguments.data_dir,
+    }
     report = evaluate(best, inputs.tokenizer, inputs.test, settings, folder, facts)
     print(result_text(report))
 

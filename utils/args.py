@@ -56,6 +56,12 @@ class SharedArguments:
         check=at_least(2),
         aliases=["max_length"],
     )
+    rouge_sentence_splitter: str = option(
+        "period",
+        "scores",
+        "what ends a sentence for ROUGE-Lsum; period: `. `, the reference's rule; nupunkt: a trained splitter; newline",
+        choices=("period", "nupunkt", "newline"),
+    )
     fp16: bool = option(False, "precision", "half precision: float16 (needs a GPU)", fixed=True)
     bf16: bool = option(False, "precision", "half precision: bfloat16 (CPU, or GPU from Ampere on)", fixed=True)
     tf32: bool = option(False, "precision", "float32 with TF32 matrix products (GPU from Ampere on)", fixed=True)

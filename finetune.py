@@ -192,7 +192,7 @@ def finish(
     from utils.evaluation import EvaluationSettings, evaluate, result_text
     from utils.loading import BEST_MODEL_FOLDER
     from utils.precision import evaluation_dtype, precision_name
-    from utils.results_page.page import write_page
+    from utils.results_page.page import PAGE_FILE, write_page
     from utils.run_folder import save_model
 
     folder = Path(arguments.output_dir)
@@ -221,6 +221,7 @@ def finish(
     }
     report = evaluate(best, inputs.tokenizer, inputs.test, settings, folder, facts)
     print(result_text(report))
+    print(f"to look at in a browser: {folder / PAGE_FILE}")
 
 
 def main() -> int:

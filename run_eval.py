@@ -29,6 +29,7 @@ def run_evaluation(arguments: EvaluationArguments) -> None:
     from utils.pairs import Pairs, deranged, read_pairs
     from utils.peers import process_group
     from utils.precision import apply_matmul_precision, check_precision, evaluation_dtype, precision_name
+    from utils.results_page.page import PAGE_FILE
 
     die_with_launcher()
     device = choose_device(arguments.device)
@@ -75,6 +76,7 @@ def run_evaluation(arguments: EvaluationArguments) -> None:
         report = evaluate(model, tokenizer, pairs, settings, folder, facts, peers)
     if report is not None:
         print(result_text(report))
+        print(f"to look at in a browser: {folder / PAGE_FILE}")
 
 
 def evaluated_config(arguments: EvaluationArguments) -> BartConfig:

@@ -1,10 +1,12 @@
 """What a results folder says, as the page's tables and charts."""
 
 import shlex
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bart.errors import InputError
 from utils.report import read_json
 from utils.results_page.charts import Chart, Series
 from utils.results_page.published import CORPUS_NAMES, PUBLISHED, Published, corpus_of
@@ -56,7 +58,7 @@ def collect(folder: Path, report: dict[str, Any] | None) -> Content:
     Raises InputError where a file is not what this project writes.
     """
     run = _read_if_there(folder / "run.json")
-    metrics = _read_if_there(folder / "metrics.json") or {"train": [], "validation": [], "speed": []}
+    metrics = {"train": [], "validation": [], "speed": [], **(_read_if_there(folder / "metrics.json") or {})}
     arguments = (run or {}).get("arguments", {})
     data_dir = str((report or {}).get("data_dir") or arguments.get("data_dir") or "")
     teacher_forced = not arguments.get("eval_beams")
@@ -77,25 +79,24 @@ def collect(folder: Path, report: dict[str, Any] | None) -> Content:
 
 def _score_rows(folder: Path) -> list[ScoreRow]:
     """The folder's own evaluations, then those of the folders below it, the known ones in their order."""
-    own = [_score_row(f"this run, {path.name.removesuffix(_ENDING)}", path, True) for path in _reports(folder)]
+    own = [
+        _score_row(f"this run, {path.name.removesuffix(_ENDING)}", read_json(path), is_own=True)
+        for path in sorted(folder.glob(f"*{_ENDING}"))
+    ]
     order = list(COMPARED_WITH)
     below = sorted(
-        (path for path in folder.glob(f"*/*{_ENDING}")),
+        folder.glob(f"*/*{_ENDING}"),
         key=lambda path: (order.index(path.parent.name) if path.parent.name in order else len(order), str(path)),
     )
-    others = [
-        _score_row(f"{COMPARED_WITH.get(path.parent.name, path.parent.name)}, {path.name.removesuffix(_ENDING)}", path)
-        for path in below
-    ]
+    others = []
+    for path in below:
+        name = COMPARED_WITH.get(path.parent.name, path.parent.name)
+        with suppress(InputError, KeyError, TypeError):  # whatever else may be there, it is not this run's
+            others.append(_score_row(f"{name}, {path.name.removesuffix(_ENDING)}", read_json(path)))
     return [*own, *others]
 
 
-def _reports(folder: Path) -> list[Path]:
-    return sorted(folder.glob(f"*{_ENDING}"))
-
-
-def _score_row(name: str, path: Path, is_own: bool = False) -> ScoreRow:
-    report = read_json(path)
+def _score_row(name: str, report: dict[str, Any], is_own: bool = False) -> ScoreRow:
     scores = {rouge: report[rouge] for rouge in ROUGE_TYPES}
     return ScoreRow(name, scores, report.get("intervals_95", {}), report.get("n_obs"), is_own)
 
@@ -109,7 +110,10 @@ def _charts(metrics: dict[str, Any], teacher_forced: bool) -> list[Chart]:
     )
     return [
         Chart(
-            "Loss", "per target token", [_series("training", train, "loss"), _series("validation", validation, "loss")]
+            "Loss",
+            "per target token",
+            [_series("training", train, "loss"), _series("validation", validation, "loss")],
+            "Training with dropout and label smoothing, validation without: the two are not the same measure.",
         ),
         Chart(
             "ROUGE of validation",

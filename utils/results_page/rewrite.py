@@ -1,6 +1,6 @@
 """Writes results.html of a results folder anew, with what has come since:
 
-python -m utils.results_page results/bart_pyt_<timestamp>
+python -m utils.results_page.rewrite results/bart_pyt_<timestamp>
 """
 
 import sys
@@ -33,8 +33,8 @@ class PageArguments:
         """Nothing to check together."""
 
 
-def write_again(arguments: PageArguments) -> None:
-    """Read what the folder holds and write the page. Raises InputError where that cannot be read."""
+def write_again(arguments: PageArguments) -> Path:
+    """Read what the folder holds and write the page, whose path it returns. Raises InputError where that fails."""
     folder = Path(arguments.results)
     if not folder.is_dir():
         raise InputError(f"{folder}: is no folder; give the results folder of a run")
@@ -44,7 +44,7 @@ def write_again(arguments: PageArguments) -> None:
         write_page(folder, report, _read_examples(arguments, folder, report))
     else:
         write_page(folder)
-    print(f"wrote {folder / PAGE_FILE}")
+    return folder / PAGE_FILE
 
 
 def _read_examples(arguments: PageArguments, folder: Path, report: dict[str, Any]) -> Examples:
@@ -66,4 +66,5 @@ def _read_examples(arguments: PageArguments, folder: Path, report: dict[str, Any
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(PageArguments, "Write the page of a results folder anew.", write_again))
+    description = "Write the page of a results folder anew."
+    sys.exit(run_command(PageArguments, description, lambda arguments: print(f"wrote {write_again(arguments)}")))

@@ -292,6 +292,11 @@ def test_the_evaluation_after_training_takes_long_documents_too(scripts: Scripts
     assert scripts.training().seed == 7
 
 
+def test_the_evaluation_after_training_splits_sentences_as_it_did(scripts: Scripts) -> None:
+    assert scripts.run("run_summarization.sh d c.json 0 --rouge_sentence_splitter newline").returncode == 0
+    assert scripts.training().rouge_sentence_splitter == scripts.evaluation().rouge_sentence_splitter == "newline"
+
+
 def test_a_data_report_is_no_training(scripts: Scripts) -> None:
     """Nothing is evaluated after it, and it may be made for a folder in use."""
     (scripts.folder / "used").mkdir()

@@ -5,8 +5,9 @@ import signal
 import sys
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from bart.errors import InputError
 from utils.args import TrainingArguments
 from utils.command_line import run_command
 
@@ -56,7 +57,9 @@ def fine_tune(arguments: TrainingArguments) -> None:
     placement = choose_placement(arguments.gpus, arguments.num_nodes)
     check_precision(arguments, placement.on_gpu)
     amp_backend = choose_amp_backend(arguments, placement.processes)
-    checkpoint = checkpoint_to_resume(arguments) if placement.rank == 0 or arguments.resume else None
+    checkpoint = None
+    if not arguments.dry_run and (placement.rank == 0 or arguments.resume):
+        checkpoint = checkpoint_to_resume(arguments)
     inputs = read_inputs(arguments, checkpoint)
     check_strategy(arguments, inputs.config, placement.on_gpu)
     apply_matmul_precision(arguments)
@@ -65,6 +68,8 @@ def fine_tune(arguments: TrainingArguments) -> None:
     if placement.rank > 0:
         pl.seed_everything(arguments.seed + placement.rank, verbose=False)  # dropout differs between them
     data = tokenize_inputs(arguments, inputs, placement)
+    if arguments.dry_run:
+        return rehearse(arguments, inputs, data, placement, model)
     if placement.rank == 0:
         open_run_folder(arguments, checkpoint)
         describe_run(arguments, inputs, data, model)
@@ -107,6 +112,63 @@ def print_data_report(arguments: TrainingArguments) -> None:
     print("\n".join(whole_report(data_report(arguments, inputs, tokenize_inputs(arguments, inputs, placement)))))
 
 
+def rehearse(
+    arguments: TrainingArguments,
+    inputs: "TrainingInputs",
+    data: "TrainingData",
+    placement: "Placement",
+    model: "BartForConditionalGeneration",
+) -> None:
+    """Take a few steps and say what all of them will take. Writes to no results folder."""
+    import tempfile
+
+    import pytorch_lightning as pl
+    import torch
+
+    from utils.batching import planned_loader
+    from utils.callbacks_clock import StepClock
+    from utils.data import validation_plans
+    from utils.data_report import data_report
+    from utils.data_report_text import short_report
+    from utils.dry_run import Measured, forecast, longest_and_middling, plans_of, sizes_of, steps_to_try
+    from utils.lightning_module import SummarizationModule
+
+    steps, clock = steps_to_try(data.order), StepClock()
+    module = SummarizationModule(model, arguments, data.total_steps, inputs.tokenizer, data.val_references)
+    val_plans = validation_plans(data.val, arguments.eval_batch_size, placement.processes, placement.rank)
+    train_loader, val_loader = (
+        planned_loader(dataset, plans, arguments.num_workers, placement.on_gpu)
+        for dataset, plans in (
+            (data.train, plans_of(data.order, steps)),
+            (data.val, longest_and_middling(val_plans)),
+        )
+    )
+    with tempfile.TemporaryDirectory() as scratch:
+        trainer = pl.Trainer(
+            **where_to_train(arguments, inputs.config, placement),
+            max_steps=len(steps),
+            callbacks=[clock],
+            logger=False,
+            enable_checkpointing=False,
+            num_sanity_val_steps=0,
+            default_root_dir=scratch,
+        )
+        try:
+            trainer.fit(module, train_loader, val_loader)
+        except torch.OutOfMemoryError as error:
+            raise InputError(
+                "--dry_run: the largest batches need more memory than the GPU has; lower --train_batch_size or "
+                "--eval_batch_size and raise --gradient_accumulation_steps, or give a lower --max_source_length"
+            ) from error
+    measured = Measured(
+        clock.step_seconds, clock.validation_seconds, *sizes_of(module.model, trainer.optimizers[0])
+    )
+    if placement.rank == 0:
+        lines = forecast(arguments, data, len(val_plans), placement.on_gpu, measured)
+        print("\n".join([*short_report(data_report(arguments, inputs, data)), *lines]))
+        print("This was a dry run: nothing was trained, and nothing was written to --output_dir.")
+
+
 def build_model(
     arguments: TrainingArguments, inputs: "TrainingInputs", checkpoint: Path | None
 ) -> "BartForConditionalGeneration":
@@ -128,7 +190,6 @@ def build_trainer(
     """Lightning's trainer for one long epoch of ``data.total_steps`` optimizer steps."""
     import pytorch_lightning as pl
     from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
-    from pytorch_lightning.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 
     from utils.callbacks import EarlyStopping, LastValidation, RandomStates
     from utils.callbacks_checkpoint import CheckpointSaver
@@ -136,9 +197,7 @@ def build_trainer(
     from utils.callbacks_history import TrainingHistory
     from utils.callbacks_progress import Progress
     from utils.checkpointing import AtomicCheckpointIO
-    from utils.precision_plugin import precision_plugin
     from utils.run_folder import LOGS_FOLDER, METRICS_FILE, next_log_version
-    from utils.strategies import training_strategy
 
     folder = Path(arguments.output_dir)
     steps_per_epoch = data.order.steps_per_epoch
@@ -147,16 +206,11 @@ def build_trainer(
     min_steps = arguments.min_epochs * steps_per_epoch
     log_version = next_log_version(folder)
     interval = data.order.validation_interval(arguments.val_check_interval)
-    # Named, lest Lightning finds SLURM: it would ask for one SLURM task per process, and re-queue jobs by itself.
-    environment = TorchElasticEnvironment() if TorchElasticEnvironment.detect() else LightningEnvironment()
+    where = where_to_train(arguments, config, placement)
+    where["plugins"].append(AtomicCheckpointIO())
     return pl.Trainer(
-        accelerator="gpu" if placement.on_gpu else "cpu",
-        devices=placement.processes_per_machine,
-        num_nodes=placement.machines,
-        strategy=training_strategy(arguments, config, placement.processes),
+        **where,
         max_steps=data.total_steps,
-        max_epochs=1,
-        accumulate_grad_batches=arguments.gradient_accumulation_steps,
         val_check_interval=min(interval, data.total_steps * arguments.gradient_accumulation_steps),
         num_sanity_val_steps=arguments.num_sanity_val_steps,
         callbacks=[
@@ -172,16 +226,31 @@ def build_trainer(
             CSVLogger(folder, name=LOGS_FOLDER, version=log_version),
             TensorBoardLogger(folder, name=LOGS_FOLDER, version=log_version),
         ],
-        plugins=[
-            AtomicCheckpointIO(),
-            environment,
-            precision_plugin(arguments, "cuda" if placement.on_gpu else "cpu"),
-        ],
         default_root_dir=folder,
-        use_distributed_sampler=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
     )
+
+
+def where_to_train(arguments: TrainingArguments, config: "BartConfig", placement: "Placement") -> dict[str, Any]:
+    """The arguments of Lightning's trainer that say where and how it computes: a training's and a dry run's."""
+    from pytorch_lightning.plugins.environments import LightningEnvironment, TorchElasticEnvironment
+
+    from utils.precision_plugin import precision_plugin
+    from utils.strategies import training_strategy
+
+    # Named, lest Lightning finds SLURM: it would ask for one SLURM task per process, and re-queue jobs by itself.
+    environment = TorchElasticEnvironment() if TorchElasticEnvironment.detect() else LightningEnvironment()
+    return {
+        "accelerator": "gpu" if placement.on_gpu else "cpu",
+        "devices": placement.processes_per_machine,
+        "num_nodes": placement.machines,
+        "strategy": training_strategy(arguments, config, placement.processes),
+        "plugins": [environment, precision_plugin(arguments, "cuda" if placement.on_gpu else "cpu")],
+        "max_epochs": 1,
+        "accumulate_grad_batches": arguments.gradient_accumulation_steps,
+        "use_distributed_sampler": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
 
 
 def finish(

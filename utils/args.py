@@ -134,6 +134,9 @@ class TrainingArguments(SharedArguments):
     )
     sortish_sampler: bool = option(True, "data", "put examples of similar length into one batch", fixed=True)
     data_report: bool = option(False, "data", "print what the data are like, and end without training")
+    dry_run: bool = option(
+        False, "data", "try a few steps, print what the training will take (time, memory, disk), and end without it"
+    )
     num_workers: int = option(0, "data", "processes that prepare batches, 0 for none", check=at_least(0))
 
     config_path: str | None = option(

@@ -297,12 +297,16 @@ def test_the_evaluation_after_training_splits_sentences_as_it_did(scripts: Scrip
     assert scripts.training().rouge_sentence_splitter == scripts.evaluation().rouge_sentence_splitter == "newline"
 
 
-def test_a_data_report_is_no_training(scripts: Scripts) -> None:
-    """Nothing is evaluated after it, and it may be made for a folder in use."""
+@pytest.mark.parametrize("flag", ["--data_report", "--dry_run"])
+def test_a_report_is_no_training(scripts: Scripts, flag: str) -> None:
+    """Nothing is evaluated after it, it may be made for a folder in use, and no folder is made for it."""
+    assert scripts.run(f"run_summarization.sh d c.json 0 {flag}").returncode == 0
+    assert not (scripts.folder / "results").exists()
     (scripts.folder / "used").mkdir()
     (scripts.folder / "used" / "metrics.json").write_text("{}")
-    assert scripts.run("run_summarization.sh d c.json 0 --data_report", RESULTS_DIR="used").returncode == 0
-    assert len(scripts.calls()) == 1 and scripts.training().data_report
+    assert scripts.run(f"run_summarization.sh d c.json 0 {flag}", RESULTS_DIR="used").returncode == 0
+    assert [path.name for path in (scripts.folder / "used").iterdir()] == ["metrics.json"]
+    assert len(scripts.calls()) == 2 and getattr(scripts.training(), flag.removeprefix("--"))
 
 
 def test_pretraining(scripts: Scripts) -> None:

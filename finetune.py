@@ -49,6 +49,7 @@ def fine_tune(arguments: TrainingArguments) -> None:
     from utils.distributed import choose_placement, local_process_rank
     from utils.inputs import read_inputs, tokenize_inputs
     from utils.lightning_module import SummarizationModule
+    from utils.loggers import check_loggers
     from utils.precision import apply_matmul_precision, check_precision, choose_amp_backend
     from utils.run_folder import checkpoint_to_resume, describe_run, open_run_folder, record_data_report
     from utils.strategies import check_strategy
@@ -56,6 +57,7 @@ def fine_tune(arguments: TrainingArguments) -> None:
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # its import sets another level
     placement = choose_placement(arguments.gpus, arguments.num_nodes)
     check_precision(arguments, placement.on_gpu)
+    check_loggers(arguments)
     amp_backend = choose_amp_backend(arguments, placement.processes)
     checkpoint = None
     if not arguments.dry_run and (placement.rank == 0 or arguments.resume):
@@ -160,9 +162,7 @@ def rehearse(
                 "--dry_run: the largest batches need more memory than the GPU has; lower --train_batch_size or "
                 "--eval_batch_size and raise --gradient_accumulation_steps, or give a lower --max_source_length"
             ) from error
-    measured = Measured(
-        clock.step_seconds, clock.validation_seconds, *sizes_of(module.model, trainer.optimizers[0])
-    )
+    measured = Measured(clock.step_seconds, clock.validation_seconds, *sizes_of(module.model, trainer.optimizers[0]))
     if placement.rank == 0:
         lines = forecast(arguments, data, len(val_plans), placement.on_gpu, measured)
         print("\n".join([*short_report(data_report(arguments, inputs, data)), *lines]))
@@ -189,7 +189,6 @@ def build_trainer(
 ) -> "pl.Trainer":
     """Lightning's trainer for one long epoch of ``data.total_steps`` optimizer steps."""
     import pytorch_lightning as pl
-    from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 
     from utils.callbacks import EarlyStopping, LastValidation, RandomStates
     from utils.callbacks_checkpoint import CheckpointSaver
@@ -197,6 +196,7 @@ def build_trainer(
     from utils.callbacks_history import TrainingHistory
     from utils.callbacks_progress import Progress
     from utils.checkpointing import AtomicCheckpointIO
+    from utils.loggers import build_loggers
     from utils.run_folder import LOGS_FOLDER, METRICS_FILE, next_log_version
 
     folder = Path(arguments.output_dir)
@@ -222,10 +222,7 @@ def build_trainer(
             Progress(history),
             CheckpointSaver(folder, save_every, arguments.save_top_k, arguments.val_metric, steps_per_epoch),
         ],
-        logger=[
-            CSVLogger(folder, name=LOGS_FOLDER, version=log_version),
-            TensorBoardLogger(folder, name=LOGS_FOLDER, version=log_version),
-        ],
+        logger=build_loggers(arguments, LOGS_FOLDER, log_version),
         default_root_dir=folder,
     )
 

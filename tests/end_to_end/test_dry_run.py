@@ -12,7 +12,7 @@ def test_it_says_what_the_training_takes(setup: TinySetup, tmp_path: Path) -> No
     flags = [*setup.training_flags, "--output_dir", str(folder), "--dry_run"]
     output = run("finetune.py", flags, tmp_path / "log")
     assert re.search(r"^steps +20 of about 8 examples: 2\.50 epochs of 61 examples$", output, re.M), output
-    assert re.search(r"^time +[\d.:]+( s)? until the last step \([\d.e-]+ s a step: .*; 5 validations of ", output, re.M), output
+    assert re.search(r"^time +\S+( s)? until the last step \(.* s a step: .*; 5 validations of ", output, re.M), output
     assert re.search(r"^memory +[\d.]+ GB for each process", output, re.M), output
     assert re.search(r"^disk +[\de.-]+ GB at most: 4 checkpoints of .* GB are free$", output, re.M), output
     assert "train data: source" in output and "cut (" in output

@@ -3,6 +3,13 @@
 # Sourced by every script here: strict mode and what they share.
 set -euo pipefail
 
+# macOS has bash 3.2 and no flock, Windows has neither.
+if [[ $OSTYPE != linux* ]] || ((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] < 404)); then
+    echo "error: these scripts need Linux with bash 4.4 or newer (a virtual machine, a container, or WSL on Windows);" \
+        "this is $OSTYPE with bash $BASH_VERSION" >&2
+    exit 2
+fi
+
 # The checkout, wherever the script was called from.
 root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 

@@ -2,11 +2,14 @@
 
 import csv
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 
 from tests.commands import refusal, run
 from tests.tiny_setup import TinySetup
+from utils.callbacks_history import TrainingHistory
 from utils.report import read_json
 
 SHORT = ["--max_steps", "3", "--warmup_steps", "1"]
@@ -43,3 +46,12 @@ def test_one_that_is_not_installed_is_told_in_a_line(setup: TinySetup, tmp_path:
 def test_an_unknown_one_is_refused(setup: TinySetup, tmp_path: Path, value: str) -> None:
     line = refusal("finetune.py", [*setup.training_flags, "--logger", value], tmp_path / "log")
     assert f"--logger {value}: give none, or one or more of csv, tensorboard, wandb, mlflow" in line
+
+
+def test_a_number_that_is_not_there_is_left_out(tmp_path: Path) -> None:
+    """As the gradient's length is while fp16 looks for its loss scale: TensorBoard refuses None."""
+    loggers = [TensorBoardLogger(tmp_path, version="a"), CSVLogger(tmp_path, version="b")]
+    history = TrainingHistory(tmp_path / "metrics.json", every_n_steps=1, steps_per_epoch=1)
+    history._log(SimpleNamespace(loggers=loggers, global_step=3), {"loss": 1.5, "gradient_norm": None})
+    (row,) = csv.DictReader(next(tmp_path.rglob("metrics.csv")).open())
+    assert row == {"step": "3", "loss": "1.5"}

@@ -421,3 +421,10 @@ def test_told_to_end_a_script_waits_for_its_program_and_evaluates_nothing(script
     assert process.wait(timeout=30) == 143
     assert (scripts.folder / "here" / "joblog.log").read_text().endswith("\nsaved\n")
     assert len(scripts.calls()) == 1
+
+
+@pytest.mark.parametrize("script", ["run_summarization.sh", "setup_env.sh", "test.sh", "quickstart.sh"])
+def test_another_system_is_refused(scripts: Scripts, script: str) -> None:
+    """bash takes the system's name from its environment."""
+    refused(scripts.run(script, OSTYPE="darwin23"), "Linux", "darwin23")
+    assert scripts.calls() == []

@@ -27,6 +27,7 @@ class ScoreRow:
     """ROUGE values of an evaluation, by type, and their 95% intervals where they are known."""
 
     name: str
+    split: str
     scores: dict[str, float]
     intervals: dict[str, list[float]] = field(default_factory=dict)
     examples: int | None = None
@@ -80,7 +81,7 @@ def collect(folder: Path, report: dict[str, Any] | None) -> Content:
 def _score_rows(folder: Path) -> list[ScoreRow]:
     """The folder's own evaluations, then those of the folders below it, the known ones in their order."""
     own = [
-        _score_row(f"this run, {path.name.removesuffix(_ENDING)}", read_json(path), is_own=True)
+        _score_row("this run", path, is_own=True)
         for path in sorted(folder.glob(f"*{_ENDING}"))
     ]
     order = list(COMPARED_WITH)
@@ -92,13 +93,14 @@ def _score_rows(folder: Path) -> list[ScoreRow]:
     for path in below:
         name = COMPARED_WITH.get(path.parent.name, path.parent.name)
         with suppress(InputError, KeyError, TypeError):  # whatever else may be there, it is not this run's
-            others.append(_score_row(f"{name}, {path.name.removesuffix(_ENDING)}", read_json(path)))
+            others.append(_score_row(name, path))
     return [*own, *others]
 
 
-def _score_row(name: str, report: dict[str, Any], is_own: bool = False) -> ScoreRow:
+def _score_row(name: str, path: Path, is_own: bool = False) -> ScoreRow:
+    report = read_json(path)
     scores = {rouge: report[rouge] for rouge in ROUGE_TYPES}
-    return ScoreRow(name, scores, report.get("intervals_95", {}), report.get("n_obs"), is_own)
+    return ScoreRow(name, path.name.removesuffix(_ENDING), scores, report.get("intervals_95", {}), report.get("n_obs"), is_own)
 
 
 def _charts(metrics: dict[str, Any], teacher_forced: bool) -> list[Chart]:

@@ -36,11 +36,12 @@ def test_the_run_comes_first_then_what_it_is_compared_with(tmp_path: Path) -> No
     (tmp_path / "broken" / "test_rouge.json").write_text("{")
     write_json(tmp_path / "foreign" / "test_rouge.json", {"f1": 3})
     rows = collect(tmp_path, None).rows
+    assert {row.split for row in rows} == {"test"}
     assert [(row.name, row.scores["rouge2"], row.is_own) for row in rows] == [
-        ("this run, test", 30.0, True),
-        ("the pretrained model as it came, test", 2.0, False),
-        ("first sentence of the text, test", 0.0, False),
-        ("another, test", 1.0, False),
+        ("this run", 30.0, True),
+        ("the pretrained model as it came", 2.0, False),
+        ("first sentence of the text", 0.0, False),
+        ("another", 1.0, False),
     ]
 
 

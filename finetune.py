@@ -5,8 +5,9 @@ import signal
 import sys
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from bart.errors import InputError
 from utils.args import TrainingArguments
 from utils.command_line import run_command
 
@@ -48,6 +49,7 @@ def fine_tune(arguments: TrainingArguments) -> None:
     from utils.distributed import choose_placement, local_process_rank
     from utils.inputs import read_inputs, tokenize_inputs
     from utils.lightning_module import SummarizationModule
+    from utils.loggers import check_loggers
     from utils.precision import apply_matmul_precision, check_precision, choose_amp_backend
     from utils.run_folder import checkpoint_to_resume, describe_run, open_run_folder, record_data_report
     from utils.strategies import check_strategy
@@ -55,8 +57,11 @@ def fine_tune(arguments: TrainingArguments) -> None:
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # its import sets another level
     placement = choose_placement(arguments.gpus, arguments.num_nodes)
     check_precision(arguments, placement.on_gpu)
+    check_loggers(arguments)
     amp_backend = choose_amp_backend(arguments, placement.processes)
-    checkpoint = checkpoint_to_resume(arguments) if placement.rank == 0 or arguments.resume else None
+    checkpoint = None
+    if not arguments.dry_run and (placement.rank == 0 or arguments.resume):
+        checkpoint = checkpoint_to_resume(arguments)
     inputs = read_inputs(arguments, checkpoint)
     check_strategy(arguments, inputs.config, placement.on_gpu)
     apply_matmul_precision(arguments)
@@ -65,6 +70,8 @@ def fine_tune(arguments: TrainingArguments) -> None:
     if placement.rank > 0:
         pl.seed_everything(arguments.seed + placement.rank, verbose=False)  # dropout differs between them
     data = tokenize_inputs(arguments, inputs, placement)
+    if arguments.dry_run:
+        return rehearse(arguments, inputs, data, placement, model)
     if placement.rank == 0:
         open_run_folder(arguments, checkpoint)
         describe_run(arguments, inputs, data, model)
@@ -107,6 +114,61 @@ def print_data_report(arguments: TrainingArguments) -> None:
     print("\n".join(whole_report(data_report(arguments, inputs, tokenize_inputs(arguments, inputs, placement)))))
 
 
+def rehearse(
+    arguments: TrainingArguments,
+    inputs: "TrainingInputs",
+    data: "TrainingData",
+    placement: "Placement",
+    model: "BartForConditionalGeneration",
+) -> None:
+    """Take a few steps and say what all of them will take. Writes to no results folder."""
+    import tempfile
+
+    import pytorch_lightning as pl
+    import torch
+
+    from utils.batching import planned_loader
+    from utils.callbacks_clock import StepClock
+    from utils.data import validation_plans
+    from utils.data_report import data_report
+    from utils.data_report_text import short_report
+    from utils.dry_run import Measured, forecast, longest_and_middling, plans_of, sizes_of, steps_to_try
+    from utils.lightning_module import SummarizationModule
+
+    steps, clock = steps_to_try(data.order), StepClock()
+    module = SummarizationModule(model, arguments, data.total_steps, inputs.tokenizer, data.val_references)
+    val_plans = validation_plans(data.val, arguments.eval_batch_size, placement.processes, placement.rank)
+    train_loader, val_loader = (
+        planned_loader(dataset, plans, arguments.num_workers, placement.on_gpu)
+        for dataset, plans in (
+            (data.train, plans_of(data.order, steps)),
+            (data.val, longest_and_middling(val_plans)),
+        )
+    )
+    with tempfile.TemporaryDirectory() as scratch:
+        trainer = pl.Trainer(
+            **where_to_train(arguments, inputs.config, placement),
+            max_steps=len(steps),
+            callbacks=[clock],
+            logger=False,
+            enable_checkpointing=False,
+            num_sanity_val_steps=0,
+            default_root_dir=scratch,
+        )
+        try:
+            trainer.fit(module, train_loader, val_loader)
+        except torch.OutOfMemoryError as error:
+            raise InputError(
+                "--dry_run: the largest batches need more memory than the GPU has; lower --train_batch_size or "
+                "--eval_batch_size and raise --gradient_accumulation_steps, or give a lower --max_source_length"
+            ) from error
+    measured = Measured(clock.step_seconds, clock.validation_seconds, *sizes_of(module.model, trainer.optimizers[0]))
+    if placement.rank == 0:
+        lines = forecast(arguments, data, len(val_plans), placement.on_gpu, measured)
+        print("\n".join([*short_report(data_report(arguments, inputs, data)), *lines]))
+        print("This was a dry run: nothing was trained, and nothing was written to --output_dir.")
+
+
 def build_model(
     arguments: TrainingArguments, inputs: "TrainingInputs", checkpoint: Path | None
 ) -> "BartForConditionalGeneration":
@@ -127,8 +189,6 @@ def build_trainer(
 ) -> "pl.Trainer":
     """Lightning's trainer for one long epoch of ``data.total_steps`` optimizer steps."""
     import pytorch_lightning as pl
-    from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
-    from pytorch_lightning.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 
     from utils.callbacks import EarlyStopping, LastValidation, RandomStates
     from utils.callbacks_checkpoint import CheckpointSaver
@@ -136,9 +196,8 @@ def build_trainer(
     from utils.callbacks_history import TrainingHistory
     from utils.callbacks_progress import Progress
     from utils.checkpointing import AtomicCheckpointIO
-    from utils.precision_plugin import precision_plugin
+    from utils.loggers import build_loggers
     from utils.run_folder import LOGS_FOLDER, METRICS_FILE, next_log_version
-    from utils.strategies import training_strategy
 
     folder = Path(arguments.output_dir)
     steps_per_epoch = data.order.steps_per_epoch
@@ -147,16 +206,11 @@ def build_trainer(
     min_steps = arguments.min_epochs * steps_per_epoch
     log_version = next_log_version(folder)
     interval = data.order.validation_interval(arguments.val_check_interval)
-    # Named, lest Lightning finds SLURM: it would ask for one SLURM task per process, and re-queue jobs by itself.
-    environment = TorchElasticEnvironment() if TorchElasticEnvironment.detect() else LightningEnvironment()
+    where = where_to_train(arguments, config, placement)
+    where["plugins"].append(AtomicCheckpointIO())
     return pl.Trainer(
-        accelerator="gpu" if placement.on_gpu else "cpu",
-        devices=placement.processes_per_machine,
-        num_nodes=placement.machines,
-        strategy=training_strategy(arguments, config, placement.processes),
+        **where,
         max_steps=data.total_steps,
-        max_epochs=1,
-        accumulate_grad_batches=arguments.gradient_accumulation_steps,
         val_check_interval=min(interval, data.total_steps * arguments.gradient_accumulation_steps),
         num_sanity_val_steps=arguments.num_sanity_val_steps,
         callbacks=[
@@ -168,20 +222,32 @@ def build_trainer(
             Progress(history),
             CheckpointSaver(folder, save_every, arguments.save_top_k, arguments.val_metric, steps_per_epoch),
         ],
-        logger=[
-            CSVLogger(folder, name=LOGS_FOLDER, version=log_version),
-            TensorBoardLogger(folder, name=LOGS_FOLDER, version=log_version),
-        ],
-        plugins=[
-            AtomicCheckpointIO(),
-            environment,
-            precision_plugin(arguments, "cuda" if placement.on_gpu else "cpu"),
-        ],
+        logger=build_loggers(arguments, LOGS_FOLDER, log_version),
         default_root_dir=folder,
-        use_distributed_sampler=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
     )
+
+
+def where_to_train(arguments: TrainingArguments, config: "BartConfig", placement: "Placement") -> dict[str, Any]:
+    """The arguments of Lightning's trainer that say where and how it computes: a training's and a dry run's."""
+    from pytorch_lightning.plugins.environments import LightningEnvironment, TorchElasticEnvironment
+
+    from utils.precision_plugin import precision_plugin
+    from utils.strategies import training_strategy
+
+    # Named, lest Lightning finds SLURM: it would ask for one SLURM task per process, and re-queue jobs by itself.
+    environment = TorchElasticEnvironment() if TorchElasticEnvironment.detect() else LightningEnvironment()
+    return {
+        "accelerator": "gpu" if placement.on_gpu else "cpu",
+        "devices": placement.processes_per_machine,
+        "num_nodes": placement.machines,
+        "strategy": training_strategy(arguments, config, placement.processes),
+        "plugins": [environment, precision_plugin(arguments, "cuda" if placement.on_gpu else "cpu")],
+        "max_epochs": 1,
+        "accumulate_grad_batches": arguments.gradient_accumulation_steps,
+        "use_distributed_sampler": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
 
 
 def finish(
@@ -192,12 +258,14 @@ def finish(
     from utils.evaluation import EvaluationSettings, evaluate, result_text
     from utils.loading import BEST_MODEL_FOLDER
     from utils.precision import evaluation_dtype, precision_name
+    from utils.results_page.page import PAGE_FILE, write_page
     from utils.run_folder import save_model
 
     folder = Path(arguments.output_dir)
     best = BartForConditionalGeneration.from_pretrained(trainer.checkpoint_callback.best_path)
     save_model(best, inputs.tokenizer, folder / BEST_MODEL_FOLDER)
     if inputs.test is None:
+        write_page(folder)
         return
     settings = EvaluationSettings(
         split="test",
@@ -209,11 +277,17 @@ def finish(
             "max_length": arguments.eval_max_gen_length,
             "num_beams": arguments.eval_beams or inputs.config.num_beams,
         },
+        splitter=arguments.rouge_sentence_splitter,
     )
     best.to("cuda" if placement.on_gpu else "cpu", evaluation_dtype(arguments))
-    facts = {"model": str(folder / BEST_MODEL_FOLDER), "precision": precision_name(arguments)}
+    facts = {
+        "model": str(folder / BEST_MODEL_FOLDER),
+        "precision": precision_name(arguments),
+        "data_dir": arguments.data_dir,
+    }
     report = evaluate(best, inputs.tokenizer, inputs.test, settings, folder, facts)
     print(result_text(report))
+    print(f"to look at in a browser: {folder / PAGE_FILE}")
 
 
 def main() -> int:

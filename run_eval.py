@@ -25,16 +25,19 @@ def run_evaluation(arguments: EvaluationArguments) -> None:
     from utils.evaluation import EvaluationSettings, evaluate, result_text
     from utils.files import make_folder
     from utils.loading import load_tokenizer
+    from utils.machine import software
     from utils.pairs import Pairs, deranged, read_pairs
     from utils.peers import process_group
     from utils.precision import apply_matmul_precision, check_precision, evaluation_dtype, precision_name
+    from utils.results_page.page import PAGE_FILE
 
     die_with_launcher()
     device = choose_device(arguments.device)
     check_precision(arguments, on_gpu=device.startswith("cuda"))
     data = open_data(arguments.data_dir, AskedColumns(arguments.text_column, arguments.summary_column))
     data.check_has([arguments.type_path])
-    pairs = read_pairs(data.lines_of(arguments.type_path), arguments.type_path, arguments.n_obs)
+    folder_of_lines = data.lines_of(arguments.type_path)
+    pairs = read_pairs(folder_of_lines, arguments.type_path, arguments.n_obs, needs_targets=False)
     if arguments.shuffle_sources:
         pairs = Pairs(deranged(pairs.sources, arguments.seed), pairs.targets)
     config = evaluated_config(arguments)
@@ -47,6 +50,7 @@ def run_evaluation(arguments: EvaluationArguments) -> None:
         max_source_length=arguments.max_source_length,
         long_documents=arguments.long_documents,
         search=search_settings(arguments, config),
+        splitter=arguments.rouge_sentence_splitter,
     )
     folder = Path(arguments.save_path)
     make_folder(folder, "SAVE_PATH")
@@ -57,6 +61,10 @@ def run_evaluation(arguments: EvaluationArguments) -> None:
         "model": arguments.model,
         "precision": precision_name(arguments),
         "shuffled_sources": arguments.shuffle_sources,
+        "seed": arguments.seed,
+        "data_dir": arguments.data_dir,
+        "command": sys.argv,
+        **software(),
     }
     with process_group(arguments.timeout) as peers:
         if not peers.agree_on(pairs.checksum()):
@@ -68,6 +76,7 @@ def run_evaluation(arguments: EvaluationArguments) -> None:
         report = evaluate(model, tokenizer, pairs, settings, folder, facts, peers)
     if report is not None:
         print(result_text(report))
+        print(f"to look at in a browser: {folder / PAGE_FILE}")
 
 
 def evaluated_config(arguments: EvaluationArguments) -> BartConfig:

@@ -3,6 +3,13 @@
 # Sourced by every script here: strict mode and what they share.
 set -euo pipefail
 
+# macOS has bash 3.2 and no flock, Windows has neither.
+if [[ $OSTYPE != linux* ]] || ((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] < 404)); then
+    echo "error: these scripts need Linux with bash 4.4 or newer (a virtual machine, a container, or WSL on Windows);" \
+        "this is $OSTYPE with bash $BASH_VERSION" >&2
+    exit 2
+fi
+
 # The checkout, wherever the script was called from.
 root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 
@@ -100,7 +107,7 @@ read_machines() {
     fi
 }
 
-# Sets `results`, the folder of a training, by `flags` and RESULTS_DIR, and makes it.
+# Sets `results`, the folder of a training, by `flags` and RESULTS_DIR, and makes it, unless nothing is trained.
 open_results() { # DEFAULT
     local flag may_be_used=false
     for flag in "${flags[@]}"; do
@@ -109,7 +116,12 @@ open_results() { # DEFAULT
                 [[ -n ${RESULTS_DIR:-} ]] || die "--resume: set RESULTS_DIR to the results folder of the run to continue"
                 may_be_used=true
                 ;;
-            --overwrite_output_dir | --data_report) may_be_used=true ;;
+            --overwrite_output_dir) may_be_used=true ;;
+            --data_report | --dry_run)
+                results=${RESULTS_DIR:-$1}
+                keeps_log=false # nothing is written there, it may not even be
+                return
+                ;;
             --output_dir | --output_dir=*) die "--output_dir: set RESULTS_DIR instead, the script uses that folder too" ;;
         esac
     done
@@ -155,6 +167,7 @@ collect_training_flags() {
 # Runs a command, showing what it prints and adding it to the log. Under pipefail its failure ends the script.
 run_logged() { # LOG COMMAND...
     local file=$1
+    ${keeps_log:-true} || file=/dev/null
     shift
     # Where all processes are told to end (Ctrl-C, SLURM), the command has something left to say, and this waits for it.
     trap 'exit 143' TERM

@@ -56,9 +56,13 @@ evaluation_flags=() # what the evaluation must have too, and has no position
 for index in "${!flags[@]}"; do
     flag=${flags[index]}
     case $flag in
-        --text_column | --summary_column | --long_documents) evaluation_flags+=("${flags[@]:index:2}") ;;
-        --text_column=* | --summary_column=* | --long_documents=*) evaluation_flags+=("$flag") ;;
-        --data_report) only_report=true ;;
+        --text_column | --summary_column | --long_documents | --rouge_sentence_splitter)
+            evaluation_flags+=("${flags[@]:index:2}")
+            ;;
+        --text_column=* | --summary_column=* | --long_documents=* | --rouge_sentence_splitter=*)
+            evaluation_flags+=("$flag")
+            ;;
+        --data_report | --dry_run) only_report=true ;;
         --data_dir* | --config_path* | --gpus* | --max_source_length* | --max_target_length* | --eval_max_gen_length* | \
             --fp16 | --bf16 | --tf32 | --no-fp16 | --no-bf16 | --no-tf32 | --n_test*)
             die "${flag%%=*}: the evaluation must have it too, so give it by position (see --help)"

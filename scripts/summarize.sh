@@ -6,6 +6,7 @@ usage="usage: bash scripts/summarize.sh MODEL [FILE|-] [--flag ...]
 
   MODEL       a .ckpt, a Hugging Face folder or a hub id
   FILE        a text on each line; - or nothing: standard input
+  --one_text  all of the file is one text, such as an article with its paragraphs
   --json      JSON Lines with text and summary
   --flag ...  further flags of python -m utils.summarize (its --help lists them)
 Every summary is printed as soon as it is there, in the order of the texts:

@@ -8,6 +8,7 @@ ENTRY_POINTS = {"finetune", "run_eval"}
 MAY_IMPORT_LIGHTNING = (
     *("utils.lightning_module", "utils.callbacks", "utils.precision", "utils.checkpointing"),
     "utils.strategies",
+    "utils.loggers",
 )
 # What each part of bart may import of bart, beside bart.errors and the like at its top.
 BART_PARTS = {

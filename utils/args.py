@@ -6,8 +6,10 @@ from typing import Any
 from bart.configuration.configuration_bart import BartConfig
 from bart.configuration.search_settings import SearchSettings
 from bart.errors import InputError
-from utils.command_line import above, all_or_at_least, at_least, between, option, probability
+from utils.args_search import SEARCH_MEANINGS
+from utils.command_line import above, all_or_at_least, at_least, between, option, probability, some_of
 
+LOGGERS = ("csv", "tensorboard", "wandb", "mlflow")
 _LARGEST_SEED = 2**31 - 1  # numpy takes no more than twice that; processes add their number
 _DATA_DIR_HELP = (
     "folder of {train,val,test}.{source,target}, one example per line, or of tables {train,val,test}"
@@ -55,6 +57,12 @@ class SharedArguments:
         "tokens of a generated summary at most (default: --max_target_length)",
         check=at_least(2),
         aliases=["max_length"],
+    )
+    rouge_sentence_splitter: str = option(
+        "period",
+        "scores",
+        "what ends a sentence for ROUGE-Lsum; period: `. `, the reference's rule; nupunkt: a trained splitter; newline",
+        choices=("period", "nupunkt", "newline"),
     )
     fp16: bool = option(False, "precision", "half precision: float16 (needs a GPU)", fixed=True)
     bf16: bool = option(False, "precision", "half precision: bfloat16 (CPU, or GPU from Ampere on)", fixed=True)
@@ -128,6 +136,9 @@ class TrainingArguments(SharedArguments):
     )
     sortish_sampler: bool = option(True, "data", "put examples of similar length into one batch", fixed=True)
     data_report: bool = option(False, "data", "print what the data are like, and end without training")
+    dry_run: bool = option(
+        False, "data", "try a few steps, print what the training will take (time, memory, disk), and end without it"
+    )
     num_workers: int = option(0, "data", "processes that prepare batches, 0 for none", check=at_least(0))
 
     config_path: str | None = option(
@@ -139,10 +150,14 @@ class TrainingArguments(SharedArguments):
         "weights to start from: hub id, Hugging Face folder, .ckpt, or `scratch` for random ones",
     )
     dropout: float | None = option(
-        None, "model", "dropout (default: the configuration's)", check=probability, fixed=True
+        None,
+        "model",
+        "share of the activations that training sets to 0 (default: the configuration's)",
+        check=probability,
+        fixed=True,
     )
     attention_dropout: float | None = option(
-        None, "model", "dropout of attention weights (default: the configuration's)", check=probability, fixed=True
+        None, "model", "the same of attention weights (default: the configuration's)", check=probability, fixed=True
     )
     freeze_embeds: bool = option(True, "model", "do not train the token and position embeddings", fixed=True)
     freeze_encoder: bool = option(False, "model", "do not train the encoder", fixed=True)
@@ -157,6 +172,12 @@ class TrainingArguments(SharedArguments):
         check=at_least(1),
     )
     save_top_k: int = option(1, "output", "best checkpoints kept, besides the newest two", check=at_least(1))
+    logger: str = option(
+        "csv,tensorboard",
+        "output",
+        "where numbers go besides metrics.json: csv, tensorboard, wandb, mlflow, with commas between; or none",
+        check=some_of(*LOGGERS),
+    )
     log_every_n_steps: int = option(10, "output", "optimizer steps between two records of the loss", check=at_least(1))
 
     max_steps: int = option(20000, "optimization", "optimizer steps at most", check=at_least(1))
@@ -275,6 +296,11 @@ class TrainingArguments(SharedArguments):
         super().take_lengths_from(config)
         self.val_max_target_length = self.val_max_target_length or self.max_target_length
 
+    @property
+    def loggers(self) -> list[str]:
+        """What --logger names."""
+        return [name for name in self.logger.split(",") if name != "none"]
+
     @classmethod
     def fixed_on_resume(cls) -> list[str]:
         """The arguments that cannot change when a training is resumed."""
@@ -316,12 +342,16 @@ class EvaluationArguments(SharedArguments):
 
     bs: int = option(64, "search", "examples per batch", check=at_least(1))
     eval_beams: int | None = option(
-        None, "search", "beams (default: the configuration's)", check=at_least(1), aliases=["num_beams"]
+        None,
+        "search",
+        "summaries followed at once (default: the configuration's)",
+        check=at_least(1),
+        aliases=["num_beams"],
     )
     task: str | None = option(None, "search", "take the search settings of this task in task_specific_params of CONFIG")
     search: dict[str, Any] = field(
         default_factory=dict,
-        metadata={"group": "search", "settings": SearchSettings, "without": _NOT_FOR_TEXT},
+        metadata={"group": "search", "settings": SearchSettings, "without": _NOT_FOR_TEXT, "meanings": SEARCH_MEANINGS},
     )  # the search settings that were given, beside the two that have flags of their own
 
     device: str = option(

@@ -96,9 +96,10 @@ class TrainingHistory(Callback):
     def _position(self, trainer: pl.Trainer) -> dict[str, float]:
         return {"step": trainer.global_step, "epoch": round(trainer.global_step / self.steps_per_epoch, 4)}
 
-    def _log(self, trainer: pl.Trainer, metrics: dict[str, float]) -> None:
+    def _log(self, trainer: pl.Trainer, metrics: dict[str, float | None]) -> None:
+        numbers = {name: value for name, value in metrics.items() if value is not None}
         for logger in trainer.loggers:
-            logger.log_metrics(metrics, step=trainer.global_step)
+            logger.log_metrics(numbers, step=trainer.global_step)
             logger.save()
 
     def state_dict(self) -> dict[str, Any]:

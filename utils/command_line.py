@@ -1,9 +1,11 @@
 """From a dataclass whose fields describe themselves to an argparse command line, and from bad input to one line."""
 
 import argparse
+import difflib
 import json
 import math
 import os
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import Field, field, fields
@@ -25,6 +27,20 @@ class Arguments(Protocol):
 
 
 ArgumentsType = TypeVar("ArgumentsType", bound=Arguments)
+_HELP_COLUMNS = (32, 110)  # where explanations begin, and the widest line
+
+# The headings of --help in their order; those of other programs come after them, as they are.
+_HEADINGS = {
+    "model": "model",
+    "data": "data",
+    "denoising": "pre-training (--task denoising)",
+    "optimization": "optimization",
+    "validation": "validation and early stopping",
+    "search": "search of summaries",
+    "scores": "scores",
+    "output": "output",
+    "precision": "precision, processes and devices",
+}
 
 
 def option(
@@ -76,6 +92,18 @@ def all_or_at_least(minimum: int) -> Check:
     return lambda value: None if value == -1 or value >= minimum else f"give -1 or a number from {minimum} up"
 
 
+def some_of(*choices: str) -> Check:
+    """Some of the choices, with commas between; or ``none``."""
+    known = ", ".join(choices)
+
+    def check(value: str) -> str | None:
+        names = value.split(",")
+        sound = set(names) <= set(choices) and len(set(names)) == len(names)
+        return None if sound or value == "none" else f"give none, or one or more of {known}, with commas between"
+
+    return check
+
+
 def probability(value: float) -> str | None:
     """A number from 0 up, below 1."""
     return None if 0 <= value < 1 else "give a number from 0 up, below 1"
@@ -114,18 +142,27 @@ def parse_arguments(arguments_class: type[ArgumentsType], description: str, argv
 
 def build_parser(arguments_class: type[Arguments], description: str) -> argparse.ArgumentParser:
     """A parser of every ``option`` of a dataclass. Flags not given are left out: the class has the defaults."""
-    parser = _OneLineParser(description=description, allow_abbrev=False, argument_default=argparse.SUPPRESS)
-    groups: dict[str, argparse._ArgumentGroup] = {}
+    positionals = [argument.name.upper() for argument in fields(arguments_class) if argument.metadata.get("positional")]
+    parser = _OneLineParser(
+        usage=" ".join(["%(prog)s", *positionals, "[--flag VALUE ...]"]),
+        description=description,
+        allow_abbrev=False,
+        argument_default=argparse.SUPPRESS,
+        formatter_class=_help_formatter,
+    )
+    names_of_groups = {argument.metadata["group"]: None for argument in fields(arguments_class)}
+    in_order = [name for name in _HEADINGS if name in names_of_groups]
+    in_order += [name for name in names_of_groups if name not in _HEADINGS]
+    groups = {name: parser.add_argument_group(_HEADINGS.get(name, name)) for name in in_order}
     taken: set[str] = set()
-    for argument in fields(arguments_class):
+    for argument in sorted(fields(arguments_class), key=lambda argument: not argument.metadata.get("positional")):
         described = argument.metadata
-        group = groups.setdefault(described["group"], parser.add_argument_group(described["group"]))
+        group = groups[described["group"]]
         if "settings" in described:
             for setting in fields(described["settings"]):
                 if setting.name not in taken and setting.name not in described["without"]:
-                    group.add_argument(
-                        f"--{setting.name}", help="(default: the configuration's)", **_value_of(setting.type)
-                    )
+                    text = f"{described['meanings'][setting.name]} (default: the configuration's)"
+                    group.add_argument(f"--{setting.name}", help=text, **_value_of(setting.type))
             continue
         names = [argument.name, *described["aliases"]]
         taken.update(names)
@@ -183,6 +220,17 @@ def _shown_default(argument: Field[Any]) -> str:
     return "" if default is None else f" (default: {default})"
 
 
+def _help_formatter(prog: str) -> argparse.HelpFormatter:
+    start, widest = _HELP_COLUMNS
+    width = min(widest, shutil.get_terminal_size().columns - 2)
+    return argparse.HelpFormatter(prog, max_help_position=start, width=width)
+
+
 class _OneLineParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message}; --help lists all arguments")
+        raise InputError(f"{message}; {self._likely_meant(message)}--help lists all arguments")
+
+    def _likely_meant(self, message: str) -> str:
+        unknown = message.removeprefix("unrecognized arguments: ").split("=")[0].split()[0]
+        known = difflib.get_close_matches(unknown, self._option_string_actions, n=1) if unknown[:2] == "--" else []
+        return f"did you mean {known[0]}? " if known else ""

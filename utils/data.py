@@ -137,6 +137,11 @@ def validation_loader(
 
     The others would wait for one that runs fewer, where a model's layers are spread over them.
     """
+    return planned_loader(dataset, validation_plans(dataset, batch_size, processes, rank), num_workers, pin_memory)
+
+
+def validation_plans(dataset: BatchDataset, batch_size: int, processes: int, rank: int) -> list[BatchPlan]:
+    """The batches of ``validation_loader``, the longest sources first."""
     share = np.arange(rank, len(dataset), processes)
     batches = [share[batch] for batch in batches_by_length(dataset.examples.source_lengths[share], batch_size)]
     target_lengths = dataset.examples.target_lengths
@@ -144,7 +149,7 @@ def validation_loader(
     largest_share = -(-len(dataset) // processes)
     stand_in = BatchPlan(np.zeros(1, dtype=np.int64), step_target_tokens=0, is_stand_in=True)
     plans += [stand_in] * (-(-largest_share // batch_size) - len(plans))
-    return planned_loader(dataset, plans, num_workers, pin_memory)
+    return plans
 
 
 def pad_sources(sources: Sequence[np.ndarray], pad_token_id: int, max_padded_length: int) -> tuple[Tensor, Tensor]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
@@ -20,7 +21,17 @@ from utils.machine import processor_cores
 from utils.pairs import Pairs
 from utils.peers import Peers
 from utils.report import latency_summary, write_json
-from utils.rouge import ROUGE_TYPES, bootstrap_intervals, example_scores, mean_scores, scorer_description
+from utils.results_page.examples import Examples
+from utils.results_page.page import PAGE_FILE, write_page
+from utils.rouge import (
+    ROUGE_TYPES,
+    Splitter,
+    bootstrap_intervals,
+    example_scores,
+    mean_scores,
+    scorer_description,
+)
+from utils.summary_traits import summary_traits
 from utils.token_store import TokenStore
 
 
@@ -42,6 +53,7 @@ class EvaluationSettings:
     max_source_length: int  # tokens
     long_documents: str  # "truncate" or "chunk"
     search: dict[str, Any]  # what differs from the model's configuration
+    splitter: Splitter = "period"  # of texts into sentences, for rougeLsum
 
 
 def evaluate(
@@ -53,15 +65,17 @@ def evaluate(
     facts: dict[str, Any],
     peers: Peers | None = None,
 ) -> dict[str, Any] | None:
-    """Generate, score and write <split>_generations.txt and <split>_rouge.json; returns the latter's content.
+    """Generate, score and write <split>_generations.txt, <split>_rouge.json and results.html; returns the report.
 
     ``facts`` go into the report as they are. Of several processes each generates a share, and the first one does the
-    rest; the others return None. What an earlier evaluation left there is deleted first.
+    rest; the others return None. What an earlier evaluation left there is deleted first. Without targets there are no
+    scores, and no <split>_rouge.json.
     """
     peers = peers or Peers()
     if peers.rank == 0:
         for ending in ("generations.txt", "generations.jsonl", "rouge.json"):
             (folder / f"{settings.split}_{ending}").unlink(missing_ok=True)
+        (folder / PAGE_FILE).unlink(missing_ok=True)
     in_pieces = settings.long_documents == "chunk"
     sources = read_sources(pairs.sources, tokenizer, settings.max_source_length, settings.prefix, in_pieces)
     parts = peers.gather_to_first(generate(model, tokenizer, sources.tokens, settings, peers))
@@ -69,11 +83,14 @@ def evaluate(
         return None
     texts = {row: written for part in parts for row, written in part.texts.items()}
     in_order = sources.joined([texts[row] for row in range(len(sources.tokens))])
-    scores = example_scores([written[0] for written in in_order], pairs.targets, processes=processor_cores())
+    _write_generations(in_order, folder, settings.split)
+    best = [written[0] for written in in_order]
+    scores = None
+    if pairs.targets is not None:
+        scores = example_scores(best, pairs.targets, settings.splitter, processor_cores())
     report = {
-        **mean_scores(scores),
-        "intervals_95": bootstrap_intervals(scores),
-        "scorer": scorer_description(),
+        **({} if scores is None else _scored(scores, settings.splitter)),
+        "traits": summary_traits(pairs.sources, best, pairs.targets),
         "split": settings.split,
         "n_obs": len(pairs),
         "latency_seconds": latency_summary([seconds for part in parts for seconds in part.seconds]),  # per batch
@@ -95,14 +112,25 @@ def evaluate(
         "search": {**model.config.search_settings(), **settings.search},
         **facts,
     }
-    _write_generations(in_order, folder, settings.split)
-    write_json(folder / f"{settings.split}_rouge.json", report)
+    if scores is not None:
+        write_json(folder / f"{settings.split}_rouge.json", report)
+    write_page(folder, report, Examples(pairs.sources, pairs.targets, best, scores))
     return report
+
+
+def _scored(scores: np.ndarray, splitter: Splitter) -> dict[str, Any]:
+    """What a report says of the F-measures (N, 4) of the examples."""
+    return {
+        **mean_scores(scores),
+        "intervals_95": bootstrap_intervals(scores),
+        "scorer": scorer_description(splitter),
+    }
 
 
 def result_text(report: dict[str, Any]) -> str:
     """The scores of a report in one line, for people; after it, what became of documents that are too long."""
-    scores = "  ".join(f"{name} {report[name]:.2f}" for name in ROUGE_TYPES)
+    scores = "  ".join(f"{name} {report[name]:.2f}" for name in ROUGE_TYPES if name in report)
+    scores = scores or f"no scores, as there is no {report['split']}.target"
     score_line = f"{report['split']} ({report['n_obs']:,} examples, {report['beams']} beams): {scores}"
     cut, long = report["truncation"], report["long_documents"]
     beyond = f"longer than {report['max_source_length']:,} tokens"

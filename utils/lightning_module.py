@@ -86,7 +86,8 @@ class SummarizationModule(pl.LightningModule):
         rouge = dict.fromkeys(ROUGE_TYPES, 0.0)
         if self._predictions:
             references = [self.references[row] for row in self._predictions]
-            rouge = rouge_scores(list(self._predictions.values()), references)
+            splitter = self.arguments.rouge_sentence_splitter
+            rouge = rouge_scores(list(self._predictions.values()), references, splitter)
         examples = len(self._predictions)
         sums = torch.tensor([examples, *(rouge[name] * examples for name in ROUGE_TYPES)], dtype=torch.float64)
         totals = torch.cat([self._validation_loss, sums.to(self.device)])

@@ -4,7 +4,11 @@ import os
 import platform
 import subprocess
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
+from typing import Any
+
+_PACKAGES = ("torch", "pytorch-lightning", "transformers", "tokenizers", "safetensors", "numpy", "rouge-score", "nltk")
 
 
 def processor_cores() -> int:
@@ -28,6 +32,12 @@ def git_commit() -> str | None:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None
+
+
+def software() -> dict[str, Any]:
+    """The versions and the commit that results depend on, for reports."""
+    versions = {package: metadata.version(package) for package in _PACKAGES}
+    return {"versions": {"python": platform.python_version(), **versions}, "git_commit": git_commit()}
 
 
 def cpu_has_bfloat16() -> bool:

@@ -17,7 +17,7 @@ class Pairs:
     """The texts of a split: ``targets[i]`` summarizes ``sources[i]``."""
 
     sources: list[str]
-    targets: list[str]
+    targets: list[str] | None  # None where there is no target file, and none is needed
 
     def __len__(self) -> int:
         return len(self.sources)
@@ -25,7 +25,7 @@ class Pairs:
     def checksum(self) -> bytes:
         """Differs where a text does."""
         digest = hashlib.blake2b(digest_size=8)
-        for text in (*self.sources, *self.targets):
+        for text in (*self.sources, *(self.targets or ())):
             digest.update(text.encode() + b"\n")
         return digest.digest()
 
@@ -44,15 +44,21 @@ class SplitFiles:
         return str(self.source.path.with_suffix(""))
 
 
-def read_pairs(data_dir: str | Path, split: str, limit: int = -1) -> Pairs:
+def read_pairs(data_dir: str | Path, split: str, limit: int = -1, needs_targets: bool = True) -> Pairs:
     """Read all pairs of a split, those with an empty text too; the first ``limit``, -1 for all.
 
     Raises InputError where a file is missing, unreadable, empty, or longer than the other.
     """
     paths = _paths(data_dir, split)
-    sources, targets = (read_lines(path) for path in paths)
+    end = limit if limit >= 0 else None
+    sources = read_lines(paths[0])
+    if not needs_targets and not paths[1].exists():
+        if not sources:
+            raise InputError(f"{paths[0]}: is empty; give at least one text")
+        return Pairs(sources[:end], None)
+    targets = read_lines(paths[1])
     _check_counts(paths, len(sources), len(targets))
-    return Pairs(sources[:limit], targets[:limit]) if limit >= 0 else Pairs(sources, targets)
+    return Pairs(sources[:end], targets[:end])
 
 
 def scan_split(data_dir: str | Path, split: str) -> SplitFiles:

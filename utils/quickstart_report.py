@@ -14,6 +14,9 @@ from utils.command_line import option, run_command
 from utils.line_files import read_lines
 from utils.pairs import Pairs, read_pairs
 from utils.report import read_json
+from utils.results_page.content import COMPARED_WITH
+from utils.results_page.page import PAGE_FILE
+from utils.results_page.rewrite import PageArguments, write_again
 
 WIDTH = 100  # columns
 EXAMPLES = 10
@@ -22,13 +25,7 @@ SEED = 3  # which examples
 SHOWN_TYPES = ("rouge1", "rouge2", "rougeL")
 
 # Folders of evaluations below the results folder, the trained model's own first, and what they are called here.
-EVALUATIONS = {
-    ".": "fine-tuned model",
-    "shuffled_sources": "the same, given another text",
-    "pretrained": "the pretrained model as it came",
-    "from_scratch": "fine-tuned from random weights",
-    "first_sentence": "first sentence of the text",
-}
+EVALUATIONS = {".": "fine-tuned model", **COMPARED_WITH}
 
 MEANING = """\
 The pretrained model was fine-tuned for {steps:,} optimizer steps. The first sentence of the text, a baseline that is
@@ -48,7 +45,7 @@ class ReportArguments:
 
 
 def print_report(arguments: ReportArguments) -> None:
-    """Print all of it. Raises InputError where a file of the results cannot be read."""
+    """Print all of it, and write the page. Raises InputError where a file of the results cannot be read."""
     results = Path(arguments.results)
     reports = {name: read_json(results / folder / "test_rouge.json") for folder, name in EVALUATIONS.items()}
     metrics = read_json(results / "metrics.json")
@@ -59,9 +56,11 @@ def print_report(arguments: ReportArguments) -> None:
         "\n".join(score_table(reports)),
         *examples(pairs, generations),
         meaning(reports, metrics, generations),
-        f"Everything is in {results}, the model in its best_tfmr, in Hugging Face format.",
+        f"Everything is in {results}, the model in its best_tfmr, in Hugging Face format.\n"
+        f"To look at in a browser, with all examples: {results / PAGE_FILE}",
     ]
     print("", *sections, sep="\n\n")
+    write_again(PageArguments(results=arguments.results, data_dir=arguments.data_dir))
 
 
 def losses(metrics: dict[str, Any]) -> list[str]:

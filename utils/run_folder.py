@@ -1,9 +1,7 @@
 """The results folder of a training: whether it may be used, and what is written there beside the numbers."""
 
-import platform
 import shutil
 import sys
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +16,16 @@ from utils.data_report_text import short_report
 from utils.files import make_folder
 from utils.inputs import TrainingData, TrainingInputs
 from utils.loading import BEST_MODEL_FOLDER, TOKENIZER_FOLDER
-from utils.machine import git_commit
+from utils.machine import software
 from utils.report import write_json
+from utils.results_page.page import PAGE_FILE
 
 METRICS_FILE = "metrics.json"
 RUN_FILE = "run.json"
 DATA_REPORT_FILE = "data_report.json"
 LOGS_FOLDER = "logs"
 _FOLDERS = (BEST_MODEL_FOLDER, TOKENIZER_FOLDER, LOGS_FOLDER)
-_FILES = (METRICS_FILE, RUN_FILE, DATA_REPORT_FILE, "test_generations.txt", "test_rouge.json")
-_PACKAGES = ("torch", "pytorch-lightning", "transformers", "tokenizers", "safetensors", "numpy", "rouge-score", "nltk")
+_FILES = (METRICS_FILE, RUN_FILE, DATA_REPORT_FILE, "test_generations.txt", "test_rouge.json", PAGE_FILE)
 
 
 def checkpoint_to_resume(arguments: TrainingArguments) -> Path | None:
@@ -96,8 +94,7 @@ def describe_run(
         "steps": data.total_steps,
         "steps_per_epoch": data.order.steps_per_epoch,
         "processes": data.order.processes,
-        "versions": {"python": platform.python_version(), **{package: version(package) for package in _PACKAGES}},
-        "git_commit": git_commit(),
+        **software(),
     }
     write_json(folder / RUN_FILE, description)
     if any(left_out.values()):

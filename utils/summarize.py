@@ -28,6 +28,7 @@ class SummarizeArguments:
     model: str = option("", "Texts", "a .ckpt, a Hugging Face folder or a hub id", positional=True)
     file: str = option("", "Texts", "file with a text on each line; - for standard input", positional=True)
     json: bool = option(False, "Texts", "write JSON Lines with text and summary, instead of summaries")
+    one_text: bool = option(False, "Texts", "all of the input is one text, whatever lines it has")
     bs: int = option(16, "Search", "texts summarized at once, where so many have been read", check=at_least(1))
     num_beams: int | None = option(None, "Search", "beams (default: the model's)", check=at_least(1))
     max_length: int | None = option(
@@ -76,7 +77,11 @@ def write_summaries(arguments: SummarizeArguments, stream: IO[bytes]) -> None:
     elif device == "cuda" and not torch.cuda.is_available():
         raise InputError("--device cuda: this machine has no GPU that torch can use; give cpu or auto")
     model = BartForConditionalGeneration.from_pretrained(arguments.model).to(device)
-    for texts in batches_as_they_come(stream, arguments.file, arguments.bs):
+    if arguments.one_text:
+        batches = iter([[" ".join(iterate_stream(stream, arguments.file))]])
+    else:
+        batches = batches_as_they_come(stream, arguments.file, arguments.bs)
+    for texts in batches:
         sources = read_sources(texts, tokenizer, length, config.prefix, arguments.long_documents == "chunk")
         summaries: list[list[str]] = []
         for start in range(0, len(sources.tokens), arguments.bs):  # of pieces there may be more than texts

@@ -68,7 +68,7 @@ def test_a_log_file_gets_plain_lines(whole_run: Path) -> None:
     lines = read_lines(whole_run / "log")
     assert lines[0].startswith("61 training and 13 validation examples")
     assert sum(line.startswith("step 12/20  loss ") and "tokens/s" in line for line in lines) == 1
-    assert sum(line.startswith("step 12/20  validation: loss ") for line in lines) == 1
+    assert sum(line.startswith("step 12/20  validation (teacher-forced") for line in lines) == 1
     report = [line for line in lines if line.startswith(("train data: ", "val data: ", "test data: ", "warning: "))]
     assert len(lines) == 1 + len(report) + 2 + 20 + 5 and not any("\r" in line for line in lines)
 

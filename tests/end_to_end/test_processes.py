@@ -9,17 +9,21 @@ from tests.commands import run, run_as_torchrun, start_as_torchrun
 from tests.tiny_setup import TinySetup
 from utils.checkpointing import checkpoints, load_checkpoint
 from utils.report import read_json
+from utils.rouge import ROUGE_TYPES
 
 
 def test_evaluation_writes_the_same_file(setup: TinySetup, talkative_model: Path, tmp_path: Path) -> None:
-    """Of 7 examples in batches of 2."""
+    """Of 7 examples in batches of 2; the same scores, too."""
     common = [str(talkative_model), str(setup.config), str(setup.data)]
-    run("run_eval.py", [*common, str(tmp_path / "one"), "--bs", "2"], tmp_path / "log")
-    run_as_torchrun("run_eval.py", [*common, str(tmp_path / "two"), "--bs", "2"], tmp_path / "log", processes=2)
+    flags = ["--bs", "2", "--rouge_sentence_splitter", "nupunkt"]
+    run("run_eval.py", [*common, str(tmp_path / "one"), *flags], tmp_path / "log")
+    run_as_torchrun("run_eval.py", [*common, str(tmp_path / "two"), *flags], tmp_path / "log", processes=2)
     one, two = (tmp_path / name / "test_generations.txt" for name in ("one", "two"))
     assert one.read_bytes() == two.read_bytes() and len(set(one.read_bytes().split(b"\n"))) > 5
     reports = [read_json(tmp_path / name / "test_rouge.json") for name in ("one", "two")]
-    assert reports[0]["rouge1"] == reports[1]["rouge1"] and reports[1]["processes"] == 2
+    for key in (*ROUGE_TYPES, "intervals_95", "scorer", "traits"):
+        assert reports[0][key] == reports[1][key], key
+    assert reports[1]["processes"] == 2
 
 
 def test_training_ends_with_the_test_of_all_examples(setup: TinySetup, tmp_path: Path) -> None:

@@ -14,6 +14,9 @@ from utils.line_files import one_line, read_lines
 from utils.long_documents import pieces
 from utils.pairs import read_pairs
 from utils.report import read_json
+from utils.results_page.rewrite import PageArguments, write_again
+from utils.rouge import rouge_scores
+from utils.summary_traits import summary_traits
 
 
 def evaluate(model: Path, setup: TinySetup, folder: Path, *flags: str) -> dict[str, object]:
@@ -154,3 +157,51 @@ def test_long_documents_in_pieces(setup: TinySetup, talkative_model: Path, tmp_p
     run_as_torchrun("run_eval.py", common, tmp_path / "log", processes=2)
     both = [json.loads(line) for line in read_lines(tmp_path / "two" / "test_generations.jsonl")]
     assert [texts[0] for texts in both] == expected[:5] and all(len(texts) == 2 for texts in both)
+
+
+def test_without_a_target_file_there_are_generations_alone(setup: TinySetup, whole_run: Path, tmp_path: Path) -> None:
+    """The same ones; what an earlier evaluation scored there is gone."""
+    folder = tmp_path / "out"
+    evaluate(whole_run / "best_tfmr", setup, folder)
+    with_targets = (folder / "test_generations.txt").read_text()
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "test.source").write_bytes((setup.data / "test.source").read_bytes())
+    arguments = [str(whole_run / "best_tfmr"), str(setup.config), str(data), str(folder)]
+    output = run("run_eval.py", arguments, tmp_path / "log")
+    assert "no scores, as there is no test.target" in output
+    assert (folder / "test_generations.txt").read_text() == with_targets
+    assert {path.name for path in folder.iterdir()} == {"test_generations.txt", "results.html"}
+
+
+def test_the_splitter_of_sentences_is_recorded(setup: TinySetup, talkative_model: Path, tmp_path: Path) -> None:
+    """Scored again by hand from what was written; rougeLsum alone depends on it."""
+    references = read_pairs(setup.data, "test").targets
+    reports = {}
+    for splitter in ("period", "nupunkt", "newline"):
+        folder = tmp_path / splitter
+        reports[splitter] = evaluate(talkative_model, setup, folder, "--rouge_sentence_splitter", splitter)
+        assert reports[splitter]["scorer"]["splitter"].split()[0] == splitter
+        expected = rouge_scores(read_lines(folder / "test_generations.txt"), references, splitter)
+        assert {name: reports[splitter][name] for name in expected} == expected
+    assert evaluate(talkative_model, setup, tmp_path / "default")["scorer"]["splitter"] == "period"
+
+
+def test_the_report_says_what_the_summaries_are_like(setup: TinySetup, talkative_model: Path, tmp_path: Path) -> None:
+    report = evaluate(talkative_model, setup, tmp_path / "out")
+    pairs = read_pairs(setup.data, "test")
+    written = read_lines(tmp_path / "out" / "test_generations.txt")
+    assert report["traits"] == summary_traits(pairs.sources, written, pairs.targets)
+    # A target is the first line of its source: nothing in it is new.
+    assert report["traits"]["references"]["novel_ngrams"]["1"] == 0
+
+
+def test_the_page_can_be_written_anew(setup: TinySetup, talkative_model: Path, tmp_path: Path) -> None:
+    """From the folder alone it is the same to the byte, also with sources in other places."""
+    for name, flags in (("plain", ()), ("moved", ("--shuffle_sources", "--seed", "3"))):
+        folder = tmp_path / name
+        evaluate(talkative_model, setup, folder, *flags)
+        page = (folder / "results.html").read_bytes()
+        (folder / "results.html").unlink()
+        write_again(PageArguments(results=str(folder)))
+        assert (folder / "results.html").read_bytes() == page

@@ -38,7 +38,7 @@ def test_a_checkpoint_scores_what_its_training_scored(setup: TinySetup, tmp_path
     assert trained["beams"] == 2 and trained["batch_size"] == 3 and trained["search"]["max_length"] == 16
     assert any(trained[name] > 0 for name in ROUGE_TYPES)
     log = (results / "joblog.log").read_text()
-    assert "validation:" in log and "rouge1" in log
+    assert "validation (teacher-forced" in log and "rouge1" in log
     assert checkpoint_step(checkpoints(results)[-1]) == 102  # newer than _epoch5_step96, though not by its letters
 
     best = min(read_json(results / "metrics.json")["validation"], key=lambda validation: validation["loss"])

@@ -49,6 +49,16 @@ def test_a_file_of_lines(setup: TinySetup, talkative_model: Path, tmp_path: Path
     assert run.stderr == ""
 
 
+def test_a_file_that_is_one_text(setup: TinySetup, talkative_model: Path, tmp_path: Path) -> None:
+    words = read_pairs(setup.data, "test").sources[0].split()
+    (tmp_path / "article").write_text("\r\n".join(words) + "\n", encoding="utf-8")
+    flags = ["--one_text", "--long_documents", "truncate"]
+    run = subprocess.run(
+        **command(talkative_model, tmp_path / "article", *flags), capture_output=True, text=True, timeout=100
+    )
+    assert run.stdout.splitlines() == expected(setup, talkative_model, [" ".join(words)]), run.stderr
+
+
 def test_the_first_summary_comes_before_the_last_text(setup: TinySetup, talkative_model: Path) -> None:
     texts = read_pairs(setup.data, "test").sources[:2]
     process = subprocess.Popen(

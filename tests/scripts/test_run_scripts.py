@@ -292,12 +292,21 @@ def test_the_evaluation_after_training_takes_long_documents_too(scripts: Scripts
     assert scripts.training().seed == 7
 
 
-def test_a_data_report_is_no_training(scripts: Scripts) -> None:
-    """Nothing is evaluated after it, and it may be made for a folder in use."""
+def test_the_evaluation_after_training_splits_sentences_as_it_did(scripts: Scripts) -> None:
+    assert scripts.run("run_summarization.sh d c.json 0 --rouge_sentence_splitter newline").returncode == 0
+    assert scripts.training().rouge_sentence_splitter == scripts.evaluation().rouge_sentence_splitter == "newline"
+
+
+@pytest.mark.parametrize("flag", ["--data_report", "--dry_run"])
+def test_a_report_is_no_training(scripts: Scripts, flag: str) -> None:
+    """Nothing is evaluated after it, it may be made for a folder in use, and no folder is made for it."""
+    assert scripts.run(f"run_summarization.sh d c.json 0 {flag}").returncode == 0
+    assert not (scripts.folder / "results").exists()
     (scripts.folder / "used").mkdir()
     (scripts.folder / "used" / "metrics.json").write_text("{}")
-    assert scripts.run("run_summarization.sh d c.json 0 --data_report", RESULTS_DIR="used").returncode == 0
-    assert len(scripts.calls()) == 1 and scripts.training().data_report
+    assert scripts.run(f"run_summarization.sh d c.json 0 {flag}", RESULTS_DIR="used").returncode == 0
+    assert [path.name for path in (scripts.folder / "used").iterdir()] == ["metrics.json"]
+    assert len(scripts.calls()) == 2 and getattr(scripts.training(), flag.removeprefix("--"))
 
 
 def test_pretraining(scripts: Scripts) -> None:
@@ -412,3 +421,10 @@ def test_told_to_end_a_script_waits_for_its_program_and_evaluates_nothing(script
     assert process.wait(timeout=30) == 143
     assert (scripts.folder / "here" / "joblog.log").read_text().endswith("\nsaved\n")
     assert len(scripts.calls()) == 1
+
+
+@pytest.mark.parametrize("script", ["run_summarization.sh", "setup_env.sh", "test.sh", "quickstart.sh"])
+def test_another_system_is_refused(scripts: Scripts, script: str) -> None:
+    """bash takes the system's name from its environment."""
+    refused(scripts.run(script, OSTYPE="darwin23"), "Linux", "darwin23")
+    assert scripts.calls() == []

@@ -42,6 +42,8 @@ def test_every_flag_reaches_its_field() -> None:
 
 def _other_value(argument: Any, arguments_class: type) -> tuple[list[str], Any]:
     name = f"--{argument.name}"
+    if argument.name == "logger":
+        return [name, "csv"], "csv"
     if argument.type is bool:
         return ([f"--no-{argument.name}"], False) if argument.default else ([name], True)
     if argument.metadata["choices"]:
@@ -120,8 +122,9 @@ def test_help_says_every_default() -> None:
     """Under its group, in words, with the value where there is one."""
     text = " ".join(build_parser(TrainingArguments, "What it does.").format_help().split())
     assert "What it does." in text
+    unbroken = text.replace(" ", "")  # lines end at hyphens, too
     for argument in fields(TrainingArguments):
-        assert argument.metadata["help"].split(" (default")[0] in text
+        assert argument.metadata["help"].split(" (default")[0].replace(" ", "") in unbroken
         if argument.default is not None and not isinstance(argument.default, bool):
             assert f"(default: {argument.default})" in text
     assert "--sortish_sampler, --no-sortish_sampler" in text and "(default: yes)" in text
@@ -156,3 +159,28 @@ def test_the_metric_follows_the_validation() -> None:
     assert training().val_metric == "loss"
     assert training("--eval_beams", "2").val_metric == "rouge2"
     assert training("--eval_beams", "2", "--val_metric", "rouge1").val_metric == "rouge1"
+
+
+def test_help_explains_every_flag_in_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With its default, where it has one, and no line wider than the terminal."""
+    monkeypatch.setenv("COLUMNS", "100")
+    for arguments_class in (TrainingArguments, EvaluationArguments):
+        parser = build_parser(arguments_class, "What it does.")
+        text = parser.format_help()
+        assert max(map(len, text.splitlines())) <= 98
+        assert text.index("\nmodel:") < text.index("\ndata:") < text.index("\nsearch") < text.index("\nprecision")
+        for group in parser._action_groups:
+            for action in group._group_actions:
+                assert len((action.help or "").partition("(default")[0]) > 8, action.option_strings
+    usage = build_parser(EvaluationArguments, "").format_usage()
+    assert usage.split()[2:] == ["MODEL", "CONFIG", "DATA_DIR", "SAVE_PATH", "[--flag", "VALUE", "...]"]
+
+
+@pytest.mark.parametrize(
+    ("flag", "meant"), [("--max_step=3", "--max_steps"), ("--eval_beam 2", "--eval_beams"), ("--nothing_like_it", None)]
+)
+def test_a_slip_of_a_flag_is_told(flag: str, meant: str | None) -> None:
+    with pytest.raises(InputError) as refused:
+        training(*flag.split())
+    assert flag.split()[0] in str(refused.value)
+    assert (f"did you mean {meant}?" in str(refused.value)) == (meant is not None)

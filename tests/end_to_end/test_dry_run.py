@@ -1,0 +1,47 @@
+"""What --dry_run says before anything is spent."""
+
+import re
+from pathlib import Path
+
+from tests.commands import refusal, run, run_as_torchrun
+from tests.tiny_setup import TinySetup
+
+
+def test_it_says_what_the_training_takes(setup: TinySetup, tmp_path: Path) -> None:
+    folder = tmp_path / "results"
+    flags = [*setup.training_flags, "--output_dir", str(folder), "--dry_run"]
+    output = run("finetune.py", flags, tmp_path / "log")
+    assert re.search(r"^steps +20 of about 8 examples: 2\.50 epochs of 61 examples$", output, re.M), output
+    assert re.search(r"^time +\S+( s)? until the last step \(.* s a step: .*; 5 validations of ", output, re.M), output
+    assert re.search(r"^memory +[\d.]+ GB for each process", output, re.M), output
+    assert re.search(r"^disk +[\de.-]+ GB at most: 4 checkpoints of .* GB are free$", output, re.M), output
+    assert "train data: source" in output and "cut (" in output
+    assert not folder.exists()
+
+
+def test_a_folder_in_use_stays_as_it_is(setup: TinySetup, whole_run: Path, tmp_path: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in whole_run.rglob("*")}
+    flags = [*setup.training_flags, "--output_dir", str(whole_run), "--eval_beams", "2", "--dry_run"]
+    assert "This was a dry run" in run("finetune.py", flags, tmp_path / "log")
+    assert {path: path.stat().st_mtime_ns for path in whole_run.rglob("*")} == before
+
+
+def test_checkpoints_have_the_size_that_was_said(setup: TinySetup, whole_run: Path, tmp_path: Path) -> None:
+    flags = [*setup.training_flags, "--output_dir", str(tmp_path / "results"), "--dry_run"]
+    output = run("finetune.py", flags, tmp_path / "log")
+    said = float(re.search(r"checkpoints of ([\de.-]+) GB", output)[1])
+    size = next(whole_run.glob("*.ckpt")).stat().st_size / 1e9
+    assert 0.5 * size < said < size  # the rest of so small a checkpoint is its history and its settings
+
+
+def test_of_two_processes(setup: TinySetup, tmp_path: Path) -> None:
+    """They share a step; the first one alone speaks."""
+    flags = [*setup.training_flags, "--gradient_accumulation_steps", "1", "--output_dir", str(tmp_path / "out")]
+    output = run_as_torchrun("finetune.py", [*flags, "--dry_run"], tmp_path / "log", processes=2)
+    assert "20 of about 8 examples: 2.50 epochs" in output
+    assert "dry run" not in (tmp_path / "log1").read_text()
+
+
+def test_what_cannot_be_trained_is_refused(setup: TinySetup, tmp_path: Path) -> None:
+    flags = [*setup.training_flags, "--output_dir", str(tmp_path / "out"), "--dry_run", "--warmup_steps", "20"]
+    assert "--warmup_steps 20" in refusal("finetune.py", flags, tmp_path / "log")

@@ -1,0 +1,49 @@
+"""The scores that the reference recipe published, to hold a run's against."""
+
+import re
+from typing import NamedTuple
+
+
+class Published(NamedTuple):
+    """A row of its tables: F-measures times 100 of a test split, and the hours that the training took."""
+
+    machine: str
+    gpus: int
+    batch: int  # examples in an optimizer step
+    precision: str
+    rouge1: float
+    rouge2: float
+    rouge_lsum: float
+    hours: float
+
+
+_A100, _V100 = "DGX A100", "DGX V100 32 GB"
+CORPUS_NAMES = {"cnn_dm": "CNN-DM", "xsum": "XSum"}
+PUBLISHED = {
+    "cnn_dm": [
+        Published(_A100, 1, 24, "tf32", 44.37, 21.36, 41.17, 4.88),
+        Published(_A100, 1, 40, "fp16", 44.43, 21.43, 41.22, 3.61),
+        Published(_A100, 8, 192, "tf32", 44.49, 21.48, 41.28, 0.73),
+        Published(_A100, 8, 320, "fp16", 44.19, 21.26, 40.97, 0.56),
+        Published(_V100, 1, 8, "fp32", 44.49, 21.48, 41.26, 26.17),
+        Published(_V100, 1, 14, "fp16", 44.55, 21.47, 41.32, 9.74),
+        Published(_V100, 8, 64, "fp32", 44.34, 21.42, 41.12, 3.58),
+        Published(_V100, 8, 112, "fp16", 44.27, 21.30, 41.06, 1.45),
+    ],
+    "xsum": [
+        Published(_A100, 1, 24, "tf32", 44.41, 21.02, 35.66, 3.10),
+        Published(_A100, 1, 40, "fp16", 44.87, 21.49, 36.17, 2.43),
+        Published(_A100, 8, 192, "tf32", 45.34, 21.93, 36.61, 0.58),
+        Published(_A100, 8, 320, "fp16", 45.31, 21.83, 36.60, 0.45),
+        Published(_V100, 1, 8, "fp32", 44.16, 20.66, 35.24, 17.23),
+        Published(_V100, 1, 14, "fp16", 44.86, 21.41, 36.02, 6.12),
+        Published(_V100, 8, 64, "fp32", 45.42, 21.91, 36.62, 2.56),
+        Published(_V100, 8, 112, "fp16", 45.58, 22.01, 36.79, 1.09),
+    ],
+}
+_TELLING = {"cnn_dm": re.compile(r"cnn[-_]?(dm|daily)", re.I), "xsum": re.compile(r"xsum", re.I)}
+
+
+def corpus_of(data_dir: str) -> str | None:
+    """The corpus, where the name of a folder or of a hub's data set tells it."""
+    return next((corpus for corpus, telling in _TELLING.items() if telling.search(data_dir)), None)

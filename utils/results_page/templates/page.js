@@ -1,0 +1,253 @@
+
+"use strict";
+// Texts go into the page as text alone (textContent), never as markup.
+
+const PER_PAGE = 10;
+const FOLD = 700; // characters of a source, above which it is folded
+const SIDES = { sources: "source", references: "reference", generations: "generated" };
+// Words that say nothing about a source when they are in the reference, too.
+const COMMON = new Set(("a about after all also an and are as at be been but by can for from had has have he her his if in into is it " +
+  "its more not of on one or other out said she so than that the their there they this to up was were what when which who will with would you")
+  .split(" "));
+
+const $ = (id) => document.getElementById(id);
+
+function element(name, properties = {}, ...children) {
+  const made = Object.assign(document.createElement(name), properties);
+  made.append(...children);
+  return made;
+}
+
+// ---- Examples
+
+async function unpacked(id) {
+  const holder = $(id);
+  const letters = atob(holder.textContent);
+  holder.remove();
+  const bytes = new Uint8Array(letters.length);
+  for (let place = 0; place < letters.length; place++) bytes[place] = letters.charCodeAt(place);
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+  return new Response(stream).json();
+}
+
+const painted = () => new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
+
+async function showExamples() {
+  if (typeof DecompressionStream === "undefined") {
+    $("loading").textContent = "This browser is too old to unpack the examples.";
+    return;
+  }
+  await painted();
+  const data = await unpacked("packed-summaries");
+  const browser = new Browser(data);
+  await painted();
+  data.sources = await unpacked("packed-sources");
+  $("loading").hidden = true;
+  browser.update();
+}
+
+class Browser {
+  constructor(data) {
+    this.data = data;
+    this.rows = []; // those that are to be seen, in order
+    this.start = 0;
+    this.lowered = {}; // texts in small letters, by side, once they are searched
+    this.sides = Object.keys(SIDES).filter((side) => data.words[side]);
+    this.fillControls();
+    const controls = $("controls");
+    let waiting = 0;
+    controls.addEventListener("input", () => {
+      clearTimeout(waiting);
+      waiting = setTimeout(() => this.update(), 80);
+    });
+    controls.addEventListener("reset", () => setTimeout(() => this.update()));
+    controls.addEventListener("submit", (event) => event.preventDefault());
+    for (const button of document.querySelectorAll("[data-turn]")) {
+      button.addEventListener("click", () => this.turn(Number(button.dataset.turn)));
+    }
+    this.update();
+    for (const hidden of document.querySelectorAll("#controls, .pager")) hidden.hidden = false;
+  }
+
+  fillControls() {
+    const scores = Object.keys(this.data.scores || {});
+    const title = (name) => name.replace("rouge", "ROUGE-");
+    $("where").append(...this.sides.map((side) => new Option(SIDES[side], side)));
+    $("score").append(...scores.map((name) => new Option(title(name), name)));
+    $("score").parentElement.hidden = !scores.length;
+    $("length").append(...this.sides.map((side) => new Option(SIDES[side], side)));
+    $("length").value = "generations";
+    $("length").options[this.sides.length - 1].defaultSelected = true;
+    $("sort").append(
+      new Option("line", "line"),
+      ...scores.map((name) => new Option(title(name), name)),
+      ...this.sides.map((side) => new Option(`words of the ${SIDES[side]}`, side)),
+    );
+    $("marks").parentElement.hidden = !this.data.references;
+  }
+
+  // The numbers that rows are sorted or filtered by; null for the order of lines.
+  numbers(name) {
+    return (this.data.scores || {})[name] || this.data.words[name] || null;
+  }
+
+  update() {
+    const count = this.data.generations.length;
+    let rows = Array.from({ length: count }, (_, row) => row);
+    for (const kind of ["score", "length"]) {
+      const numbers = this.numbers($(kind).value);
+      const [from, to] = ["from", "to"].map((end) => $(`${kind}-${end}`).valueAsNumber);
+      if (numbers && !Number.isNaN(from)) rows = rows.filter((row) => numbers[row] >= from);
+      if (numbers && !Number.isNaN(to)) rows = rows.filter((row) => numbers[row] <= to);
+    }
+    const query = $("search").value.trim().toLowerCase();
+    if (query) {
+      const sides = ($("where").value ? [$("where").value] : this.sides).filter((side) => this.data[side]);
+      const texts = sides.map((side) => (this.lowered[side] ??= this.data[side].map((text) => text.toLowerCase())));
+      rows = rows.filter((row) => texts.some((lines) => lines[row].includes(query)));
+    }
+    const numbers = this.numbers($("sort").value);
+    const sign = $("order").value === "down" ? -1 : 1;
+    if (numbers) rows.sort((one, other) => sign * (numbers[one] - numbers[other]) || one - other);
+    else if (sign < 0) rows.reverse();
+    this.rows = rows;
+    this.start = 0;
+    this.draw();
+  }
+
+  turn(pages) {
+    this.start = Math.max(0, Math.min(this.start + pages * PER_PAGE, this.rows.length - 1));
+    this.draw();
+    $("examples").scrollIntoView();
+  }
+
+  draw() {
+    const total = this.data.generations.length.toLocaleString("en");
+    const shown = this.rows.slice(this.start, this.start + PER_PAGE);
+    const found = this.rows.length.toLocaleString("en");
+    $("count").textContent = shown.length
+      ? `${(this.start + 1).toLocaleString("en")} to ${(this.start + shown.length).toLocaleString("en")} of ${found}` +
+        (found === total ? " examples" : ` found among ${total} examples`)
+      : `None of ${total} examples is like that.`;
+    for (const button of document.querySelectorAll("[data-turn]")) {
+      const forward = button.dataset.turn === "1";
+      button.disabled = forward ? this.start + PER_PAGE >= this.rows.length : this.start === 0;
+    }
+    $("list").replaceChildren(...shown.map((row) => this.card(row)));
+  }
+
+  card(row) {
+    const { data } = this;
+    const query = $("search").value.trim();
+    const marked = $("marks").checked && data.references;
+    const inReference = marked ? wordsOf(data.references[row]) : new Set();
+    const inGenerated = marked ? wordsOf(data.generations[row]) : new Set();
+    const inSource = new Set([...inReference].filter((word) => !COMMON.has(word)));
+    const shared = { sources: inSource, references: inGenerated, generations: inReference };
+    const columns = this.sides.map((side) => {
+      const words = `${data.words[side][row].toLocaleString("en")} words`;
+      const text = element("p", { className: "text", dir: "auto" });
+      const column = element("div", {}, element("h4", {}, `${SIDES[side]}, ${words}`), text);
+      if (!data[side]) text.textContent = "...";
+      else if (!data[side][row].trim()) text.append(element("i", {}, "(nothing)"));
+      else paint(text, data[side][row], shared[side], query);
+      if (side === "sources" && data.sources && data.sources[row].length > FOLD) fold(column, text);
+      return column;
+    });
+    const chips = Object.entries(data.scores || {}).map(([name, values]) =>
+      element("span", {}, `${name.replace("rouge", "ROUGE-")} ${values[row].toFixed(1)}`));
+    const title = element("h3", {}, `Line ${(row + 1).toLocaleString("en")}`);
+    const article = element("article", { className: "example" }, title, element("span", { className: "chips" }, ...chips),
+      element("div", { className: "columns" }, ...columns));
+    return article;
+  }
+}
+
+const wordsOf = (text) => new Set(text.toLowerCase().match(/[\p{L}\p{N}_]+/gu));
+
+// Puts a text into an element: what was searched for, and shared words, in <mark>.
+function paint(target, text, shared, query) {
+  const hits = query ? new RegExp(query.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"), "giu") : null;
+  let last = 0;
+  for (const hit of hits ? text.matchAll(hits) : []) {
+    paintWords(target, text.slice(last, hit.index), shared);
+    target.append(element("mark", { className: "hit" }, hit[0]));
+    last = hit.index + hit[0].length;
+  }
+  paintWords(target, text.slice(last), shared);
+}
+
+function paintWords(target, text, shared) {
+  let last = 0;
+  for (const word of shared.size ? text.matchAll(/[\p{L}\p{N}_]+/gu) : []) {
+    if (!shared.has(word[0].toLowerCase())) continue;
+    target.append(text.slice(last, word.index), element("mark", {}, word[0]));
+    last = word.index + word[0].length;
+  }
+  target.append(text.slice(last));
+}
+
+function fold(column, text) {
+  text.classList.add("folded");
+  const button = element("button", { type: "button", className: "unfold", textContent: "Show all of it" });
+  button.ariaExpanded = "false";
+  button.addEventListener("click", () => {
+    const folded = text.classList.toggle("folded");
+    button.ariaExpanded = String(!folded);
+    button.textContent = folded ? "Show all of it" : "Show less";
+  });
+  column.append(button);
+}
+
+// ---- Charts: the values at the pointer, or where the arrow keys went
+
+function followValues(chart) {
+  const lines = [...chart.querySelectorAll("[data-line]")].map((line) => JSON.parse(line.dataset.line));
+  const places = [...new Set(lines.flatMap((line) => line.points.map((point) => point[0])))].sort((a, b) => a - b);
+  const reading = chart.parentElement.querySelector(".reading");
+  const cross = document.createElementNS("http://www.w3.org/2000/svg", "path");
+  cross.setAttribute("class", "cross");
+  let at = places.length - 1;
+
+  const nearest = (values, x) => values.reduce((best, value) => (Math.abs(value - x) < Math.abs(best - x) ? value : best));
+  function show(x) {
+    at = places.indexOf(nearest(places, x));
+    cross.setAttribute("d", `M${places[at]} 10V206`);
+    chart.append(cross);
+    const values = lines.map((line) => {
+      const point = line.points.find((one) => one[0] === nearest(line.points.map((one) => one[0]), x));
+      return lines.length > 1 ? `${line.name} ${point[3]} (step ${point[2]})` : `${point[3]} (step ${point[2]})`;
+    });
+    reading.textContent = values.join(", ");
+  }
+  function hide() {
+    cross.remove();
+    reading.textContent = "";
+  }
+  chart.addEventListener("pointermove", (event) => {
+    const box = chart.getBoundingClientRect();
+    show(((event.clientX - box.left) / box.width) * chart.viewBox.baseVal.width);
+  });
+  chart.addEventListener("pointerleave", hide);
+  chart.addEventListener("blur", hide);
+  chart.addEventListener("focus", () => chart.matches(":focus-visible") && show(places[at]));
+  chart.addEventListener("keydown", (event) => {
+    const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    if (!step) return;
+    event.preventDefault();
+    show(places[Math.max(0, Math.min(at + step, places.length - 1))]);
+  });
+}
+
+for (const chart of document.querySelectorAll(".chart")) followValues(chart);
+
+for (const button of document.querySelectorAll(".copy")) {
+  if (!navigator.clipboard) continue;
+  button.hidden = false;
+  button.addEventListener("click", async () => {
+    await navigator.clipboard.writeText(button.parentElement.querySelector("code").textContent);
+    button.textContent = "Copied";
+  });
+}
+
+if ($("list")) showExamples();

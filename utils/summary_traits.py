@@ -1,0 +1,63 @@
+"""What summaries are like, beyond ROUGE: how much of them is new, said twice, too short or too long.
+
+Words are runs of letters, digits and underscores, in small letters; a text of N words has N - n + 1 n-grams.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from statistics import fmean
+from typing import Any
+
+ORDERS = (1, 2, 3, 4)  # the n of n-grams
+_WORD = re.compile(r"\w+")
+
+
+def words(text: str) -> list[str]:
+    """The words of a text."""
+    return _WORD.findall(text.lower())
+
+
+def summary_traits(
+    sources: Sequence[str], generations: Sequence[str], references: Sequence[str] | None
+) -> dict[str, Any]:
+    """Traits of the summaries, and of the references beside them; plain JSON types.
+
+    ``words``: the mean number of words. ``novel_ngrams``: the share of a text's distinct n-grams that its source has
+    not (See et al. 2017, https://arxiv.org/abs/1704.04368, section 6). ``repeated_ngrams``: the share of its n-grams
+    that it has had before. Shares are from 0 to 1, by n, means over the texts that have such n-grams; None where none
+    has. ``length_ratio``: words of all summaries per word of all references.
+    """
+    split_sources = [f" {' '.join(words(source))} " for source in sources]  # n-grams are found as " a b "
+    traits: dict[str, Any] = {"generated": _traits(split_sources, generations)}
+    if references is not None:
+        traits["references"] = _traits(split_sources, references)
+        expected = traits["references"]["words"]
+        traits["length_ratio"] = traits["generated"]["words"] / expected if expected else None
+    return traits
+
+
+def _traits(split_sources: Sequence[str], texts: Sequence[str]) -> dict[str, Any]:
+    split_texts = [words(text) for text in texts]
+    novel, repeated = {}, {}
+    for order in ORDERS:
+        pairs = [
+            (source, ngrams)
+            for source, text in zip(split_sources, split_texts, strict=True)
+            if (ngrams := list(_ngrams(text, order)))
+        ]
+        novel[str(order)] = _mean(_share_not_in(source, set(ngrams)) for source, ngrams in pairs)
+        repeated[str(order)] = _mean(1 - len(set(ngrams)) / len(ngrams) for _, ngrams in pairs)
+    return {"words": fmean(map(len, split_texts)), "novel_ngrams": novel, "repeated_ngrams": repeated}
+
+
+def _ngrams(text: list[str], order: int) -> Iterator[str]:
+    return (f" {' '.join(text[start : start + order])} " for start in range(len(text) - order + 1))
+
+
+def _share_not_in(source: str, ngrams: set[str]) -> float:
+    return sum(ngram not in source for ngram in ngrams) / len(ngrams)
+
+
+def _mean(shares: Iterator[float]) -> float | None:
+    found = list(shares)
+    return fmean(found) if found else None

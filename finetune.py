@@ -256,6 +256,7 @@ def finish(
     """Write the best model as a Hugging Face folder and evaluate it on the test split."""
     from bart.modeling.modeling_bart import BartForConditionalGeneration
     from utils.evaluation import EvaluationSettings, evaluate, result_text
+    from utils.generating import BatchSize
     from utils.loading import BEST_MODEL_FOLDER
     from utils.precision import evaluation_dtype, precision_name
     from utils.results_page.page import PAGE_FILE, write_page
@@ -270,7 +271,7 @@ def finish(
     settings = EvaluationSettings(
         split="test",
         prefix=inputs.config.prefix,
-        batch_size=arguments.eval_batch_size,
+        batch_size=BatchSize(arguments.eval_batch_size),
         max_source_length=arguments.max_source_length,
         long_documents=arguments.long_documents,
         search={
@@ -279,7 +280,7 @@ def finish(
         },
         splitter=arguments.rouge_sentence_splitter,
     )
-    best.to("cuda" if placement.on_gpu else "cpu", evaluation_dtype(arguments))
+    best.to("cuda" if placement.on_gpu else "cpu", evaluation_dtype(arguments)).pack()
     facts = {
         "model": str(folder / BEST_MODEL_FOLDER),
         "precision": precision_name(arguments),

@@ -24,6 +24,7 @@ def run_evaluation(arguments: EvaluationArguments) -> None:
     from utils.data_source import open_data
     from utils.evaluation import EvaluationSettings, evaluate, result_text
     from utils.files import make_folder
+    from utils.generating import BatchSize
     from utils.loading import load_tokenizer
     from utils.machine import software
     from utils.pairs import Pairs, deranged, read_pairs
@@ -34,6 +35,8 @@ def run_evaluation(arguments: EvaluationArguments) -> None:
     die_with_launcher()
     device = choose_device(arguments.device)
     check_precision(arguments, on_gpu=device.startswith("cuda"))
+    if arguments.quantization is not None and device != "cpu":
+        raise InputError(f"--quantization {arguments.quantization}: is for the CPU; on a GPU give --bf16 or --fp16")
     data = open_data(arguments.data_dir, AskedColumns(arguments.text_column, arguments.summary_column))
     data.check_has([arguments.type_path])
     folder_of_lines = data.lines_of(arguments.type_path)
@@ -46,7 +49,8 @@ def run_evaluation(arguments: EvaluationArguments) -> None:
     settings = EvaluationSettings(
         split=arguments.type_path,
         prefix=config.prefix if arguments.prefix is None else arguments.prefix,
-        batch_size=arguments.bs,
+        batch_size=BatchSize(arguments.bs, arguments.max_tokens_per_batch),
+        warm_up=arguments.warm_up,
         max_source_length=arguments.max_source_length,
         long_documents=arguments.long_documents,
         search=search_settings(arguments, config),
@@ -59,7 +63,7 @@ def run_evaluation(arguments: EvaluationArguments) -> None:
     apply_matmul_precision(arguments)
     facts = {
         "model": arguments.model,
-        "precision": precision_name(arguments),
+        "precision": arguments.quantization or precision_name(arguments),
         "shuffled_sources": arguments.shuffle_sources,
         "seed": arguments.seed,
         "data_dir": arguments.data_dir,
@@ -72,7 +76,7 @@ def run_evaluation(arguments: EvaluationArguments) -> None:
         if device != "cpu" and arguments.cpu_affinity:
             stay_near_gpu(torch.device(device).index)
         model = BartForConditionalGeneration.from_pretrained(arguments.model, config)
-        model.to(device, evaluation_dtype(arguments))
+        model.to(device, evaluation_dtype(arguments)).pack(arguments.quantization)
         report = evaluate(model, tokenizer, pairs, settings, folder, facts, peers)
     if report is not None:
         print(result_text(report))

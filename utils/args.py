@@ -341,6 +341,13 @@ class EvaluationArguments(SharedArguments):
     seed: int = option(42, "data", "seed of --shuffle_sources and of sampling", check=between(0, _LARGEST_SEED))
 
     bs: int = option(64, "search", "examples per batch", check=at_least(1))
+    max_tokens_per_batch: int | None = option(
+        None,
+        "search",
+        "in place of --bs: as many examples per batch as fit into so many source tokens, padding included",
+        check=at_least(1),
+    )
+    warm_up: bool = option(False, "search", "do the first batch once before time is taken")
     eval_beams: int | None = option(
         None,
         "search",
@@ -357,3 +364,11 @@ class EvaluationArguments(SharedArguments):
     device: str = option(
         "auto", "precision", "where to run; auto: a GPU where there is one", choices=("auto", "cpu", "cuda")
     )
+    quantization: str | None = option(
+        None, "precision", "int8: on a CPU, compute linear layers with 8 bits", choices=("int8",)
+    )
+
+    def check(self) -> None:
+        super().check()
+        if self.quantization is not None and (self.fp16 or self.bf16 or self.tf32):
+            raise InputError(f"--quantization {self.quantization}: takes no precision beside it")

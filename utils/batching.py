@@ -107,6 +107,17 @@ def batches_by_length(lengths: np.ndarray, batch_size: int) -> list[np.ndarray]:
     return _cut(np.argsort(-lengths, kind="stable"), batch_size)
 
 
+def batches_by_tokens(lengths: np.ndarray, most_tokens: int) -> list[np.ndarray]:
+    """As ``batches_by_length``, but of as many rows, one at least, as fit into ``most_tokens``, padding included."""
+    order = np.argsort(-lengths, kind="stable")
+    batches, start = [], 0
+    while start < len(order):
+        size = max(1, most_tokens // max(1, int(lengths[order[start]])))
+        batches.append(order[start : start + size])
+        start += size
+    return batches
+
+
 class TrainingLoader:
     """Batches for ``steps`` optimizer steps, over as many epochs as they take, with its position in checkpoints.
 

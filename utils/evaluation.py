@@ -1,21 +1,16 @@
 """Generating summaries of a split, scoring them and writing both down."""
 
 import json
-import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from bart.modeling.modeling_bart import BartForConditionalGeneration
-from utils.batching import batches_by_length
-from utils.data import decode, pad_sources
 from utils.files import atomic_write
+from utils.generating import BatchSize, generate
 from utils.long_documents import read_sources
 from utils.machine import processor_cores
 from utils.pairs import Pairs
@@ -32,15 +27,6 @@ from utils.rouge import (
     scorer_description,
 )
 from utils.summary_traits import summary_traits
-from utils.token_store import TokenStore
-
-
-@dataclass
-class Generations:
-    """What one process's model wrote."""
-
-    texts: dict[int, list[str]]  # by row of the sources' tokens: num_return_sequences texts, best first
-    seconds: list[float]  # that each batch took to generate
 
 
 @dataclass
@@ -49,11 +35,12 @@ class EvaluationSettings:
 
     split: str
     prefix: str  # put before every source
-    batch_size: int
+    batch_size: BatchSize
     max_source_length: int  # tokens
     long_documents: str  # "truncate" or "chunk"
     search: dict[str, Any]  # what differs from the model's configuration
     splitter: Splitter = "period"  # of texts into sentences, for rougeLsum
+    warm_up: bool = False  # the first batch is done once before the clock runs
 
 
 def evaluate(
@@ -78,7 +65,9 @@ def evaluate(
         (folder / PAGE_FILE).unlink(missing_ok=True)
     in_pieces = settings.long_documents == "chunk"
     sources = read_sources(pairs.sources, tokenizer, settings.max_source_length, settings.prefix, in_pieces)
-    parts = peers.gather_to_first(generate(model, tokenizer, sources.tokens, settings, peers))
+    parts = peers.gather_to_first(
+        generate(model, tokenizer, sources.tokens, settings.batch_size, settings.search, peers, settings.warm_up)
+    )
     if parts is None:
         return None
     texts = {row: written for part in parts for row, written in part.texts.items()}
@@ -98,7 +87,8 @@ def evaluate(
         "device": model.final_logits_bias.device.type,
         "processes": len(parts),
         "beams": settings.search.get("num_beams", model.config.num_beams),
-        "batch_size": settings.batch_size,
+        "batch_size": settings.batch_size.rows if settings.batch_size.tokens is None else None,
+        "max_tokens_per_batch": settings.batch_size.tokens,
         "max_source_length": settings.max_source_length,
         "truncation": {
             "sources_cut": sources.truncation.cut_texts,
@@ -141,59 +131,6 @@ def result_text(report: dict[str, Any]) -> str:
         lost = f"{cut['share_of_bytes_cut']:.1%} of all bytes"
         return f"{score_line}\n{cut['sources_cut']:,} sources {beyond}: cut, which takes {lost} away"
     return score_line
-
-
-def generate(
-    model: BartForConditionalGeneration,
-    tokenizer: PreTrainedTokenizerBase,
-    sources: TokenStore,
-    settings: EvaluationSettings,
-    peers: Peers,
-) -> Generations:
-    """Summarize this process's share of the sources, in batches of similar length.
-
-    Processes share whole batches, so that a batch, and with it every rounding, is the same on any number of them.
-    """
-    config, device = model.config, model.final_logits_bias.device
-    batches = batches_by_length(sources.lengths, settings.batch_size)[peers.rank :: peers.count]
-    texts: dict[int, list[str]] = {}
-    seconds = []
-    with _progress(sum(map(len, batches)), peers.rank) as progress:
-        for rows in batches:
-            input_ids, attention_mask = pad_sources(
-                [sources[row] for row in rows], config.pad_token_id, config.max_position_embeddings
-            )
-            start = _now(device)
-            sequences = model.generate(input_ids.to(device), attention_mask.to(device), **settings.search)
-            seconds.append(_now(device) - start)
-            decoded = decode(sequences, tokenizer)  # (B * num_return_sequences)
-            per_source = len(decoded) // len(rows)
-            for index, row in enumerate(rows.tolist()):
-                texts[row] = decoded[index * per_source : (index + 1) * per_source]
-            progress.update(len(rows))
-            peers.batch_done()
-    return Generations(texts, seconds)
-
-
-def _now(device: torch.device) -> float:
-    """The clock, when the device has done all that it was given."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()
-
-
-def _progress(total: int, rank: int) -> tqdm:
-    """A bar, of the first process alone; in a log file its last state alone."""
-    every = 0.1 if sys.stderr.isatty() else float("inf")
-    return tqdm(
-        total=total,
-        desc="generating",
-        unit="seq",
-        mininterval=every,
-        delay=0 if sys.stderr.isatty() else 1e-9,  # not at 0%
-        dynamic_ncols=True,
-        disable=rank > 0,
-    )
 
 
 def _write_generations(texts: list[list[str]], folder: Path, split: str) -> None:

@@ -76,7 +76,7 @@ def write_summaries(arguments: SummarizeArguments, stream: IO[bytes]) -> None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     elif device == "cuda" and not torch.cuda.is_available():
         raise InputError("--device cuda: this machine has no GPU that torch can use; give cpu or auto")
-    model = BartForConditionalGeneration.from_pretrained(arguments.model).to(device)
+    model = BartForConditionalGeneration.from_pretrained(arguments.model).to(device).pack()
     if arguments.one_text:
         batches = iter([[" ".join(iterate_stream(stream, arguments.file))]])
     else:

@@ -57,7 +57,7 @@ def test_attention_by_the_fast_kernels(kind: str, dtype: torch.dtype, device: st
 def test_the_next_token_by_the_fast_kernels(dtype: torch.dtype, device: str) -> None:
     """Self-attention of one token to a cache with room left, and of 4 beams to their padded source."""
     attention, states, attention_mask = attention_of(device)
-    rows, tokens = attention_mask.shape
+    tokens = attention_mask.size(1)
 
     def compute(dtype: torch.dtype, kernels: list[SDPBackend]) -> tuple[Tensor, Tensor]:
         module, given = copy.deepcopy(attention).to(dtype), states.to(dtype)

@@ -80,10 +80,7 @@ def collect(folder: Path, report: dict[str, Any] | None) -> Content:
 
 def _score_rows(folder: Path) -> list[ScoreRow]:
     """The folder's own evaluations, then those of the folders below it, the known ones in their order."""
-    own = [
-        _score_row("this run", path, is_own=True)
-        for path in sorted(folder.glob(f"*{_ENDING}"))
-    ]
+    own = [_score_row("this run", path, is_own=True) for path in sorted(folder.glob(f"*{_ENDING}"))]
     order = list(COMPARED_WITH)
     below = sorted(
         folder.glob(f"*/*{_ENDING}"),
@@ -100,7 +97,9 @@ def _score_rows(folder: Path) -> list[ScoreRow]:
 def _score_row(name: str, path: Path, is_own: bool = False) -> ScoreRow:
     report = read_json(path)
     scores = {rouge: report[rouge] for rouge in ROUGE_TYPES}
-    return ScoreRow(name, path.name.removesuffix(_ENDING), scores, report.get("intervals_95", {}), report.get("n_obs"), is_own)
+    return ScoreRow(
+        name, path.name.removesuffix(_ENDING), scores, report.get("intervals_95", {}), report.get("n_obs"), is_own
+    )
 
 
 def _charts(metrics: dict[str, Any], teacher_forced: bool) -> list[Chart]:

@@ -42,7 +42,7 @@ def greedy_search_or_sampling(
         for rule in rules:
             scores = rule(tokens, scores)
         if settings.output_scores and settings.return_dict_in_generate:
-            steps.append(scores)
+            steps.append(scores.clone())
         chosen = draw(scores, 1).squeeze(1) if settings.do_sample else scores.argmax(-1)
         tokens = torch.cat([tokens, chosen.masked_fill(done, pad_token_id)[:, None]], 1)
         finished[running.sentences, : tokens.size(1)] = tokens

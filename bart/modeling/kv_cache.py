@@ -67,31 +67,50 @@ class DecoderCache:
         self.layers = layers
         self.beams = beams
         self.length = 0  # tokens decoded in each beam
+        self._max_length = max_length
+        self._window = 0
         keys = layers[0].self_keys
         # A beam's own places are opened when it is there.
         self._ancestors = keys.new_full((keys.size(0), 1, beams, beams * max_length), _HIDDEN)
+        self._places = torch.arange(-beams, 0, device=keys.device)
+
+    def keep_shapes(self, window: int) -> None:
+        """Look at places in whole windows of so many tokens, so that steps of one window have tensors of one shape.
+
+        All that such steps read and write stays where it is in memory, too. To be called before the first step.
+        """
+        self._window = window
 
     def advance(self, tokens: int) -> Step:
         """Make room for the next ``tokens`` of every beam. Several at once can be had without beams alone."""
-        assert tokens == 1 or self.beams == 1, "beams are decoded token by token"
         start = self.length * self.beams
         self.length += tokens
         end = self.length * self.beams
-        places = torch.arange(start, end, device=self._ancestors.device)
-        if self.beams > 1:
-            # Beam k sees what is at place k of the new ones: itself.
-            self._ancestors[:, 0].diagonal(start, 1, 2).zero_()
-            return Step(places, end, self._ancestors[..., :end])
-        if tokens == 1:
-            return Step(places, end, None)
-        ahead = torch.ones(tokens, end, dtype=torch.bool, device=places.device).triu(start + 1)
-        return Step(places, end, self._ancestors.new_zeros(1, 1, tokens, end).masked_fill(ahead, _HIDDEN))
+        if tokens > 1:
+            assert self.beams == 1 and not self._window, "beams are decoded token by token"
+            places = torch.arange(start, end, device=self._ancestors.device)
+            self._places += tokens
+            ahead = torch.ones(tokens, end, dtype=torch.bool, device=places.device).triu(start + 1)
+            return Step(places, end, self._ancestors.new_zeros(1, 1, tokens, end).masked_fill(ahead, _HIDDEN))
+        self._places += self.beams
+        if self.beams == 1 and not self._window:
+            return Step(self._places, end, None)
+        # Beam k sees what is at place k of the new ones: itself.
+        self._ancestors[:, 0].diagonal(start, 1, 2).zero_()
+        if self._window:
+            end = min(-(-self.length // self._window) * self._window, self._max_length) * self.beams
+        return Step(self._places, end, self._ancestors[..., :end])
 
     def reorder(self, rows: Tensor) -> None:
         """Let row i continue the sequence that was decoded in row ``rows[i]``, of the same sentence; rows: (B*K,)."""
         if self.beams > 1:
             parents = (rows % self.beams).view(-1, 1, self.beams, 1)
-            self._ancestors = self._ancestors.gather(2, parents.expand_as(self._ancestors))
+            self._ancestors.copy_(self._ancestors.gather(2, parents.expand_as(self._ancestors)))
+
+    def bytes(self) -> tuple[int, int]:
+        """Bytes of the self-attention's part and of the cross-attention's, of all layers."""
+        self_bytes, cross_bytes = zip(*(layer.bytes() for layer in self.layers), strict=True)
+        return sum(self_bytes), sum(cross_bytes)
 
     def select(self, of: Callable[[Tensor], Tensor]) -> None:
         """Let sentences leave: keep of every tensor (B, ...) what ``of`` gives."""

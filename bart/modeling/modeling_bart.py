@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from bart.configuration.configuration_bart import BartConfig
 from bart.errors import InputError
 from bart.modeling.attention import padding_mask
-from bart.modeling.kv_cache import DecoderCache, LayerCache
+from bart.modeling.kv_cache import DecoderCache, LayerCache, Step
 from bart.modeling.layers import DecoderLayer, EncoderLayer, LearnedPositions
 from bart.modeling.packed_linear import Quantization, pack_linears, packed
 
@@ -81,20 +81,28 @@ class BartDecoder(nn.Module):
         Returns:
             (B*K, T, D)
         """
-        start = 0 if cache is None else cache.length
-        embedded = self.embed_tokens(input_ids) * self.embed_scale + self.embed_positions(input_ids.size(1), start)
-        states: Tensor = self.dropout(self.layernorm_embedding(embedded))
+        states = self.embed(input_ids, 0 if cache is None else cache.length)
         mask = padding_mask(encoder_attention_mask)
         if cache is not None:
-            return self._decode_next(states, mask, cache)
+            return self.decode_next(states, mask, cache, cache.advance(input_ids.size(1)))
         for layer in self.layers:
             if not _dropped(self, self.layerdrop):
                 states = layer(states, encoder_states, mask)
         return states
 
-    def _decode_next(self, states: Tensor, encoder_mask: Tensor | None, cache: DecoderCache) -> Tensor:
-        """Put the next tokens (B*K, T, D), of which either K or T is 1, through the layers."""
-        step = cache.advance(states.size(1))
+    def embed(self, input_ids: Tensor, start: int) -> Tensor:
+        """What the first layer reads: tokens (B*K, T) at the positions from ``start`` on -> (B*K, T, D)."""
+        embedded = self.embed_tokens(input_ids) * self.embed_scale + self.embed_positions(input_ids.size(1), start)
+        states: Tensor = self.dropout(self.layernorm_embedding(embedded))
+        return states
+
+    def decode_next(self, states: Tensor, encoder_mask: Tensor | None, cache: DecoderCache, step: Step) -> Tensor:
+        """Put the next tokens' embeddings (B*K, T, D), of which either K or T is 1, through the layers.
+
+        Args:
+            encoder_mask: bool, broadcastable to (B, H, T, S), or None.
+            step: from ``cache.advance``.
+        """
         together = states.reshape(-1, cache.beams * states.size(1), states.size(2))  # (B, K*T, D)
         for layer, layer_cache in zip(self.layers, cache.layers, strict=True):
             together = layer(together, None, encoder_mask, layer_cache, step)

@@ -163,7 +163,7 @@ class BartForConditionalGeneration(nn.Module):
         self.config = config
         self.model = BartModel(config)
         self.register_buffer("final_logits_bias", torch.zeros(1, config.vocab_size))
-        self._packed_output: nn.Module | None = None  # after pack()
+        self.packed_output: nn.Module | None = None  # after pack()
         self.cache_dtype: torch.dtype | None = None  # of a search's keys and values, where it is not the model's
         self.model.apply(self._initialize)
 
@@ -207,8 +207,8 @@ class BartForConditionalGeneration(nn.Module):
 
     def project_to_vocabulary(self, states: Tensor) -> Tensor:
         """Decoder states to logits: (..., D) -> (..., V)."""
-        if self._packed_output is not None:
-            packed_logits: Tensor = self._packed_output(states)
+        if self.packed_output is not None:
+            packed_logits: Tensor = self.packed_output(states)
             return packed_logits
         return F.linear(states, self.model.shared.weight) + self.final_logits_bias
 
@@ -230,7 +230,7 @@ class BartForConditionalGeneration(nn.Module):
                 raise InputError(f"quantization {quantization} needs float32 weights")
             if torch.ops.mkldnn._is_mkldnn_bf16_supported():
                 self.cache_dtype = torch.bfloat16
-        self._packed_output = packed(self.model.shared.weight, self.final_logits_bias[0], quantization)
+        self.packed_output = packed(self.model.shared.weight, self.final_logits_bias[0], quantization)
         pack_linears(self.model, quantization)
         return self
 

@@ -5,10 +5,12 @@ these events to, a line each:
 
     {"event": "selected", "tests": [...]}
     {"event": "started", "test": ...}
-    {"event": "ended", "test": ..., "outcome": "passed" | "failed" | "skipped", "reason": ..., "seconds": ...}
+    {"event": "ended", "test": ..., "outcome": "passed" | "failed" | "skipped", "reason": ..., "seconds": ...,
+     "figures": {...}}
 
-A file that cannot be imported has only ended. Tests that were started before, as the file says, are left out. After a
-failure the process stops: what CUDA does after an error of its own means nothing, so a fresh process has to go on.
+Figures are what a test gave to pytest's ``record_property``. A file that cannot be imported has only ended. Tests that
+were started before, as the file says, are left out. After a failure the process stops: what CUDA does after an error of
+its own means nothing, so a fresh process has to go on.
 """
 
 import json
@@ -40,7 +42,7 @@ class _Events:
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.outcome != "passed":
-            self._tell("ended", test=report.nodeid, **_result([report]), seconds=0.0)
+            self._tell("ended", test=report.nodeid, **_result([report]), seconds=0.0, figures={})
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         items[:] = [item for item in items if item.nodeid not in self._earlier]
@@ -57,7 +59,8 @@ class _Events:
 
     def pytest_runtest_logfinish(self, nodeid: str) -> None:
         seconds = round(sum(report.duration for report in self._reports), 3)
-        self._tell("ended", test=nodeid, **_result(self._reports), seconds=seconds)
+        figures = dict(pair for report in self._reports for pair in report.user_properties)
+        self._tell("ended", test=nodeid, **_result(self._reports), seconds=seconds, figures=figures)
         if self._session is not None and any(report.failed for report in self._reports):
             self._session.shouldstop = "a test failed: the others run in a fresh process"
 

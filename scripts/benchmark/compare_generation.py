@@ -61,8 +61,8 @@ class CompareArguments:
         """Whether a system exists for a precision is seen when it is made."""
 
 
-def compare(arguments: CompareArguments) -> None:
-    """Measure and print."""
+def compare(arguments: CompareArguments) -> list[dict[str, Any]]:
+    """Measure and print; returns what was found of each system and precision."""
     import torch
 
     from scripts.benchmark.generation_systems import Search
@@ -84,6 +84,7 @@ def compare(arguments: CompareArguments) -> None:
         from utils.report import write_json
 
         write_json(arguments.json, report)
+    return list(report["results"])
 
 
 def make_sources(arguments: CompareArguments) -> list[np.ndarray]:
@@ -195,13 +196,19 @@ def generate_all(system: Any, sources: Sequence[np.ndarray], search: Any, batch_
 
 def print_table(results: Sequence[dict[str, Any]]) -> None:
     """A line for each system."""
-    print(f"{'system':32}{'seconds':>9}{'batch':>7}{'times ours':>12}{'tokens':>9}{'same outputs':>14}")
+    print(f"{'system':32}{'seconds':>9}{'batch':>7}{'times ours':>12}{'tokens':>9}{'from-to':>9}{'same outputs':>14}")
     for result in results:
+        lengths = result["output_tokens"]
         print(
             f"{result['system']:32}{result['seconds']:9.3f}{result['batch_size']:7}{result['times_the_first']:12.2f}"
-            f"{result['mean_output_tokens']:9.1f}{result['same_outputs']:14.0%}"
+            f"{result['mean_output_tokens']:9.1f}{f'{lengths[0]}-{lengths[-1]}':>9}{result['same_outputs']:14.0%}"
         )
 
 
+def main(arguments: CompareArguments) -> None:
+    """What the table does not hold is in the JSON file."""
+    compare(arguments)
+
+
 if __name__ == "__main__":
-    sys.exit(run_command(CompareArguments, __doc__, compare))
+    sys.exit(run_command(CompareArguments, __doc__, main))

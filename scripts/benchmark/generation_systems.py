@@ -48,16 +48,16 @@ class Ours:
         self._device = device
         model = BartForConditionalGeneration.from_pretrained(folder)
         if precision == "int8":
-            self._model = model.to(device).pack("int8")
+            self.model = model.to(device).pack("int8")
         else:
-            self._model = model.to(device, _TORCH_TYPES[precision]).pack()
+            self.model = model.to(device, _TORCH_TYPES[precision]).pack()
 
     def generate(self, sources: Sequence[np.ndarray], search: Search) -> list[list[int]]:
         from utils.data import pad_sources
 
-        config = self._model.config
+        config = self.model.config
         input_ids, mask = pad_sources(sources, config.pad_token_id, config.max_position_embeddings)
-        sequences = self._model.generate(input_ids.to(self._device), mask.to(self._device), **_arguments(search))
+        sequences = self.model.generate(input_ids.to(self._device), mask.to(self._device), **_arguments(search))
         return _without_special(sequences, config)
 
 
@@ -70,8 +70,8 @@ class Transformers:
         self.name = f"transformers {transformers.__version__}, {precision}"
         self._device = device
         model = transformers.BartForConditionalGeneration.from_pretrained(folder, dtype=_TORCH_TYPES[precision])
-        self._model = model.to(device).eval()
-        self._model.generation_config = transformers.GenerationConfig(
+        self.model = model.to(device).eval()
+        self.model.generation_config = transformers.GenerationConfig(
             **{name: getattr(model.config, name) for name in ("bos_token_id", "pad_token_id", "eos_token_id")},
             decoder_start_token_id=model.config.decoder_start_token_id,
         )
@@ -79,10 +79,10 @@ class Transformers:
     def generate(self, sources: Sequence[np.ndarray], search: Search) -> list[list[int]]:
         from utils.data import pad_sources
 
-        config = self._model.config
+        config = self.model.config
         input_ids, mask = pad_sources(sources, config.pad_token_id, config.max_position_embeddings)
         with torch.no_grad():
-            sequences = self._model.generate(
+            sequences = self.model.generate(
                 input_ids.to(self._device), attention_mask=mask.to(self._device), do_sample=False, **_arguments(search)
             )
         return _without_special(sequences, config)

@@ -69,7 +69,7 @@ class Progress:
             self.running = event["test"]
         else:
             self.running = None
-            self.results[event["test"]] = {name: event[name] for name in ("outcome", "reason", "seconds")}
+            self.results[event["test"]] = {name: event[name] for name in ("outcome", "reason", "seconds", "figures")}
 
 
 class Acceptance:
@@ -107,7 +107,7 @@ class Acceptance:
                 break
         for name in names or []:
             reason = self.problems[-1] if self.problems else None
-            self.results.setdefault(name, {"outcome": "not run", "reason": reason, "seconds": 0.0})
+            self.results.setdefault(name, {"outcome": "not run", "reason": reason, "seconds": 0.0, "figures": {}})
         self._write(finished=True)
         self.events.unlink()
         if not self.results and not self.problems:
@@ -143,7 +143,8 @@ class Acceptance:
         if progress.running is not None:
             seconds = round(progress.silent_for(), 3)
             reason = progress.ended or "the process ended within the test"
-            progress.results[progress.running] = {"outcome": "failed", "reason": reason, "seconds": seconds}
+            failed = {"outcome": "failed", "reason": reason, "seconds": seconds, "figures": {}}
+            progress.results[progress.running] = failed
             self._add(progress.running, progress.results[progress.running])
         return progress
 
@@ -162,6 +163,8 @@ class Acceptance:
     def _add(self, name: str, result: dict[str, Any]) -> None:
         self.results[name] = result
         print(f"{result['outcome']:8} {result['seconds']:7.1f} s  {name}", flush=True)
+        for figure, value in result["figures"].items():
+            print(f"{'':20}{figure}: {value}", flush=True)
         self._write(finished=False)  # whatever ends this process, too
 
     def _write(self, finished: bool) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from scripts.benchmark.compare_generation import CompareArguments, compare, make_sources
+from scripts.benchmark.profile_generation import ProfileArguments, profile
 from utils.report import read_json
 
 TINY = {"shape": "tiny", "vocab_size": 300, "systems": "ours,transformers", "rounds": 1, "threads": 1}
@@ -34,3 +35,15 @@ def test_natural_outputs_end_by_themselves(tmp_path: Path) -> None:
 def test_natural_sources_have_many_lengths() -> None:
     lengths = [len(source) for source in make_sources(CompareArguments(mode="natural"))]
     assert len(lengths) == 64 and len(set(lengths)) > 50 and min(lengths) >= 100 and max(lengths) <= 900
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_a_profile_has_all_parts(precision: str, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = {"shape": "tiny", "batch_size": 2, "source_length": 20, "target_length": 9, "rounds": 2}
+    profile(ProfileArguments(precision=precision, **arguments))
+    rows = {line[:26].strip(): line[26:].split() for line in capsys.readouterr().out.splitlines()[1:]}
+    assert rows["encoder"][2] == "1" and rows["decoder layers"][2] == "16" and rows["output layer"][2] == "8"
+    assert rows["their self-attention"][2] == rows["their cross-attention"][2] == "16"
+    shares = [float(rows[part][1].rstrip("%")) for part in ("encoder", "decoder layers", "output layer")]
+    assert all(share > 0 for share in shares)
+    assert sum(shares) + float(rows["keys, rules, beams"][1].rstrip("%")) == pytest.approx(100, abs=0.3)

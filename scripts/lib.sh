@@ -76,7 +76,9 @@ read_precision() { # NAME VALUE
 # the CPU, on each of NNODES machines. It is empty for a single one. Sets `log` to the file name of this machine's log.
 read_machines() {
     NNODES=${NNODES:-1}
+    MAX_RESTARTS=${MAX_RESTARTS:-0}
     check '[1-9][0-9]*' 'a whole number from 1 up' NNODES
+    check '0|[1-9][0-9]*' 'a whole number' MAX_RESTARTS
     local processes=$NUM_GPU
     if ((NUM_GPU == 0)); then
         PROCESSES_PER_NODE=${PROCESSES_PER_NODE:-1}
@@ -95,16 +97,33 @@ read_machines() {
         ((NODE_RANK < NNODES)) || die "NODE_RANK is $NODE_RANK: $NNODES machines are numbered from 0 to $((NNODES - 1))"
         [[ -n ${MASTER_ADDR:-} ]] || die "NNODES is $NNODES: set MASTER_ADDR to the machine whose NODE_RANK is 0"
         [[ -n ${RESULTS_DIR:-} ]] || die "NNODES is $NNODES: set RESULTS_DIR to a folder that all machines share"
-        # Not --rdzv_backend c10d: it numbers the machines by their names, and has the others find the first by its
-        # own idea of its name, which in a container is often wrong.
+        # Machine 0 is where the others meet. c10d numbers the machines by the order of their addresses, and uses that of
+        # the first alone: the others give a name in its place that keeps them in the order of NODE_RANK.
+        local is_host=0 address
+        if ((NODE_RANK == 0)); then
+            is_host=1
+            address=$MASTER_ADDR
+        else
+            address=$(printf '~%05d' "$NODE_RANK") # ~ comes after all that is in an address
+            log=joblog_node$NODE_RANK.log
+        fi
         launcher=(
-            -m torch.distributed.run --nnodes "$NNODES" --node_rank "$NODE_RANK"
-            --master_addr "$MASTER_ADDR" --master_port "$MASTER_PORT" --nproc_per_node "$processes"
+            --nnodes "$NNODES" --rdzv_backend c10d --rdzv_endpoint "$MASTER_ADDR:$MASTER_PORT" --rdzv_id bart
+            --rdzv_conf "is_host=$is_host,read_timeout=300" --local_addr "$address"
         )
-        ((NODE_RANK == 0)) || log=joblog_node$NODE_RANK.log
-    elif ((processes > 1)); then
-        launcher=(-m torch.distributed.run --standalone --nproc_per_node "$processes")
+    elif ((processes > 1 || MAX_RESTARTS > 0)); then
+        launcher=(--standalone --local_addr 127.0.0.1) # not by this machine's name, which in a container is often wrong
+    else
+        return 0
     fi
+    launcher=(-m torch.distributed.run "${launcher[@]}" --nproc_per_node "$processes" --max_restarts "$MAX_RESTARTS")
+    # In a store that is shared, processes that are started again find what the ended ones left there, and wait for them.
+    export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1
+}
+
+# Empties `launcher` where finetune.py starts the processes itself: on the GPUs of one machine, with nothing to start again.
+leave_start_to_finetune() {
+    ((NNODES > 1 || NUM_GPU == 0 || MAX_RESTARTS > 0)) || launcher=()
 }
 
 # Sets `results`, the folder of a training, by `flags` and RESULTS_DIR, and makes it, unless nothing is trained.
@@ -116,7 +135,12 @@ open_results() { # DEFAULT
                 [[ -n ${RESULTS_DIR:-} ]] || die "--resume: set RESULTS_DIR to the results folder of the run to continue"
                 may_be_used=true
                 ;;
-            --overwrite_output_dir) may_be_used=true ;;
+            --overwrite_output_dir)
+                ((MAX_RESTARTS == 0)) ||
+                    die "--overwrite_output_dir: with MAX_RESTARTS each start would delete what the last one left; delete" \
+                        "the folder yourself instead"
+                may_be_used=true
+                ;;
             --data_report | --dry_run)
                 results=${RESULTS_DIR:-$1}
                 keeps_log=false # nothing is written there, it may not even be
@@ -162,6 +186,8 @@ collect_training_flags() {
         --val_check_interval "$VAL_CHECK_INTERVAL"
         --early_stopping_patience "$PATIENCE"
     )
+    # Processes that are started again have the flags of the first start.
+    ((MAX_RESTARTS == 0)) || training_flags+=(--resume)
 }
 
 # Runs a command, showing what it prints and adding it to the log. Under pipefail its failure ends the script.

@@ -54,6 +54,11 @@ read_command_line() { # USAGE MOST_POSITIONALS ARGUMENT...
         die "${#positionals[@]} positional arguments, of at most $most: ${positionals[*]:most} is too much"
 }
 
+# Lets the Python programs name the arguments that flags come from: `error: --fp16 (PREC): ...`.
+name_arguments() { # FLAG=ARGUMENT...
+    export BART_ARGUMENT_NAMES=$*
+}
+
 # Refuses a variable whose value does not match a pattern. What a value may be beyond that, the Python programs check.
 check() { # PATTERN MEANING NAME...
     local pattern=$1 meaning=$2 name
@@ -126,7 +131,7 @@ leave_start_to_finetune() {
     ((NNODES > 1 || NUM_GPU == 0 || MAX_RESTARTS > 0)) || launcher=()
 }
 
-# Sets `results`, the folder of a training, by `flags` and RESULTS_DIR, and makes it, unless nothing is trained.
+# Makes `results`, the folder of a training, by `flags` and RESULTS_DIR, unless nothing is trained.
 open_results() { # DEFAULT
     local flag may_be_used=false
     for flag in "${flags[@]}"; do
@@ -149,11 +154,19 @@ open_results() { # DEFAULT
             --output_dir | --output_dir=*) die "--output_dir: set RESULTS_DIR instead, the script uses that folder too" ;;
         esac
     done
-    results=${RESULTS_DIR:-$1}
+    local folder=${RESULTS_DIR:-$1}
     # finetune.py refuses a folder in use as well, but by then its log would have been written to.
-    if ! $may_be_used && { [[ -e $results/metrics.json ]] || compgen -G "$results/*.ckpt" >/dev/null; }; then
-        die "$results holds an earlier run: give --resume or --overwrite_output_dir, or set RESULTS_DIR to another folder"
+    if ! $may_be_used && { [[ -e $folder/metrics.json ]] || compgen -G "$folder/*.ckpt" >/dev/null; }; then
+        die "$folder holds an earlier run: give --resume or --overwrite_output_dir, or set RESULTS_DIR to another folder"
     fi
+    make_results "$folder"
+}
+
+# Sets `results` to a folder, and makes it where it is not there.
+make_results() { # FOLDER
+    results=$1
+    new_results=false
+    [[ -d $results ]] || new_results=true
     mkdir -p -- "$results"
 }
 
@@ -169,6 +182,10 @@ await_file() { # FILE
 
 # Sets `training_flags`: what the scripts of training hand on to finetune.py alike, by the names of their arguments.
 collect_training_flags() {
+    name_arguments data_dir=DATA_DIR config_path=CONFIG_PATH gpus=NUM_GPU learning_rate=LR train_batch_size=BS \
+        gradient_accumulation_steps=ACCUM {fp16,bf16,tf32}=PREC max_steps=TRAIN_STEPS warmup_steps=WARMUP_STEPS \
+        max_source_length=MAX_SOURCE_LEN {,val_}max_target_length=MAX_TARGET_LEN eval_max_gen_length=MAX_TARGET_LEN \
+        eval_batch_size=EVAL_BS val_check_interval=VAL_CHECK_INTERVAL early_stopping_patience=PATIENCE
     training_flags=(
         --data_dir "$DATA_DIR"
         --config_path "$CONFIG_PATH"
@@ -187,15 +204,22 @@ collect_training_flags() {
         --early_stopping_patience "$PATIENCE"
     )
     # Processes that are started again have the flags of the first start.
-    ((MAX_RESTARTS == 0)) || training_flags+=(--resume)
+    ((MAX_RESTARTS == 0)) || ! ${keeps_log:-true} || training_flags+=(--resume)
 }
 
-# Runs a command, showing what it prints and adding it to the log. Under pipefail its failure ends the script.
+# Runs a command, showing what it prints and adding it to the log, and ends the script where it fails. A new results folder
+# goes with a command that refuses its input (exit code 2) and leaves nothing there but what it said.
 run_logged() { # LOG COMMAND...
-    local file=$1
+    local file=$1 status=0
     ${keeps_log:-true} || file=/dev/null
     shift
     # Where all processes are told to end (Ctrl-C, SLURM), the command has something left to say, and this waits for it.
     trap 'exit 143' TERM
-    PYTHONUNBUFFERED=1 "$@" 2>&1 | (trap '' INT TERM && exec tee -a -- "$file")
+    PYTHONUNBUFFERED=1 "$@" 2>&1 | (trap '' INT TERM && exec tee -a -- "$file") || status=$?
+    ((status != 0)) || return 0
+    if ((status == 2)) && ${new_results:-false} && [[ $(ls -A -- "$results") == "${file##*/}" ]]; then
+        rm -- "$file"
+        rmdir -- "$results"
+    fi
+    exit "$status"
 }

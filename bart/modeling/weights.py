@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 EMBEDDINGS = "model.shared.weight"
 # Stored by some writers, left out by others; either way the same numbers as EMBEDDINGS.
 TIED_TO_EMBEDDINGS = ("model.encoder.embed_tokens.weight", "model.decoder.embed_tokens.weight", "lm_head.weight")
+_SHAPE = (
+    *("vocab_size", "max_position_embeddings", "d_model", "encoder_layers", "decoder_layers"),
+    *("encoder_attention_heads", "decoder_attention_heads", "encoder_ffn_dim", "decoder_ffn_dim"),
+)
 _CHECKPOINT_PREFIX = "model."  # the Lightning module holds the model as its attribute `model`
 _UNREADABLE = (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError, SafetensorError)
 
@@ -42,6 +46,19 @@ def read_config(name_or_path: str | os.PathLike[str]) -> BartConfig:
     if not isinstance(stored, dict):
         raise InputError(f"{os.fspath(name_or_path)}: holds no configuration; is it a checkpoint of this project?")
     return BartConfig(**stored)
+
+
+def check_shape(name_or_path: str | os.PathLike[str], config: BartConfig) -> None:
+    """Raise InputError where a model stores a configuration (it need not) of another shape than ``config``'s."""
+    try:
+        stored = read_config(name_or_path).to_dict()
+    except InputError:
+        return
+    given = config.to_dict()
+    differing = [f"{name} {stored[name]} (given: {given[name]})" for name in _SHAPE if stored[name] != given[name]]
+    if differing:
+        found = f"{os.fspath(name_or_path)}: the model has {', '.join(differing)}"
+        raise InputError(f"{found}; give the configuration that belongs to it")
 
 
 def read_weights(name_or_path: str | os.PathLike[str], model: "BartForConditionalGeneration") -> dict[str, Tensor]:

@@ -106,4 +106,4 @@ def children_by_rank(pid: int, kind: str = "RANK") -> list[int]:
         for rank in (0, 1):
             if f"{kind}={rank}".encode() in environment:
                 by_rank[rank] = int(child)
-    return [by_rank[0], by_rank[1]]
+    return [by_rank[rank] for rank in sorted(by_rank)]

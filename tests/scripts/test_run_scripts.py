@@ -4,9 +4,11 @@ PYTHON is a small program that writes down how it was called: what the scripts d
 """
 
 import os
+import re
 import shlex
 import signal
 import subprocess
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -23,7 +25,8 @@ if [[ $1 == -c ]]; then
 fi
 printf '%s\\n' "$@" >"$CALLS/$(find "$CALLS" -type f | wc -l)"
 echo "ran ${1##*/}"
-[[ ${1##*/} != "${FAILING:-}" ]] || exit 7
+echo "$BART_ARGUMENT_NAMES" >"$CALLS/../names"
+[[ ${1##*/} != "${FAILING:-}" ]] || exit "${EXIT_CODE:-7}"
 """
 
 
@@ -190,6 +193,34 @@ def test_a_failed_training_is_not_evaluated(scripts: Scripts) -> None:
 def test_a_failed_evaluation_fails_the_script(scripts: Scripts) -> None:
     assert scripts.run("run_summarization.sh d c.json 0", FAILING="run_eval.py").returncode == 7
     assert scripts.run("run_eval_summarization.sh m 1 0", FAILING="run_eval.py").returncode == 7
+
+
+@pytest.mark.parametrize(
+    ("program", "command"),
+    [("finetune.py", "run_summarization.sh d c.json 0"), ("run_eval.py", "run_eval_summarization.sh m 1 0")],
+)
+def test_a_refused_start_leaves_no_folder(scripts: Scripts, program: str, command: str) -> None:
+    """None that is new; where an error is no refusal, its log is worth keeping."""
+    assert scripts.run(command, FAILING=program, EXIT_CODE="2").returncode == 2
+    assert list((scripts.folder / "results").iterdir()) == []
+    assert scripts.run(command, FAILING=program).returncode == 7
+    assert len(list((scripts.folder / "results").glob("*/joblog.log"))) == 1
+    (scripts.folder / "mine").mkdir()
+    assert scripts.run(command, FAILING=program, EXIT_CODE="2", RESULTS_DIR="mine").returncode == 2
+    assert (scripts.folder / "mine" / "joblog.log").read_text() == f"ran {program}\n"
+
+
+@pytest.mark.parametrize("command", ["run_summarization.sh d c.json 0", "run_eval_summarization.sh m 1 0"])
+def test_errors_can_name_every_argument(scripts: Scripts, command: str) -> None:
+    """Each that is given by position, as the usage names it; the flags are the program's."""
+    program = "finetune.py" if "run_summarization" in command else "run_eval.py"
+    scripts.run(command, FAILING="finetune.py")
+    names = dict(pair.split("=") for pair in (scripts.folder / "names").read_text().split())
+    listed = scripts.run(f"{command.split()[0]} --help").stdout.partition("[--flag")[0]
+    for name in set(re.findall("[A-Z][A-Z_]+", listed)) - {"INIT_CKPT", "DATA_DIR", "CONFIG_PATH"}:
+        assert name in names.values() or (program == "finetune.py" and name in ("EVAL_BEAMS", "PRED_BS")), name
+    accepted = TrainingArguments if program == "finetune.py" else EvaluationArguments
+    assert names.keys() <= {field.name for field in fields(accepted)}
 
 
 @pytest.mark.parametrize("content", ["_epoch1_step20.ckpt", "metrics.json"])

@@ -26,7 +26,8 @@ DATA_REPORT_FILE = "data_report.json"
 LOGS_FOLDER = "logs"
 CARD_FILE = "README.md"  # of a model, as the hub knows it
 _FOLDERS = (BEST_MODEL_FOLDER, TOKENIZER_FOLDER, LOGS_FOLDER)
-_FILES = (METRICS_FILE, RUN_FILE, DATA_REPORT_FILE, "test_generations.txt", "test_rouge.json", PAGE_FILE)
+_TEST_FILES = ("test_generations.txt", "test_rouge.json", "test_example_scores.json")
+_FILES = (METRICS_FILE, RUN_FILE, DATA_REPORT_FILE, PAGE_FILE, *_TEST_FILES)
 
 
 def checkpoint_to_resume(arguments: TrainingArguments) -> Path | None:

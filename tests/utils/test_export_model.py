@@ -10,12 +10,14 @@ import pytest
 import torch
 import transformers
 
+from bart.errors import InputError
 from bart.modeling.modeling_bart import BartForConditionalGeneration
 from bart.tokenization.tokenization_bart import BartTokenizer
 from tests.commands import ROOT
 from tests.fairseq_format import fairseq_weights, namespace, write_dictionary
 from tests.generation.random_searches import DEFAULTS, random_settings
-from tests.tiny_setup import MAX_POSITIONS, TinySetup, tiny_config
+from tests.tiny_setup import TinySetup, tiny_config
+from utils.export_model import ExportArguments, export_model
 from utils.report import read_json, write_json
 from utils.run_folder import save_model
 
@@ -168,7 +170,7 @@ def test_the_card(run_folder: Path, exported: Path, tmp_path: Path) -> None:
     write_json(run_folder / "test_rouge.json", SCORES)
     try:
         for source, of_another in (("best_tfmr", False), ("_epoch0_step4.ckpt", True)):
-            assert export(run_folder / source, tmp_path / "model").returncode == 0  # the second replaces the first
+            export_model(ExportArguments(str(run_folder / source), str(tmp_path / "model")))  # the second replaces it
             card = (tmp_path / "model" / "README.md").read_text()
             assert "base_model: facebook/bart-base\n" in card and "# bart_pyt\n" in card
             assert "`data/news`: 1,234 train, 56 val examples." in card
@@ -178,18 +180,19 @@ def test_the_card(run_folder: Path, exported: Path, tmp_path: Path) -> None:
     finally:
         for name in ("run.json", "test_rouge.json"):
             (run_folder / name).unlink()
-    assert export(tmp_path / "model", tmp_path / "again").returncode == 0
+    export_model(ExportArguments(str(tmp_path / "model"), str(tmp_path / "again")))
     assert (tmp_path / "again" / "README.md").read_text() == card
 
 
 def test_what_is_refused(exported: Path, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
-    for arguments, said in (
-        ((exported, tmp_path / "mine"), "is there, and is no model"),
-        ((tmp_path / "nowhere.ckpt", tmp_path / "new"), "no such folder or file"),
+    for source, target, said in (
+        (exported, tmp_path / "mine", "is there, and is no model"),
+        (tmp_path / "nowhere.ckpt", tmp_path / "new", "no such folder or file"),
     ):
-        process = export(*arguments)
-        assert process.returncode == 2 and said in process.stderr and process.stderr.count("\n") == 1
+        with pytest.raises(InputError, match=said):
+            export_model(ExportArguments(str(source), str(target)))
     assert (tmp_path / "mine" / "thesis.txt").exists() and not (tmp_path / "new").exists()
-    assert MAX_POSITIONS == 64
+    process = export(exported, Path("one"), "two")
+    assert process.returncode == 2 and process.stderr.startswith("error: 3 positional arguments")

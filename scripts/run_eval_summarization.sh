@@ -6,7 +6,7 @@ usage="usage: bash scripts/run_eval_summarization.sh [INIT_CKPT [PRED_BS [NUM_GP
            [MAX_SOURCE_LEN [MAX_TARGET_LEN [DATA_DIR [CONFIG_PATH]]]]]]]]] [--flag ...]
 default:   data/nvidia-pretrained/model.ckpt 128 8 fp16 4 1024 142 data/cnn_dm/ configs/config.json
 
-  INIT_CKPT   a .ckpt, a Hugging Face folder or a hub id
+  INIT_CKPT   a .ckpt, a model.pt of fairseq, a Hugging Face folder or a hub id
   PRED_BS     batch size, per GPU
   NUM_GPU     0 runs on the CPU
   PRECISION   fp16, bf16, tf32 or fp32

@@ -25,7 +25,7 @@ _END = None  # what the reading thread puts last
 
 @dataclass
 class SummarizeArguments:
-    model: str = option("", "Texts", "a .ckpt, a Hugging Face folder or a hub id", positional=True)
+    model: str = option("", "Texts", "a .ckpt, a model.pt, a Hugging Face folder or a hub id", positional=True)
     file: str = option("", "Texts", "file with a text on each line; - for standard input", positional=True)
     json: bool = option(False, "Texts", "write JSON Lines with text and summary, instead of summaries")
     one_text: bool = option(False, "Texts", "all of the input is one text, whatever lines it has")

@@ -134,3 +134,19 @@ def test_a_process_of_two_machines_dies(
     same_end(tmp_path / "killed", tmp_path / "whole")
     evaluated = [read_json(tmp_path / name / "test_rouge.json") for name in ("whole", "killed")]
     assert [each["processes"] for each in evaluated] == [2 * processes] * 2 and ended[1].count("test (7 examples") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("machine, rank", [(0, 1), (1, 0), (0, None), (1, None)])
+def test_without_restarts_all_machines_end(setup: TinySetup, tmp_path: Path, machine: int, rank: int | None) -> None:
+    """Within 30 seconds after a process, or a machine, is gone."""
+    common = two_machines() | {"PROCESSES_PER_NODE": "2"}
+    machines = [start(setup, tmp_path / "results", 1, 100_000, **common, NODE_RANK=number) for number in "01"]
+    kill_one_at(machines, tmp_path / "results", "step 3/", machine, rank)
+    killed = time.monotonic()
+    for each in machines:
+        each.communicate(timeout=60)
+    assert time.monotonic() - killed < 30
+    assert all(each.returncode != 0 for each in machines)
+    assert not (tmp_path / "results" / "test_rouge.json").exists()

@@ -54,6 +54,11 @@ read_command_line() { # USAGE MOST_POSITIONALS ARGUMENT...
         die "${#positionals[@]} positional arguments, of at most $most: ${positionals[*]:most} is too much"
 }
 
+# Lets the Python programs name the arguments that flags come from: `error: --fp16 (PREC): ...`.
+name_arguments() { # FLAG=ARGUMENT...
+    export BART_ARGUMENT_NAMES=$*
+}
+
 # Refuses a variable whose value does not match a pattern. What a value may be beyond that, the Python programs check.
 check() { # PATTERN MEANING NAME...
     local pattern=$1 meaning=$2 name
@@ -76,7 +81,9 @@ read_precision() { # NAME VALUE
 # the CPU, on each of NNODES machines. It is empty for a single one. Sets `log` to the file name of this machine's log.
 read_machines() {
     NNODES=${NNODES:-1}
+    MAX_RESTARTS=${MAX_RESTARTS:-0}
     check '[1-9][0-9]*' 'a whole number from 1 up' NNODES
+    check '0|[1-9][0-9]*' 'a whole number' MAX_RESTARTS
     local processes=$NUM_GPU
     if ((NUM_GPU == 0)); then
         PROCESSES_PER_NODE=${PROCESSES_PER_NODE:-1}
@@ -95,19 +102,36 @@ read_machines() {
         ((NODE_RANK < NNODES)) || die "NODE_RANK is $NODE_RANK: $NNODES machines are numbered from 0 to $((NNODES - 1))"
         [[ -n ${MASTER_ADDR:-} ]] || die "NNODES is $NNODES: set MASTER_ADDR to the machine whose NODE_RANK is 0"
         [[ -n ${RESULTS_DIR:-} ]] || die "NNODES is $NNODES: set RESULTS_DIR to a folder that all machines share"
-        # Not --rdzv_backend c10d: it numbers the machines by their names, and has the others find the first by its
-        # own idea of its name, which in a container is often wrong.
+        # Machine 0 is where the others meet. c10d numbers the machines by the order of their addresses, and uses that of
+        # the first alone: the others give a name in its place that keeps them in the order of NODE_RANK.
+        local is_host=0 address
+        if ((NODE_RANK == 0)); then
+            is_host=1
+            address=$MASTER_ADDR
+        else
+            address=$(printf '~%05d' "$NODE_RANK") # ~ comes after all that is in an address
+            log=joblog_node$NODE_RANK.log
+        fi
         launcher=(
-            -m torch.distributed.run --nnodes "$NNODES" --node_rank "$NODE_RANK"
-            --master_addr "$MASTER_ADDR" --master_port "$MASTER_PORT" --nproc_per_node "$processes"
+            --nnodes "$NNODES" --rdzv_backend c10d --rdzv_endpoint "$MASTER_ADDR:$MASTER_PORT" --rdzv_id bart
+            --rdzv_conf "is_host=$is_host,read_timeout=300" --local_addr "$address"
         )
-        ((NODE_RANK == 0)) || log=joblog_node$NODE_RANK.log
-    elif ((processes > 1)); then
-        launcher=(-m torch.distributed.run --standalone --nproc_per_node "$processes")
+    elif ((processes > 1 || MAX_RESTARTS > 0)); then
+        launcher=(--standalone --local_addr 127.0.0.1) # not by this machine's name, which in a container is often wrong
+    else
+        return 0
     fi
+    launcher=(-m torch.distributed.run "${launcher[@]}" --nproc_per_node "$processes" --max_restarts "$MAX_RESTARTS")
+    # In a store that is shared, processes that are started again find what the ended ones left there, and wait for them.
+    export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1
 }
 
-# Sets `results`, the folder of a training, by `flags` and RESULTS_DIR, and makes it, unless nothing is trained.
+# Empties `launcher` where finetune.py starts the processes itself: on the GPUs of one machine, with nothing to start again.
+leave_start_to_finetune() {
+    ((NNODES > 1 || NUM_GPU == 0 || MAX_RESTARTS > 0)) || launcher=()
+}
+
+# Makes `results`, the folder of a training, by `flags` and RESULTS_DIR, unless nothing is trained.
 open_results() { # DEFAULT
     local flag may_be_used=false
     for flag in "${flags[@]}"; do
@@ -116,7 +140,12 @@ open_results() { # DEFAULT
                 [[ -n ${RESULTS_DIR:-} ]] || die "--resume: set RESULTS_DIR to the results folder of the run to continue"
                 may_be_used=true
                 ;;
-            --overwrite_output_dir) may_be_used=true ;;
+            --overwrite_output_dir)
+                ((MAX_RESTARTS == 0)) ||
+                    die "--overwrite_output_dir: with MAX_RESTARTS each start would delete what the last one left; delete" \
+                        "the folder yourself instead"
+                may_be_used=true
+                ;;
             --data_report | --dry_run)
                 results=${RESULTS_DIR:-$1}
                 keeps_log=false # nothing is written there, it may not even be
@@ -125,11 +154,19 @@ open_results() { # DEFAULT
             --output_dir | --output_dir=*) die "--output_dir: set RESULTS_DIR instead, the script uses that folder too" ;;
         esac
     done
-    results=${RESULTS_DIR:-$1}
+    local folder=${RESULTS_DIR:-$1}
     # finetune.py refuses a folder in use as well, but by then its log would have been written to.
-    if ! $may_be_used && { [[ -e $results/metrics.json ]] || compgen -G "$results/*.ckpt" >/dev/null; }; then
-        die "$results holds an earlier run: give --resume or --overwrite_output_dir, or set RESULTS_DIR to another folder"
+    if ! $may_be_used && { [[ -e $folder/metrics.json ]] || compgen -G "$folder/*.ckpt" >/dev/null; }; then
+        die "$folder holds an earlier run: give --resume or --overwrite_output_dir, or set RESULTS_DIR to another folder"
     fi
+    make_results "$folder"
+}
+
+# Sets `results` to a folder, and makes it where it is not there.
+make_results() { # FOLDER
+    results=$1
+    new_results=false
+    [[ -d $results ]] || new_results=true
     mkdir -p -- "$results"
 }
 
@@ -145,6 +182,10 @@ await_file() { # FILE
 
 # Sets `training_flags`: what the scripts of training hand on to finetune.py alike, by the names of their arguments.
 collect_training_flags() {
+    name_arguments data_dir=DATA_DIR config_path=CONFIG_PATH gpus=NUM_GPU learning_rate=LR train_batch_size=BS \
+        gradient_accumulation_steps=ACCUM {fp16,bf16,tf32}=PREC max_steps=TRAIN_STEPS warmup_steps=WARMUP_STEPS \
+        max_source_length=MAX_SOURCE_LEN {,val_}max_target_length=MAX_TARGET_LEN eval_max_gen_length=MAX_TARGET_LEN \
+        eval_batch_size=EVAL_BS val_check_interval=VAL_CHECK_INTERVAL early_stopping_patience=PATIENCE
     training_flags=(
         --data_dir "$DATA_DIR"
         --config_path "$CONFIG_PATH"
@@ -162,14 +203,23 @@ collect_training_flags() {
         --val_check_interval "$VAL_CHECK_INTERVAL"
         --early_stopping_patience "$PATIENCE"
     )
+    # Processes that are started again have the flags of the first start.
+    ((MAX_RESTARTS == 0)) || ! ${keeps_log:-true} || training_flags+=(--resume)
 }
 
-# Runs a command, showing what it prints and adding it to the log. Under pipefail its failure ends the script.
+# Runs a command, showing what it prints and adding it to the log, and ends the script where it fails. A new results folder
+# goes with a command that refuses its input (exit code 2) and leaves nothing there but what it said.
 run_logged() { # LOG COMMAND...
-    local file=$1
+    local file=$1 status=0
     ${keeps_log:-true} || file=/dev/null
     shift
     # Where all processes are told to end (Ctrl-C, SLURM), the command has something left to say, and this waits for it.
     trap 'exit 143' TERM
-    PYTHONUNBUFFERED=1 "$@" 2>&1 | (trap '' INT TERM && exec tee -a -- "$file")
+    PYTHONUNBUFFERED=1 "$@" 2>&1 | (trap '' INT TERM && exec tee -a -- "$file") || status=$?
+    ((status != 0)) || return 0
+    if ((status == 2)) && ${new_results:-false} && [[ $(ls -A -- "$results") == "${file##*/}" ]]; then
+        rm -- "$file"
+        rmdir -- "$results"
+    fi
+    exit "$status"
 }

@@ -6,7 +6,7 @@ usage="usage: bash scripts/run_eval_summarization.sh [INIT_CKPT [PRED_BS [NUM_GP
            [MAX_SOURCE_LEN [MAX_TARGET_LEN [DATA_DIR [CONFIG_PATH]]]]]]]]] [--flag ...]
 default:   data/nvidia-pretrained/model.ckpt 128 8 fp16 4 1024 142 data/cnn_dm/ configs/config.json
 
-  INIT_CKPT   a .ckpt, a Hugging Face folder or a hub id
+  INIT_CKPT   a .ckpt, a model.pt of fairseq, a Hugging Face folder or a hub id
   PRED_BS     batch size, per GPU
   NUM_GPU     0 runs on the CPU
   PRECISION   fp16, bf16, tf32 or fp32
@@ -43,8 +43,9 @@ elif ((NUM_GPU > 1)); then
     ((NUM_GPU <= present)) || die "NUM_GPU is $NUM_GPU, and this machine has $present GPUs (0 runs on the CPU)"
 fi
 
-results=${RESULTS_DIR:-results/bart_pyt_inference_$(date +%Y%m%d_%H%M%S)}
-mkdir -p -- "$results"
+make_results "${RESULTS_DIR:-results/bart_pyt_inference_$(date +%Y%m%d_%H%M%S)}"
+name_arguments bs=PRED_BS device=NUM_GPU {fp16,bf16,tf32}=PRECISION eval_beams=EVAL_BEAMS \
+    max_source_length=MAX_SOURCE_LEN {max_target,eval_max_gen}_length=MAX_TARGET_LEN
 run_logged "$results/$log" "$python" "${launcher[@]}" "$root/run_eval.py" \
     "$INIT_CKPT" "$CONFIG_PATH" "$DATA_DIR" "$results" \
     --type_path test \

@@ -21,7 +21,7 @@ Presets: bash scripts/run_pretraining.sh \$(source scripts/params/pretraining_pa
 Paths are relative to the current folder, those of the presets to the checkout.
 Results: \$RESULTS_DIR, by default a new folder results/bart_pyt_pretraining_<timestamp>. To continue a training that was
 interrupted, set RESULTS_DIR to its folder and give --resume.
-Many machines: as run_summarization.sh."
+Many machines, and MAX_RESTARTS: as run_summarization.sh."
 
 read_command_line "$usage" 13 "$@"
 ((${#positionals[@]} >= 10)) || die "${#positionals[@]} positional arguments, of at least 10 (see --help)"
@@ -45,7 +45,7 @@ check '[0-9.]+([eE][-+]?[0-9]+)?' 'a number' LR VAL_CHECK_INTERVAL
 read_precision PREC "$PREC"
 find_python
 read_machines
-((NNODES > 1 || NUM_GPU == 0)) || launcher=() # finetune.py starts the processes on the GPUs of one machine itself
+leave_start_to_finetune
 open_results "results/bart_pyt_pretraining_$(date +%Y%m%d_%H%M%S)"
 
 # Of the paper (section 4), of fairseq's recipe for it, and of RoBERTa (Liu et al. 2019, table 9), which the paper follows.

@@ -22,7 +22,8 @@ Results: \$RESULTS_DIR, by default a new folder results/bart_pyt_<timestamp>. To
 interrupted, set RESULTS_DIR to its folder and give --resume.
 Many machines: run the same command on each, with NNODES (how many), NODE_RANK (0 on the first), MASTER_ADDR (the
 name of that one), MASTER_PORT (29500) and RESULTS_DIR (a folder that they share) set. NUM_GPU is then per machine; with
-NUM_GPU 0, PROCESSES_PER_NODE (1) is."
+NUM_GPU 0, PROCESSES_PER_NODE (1) is.
+MAX_RESTARTS (0): how often the processes are started again when one dies; they go on from the newest checkpoint."
 
 read_command_line "$usage" 16 "$@"
 DATA_DIR=${positionals[0]:-data/cnn_dm/}
@@ -49,7 +50,7 @@ check '[0-9.]+([eE][-+]?[0-9]+)?' 'a number' LR VAL_CHECK_INTERVAL
 read_precision PREC "$PREC"
 find_python
 read_machines
-((NNODES > 1 || NUM_GPU == 0)) || launcher=() # finetune.py starts the processes on the GPUs of one machine itself
+leave_start_to_finetune
 
 only_report=false
 evaluation_flags=() # what the evaluation must have too, and has no position

@@ -4,7 +4,7 @@ source "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
 
 usage="usage: bash scripts/summarize.sh MODEL [FILE|-] [--flag ...]
 
-  MODEL       a .ckpt, a Hugging Face folder or a hub id
+  MODEL       a .ckpt, a model.pt of fairseq, a Hugging Face folder or a hub id
   FILE        a text on each line; - or nothing: standard input
   --one_text  all of the file is one text, such as an article with its paragraphs
   --json      JSON Lines with text and summary

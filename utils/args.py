@@ -147,7 +147,7 @@ class TrainingArguments(SharedArguments):
     model_name_or_path: str = option(
         "facebook/bart-large",
         "model",
-        "weights to start from: hub id, Hugging Face folder, .ckpt, or `scratch` for random ones",
+        "weights to start from: hub id, Hugging Face folder, .ckpt, model.pt of fairseq, or `scratch` for random ones",
     )
     dropout: float | None = option(
         None,
@@ -327,7 +327,7 @@ class TrainingArguments(SharedArguments):
 class EvaluationArguments(SharedArguments):
     """The command line of run_eval.py."""
 
-    model: str = option("", "model", "a .ckpt, a Hugging Face folder or a hub id", positional=True)
+    model: str = option("", "model", "a .ckpt, a model.pt, a Hugging Face folder or a hub id", positional=True)
     config: str = option("", "model", "JSON configuration: the search settings and the prefix", positional=True)
     data_dir: str = option("", "data", _DATA_DIR_HELP, positional=True)
     save_path: str = option("", "output", "folder for the generations and the scores", positional=True)

@@ -5,6 +5,7 @@ import difflib
 import json
 import math
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable, Sequence
@@ -13,6 +14,8 @@ from types import NoneType
 from typing import Any, NoReturn, Protocol, TypeVar, get_args
 
 from bart.errors import InputError
+
+ARGUMENT_NAMES = "BART_ARGUMENT_NAMES"  # variable of the environment in which scripts say `fp16=PREC bf16=PREC ...`
 
 Check = Callable[[Any], str | None]  # what is wrong with a value, or None
 
@@ -117,9 +120,15 @@ def run_command(
         command(parse_arguments(arguments_class, description, sys.argv[1:]))
     except InputError as error:
         if os.environ.get("RANK", "0") == "0":  # of several processes that find the same one says it
-            print("error:", " ".join(str(error).split()), file=sys.stderr)
+            print("error:", " ".join(_with_argument_names(str(error)).split()), file=sys.stderr)
         return 2
     return 0
+
+
+def _with_argument_names(message: str) -> str:
+    """The message with, behind a flag, the argument of the shell script that it comes from, where one started this."""
+    names = dict(pair.split("=") for pair in os.environ.get(ARGUMENT_NAMES, "").split())
+    return re.sub(r"--(\w+)", lambda flag: f"{flag[0]} ({names[flag[1]]})" if flag[1] in names else flag[0], message)
 
 
 def parse_arguments(arguments_class: type[ArgumentsType], description: str, argv: Sequence[str]) -> ArgumentsType:

@@ -9,6 +9,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from bart.modeling.modeling_bart import BartForConditionalGeneration
+from utils.example_scores import write_example_scores
 from utils.files import atomic_write
 from utils.generating import BatchSize, generate
 from utils.long_documents import read_sources
@@ -52,7 +53,8 @@ def evaluate(
     facts: dict[str, Any],
     peers: Peers | None = None,
 ) -> dict[str, Any] | None:
-    """Generate, score and write <split>_generations.txt, <split>_rouge.json and results.html; returns the report.
+    """Generate, score and write <split>_generations.txt, <split>_rouge.json, what each example scored and results.html;
+    returns the report.
 
     ``facts`` go into the report as they are. Of several processes each generates a share, and the first one does the
     rest; the others return None. What an earlier evaluation left there is deleted first. Without targets there are no
@@ -60,7 +62,7 @@ def evaluate(
     """
     peers = peers or Peers()
     if peers.rank == 0:
-        for ending in ("generations.txt", "generations.jsonl", "rouge.json"):
+        for ending in ("generations.txt", "generations.jsonl", "rouge.json", "example_scores.json"):
             (folder / f"{settings.split}_{ending}").unlink(missing_ok=True)
         (folder / PAGE_FILE).unlink(missing_ok=True)
     in_pieces = settings.long_documents == "chunk"
@@ -103,6 +105,7 @@ def evaluate(
         **facts,
     }
     if scores is not None:
+        write_example_scores(folder, settings.split, pairs.targets, scores)
         write_json(folder / f"{settings.split}_rouge.json", report)
     write_page(folder, report, Examples(pairs.sources, pairs.targets, best, scores))
     return report

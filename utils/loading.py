@@ -4,7 +4,8 @@ from pathlib import Path
 
 from bart.configuration.configuration_bart import BartConfig
 from bart.errors import InputError
-from bart.modeling.weights import is_checkpoint, read_config
+from bart.modeling.weights import is_checkpoint, is_fairseq, read_config
+from bart.tokenization.fairseq_tokenizer import load_fairseq_tokenizer
 from bart.tokenization.tokenization_bart import BartTokenizer, check_fits
 
 TOKENIZER_FOLDER = "tokenizer"  # beside a run's checkpoints
@@ -18,13 +19,13 @@ def load_config(config_path: str | None, model_name_or_path: str) -> BartConfig:
 
 def load_tokenizer(tokenizer_name_or_path: str | None, model_name_or_path: str, config: BartConfig) -> BartTokenizer:
     """The tokenizer of that name or, where none is given, the model's own. Raises InputError if it does not fit."""
-    if tokenizer_name_or_path is not None:
-        name = tokenizer_name_or_path
-    elif is_checkpoint(model_name_or_path):
-        name = _beside(Path(model_name_or_path))
+    name = tokenizer_name_or_path or model_name_or_path
+    if name == model_name_or_path and is_fairseq(name):
+        tokenizer = load_fairseq_tokenizer(Path(name))
     else:
-        name = model_name_or_path
-    tokenizer = BartTokenizer.from_pretrained(name)
+        if name == model_name_or_path and is_checkpoint(name):
+            name = _beside(Path(name))
+        tokenizer = BartTokenizer.from_pretrained(name)
     check_fits(tokenizer, config, name)
     return tokenizer
 

@@ -10,6 +10,8 @@ import time
 from collections.abc import Sequence
 from types import FrameType
 
+from utils.machine import processor_cores
+
 _SECONDS_TO_END_ALONE = 3.0  # after another's failure: time for the same error to be found, and said, everywhere
 _SECONDS_BETWEEN_LOOKS = 0.1
 _FORWARDED = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
@@ -28,7 +30,7 @@ def launch(command: Sequence[str], processes: int) -> int:
         "WORLD_SIZE": str(processes),
         "LOCAL_WORLD_SIZE": str(processes),
         "GROUP_RANK": "0",
-        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes))),
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(max(1, processor_cores() // processes))),
         "TORCHELASTIC_RUN_ID": f"launched_by_{os.getpid()}",
     }
     started: list[subprocess.Popen[bytes]] = []

@@ -42,11 +42,15 @@ def bootstrap_intervals(scores: np.ndarray, seed: int = 0) -> dict[str, list[flo
 
     The examples (N, 4) are drawn with replacement, N of them 1,000 times.
     """
-    random = np.random.default_rng(seed)
-    counts = (random.multinomial(len(scores), np.full(len(scores), 1 / len(scores))) for _ in range(_RESAMPLES))
-    means = np.array([100 * (count @ scores) / len(scores) for count in counts])  # (resamples, 4)
-    low, high = np.percentile(means, [2.5, 97.5], axis=0)
+    low, high = np.percentile(resampled_means(scores, _RESAMPLES, seed), [2.5, 97.5], axis=0)
     return {name: [float(low[index]), float(high[index])] for index, name in enumerate(ROUGE_TYPES)}
+
+
+def resampled_means(scores: np.ndarray, resamples: int, seed: int) -> np.ndarray:
+    """Means times 100 of examples (N, 4) drawn with replacement, N at a time: (resamples, 4)."""
+    random = np.random.default_rng(seed)
+    counts = (random.multinomial(len(scores), np.full(len(scores), 1 / len(scores))) for _ in range(resamples))
+    return np.array([100 * (count @ scores) / len(scores) for count in counts])
 
 
 def example_scores(

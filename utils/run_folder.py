@@ -24,8 +24,10 @@ METRICS_FILE = "metrics.json"
 RUN_FILE = "run.json"
 DATA_REPORT_FILE = "data_report.json"
 LOGS_FOLDER = "logs"
+CARD_FILE = "README.md"  # of a model, as the hub knows it
 _FOLDERS = (BEST_MODEL_FOLDER, TOKENIZER_FOLDER, LOGS_FOLDER)
-_FILES = (METRICS_FILE, RUN_FILE, DATA_REPORT_FILE, "test_generations.txt", "test_rouge.json", PAGE_FILE)
+_TEST_FILES = ("test_generations.txt", "test_rouge.json", "test_example_scores.json")
+_FILES = (METRICS_FILE, RUN_FILE, DATA_REPORT_FILE, PAGE_FILE, *_TEST_FILES)
 
 
 def checkpoint_to_resume(arguments: TrainingArguments) -> Path | None:
@@ -115,8 +117,12 @@ def record_data_report(arguments: TrainingArguments, report: dict[str, Any]) -> 
         print(line, flush=True)
 
 
-def save_model(model: BartForConditionalGeneration, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """Write a Hugging Face folder, whole or not at all."""
+def save_model(
+    model: BartForConditionalGeneration, tokenizer: PreTrainedTokenizerBase, folder: Path, card: str | None = None
+) -> None:
+    """Write a Hugging Face folder, whole or not at all; ``card`` is its README.md."""
     with whole_folder(folder) as unfinished:
         model.save_pretrained(unfinished)
         tokenizer.save_pretrained(unfinished)
+        if card is not None:
+            (unfinished / CARD_FILE).write_text(card, encoding="utf-8")

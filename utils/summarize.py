@@ -25,7 +25,7 @@ _END = None  # what the reading thread puts last
 
 @dataclass
 class SummarizeArguments:
-    model: str = option("", "Texts", "a .ckpt, a Hugging Face folder or a hub id", positional=True)
+    model: str = option("", "Texts", "a .ckpt, a model.pt, a Hugging Face folder or a hub id", positional=True)
     file: str = option("", "Texts", "file with a text on each line; - for standard input", positional=True)
     json: bool = option(False, "Texts", "write JSON Lines with text and summary, instead of summaries")
     one_text: bool = option(False, "Texts", "all of the input is one text, whatever lines it has")
@@ -77,10 +77,11 @@ def write_summaries(arguments: SummarizeArguments, stream: IO[bytes]) -> None:
     elif device == "cuda" and not torch.cuda.is_available():
         raise InputError("--device cuda: this machine has no GPU that torch can use; give cpu or auto")
     model = BartForConditionalGeneration.from_pretrained(arguments.model).to(device).pack()
+    name = "standard input" if arguments.file == "-" else arguments.file
     if arguments.one_text:
-        batches = iter([[" ".join(iterate_stream(stream, arguments.file))]])
+        batches = iter([[" ".join(iterate_stream(stream, name))]])
     else:
-        batches = batches_as_they_come(stream, arguments.file, arguments.bs)
+        batches = batches_as_they_come(stream, name, arguments.bs)
     for texts in batches:
         sources = read_sources(texts, tokenizer, length, config.prefix, arguments.long_documents == "chunk")
         summaries: list[list[str]] = []

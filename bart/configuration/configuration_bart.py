@@ -65,6 +65,8 @@ class BartConfig(SearchSettings):
         for setting in fields(self):
             value = values.get(setting.name, setting.default)
             may_be_null = setting.default is None or setting.name.startswith("forced_")
+            if setting.type is float and is_whole_number(value):
+                value = float(value)  # transformers reads no 0 for a dropout
             setattr(self, setting.name, setting.default if value is None and not may_be_null else value)
         if self.forced_bos_token_id is None and values.get("force_bos_token_to_be_generated"):
             self.forced_bos_token_id = self.bos_token_id

@@ -252,9 +252,12 @@ class BartForConditionalGeneration(nn.Module):
         Raises:
             InputError: nothing usable there, or tensors are missing, surplus or of another shape.
         """
-        from bart.modeling.weights import read_config, read_weights
+        from bart.modeling.weights import check_shape, read_config, read_weights
 
-        config = read_config(name_or_path) if config is None else config
+        if config is None:
+            config = read_config(name_or_path)
+        else:
+            check_shape(name_or_path, config)
         with torch.device("meta"):
             model = cls(config)
         model.load_state_dict(read_weights(name_or_path, model), assign=True)

@@ -1,22 +1,22 @@
-"""Reading and writing a model's weights: Hugging Face folders and hub ids, and this project's .ckpt files.
+"""Reading and writing a model's weights: Hugging Face folders and hub ids, this project's .ckpt, fairseq's model.pt.
 
 Nothing is unpickled but tensors and plain containers, so that a hostile file can do no more than fail to load.
 """
 
 import json
 import os
-import pickle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from bart.configuration.configuration_bart import BartConfig
 from bart.errors import InputError
 from bart.hub import find_file
+from bart.modeling.fairseq_checkpoint import SUFFIX, read_fairseq_config, read_fairseq_weights
+from bart.modeling.torch_files import UNREADABLE, first_line, load_weights_only
 from bart.whole_folder import new_file_mode
 
 if TYPE_CHECKING:
@@ -25,28 +25,53 @@ if TYPE_CHECKING:
 EMBEDDINGS = "model.shared.weight"
 # Stored by some writers, left out by others; either way the same numbers as EMBEDDINGS.
 TIED_TO_EMBEDDINGS = ("model.encoder.embed_tokens.weight", "model.decoder.embed_tokens.weight", "lm_head.weight")
+_SHAPE = (
+    *("vocab_size", "max_position_embeddings", "d_model", "encoder_layers", "decoder_layers"),
+    *("encoder_attention_heads", "decoder_attention_heads", "encoder_ffn_dim", "decoder_ffn_dim"),
+)
 _CHECKPOINT_PREFIX = "model."  # the Lightning module holds the model as its attribute `model`
-_UNREADABLE = (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError, SafetensorError)
 
 
 def is_checkpoint(name_or_path: str | os.PathLike[str]) -> bool:
-    """Whether this names a .ckpt file of this project (not a folder, not a hub id)."""
+    """Whether this names a file, a .ckpt of this project or a .pt of fairseq (not a folder, not a hub id)."""
     return Path(name_or_path).is_file()
+
+
+def is_fairseq(name_or_path: str | os.PathLike[str]) -> bool:
+    """Whether this names a .pt file, which is taken for fairseq's."""
+    return is_checkpoint(name_or_path) and Path(name_or_path).suffix == SUFFIX
 
 
 def read_config(name_or_path: str | os.PathLike[str]) -> BartConfig:
     """The configuration stored with a model. Raises InputError where there is none."""
     if not is_checkpoint(name_or_path):
         return BartConfig.from_pretrained(name_or_path)
+    if is_fairseq(name_or_path):
+        return read_fairseq_config(Path(name_or_path))
     stored = _read_checkpoint(Path(name_or_path)).get("hyper_parameters", {}).get("config")
     if not isinstance(stored, dict):
         raise InputError(f"{os.fspath(name_or_path)}: holds no configuration; is it a checkpoint of this project?")
     return BartConfig(**stored)
 
 
+def check_shape(name_or_path: str | os.PathLike[str], config: BartConfig) -> None:
+    """Raise InputError where a model stores a configuration (it need not) of another shape than ``config``'s."""
+    try:
+        stored = read_config(name_or_path).to_dict()
+    except InputError:
+        return
+    given = config.to_dict()
+    differing = [f"{name} {stored[name]} (given: {given[name]})" for name in _SHAPE if stored[name] != given[name]]
+    if differing:
+        found = f"{os.fspath(name_or_path)}: the model has {', '.join(differing)}"
+        raise InputError(f"{found}; give the configuration that belongs to it")
+
+
 def read_weights(name_or_path: str | os.PathLike[str], model: "BartForConditionalGeneration") -> dict[str, Tensor]:
     """A state dict for ``model``, in float32. Raises InputError unless names and shapes fit."""
-    if is_checkpoint(name_or_path):
+    if is_fairseq(name_or_path):
+        stored = read_fairseq_weights(Path(name_or_path))
+    elif is_checkpoint(name_or_path):
         stored = _checkpoint_weights(Path(name_or_path))
     else:
         stored = _hugging_face_weights(name_or_path)
@@ -124,11 +149,11 @@ def _read_shards(name_or_path: str | os.PathLike[str], index_path: Path) -> dict
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:
     if path.suffix != ".safetensors":
-        return _only_tensors(_load_weights_only(path), path)
+        return _only_tensors(load_weights_only(path), path)
     try:
         return load_file(path)
-    except _UNREADABLE as error:
-        raise InputError(f"{path}: not a readable safetensors file ({_first_line(error)}); fetch it again") from error
+    except UNREADABLE as error:
+        raise InputError(f"{path}: not a readable safetensors file ({first_line(error)}); fetch it again") from error
 
 
 def _checkpoint_weights(path: Path) -> dict[str, Tensor]:
@@ -144,36 +169,13 @@ def _checkpoint_weights(path: Path) -> dict[str, Tensor]:
 
 
 def _read_checkpoint(path: Path) -> dict[str, Any]:
-    stored = _load_weights_only(path)
+    stored = load_weights_only(path)
     if not isinstance(stored, dict):
         raise InputError(f"{path}: not a checkpoint of this project")
     return stored
-
-
-def _load_weights_only(path: Path) -> Any:
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except RuntimeError:
-        pass  # a file of torch < 1.6, which cannot be mapped: read it whole
-    except _UNREADABLE as error:
-        raise _unusable(path, error) from error
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except _UNREADABLE as error:
-        raise _unusable(path, error) from error
-
-
-def _unusable(path: Path, error: Exception) -> InputError:
-    if isinstance(error, pickle.UnpicklingError):
-        return InputError(f"{path}: holds more than tensors, or is damaged; nothing of it was run. Give another file")
-    return InputError(f"{path}: cannot be read ({_first_line(error)}); it may be cut short: fetch or save it again")
 
 
 def _only_tensors(stored: Any, path: Path) -> dict[str, Tensor]:
     if not isinstance(stored, dict) or not all(isinstance(value, Tensor) for value in stored.values()):
         raise InputError(f"{path}: holds no state dict of tensors")
     return dict(stored)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

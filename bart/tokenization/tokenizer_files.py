@@ -7,6 +7,7 @@ tokenizer of five tokens, and special tokens that are missing get new ids at the
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 from tokenizers import Tokenizer
 from tokenizers.models import BPE
@@ -43,7 +44,7 @@ def find_tokenizer(name_or_path: str | os.PathLike[str]) -> Path:
         folder = vocabulary.parent
     for optional in (CONFIG_FILE, ADDED_TOKENS_FILE):
         if (file := find_file(name_or_path, optional)) is not None:
-            content = _read_json_object(file)
+            content = read_json_object(file)
             tokens |= content.keys() if optional == ADDED_TOKENS_FILE else set()
     missing = [token for token in SPECIAL_TOKENS if token not in tokens]
     if missing:
@@ -51,7 +52,8 @@ def find_tokenizer(name_or_path: str | os.PathLike[str]) -> Path:
     return folder
 
 
-def _read_json_object(file: Path) -> dict[str, object]:
+def read_json_object(file: Path) -> dict[str, Any]:
+    """What a JSON file holds. Raises InputError, naming it, where that is no object."""
     try:
         content = json.loads(file.read_bytes())
     except ValueError as error:  # bad JSON or bad UTF-8
@@ -63,7 +65,7 @@ def _read_json_object(file: Path) -> dict[str, object]:
 
 def _read_whole_file(file: Path) -> set[str]:
     """The tokens of a tokenizer.json."""
-    model = _read_json_object(file).get("model")
+    model = read_json_object(file).get("model")
     if not isinstance(model, dict) or model.get("type") != "BPE":
         raise InputError(f"{file} is not a BPE tokenizer, which BART's is")
     try:
@@ -74,7 +76,7 @@ def _read_whole_file(file: Path) -> set[str]:
 
 def _read_pair(vocabulary: Path, merges: Path) -> set[str]:
     """The tokens of a vocab.json with its merges.txt."""
-    tokens = set(_read_json_object(vocabulary))
+    tokens = set(read_json_object(vocabulary))
     try:
         BPE.from_file(str(vocabulary), str(merges))
     except Exception as error:  # tokenizers raises this class itself, nothing narrower

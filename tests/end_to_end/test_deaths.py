@@ -98,12 +98,12 @@ def all_end(setup: TinySetup, tmp_path: Path, launcher: str, strike: Callable[[i
             process.kill()
 
 
-def children_by_rank(pid: int) -> list[int]:
+def children_by_rank(pid: int, kind: str = "RANK") -> list[int]:
     """The processes that a launcher has started as its ranks 0 and 1."""
     by_rank = {}
     for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
         environment = Path(f"/proc/{child}/environ").read_bytes().split(b"\0")
         for rank in (0, 1):
-            if f"RANK={rank}".encode() in environment:
+            if f"{kind}={rank}".encode() in environment:
                 by_rank[rank] = int(child)
-    return [by_rank[0], by_rank[1]]
+    return [by_rank[rank] for rank in sorted(by_rank)]

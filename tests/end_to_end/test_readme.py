@@ -14,9 +14,11 @@ from scripts.benchmark.prepare_tokens import BenchmarkArguments
 from tests.tiny_setup import TinySetup
 from utils.args import EvaluationArguments, TrainingArguments
 from utils.command_line import build_parser
+from utils.compare_runs import CompareRunsArguments
 from utils.corpora.get_data import GetDataArguments
 from utils.export_model import ExportArguments
 from utils.summarize import SummarizeArguments
+from utils.verify_published import VerifyArguments
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -43,6 +45,7 @@ def test_its_scripts_and_presets_are_there() -> None:
 def test_its_flags_are_known() -> None:
     known = set()
     programs = (TrainingArguments, EvaluationArguments, GetDataArguments, ExportArguments, SummarizeArguments)
+    programs += (CompareRunsArguments, VerifyArguments)
     for arguments in (*programs, BenchmarkArguments, CompareArguments):
         known |= set(build_parser(arguments, "")._option_string_actions)
     named = set(re.findall(r"`[^`\n]*?(--[a-z][a-z0-9_]+)", README))

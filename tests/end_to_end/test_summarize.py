@@ -98,4 +98,4 @@ def test_bad_input(talkative_model: Path, arguments: list[str], said: str) -> No
 def test_a_bad_line_is_named_after_the_good_ones(setup: TinySetup, talkative_model: Path) -> None:
     run = subprocess.run(**command(talkative_model), input=b"a text\nno \xff text\n", capture_output=True, timeout=60)
     assert run.returncode == 2 and run.stdout.count(b"\n") == 1
-    assert b"-: line 2 is not UTF-8 at byte 4" in run.stderr
+    assert b"error: standard input: line 2 is not UTF-8 at byte 4" in run.stderr

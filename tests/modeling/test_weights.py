@@ -92,6 +92,23 @@ def test_a_given_configuration_takes_the_place_of_the_stored_one(pair: ModelPair
     assert BartForConditionalGeneration.from_pretrained(folder, config=config).config is config
 
 
+def test_a_given_configuration_of_another_shape_is_refused_by_its_fields(pair: ModelPair, folder: Path) -> None:
+    """Heads, too, although the tensors would fit."""
+    shape = {"d_model": 8 * pair.ours.config.d_model, "encoder_attention_heads": 1, "decoder_attention_heads": 8}
+    ours = pair.ours.config.copy(**shape, decoder_layers=7)
+    for path in (folder, write_checkpoint(pair.ours, folder / "_epoch0_step1.ckpt")):
+        with pytest.raises(InputError) as refusal:
+            BartForConditionalGeneration.from_pretrained(path, ours)
+        found = pair.ours.config
+        assert str(refusal.value).startswith(
+            f"{path}: the model has d_model {found.d_model} (given: {ours.d_model}), decoder_layers "
+            f"{found.decoder_layers} (given: 7), encoder_attention_heads {found.encoder_attention_heads} (given: 1), "
+        )
+    other_heads = pair.ours.config.copy(encoder_attention_heads=2 * pair.ours.config.encoder_attention_heads)
+    with pytest.raises(InputError, match=r"the model has encoder_attention_heads \d+ \(given: \d+\); give"):
+        BartForConditionalGeneration.from_pretrained(folder, other_heads)
+
+
 def test_transformers_reads_what_we_write_and_generates_the_same(pair: ModelPair, tmp_path: Path) -> None:
     search = {"num_beams": 3, "max_length": 15, "min_length": 4, "no_repeat_ngram_size": 2, "length_penalty": 2.0}
     search |= {"forced_bos_token_id": 0, "forced_eos_token_id": 2, "early_stopping": True}

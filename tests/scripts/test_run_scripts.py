@@ -4,9 +4,11 @@ PYTHON is a small program that writes down how it was called: what the scripts d
 """
 
 import os
+import re
 import shlex
 import signal
 import subprocess
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from utils.args import EvaluationArguments, TrainingArguments
 from utils.command_line import parse_arguments
 
 ROOT = Path(__file__).parents[2]
+STANDALONE = "-m torch.distributed.run --standalone --local_addr 127.0.0.1"
 RECORDER = """#!/usr/bin/env bash
 if [[ $1 == -c ]]; then
     echo "${GPUS_PRESENT:-0}"
@@ -22,7 +25,8 @@ if [[ $1 == -c ]]; then
 fi
 printf '%s\\n' "$@" >"$CALLS/$(find "$CALLS" -type f | wc -l)"
 echo "ran ${1##*/}"
-[[ ${1##*/} != "${FAILING:-}" ]] || exit 7
+echo "$BART_ARGUMENT_NAMES" >"$CALLS/../names"
+[[ ${1##*/} != "${FAILING:-}" ]] || exit "${EXIT_CODE:-7}"
 """
 
 
@@ -191,6 +195,34 @@ def test_a_failed_evaluation_fails_the_script(scripts: Scripts) -> None:
     assert scripts.run("run_eval_summarization.sh m 1 0", FAILING="run_eval.py").returncode == 7
 
 
+@pytest.mark.parametrize(
+    ("program", "command"),
+    [("finetune.py", "run_summarization.sh d c.json 0"), ("run_eval.py", "run_eval_summarization.sh m 1 0")],
+)
+def test_a_refused_start_leaves_no_folder(scripts: Scripts, program: str, command: str) -> None:
+    """None that is new; where an error is no refusal, its log is worth keeping."""
+    assert scripts.run(command, FAILING=program, EXIT_CODE="2").returncode == 2
+    assert list((scripts.folder / "results").iterdir()) == []
+    assert scripts.run(command, FAILING=program).returncode == 7
+    assert len(list((scripts.folder / "results").glob("*/joblog.log"))) == 1
+    (scripts.folder / "mine").mkdir()
+    assert scripts.run(command, FAILING=program, EXIT_CODE="2", RESULTS_DIR="mine").returncode == 2
+    assert (scripts.folder / "mine" / "joblog.log").read_text() == f"ran {program}\n"
+
+
+@pytest.mark.parametrize("command", ["run_summarization.sh d c.json 0", "run_eval_summarization.sh m 1 0"])
+def test_errors_can_name_every_argument(scripts: Scripts, command: str) -> None:
+    """Each that is given by position, as the usage names it; the flags are the program's."""
+    program = "finetune.py" if "run_summarization" in command else "run_eval.py"
+    scripts.run(command, FAILING="finetune.py")
+    names = dict(pair.split("=") for pair in (scripts.folder / "names").read_text().split())
+    listed = scripts.run(f"{command.split()[0]} --help").stdout.partition("[--flag")[0]
+    for name in set(re.findall("[A-Z][A-Z_]+", listed)) - {"INIT_CKPT", "DATA_DIR", "CONFIG_PATH"}:
+        assert name in names.values() or (program == "finetune.py" and name in ("EVAL_BEAMS", "PRED_BS")), name
+    accepted = TrainingArguments if program == "finetune.py" else EvaluationArguments
+    assert names.keys() <= {field.name for field in fields(accepted)}
+
+
 @pytest.mark.parametrize("content", ["_epoch1_step20.ckpt", "metrics.json"])
 def test_a_results_folder_in_use(scripts: Scripts, content: str) -> None:
     used = scripts.folder / "used"
@@ -248,7 +280,7 @@ def test_too_many_arguments_are_refused(scripts: Scripts) -> None:
 
 def test_evaluation_without_arguments_is_the_specifications_default_line(scripts: Scripts) -> None:
     assert scripts.run("run_eval_summarization.sh", GPUS_PRESENT="8").returncode == 0
-    assert " ".join(scripts.calls()[0]).startswith("-m torch.distributed.run --standalone --nproc_per_node 8 ")
+    assert " ".join(scripts.calls()[0]).startswith(f"{STANDALONE} --nproc_per_node 8 --max_restarts 0 ")
     arguments = scripts.evaluation()
     assert (arguments.model, arguments.bs, arguments.fp16) == ("data/nvidia-pretrained/model.ckpt", 128, True)
     assert (arguments.eval_beams, arguments.max_source_length, arguments.max_target_length) == (4, 1024, 142)
@@ -363,7 +395,10 @@ def test_each_of_many_machines_starts_its_processes(
     (best / "config.json").touch()  # what the training leaves
     run = scripts.run(COMMANDS[program].format(gpus=gpus), GPUS_PRESENT="8", **MACHINE | environment)
     assert run.returncode == 0, run.stderr
-    started = f"-m torch.distributed.run --nnodes 4 --node_rank 2 --master_addr first --master_port 1234 {launcher} "
+    started = (
+        "-m torch.distributed.run --nnodes 4 --rdzv_backend c10d --rdzv_endpoint first:1234 --rdzv_id bart "
+        f"--rdzv_conf is_host=0,read_timeout=300 --local_addr ~00002 {launcher} --max_restarts 0 "
+    )
     calls = [" ".join(call) for call in scripts.calls()]
     assert calls[0].startswith(f"{started}{ROOT / program} ") and calls[-1].startswith(f"{started}{ROOT}/run_eval.py ")
     for call in calls:
@@ -381,7 +416,21 @@ PRETRAINING = "run_pretraining.sh d c.json {gpus} 1e-3 64 2 fp32 500 50 128"
 def test_several_processes_on_the_cpu_of_one_machine(scripts: Scripts, command: str) -> None:
     assert scripts.run(command.format(gpus=0), PROCESSES_PER_NODE="3").returncode == 0
     for call in scripts.calls():
-        assert " ".join(call).startswith("-m torch.distributed.run --standalone --nproc_per_node 3 ")
+        assert " ".join(call).startswith(f"{STANDALONE} --nproc_per_node 3 --max_restarts 0 ")
+
+
+@pytest.mark.parametrize("gpus", [0, 1, 4])
+def test_one_machine_that_starts_its_processes_again(scripts: Scripts, gpus: int) -> None:
+    """torchrun does, also where finetune.py would start them, or there is one alone; a training then goes on."""
+    for program, command in COMMANDS.items():
+        run = scripts.run(command.format(gpus=gpus), GPUS_PRESENT="4", MAX_RESTARTS="3", RESULTS_DIR=program)
+        assert run.returncode == 0, run.stderr
+    for call in scripts.calls():
+        started, program, flags = " ".join(call).partition(f"{ROOT}/finetune.py ")
+        assert started.startswith(f"{STANDALONE} --nproc_per_node {max(gpus, 1)} --max_restarts 3 ")
+        assert not program or parse_arguments(TrainingArguments, "", flags.split()).resume
+    refused(scripts.run("run_summarization.sh d c.json 0 --overwrite_output_dir", MAX_RESTARTS="3"), "MAX_RESTARTS")
+    refused(scripts.run("run_summarization.sh d c.json 0", MAX_RESTARTS="often"), "MAX_RESTARTS is 'often'")
 
 
 @pytest.mark.parametrize(

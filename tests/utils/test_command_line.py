@@ -7,7 +7,7 @@ from bart.configuration.configuration_bart import BartConfig
 from bart.configuration.search_settings import SearchSettings
 from bart.errors import InputError
 from utils.args import EvaluationArguments, TrainingArguments
-from utils.command_line import above, build_parser, option, parse_arguments
+from utils.command_line import ARGUMENT_NAMES, above, build_parser, option, parse_arguments, run_command
 
 POSITIONALS = ["model", "config.json", "data", "results"]
 
@@ -52,6 +52,19 @@ def _other_value(argument: Any, arguments_class: type) -> tuple[list[str], Any]:
     if "float" in str(argument.type):
         return [name, "0.25"], 0.25
     return [name, "3"], 3 if "int" in str(argument.type) else "3"
+
+
+def test_flags_are_named_with_the_arguments_of_the_script(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(ARGUMENT_NAMES, "fp16=PREC learning_rate=LR")
+    monkeypatch.setattr("sys.argv", ["finetune.py", "--fp16", "--bf16"])
+    assert run_command(TrainingArguments, "", print) == 2
+    said = "error: --fp16 (PREC) and --bf16 exclude each other; give one of them\n"
+    assert capsys.readouterr().err == said
+    monkeypatch.delenv(ARGUMENT_NAMES)
+    assert run_command(TrainingArguments, "", print) == 2
+    assert capsys.readouterr().err == said.replace(" (PREC)", "")
 
 
 def test_every_training_flag_of_the_recipe_is_there() -> None:

@@ -9,7 +9,6 @@ versions and with how many pairs. The same versions give the same files, byte fo
 import gc
 import hashlib
 import multiprocessing
-import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -25,6 +24,7 @@ from utils.command_line import option, run_command
 from utils.corpora.docstring_pairs import Pair, pairs_of_file
 from utils.corpora.leaks import LeakFilter
 from utils.corpora.python_sources import PythonSources, find_python_sources
+from utils.machine import processor_cores
 from utils.report import read_json, write_json
 
 Content = TypeVar("Content")
@@ -77,7 +77,7 @@ def read_pairs(modules: Mapping[str, Path]) -> dict[str, list[Pair]]:
 def for_every_module(read: Callable[[Path], Content], modules: Mapping[str, Path]) -> dict[str, Content]:
     """What ``read`` gives for every module, by its name, in as many processes as there are processors."""
     context = multiprocessing.get_context("spawn")
-    processes = min(os.cpu_count() or 1, MOST_PROCESSES)
+    processes = min(processor_cores(), MOST_PROCESSES)
     # Syntax trees are large and free of cycles: looking for some takes a fifth of the time.
     with ProcessPoolExecutor(processes, context, gc.disable) as pool:
         return dict(zip(modules, pool.map(read, modules.values(), chunksize=32), strict=True))

@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# A model as a Hugging Face folder, for other programs.
+source "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
+
+usage="usage: bash scripts/export_hf.sh MODEL TARGET [--half] [--tokenizer_name_or_path TOKENIZER]
+
+  MODEL    a .ckpt, a model.pt of fairseq, a Hugging Face folder or a hub id
+  TARGET   the folder to write: config.json, generation_config.json, model.safetensors, the tokenizer, and a README.md
+           with data, settings and scores where MODEL lies in a results folder
+  --half   float16 weights, half the size
+  --tokenizer_name_or_path   folder or hub id, where MODEL has no tokenizer of its own beside it
+    bash scripts/export_hf.sh results/bart_pyt_<timestamp>/best_tfmr my_model"
+
+read_command_line "$usage" 2 "$@"
+((${#positionals[@]} == 2)) || die "${#positionals[@]} positional arguments, of 2: MODEL and TARGET (see --help)"
+find_python
+export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}
+exec "$python" -m utils.export_model "${positionals[@]}" "${flags[@]}"

@@ -1,0 +1,76 @@
+#!/usr/bin/env bash
+# Evaluates a published BART on its test set and holds the scores against the published ones.
+source "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
+
+usage="usage: bash scripts/verify_published.sh [cnn|xsum [NUM_GPU [PRED_BS [PRECISION]]]] [--n_obs N] [--published FILE]
+           [--tolerance X] [--model MODEL] [--expected_counts TRAIN,VAL,TEST] [--flag ...]
+default:   cnn, all GPUs that there are, 32, fp16 on a GPU and fp32 without one
+
+  cnn          facebook/bart-large-cnn on CNN-DM; xsum: facebook/bart-large-xsum on XSum
+  --n_obs      a quick look at so many examples: their scores and intervals, held against nothing
+  --published  a JSON file of values to hold (default: those of BART's paper)
+  --tolerance  the difference in ROUGE that is allowed (0.2)
+  --model      another model
+  --expected_counts   of another copy of the corpus
+  --flag ...   further flags of run_eval.py
+Needs a network, once: the corpus comes into the checkout's data (BART_DATA), where it stays, the model into the hub's cache.
+Results: \$RESULTS_DIR, by default results/verify_<corpus>_<timestamp>. Exit code 1 where a value is not held."
+
+read_command_line "$usage" 4 "$@"
+CORPUS=${positionals[0]:-cnn}
+NUM_GPU=${positionals[1]:-}
+PRED_BS=${positionals[2]:-32}
+find_python
+case $CORPUS in
+    cnn)
+        folder=cnn_dm
+        config=$root/configs/config.json
+        limits=(4 1024 142) # beams, tokens of a source and of a summary
+        examples=11490
+        ;;
+    xsum)
+        folder=xsum
+        config=$root/configs/config_xsum.json
+        limits=(6 1024 62)
+        examples=11334
+        ;;
+    *) die "'$CORPUS' is no corpus with a published model: give cnn or xsum" ;;
+esac
+model=facebook/bart-large-$CORPUS
+NUM_GPU=${NUM_GPU:-$("$python" -c 'import torch; print(torch.cuda.device_count())')}
+check '0|[1-9][0-9]*' 'a whole number' NUM_GPU
+precision=${positionals[3]:-$( ((NUM_GPU > 0)) && echo fp16 || echo fp32)}
+
+verify_flags=()
+corpus_flags=()
+evaluation_flags=()
+while ((${#flags[@]} > 0)); do
+    flag=${flags[0]}
+    value=${flags[1]:-}
+    case $flag in
+        --published | --tolerance | --model | --expected_counts)
+            [[ -n $value ]] || die "$flag: its value is missing (see --help)"
+            case $flag in
+                --model) model=$value ;;
+                --expected_counts)
+                    corpus_flags+=("$flag" "$value")
+                    examples=${value##*,}
+                    ;;
+                *) verify_flags+=("$flag" "$value") ;;
+            esac
+            flags=("${flags[@]:2}")
+            ;;
+        *)
+            evaluation_flags+=("$flag")
+            flags=("${flags[@]:1}")
+            ;;
+    esac
+done
+
+results=${RESULTS_DIR:-results/verify_${CORPUS}_$(date +%Y%m%d_%H%M%S)}
+data=${BART_DATA:-$root/data}
+bash "$root/scripts/get_data.sh" "$data" "$folder" "${corpus_flags[@]}"
+RESULTS_DIR=$results bash "$root/scripts/run_eval_summarization.sh" "$model" "$PRED_BS" "$NUM_GPU" "$precision" \
+    "${limits[@]}" "$data/$folder" "$config" "${evaluation_flags[@]}"
+PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH} "$python" -m utils.verify_published "$results" --corpus "$CORPUS" \
+    --examples "$examples" "${verify_flags[@]}"

@@ -143,7 +143,7 @@ def test_without_restarts_all_machines_end(setup: TinySetup, tmp_path: Path, mac
     """Within 30 seconds after a process, or a machine, is gone."""
     common = two_machines() | {"PROCESSES_PER_NODE": "2"}
     machines = [start(setup, tmp_path / "results", 1, 100_000, **common, NODE_RANK=number) for number in "01"]
-    kill_one_at(machines, tmp_path / "results", "step 3/", machine, rank)
+    kill_one_at(machines, tmp_path / "results", "step 10/", machine, rank)
     killed = time.monotonic()
     for each in machines:
         each.communicate(timeout=60)

@@ -50,9 +50,11 @@ class _SummedCrossEntropy(torch.autograd.Function):
                 logits = F.linear(portion, weight, bias)
                 part, log_probabilities = _cross_entropy(logits, targets, label_smoothing)
                 loss += part
+                kind = logits.dtype
+                del logits
                 if not (wants_states or wants_weight):
                     continue
-                gradient, scale = _gradient_of_logits(log_probabilities, targets, label_smoothing, logits.dtype)
+                gradient, scale = _gradient_of_logits(log_probabilities, targets, label_smoothing, kind)
                 if wants_states:
                     state_gradients.append(torch.mm(gradient, weight.to(gradient.dtype)).to(kinds[0]).div_(scale))
                 if wants_weight:

@@ -44,7 +44,8 @@ class _SummedCrossEntropy(torch.autograd.Function):
         state_gradients = [states.new_empty((0, states.size(1)), dtype=kinds[0])]
         weight_gradient = torch.zeros_like(weight, dtype=kinds[1]) if wants_weight and not len(states) else None
         with torch.autocast(device, enabled=False):
-            size = max(1, LOGITS_AT_ONCE // len(weight))
+            portions = max(1, -(-len(states) // max(1, LOGITS_AT_ONCE // len(weight))))
+            size = max(1, -(-len(states) // portions))  # all alike
             for start in range(0, len(states), size):
                 portion, targets = states[start : start + size], labels[start : start + size]
                 logits = F.linear(portion, weight, bias)

@@ -43,10 +43,13 @@ def fine_tune(arguments: TrainingArguments) -> None:
     from pytorch_lightning.utilities.exceptions import SIGTERMException
 
     from utils.affinity import stay_near_gpu
+    from utils.auto_batch_size import fit_batch
     from utils.batching import TrainingLoader
+    from utils.compilation import compile_where_possible
     from utils.data import validation_loader
     from utils.data_report import data_report
     from utils.distributed import choose_placement, local_process_rank
+    from utils.freed_memory import keep_freed_memory
     from utils.inputs import read_inputs, tokenize_inputs
     from utils.lightning_module import SummarizationModule
     from utils.loggers import check_loggers
@@ -58,6 +61,8 @@ def fine_tune(arguments: TrainingArguments) -> None:
     placement = choose_placement(arguments.gpus, arguments.num_nodes)
     check_precision(arguments, placement.on_gpu)
     check_loggers(arguments)
+    if not placement.on_gpu:
+        keep_freed_memory()
     amp_backend = choose_amp_backend(arguments, placement.processes)
     checkpoint = None
     if not arguments.dry_run and (placement.rank == 0 or arguments.resume):
@@ -67,9 +72,12 @@ def fine_tune(arguments: TrainingArguments) -> None:
     apply_matmul_precision(arguments)
     pl.seed_everything(arguments.seed, verbose=False)
     model = build_model(arguments, inputs, checkpoint)  # random weights, too, are the same in all processes
+    why_not_compiled = compile_where_possible(model, placement.on_gpu) if arguments.compile else None
     if placement.rank > 0:
         pl.seed_everything(arguments.seed + placement.rank, verbose=False)  # dropout differs between them
     data = tokenize_inputs(arguments, inputs, placement)
+    if arguments.auto_batch_size and checkpoint is None:
+        data.order = fit_batch(arguments, model, data.order, placement)
     if arguments.dry_run:
         return rehearse(arguments, inputs, data, placement, model)
     if placement.rank == 0:
@@ -77,6 +85,8 @@ def fine_tune(arguments: TrainingArguments) -> None:
         describe_run(arguments, inputs, data, model)
         if amp_backend is not None:
             print(amp_backend, flush=True)
+        if why_not_compiled is not None:
+            print(why_not_compiled, flush=True)
         record_data_report(arguments, data_report(arguments, inputs, data))
 
     if placement.on_gpu and arguments.cpu_affinity:
@@ -181,6 +191,8 @@ def build_model(
     else:
         model = BartForConditionalGeneration.from_pretrained(arguments.model_name_or_path, inputs.config)
     freeze(model.train(), arguments.freeze_embeds, arguments.freeze_encoder)
+    if arguments.gradient_checkpointing:
+        model.recompute_layers()
     return model
 
 

@@ -199,6 +199,17 @@ class TrainingArguments(SharedArguments):
     gradient_accumulation_steps: int = option(
         1, "optimization", "forward passes per optimizer step", check=at_least(1), fixed=True
     )
+    auto_batch_size: bool = option(
+        False,
+        "optimization",
+        "find the largest --train_batch_size that fits into memory, and change --gradient_accumulation_steps so that a"
+        " step has as many examples as with the two that are given",
+    )
+    gradient_checkpointing: bool = option(
+        False,
+        "optimization",
+        "keep only the inputs of layers and compute them again for the gradients: a third more work, less memory",
+    )
     optimizer: str = option("adamw", "optimization", "optimizer", choices=("adamw", "lamb", "adafactor"), fixed=True)
     adam_beta2: float = option(
         0.999, "optimization", "decay of the mean square of the gradients in AdamW", check=probability, fixed=True
@@ -288,6 +299,10 @@ class TrainingArguments(SharedArguments):
         fixed=True,
     )
 
+    compile: bool = option(
+        False, "precision", "compile the layers with torch.compile, where there is a compiler: slower at first"
+    )
+
     def __post_init__(self) -> None:
         if self.val_metric is None:
             self.val_metric = "rouge2" if self.eval_beams > 0 else "loss"
@@ -319,6 +334,10 @@ class TrainingArguments(SharedArguments):
             raise InputError("--task denoising: pre-training trains the embeddings too; give --no-freeze_embeds")
         if self.pairs_dir is not None and self.task != "denoising":
             raise InputError("--pairs_dir: is for --task denoising; give the folder as --data_dir")
+        if self.auto_batch_size and self.max_tokens_per_batch is not None:
+            raise InputError("--auto_batch_size: --max_tokens_per_batch already says how large batches are; give one")
+        if self.compile and self.strategy == "fsdp":
+            raise InputError("--compile: layers that are spread over processes are not compiled; give --strategy ddp")
         if self.resume and self.overwrite_output_dir:
             raise InputError("--resume and --overwrite_output_dir exclude each other; give one of them")
 

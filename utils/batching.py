@@ -5,6 +5,7 @@ depends on the product of the two (and of the batch size, where there is one) al
 accumulation learns the same.
 """
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -142,6 +143,7 @@ class TrainingLoader:
         self._length = steps * order.accumulation
         self._identity = {"data_checksum": data_checksum, "processes": order.processes}
         self._handed_out = 0
+        self.seconds_waited = 0.0  # for batches, by the training; copies to a GPU not included
 
     def __len__(self) -> int:
         """All batches of the run, those of before a resume included."""
@@ -149,9 +151,12 @@ class TrainingLoader:
 
     def __iter__(self) -> Iterator[Any]:
         plans = self.order.plans(self._handed_out, self._length)
+        start = time.perf_counter()
         for batch in planned_loader(self.dataset, plans, self.num_workers, self.pin_memory):
             self._handed_out += 1
+            self.seconds_waited += time.perf_counter() - start
             yield batch
+            start = time.perf_counter()
 
     def state_dict(self) -> dict[str, int]:
         """Where the loader stands."""

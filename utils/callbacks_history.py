@@ -1,7 +1,6 @@
 """The numbers of a training, step by step: into metrics.json, TensorBoard and CSV."""
 
 import math
-import time
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +10,21 @@ from pytorch_lightning.callbacks import Callback
 from torch.optim import Optimizer
 
 from bart.errors import InputError
-from bart.modeling.modeling_bart import IGNORED_LABEL
 from utils.callbacks import ends_step
 from utils.data import Batch
 from utils.distributed import gather_from_all, own_of_gathered
 from utils.lightning_module import SummarizationModule
 from utils.report import write_json
+from utils.throughput import ThroughputMeter
+
+_MATRIX_TYPES = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}  # by the name of Lightning's precision
 
 
 class TrainingHistory(Callback):
     """Records the loss per target token (mean over the steps since the last record), and every validation.
 
     All of it is in checkpoints, so that a resumed run ends with the history of one that was never interrupted. What the
-    clock says is kept apart, in ``speed``.
+    clock says is kept apart: in ``speed``, and in ``throughput`` over all steps that this process has taken.
     """
 
     def __init__(self, path: Path, every_n_steps: int, steps_per_epoch: int) -> None:
@@ -34,15 +35,16 @@ class TrainingHistory(Callback):
         self.train: list[dict[str, float | None]] = []
         self.validation: list[dict[str, float]] = []
         self.speed: list[dict[str, float]] = []
+        self.throughput: dict[str, float] = {}
         self._sums = torch.zeros(2, dtype=torch.float64)  # loss, target tokens
-        self._tokens = torch.zeros((), dtype=torch.float64)  # source and target tokens in the window of the clock
+        self._meter: ThroughputMeter  # from the start of the training on
         self._learning_rate = 0.0
-        self._window_start = 0.0  # by the clock, moved on by the time that validations take
-        self._validation_start = 0.0
 
     def on_train_start(self, trainer: pl.Trainer, module: SummarizationModule) -> None:
-        self._sums, self._tokens = self._sums.to(module.device), self._tokens.to(module.device)
-        self._window_start = time.perf_counter()
+        self._sums = self._sums.to(module.device)
+        kind = _MATRIX_TYPES.get(trainer.precision_plugin.precision, torch.float32)
+        waited = trainer.train_dataloader.seconds_waited
+        self._meter = ThroughputMeter(module.model.config, module.device, kind, waited)
 
     def on_before_optimizer_step(self, trainer: pl.Trainer, module: SummarizationModule, optimizer: Optimizer) -> None:
         self._learning_rate = optimizer.param_groups[0]["lr"]
@@ -50,34 +52,33 @@ class TrainingHistory(Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: SummarizationModule, outputs: Any, batch: Batch, batch_index: int
     ) -> None:
-        target_tokens = (batch.labels != IGNORED_LABEL).sum()
-        self._sums += torch.stack([outputs["summed_loss"], target_tokens])
-        self._tokens += target_tokens + batch.attention_mask.sum()
+        self._sums += torch.stack([outputs["summed_loss"], self._meter.count(batch)])
         step = trainer.global_step
         if ends_step(trainer, batch_index) and (step % self.every_n_steps == 0 or step == trainer.max_steps):
             self._record(trainer, module)
 
     def on_validation_start(self, trainer: pl.Trainer, module: SummarizationModule) -> None:
-        self._validation_start = time.perf_counter()
+        self._meter.pause()
 
     def on_validation_end(self, trainer: pl.Trainer, module: SummarizationModule) -> None:
         if trainer.sanity_checking:
             return
+        self._meter.go_on()
         _refuse_unless_finite(module.validation_metrics["loss"], trainer.global_step)
         self.validation.append({**self._position(trainer), **module.validation_metrics})
         self._log(trainer, {f"val_{name}": value for name, value in module.validation_metrics.items()})
         self.write(trainer)
-        self._window_start += time.perf_counter() - self._validation_start
 
     def write(self, trainer: pl.Trainer) -> None:
         """Write metrics.json as of now."""
         if trainer.is_global_zero:
-            write_json(self.path, {"train": self.train, "validation": self.validation, "speed": self.speed})
+            histories = {"train": self.train, "validation": self.validation, "speed": self.speed}
+            write_json(self.path, {**histories, "throughput": self.throughput})
 
     def _record(self, trainer: pl.Trainer, module: SummarizationModule) -> None:
-        totals = torch.cat([self._sums, self._tokens[None]])
-        loss, target_tokens, tokens = trainer.strategy.reduce(totals, reduce_op="sum").tolist()
-        now = time.perf_counter()
+        waited = trainer.train_dataloader.seconds_waited
+        totals = torch.cat([self._sums, self._meter.totals(waited)])
+        loss, target_tokens, *counts = trainer.strategy.reduce(totals, reduce_op="sum").tolist()
         position = self._position(trainer)
         norm = module.gradient_norm.item()
         record = {
@@ -86,12 +87,11 @@ class TrainingHistory(Callback):
             "gradient_norm": norm if math.isfinite(norm) else None,  # not while fp16 looks for its loss scale
         }
         _refuse_unless_finite(record["loss"], trainer.global_step)
-        speed = {"tokens_per_second": tokens / (now - self._window_start)}
+        speed, self.throughput = self._meter.read(counts, trainer.world_size)
         self.train.append({**position, **record})
         self.speed.append({**position, **speed})
         self._log(trainer, {**record, **speed})
-        self._sums, self._tokens = torch.zeros_like(self._sums), torch.zeros_like(self._tokens)
-        self._window_start = now
+        self._sums = torch.zeros_like(self._sums)
 
     def _position(self, trainer: pl.Trainer) -> dict[str, float]:
         return {"step": trainer.global_step, "epoch": round(trainer.global_step / self.steps_per_epoch, 4)}

@@ -78,6 +78,7 @@ class Progress(Callback):
         record, speed = self.history.train[-1], self.history.speed[-1]
         return (
             f"loss {record['loss']:.4f}  lr {record['learning_rate']:.2e}  {speed['tokens_per_second']:,.0f} tokens/s"
+            f"  {speed['share_of_peak']:.0%} of peak  {speed['peak_memory_gb']:.1f} GB"
         )
 
     def _seconds_per_step(self, trainer: pl.Trainer) -> float:

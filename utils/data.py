@@ -27,6 +27,7 @@ class Batch(NamedTuple):
 
     input_ids: Tensor  # (B, S) int64
     attention_mask: Tensor  # (B, S) int64, 1 for a token, 0 for padding
+    is_padded: bool  # whether there is a 0 in it
     labels: Tensor  # (B, T) int64, IGNORED_LABEL for padding
     rows: Tensor  # (B,) int64, the numbers of the examples in their dataset, from 0
     step_target_tokens: int  # target tokens of the optimizer step that this batch is a part of
@@ -127,7 +128,8 @@ class BatchDataset(Dataset[Batch]):
         labels = _pad(targets, IGNORED_LABEL, self.max_padded_length)
         if plan.is_stand_in:
             labels.fill_(IGNORED_LABEL)
-        return Batch(input_ids, attention_mask, labels, torch.from_numpy(plan.rows), plan.step_target_tokens)
+        is_padded = not bool(attention_mask.all())
+        return Batch(input_ids, attention_mask, is_padded, labels, torch.from_numpy(plan.rows), plan.step_target_tokens)
 
 
 def validation_loader(

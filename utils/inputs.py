@@ -64,6 +64,8 @@ def read_inputs(arguments: TrainingArguments, checkpoint: Path | None) -> Traini
         tokenizer = load_tokenizer(None, str(checkpoint), config)
     arguments.take_lengths_from(config)
     if checkpoint is not None:
+        if arguments.auto_batch_size:
+            _take_batches_of(arguments, checkpoint)
         _check_unchanged(arguments, checkpoint)
     if arguments.task == "denoising":
         check_fits_mask(tokenizer, config)
@@ -195,6 +197,14 @@ def _references(files: SplitFiles, prepared: PreparedPairs) -> list[str]:
 def _with_dropouts(config: BartConfig, arguments: TrainingArguments) -> BartConfig:
     given = {"dropout": arguments.dropout, "attention_dropout": arguments.attention_dropout}
     return config.copy(**{name: value for name, value in given.items() if value is not None})
+
+
+def _take_batches_of(arguments: TrainingArguments, checkpoint: Path) -> None:
+    """The interrupted run's choice of batch size and accumulation, where a step has as many examples as there."""
+    stored = stored_arguments(checkpoint)
+    batch_size, accumulation = stored["train_batch_size"], stored["gradient_accumulation_steps"]
+    if batch_size * accumulation == arguments.train_batch_size * arguments.gradient_accumulation_steps:
+        arguments.train_batch_size, arguments.gradient_accumulation_steps = batch_size, accumulation
 
 
 def _check_unchanged(arguments: TrainingArguments, checkpoint: Path) -> None:

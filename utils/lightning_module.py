@@ -54,7 +54,10 @@ class SummarizationModule(pl.LightningModule):
         Lightning divides by the micro-batches of a step and DDP by the processes. Both are undone here: they would
         weigh every micro-batch the same, however many tokens it has.
         """
-        summed_loss = summed_cross_entropy(self._logits(batch), batch.labels, self.arguments.label_smoothing)
+        attention_mask = batch.attention_mask if batch.is_padded else None
+        summed_loss = self.model.summed_loss(
+            batch.input_ids, attention_mask, batch.labels, self.arguments.label_smoothing
+        )
         parts = self.trainer.accumulate_grad_batches * self.trainer.world_size
         return {"loss": summed_loss * (parts / batch.step_target_tokens), "summed_loss": summed_loss.detach()}
 
@@ -110,6 +113,11 @@ class SummarizationModule(pl.LightningModule):
         self._check_optimizer_of_resumed_run(optimizer)
         schedule = build_schedule(optimizer, arguments.lr_scheduler, arguments.warmup_steps, self.total_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def optimizer_step(self, epoch: int, batch_index: int, optimizer: Any, optimizer_closure: Any = None) -> None:
+        """Free the gradients at once: Lightning would keep them through the next forward pass."""
+        super().optimizer_step(epoch, batch_index, optimizer, optimizer_closure)
+        optimizer.zero_grad()
 
     def configure_gradient_clipping(self, optimizer: Optimizer, **_: Any) -> None:
         """Clip what the optimizer reads, which need not be the model's own weights.

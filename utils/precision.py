@@ -34,6 +34,10 @@ def choose_amp_backend(arguments: TrainingArguments, processes: int) -> str | No
     if arguments.amp_backend == "apex" and why_not_apex is not None:
         raise InputError(f"--amp_backend apex: {why_not_apex} ({HOW_TO_GET_AMP}); or give --amp_backend native")
     arguments.amp_backend = "apex" if why_not_apex is None else "native"
+    if arguments.amp_backend == "apex" and arguments.amp_level == "O1":
+        for flag in ("gradient_checkpointing", "compile"):
+            if getattr(arguments, flag):  # its casts are patches that are active in the forward pass alone
+                raise InputError(f"--{flag}: apex.amp's level O1 does not go with it; give --amp_backend native")
     if arguments.amp_level == "O2":
         if why_not_apex is not None:
             raise InputError(f"--amp_level O2: needs apex.amp, but {why_not_apex}; give --amp_level O1")

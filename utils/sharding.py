@@ -16,11 +16,12 @@ def shard(model: "BartForConditionalGeneration", mesh: "DeviceMesh") -> None:
     The token embeddings, which encoder, decoder and output layer share, belong to the model's own group: it is whole
     during a forward and backward pass.
     """
-    from torch.distributed.fsdp import fully_shard
+    from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 
     for layer in (*model.model.encoder.layers, *model.model.decoder.layers):
         fully_shard(layer, mesh=mesh)
     fully_shard(model, mesh=mesh)
+    register_fsdp_forward_method(model, "summed_loss")
 
 
 def whole(tensor: Tensor) -> Tensor:

@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bart.modeling.blocked_attention import blocked_attention
+
 _FEW = 16  # queries of a sentence
 
 
@@ -24,6 +26,7 @@ class MultiHeadAttention(nn.Module):
 
     def project_keys_values(self, states: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values of the attended states: (B, S, D) -> two of (B, H, S, Dh)."""
+        states = cast_once(states)
         return self._split_heads(self.k_proj(states)), self._split_heads(self.v_proj(states))
 
     def forward(
@@ -45,12 +48,30 @@ class MultiHeadAttention(nn.Module):
             mixed = _attend_plainly(queries, keys, values, mask)
         else:
             dropout = self.dropout if self.training else 0.0
-            mixed = F.scaled_dot_product_attention(queries, keys, values, mask, dropout, is_causal)  # (B, H, T, Dh)
+            mixed = _attend(queries, keys, values, mask, dropout, is_causal)  # (B, H, T, Dh)
         merged: Tensor = self.out_proj(mixed.transpose(1, 2).flatten(2).to(states.dtype))  # (B, T, D)
         return merged
 
     def _split_heads(self, states: Tensor) -> Tensor:
         return states.view(*states.shape[:-1], self.heads, -1).transpose(1, 2)  # (B, T, D) -> (B, H, T, Dh)
+
+
+def _attend(
+    queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, dropout: float, is_causal: bool
+) -> Tensor:
+    """(B, H, T, Dh), by our own kernel where torch's is slow: on a CPU, for gradients in bfloat16 and for dropout."""
+    if queries.device.type == "cpu":
+        takes_gradients = torch.is_grad_enabled() and queries.requires_grad
+        if dropout > 0 or (takes_gradients and queries.dtype == torch.bfloat16):
+            mixed: Tensor = blocked_attention(queries, keys, values, mask, dropout, is_causal)
+            return mixed
+    return F.scaled_dot_product_attention(queries, keys, values, mask, dropout, is_causal)
+
+
+def cast_once(states: Tensor) -> Tensor:
+    """Under autocast, in its type: what several projections read is then cast, and kept for their gradients, once."""
+    device = states.device.type
+    return states.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else states
 
 
 def padding_mask(attention_mask: Tensor | None) -> Tensor | None:

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from bart.configuration.configuration_bart import POSITION_OFFSET, BartConfig
 from bart.errors import InputError
-from bart.modeling.attention import MultiHeadAttention
+from bart.modeling.attention import MultiHeadAttention, cast_once
+from bart.modeling.dropout import Dropout
 from bart.modeling.kv_cache import LayerCache, Step
 
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": F.gelu, "relu": F.relu}
@@ -45,13 +46,14 @@ class EncoderLayer(nn.Module):
         self.fc2 = nn.Linear(config.encoder_ffn_dim, config.d_model)
         self.final_layer_norm = nn.LayerNorm(config.d_model)
         self.activation = _ACTIVATIONS[config.activation_function]
-        self.activation_dropout = nn.Dropout(config.activation_dropout)
-        self.dropout = nn.Dropout(config.dropout)
+        self.activation_dropout = Dropout(config.activation_dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(self, states: Tensor, mask: Tensor | None) -> Tensor:
         """states: (B, S, D); mask: bool, broadcastable to (B, H, S, S), or None -> (B, S, D)."""
-        keys, values = self.self_attn.project_keys_values(states)
-        attended = self.self_attn(states, keys, values, mask)
+        shared = cast_once(states)
+        keys, values = self.self_attn.project_keys_values(shared)
+        attended = self.self_attn(shared, keys, values, mask)
         states = self.self_attn_layer_norm(states + self.dropout(attended))
         hidden = self.activation_dropout(self.activation(_finite(self.fc1(states))))  # (B, S, F)
         normalized: Tensor = self.final_layer_norm(_finite(states + self.dropout(self.fc2(hidden))))
@@ -72,8 +74,8 @@ class DecoderLayer(nn.Module):
         self.fc2 = nn.Linear(config.decoder_ffn_dim, config.d_model)
         self.final_layer_norm = nn.LayerNorm(config.d_model)
         self.activation = _ACTIVATIONS[config.activation_function]
-        self.activation_dropout = nn.Dropout(config.activation_dropout)
-        self.dropout = nn.Dropout(config.dropout)
+        self.activation_dropout = Dropout(config.activation_dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(
         self,
@@ -100,13 +102,14 @@ class DecoderLayer(nn.Module):
         else:
             assert encoder_states is not None
             keys, values = self.encoder_attn.project_keys_values(encoder_states)
-        attended = self.encoder_attn(states, keys, values, encoder_mask)
+        attended = self.encoder_attn(cast_once(states), keys, values, encoder_mask)
         states = self.encoder_attn_layer_norm(states + self.dropout(attended))
         hidden = self.activation_dropout(self.activation(_finite(self.fc1(states))))  # (B, T, F)
         normalized: Tensor = self.final_layer_norm(_finite(states + self.dropout(self.fc2(hidden))))
         return normalized
 
     def _attend_to_target(self, states: Tensor, cache: LayerCache | None, step: Step | None) -> Tensor:
+        states = cast_once(states)
         keys, values = self.self_attn.project_keys_values(states)
         if cache is None:
             attended: Tensor = self.self_attn(states, keys, values, is_causal=True)

@@ -12,13 +12,16 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from bart.configuration.configuration_bart import BartConfig
 from bart.errors import InputError
 from bart.modeling.attention import padding_mask
+from bart.modeling.dropout import Dropout
 from bart.modeling.kv_cache import DecoderCache, LayerCache, Step
 from bart.modeling.layers import DecoderLayer, EncoderLayer, LearnedPositions
 from bart.modeling.packed_linear import Quantization, pack_linears, packed
+from bart.modeling.vocabulary_loss import summed_cross_entropy_of_states
 
 if TYPE_CHECKING:
     from bart.generation.output import GenerationOutput
@@ -36,8 +39,9 @@ class BartEncoder(nn.Module):
         self.embed_scale = math.sqrt(config.d_model) if config.scale_embedding else 1.0
         self.layernorm_embedding = nn.LayerNorm(config.d_model)
         self.layers = nn.ModuleList(EncoderLayer(config) for _ in range(config.encoder_layers))
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.layerdrop = config.encoder_layerdrop
+        self.recomputes = self.compiled = False  # see the model's methods
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
         """input_ids: (B, S); attention_mask: (B, S), 0 where padded, None for no padding -> states (B, S, D)."""
@@ -46,7 +50,7 @@ class BartEncoder(nn.Module):
         mask = padding_mask(attention_mask)
         for layer in self.layers:
             if not _dropped(self, self.layerdrop):
-                states = layer(states, mask)
+                states = _run(self, layer, states, mask)
         return states
 
 
@@ -60,8 +64,9 @@ class BartDecoder(nn.Module):
         self.embed_scale = math.sqrt(config.d_model) if config.scale_embedding else 1.0
         self.layernorm_embedding = nn.LayerNorm(config.d_model)
         self.layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.decoder_layers))
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.layerdrop = config.decoder_layerdrop
+        self.recomputes = self.compiled = False
 
     def forward(
         self,
@@ -87,7 +92,7 @@ class BartDecoder(nn.Module):
             return self.decode_next(states, mask, cache, cache.advance(input_ids.size(1)))
         for layer in self.layers:
             if not _dropped(self, self.layerdrop):
-                states = layer(states, encoder_states, mask)
+                states = _run(self, layer, states, encoder_states, mask)
         return states
 
     def embed(self, input_ids: Tensor, start: int) -> Tensor:
@@ -105,7 +110,7 @@ class BartDecoder(nn.Module):
         """
         together = states.reshape(-1, cache.beams * states.size(1), states.size(2))  # (B, K*T, D)
         for layer, layer_cache in zip(self.layers, cache.layers, strict=True):
-            together = layer(together, None, encoder_mask, layer_cache, step)
+            together = _run(self, layer, together, None, encoder_mask, layer_cache, step)
         return together.view_as(states)
 
     def new_cache(
@@ -205,6 +210,35 @@ class BartForConditionalGeneration(nn.Module):
             logits, F.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED_LABEL)
         )
 
+    def summed_loss(
+        self, input_ids: Tensor, attention_mask: Tensor | None, labels: Tensor, label_smoothing: float = 0.0
+    ) -> Tensor:
+        """What training needs: the cross entropy in nats, summed over the labels that count, without the logits.
+
+        Args:
+            input_ids: (B, S).
+            attention_mask: (B, S), 0 where padded; None: nothing is padded, and attention is faster.
+            labels: (B, T), -100 where they do not count.
+            label_smoothing: probability taken from the label and spread over the vocabulary.
+        """
+        decoder_input_ids = shift_tokens_right(labels, self.config.pad_token_id, self.config.decoder_start_token_id)
+        states = self.model(input_ids, attention_mask, decoder_input_ids)
+        counted = labels != IGNORED_LABEL
+        return summed_cross_entropy_of_states(
+            states[counted], self.model.shared.weight, self.final_logits_bias[0], labels[counted], label_smoothing
+        )
+
+    def recompute_layers(self) -> None:
+        """In training keep nothing but each layer's input, and compute the layer again when its gradients are due."""
+        self.model.encoder.recomputes = self.model.decoder.recomputes = True
+
+    def compile_layers(self) -> None:
+        """In training run the layers as torch.compile makes them; the compilation comes with the first step."""
+        for side in (self.model.encoder, self.model.decoder):
+            side.compiled = True
+            for layer in side.layers:
+                layer.compile(dynamic=True)
+
     def project_to_vocabulary(self, states: Tensor) -> Tensor:
         """Decoder states to logits: (..., D) -> (..., V)."""
         if self.packed_output is not None:
@@ -277,6 +311,15 @@ def shift_tokens_right(labels: Tensor, pad_token_id: int, decoder_start_token_id
     shifted = labels.roll(1, dims=1)
     shifted[:, 0] = decoder_start_token_id
     return shifted.masked_fill_(shifted == IGNORED_LABEL, pad_token_id)
+
+
+def _run(side: BartEncoder | BartDecoder, layer: nn.Module, *given: Any) -> Tensor:
+    output: Tensor
+    if side.recomputes and side.training and torch.is_grad_enabled():
+        output = checkpoint(layer, *given, use_reentrant=False)
+    else:
+        output = layer(*given) if side.training or not side.compiled else layer.forward(*given)
+    return output
 
 
 def _dropped(module: nn.Module, layerdrop: float) -> bool:

@@ -32,6 +32,10 @@ def test_losses_fall_and_are_recorded(whole_run: Path) -> None:
         [0, 2e-4, 4e-4, 6e-4, 8e-4, 1e-3]
     )
     assert all(record["tokens_per_second"] > 0 for record in metrics["speed"])
+    whole = metrics["throughput"]
+    assert 20 * 8 - 24 < whole["sequences"] <= 20 * 8  # an epoch's 61 examples are 8 steps
+    assert 0 < whole["share_of_peak"] < 1 and 0 <= whole["share_waiting_for_data"] < 1
+    assert whole["tokens_per_second"] > whole["sequences_per_second"] > 0 and whole["peak_memory_gb"] > 0.1
 
 
 def test_checkpoints_that_are_kept(whole_run: Path) -> None:

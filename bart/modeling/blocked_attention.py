@@ -1,0 +1,104 @@
+"""Attention for training on a CPU, where torch's fast kernel takes no dropout and is slow in bfloat16.
+
+A few sentences take turns, so that their attention weights stay in the processor's cache, and the backward pass
+computes these weights again: nothing but queries, keys and values is kept. On two cores of a Zen 4, a layer of BART
+base with 8 padded sentences of 256 tokens took 31 ms forward and backward in bfloat16 (torch: 69), with dropout 55
+(torch: 200), and with dropout in float32 70 (torch: 96); in float32 without dropout torch's is faster, 38 to 50.
+Shapes: B sentences, b those of a block, T queries, S keys, H heads, Dh size of a head.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bart.modeling.dropout import draw_kept, kept_scale, scale_kept
+
+_WEIGHTS_AT_ONCE = 2**20  # 2 or 4 MiB
+
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]
+def blocked_attention(
+    queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, dropout: float, is_causal: bool
+) -> Tensor:
+    """What torch's scaled_dot_product_attention computes, with dropout of the weights.
+
+    Args:
+        queries: (B, H, T, Dh); keys, values: (B, H, S, Dh).
+        mask: bool (B, 1, 1, S) or None; True where a key may be seen. No sentence may hide them all.
+
+    Returns:
+        (B, H, T, Dh), laid out as (B, T, H, Dh)
+    """
+    mixed: Tensor = _BlockedAttention.apply(  # type: ignore[no-untyped-call]
+        queries, keys, values, mask, dropout, is_causal
+    )
+    return mixed
+
+
+class _BlockedAttention(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, dropout: float, is_causal: bool
+    ) -> Tensor:
+        ctx.save_for_backward(queries, keys, values, mask)
+        ctx.is_causal, ctx.dropout = is_causal, dropout
+        ctx.random_state = torch.get_rng_state() if dropout > 0 else None
+        mixed = _empty_like(queries)
+        with torch.autocast("cpu", enabled=False):
+            for block in _blocks(queries, keys):
+                hidden = None if mask is None else ~mask[block]
+                weights = _attention_weights(queries[block], keys[block], hidden, is_causal)
+                if dropout > 0:
+                    weights = scale_kept(weights, draw_kept(weights.shape, dropout), kept_scale(dropout))
+                mixed[block] = weights @ values[block]
+        return mixed
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        queries, keys, values, mask = ctx.saved_tensors
+        generator = None
+        if ctx.dropout > 0:
+            generator = torch.Generator()
+            generator.set_state(ctx.random_state)
+        query_gradient, key_gradient, value_gradient = map(_empty_like, (queries, keys, values))
+        scale = 1 / math.sqrt(queries.size(-1))
+        for block in _blocks(queries, keys):
+            hidden = None if mask is None else ~mask[block]
+            weights = _attention_weights(queries[block], keys[block], hidden, ctx.is_causal)
+            weight_gradient = gradient[block] @ values[block].transpose(-1, -2)
+            used = weights
+            if ctx.dropout > 0:
+                keep, keep_scale = draw_kept(weights.shape, ctx.dropout, generator), kept_scale(ctx.dropout)
+                used = scale_kept(weights, keep, keep_scale)
+                weight_gradient = scale_kept(weight_gradient, keep, keep_scale)
+            value_gradient[block] = used.transpose(-1, -2) @ gradient[block]
+            score_gradient = torch._softmax_backward_data(weight_gradient, weights, -1, weights.dtype).mul_(scale)
+            query_gradient[block] = score_gradient @ keys[block]
+            key_gradient[block] = score_gradient.transpose(-1, -2) @ queries[block]
+        return query_gradient, key_gradient, value_gradient, None, None, None
+
+
+def _attention_weights(queries: Tensor, keys: Tensor, hidden: Tensor | None, is_causal: bool) -> Tensor:
+    """(b, H, T, S), each row's sum is 1."""
+    scores = (queries * (1 / math.sqrt(queries.size(-1)))) @ keys.transpose(-1, -2)
+    if hidden is not None:
+        scores.masked_fill_(hidden, -math.inf)
+    if is_causal:
+        scores.masked_fill_(torch.ones(scores.shape[-2:], dtype=torch.bool).triu_(1), -math.inf)
+    return scores.softmax(-1)
+
+
+def _blocks(queries: Tensor, keys: Tensor) -> Iterator[slice]:
+    """Sentences that fit together."""
+    sentences, heads, length, _ = queries.shape
+    size = max(1, _WEIGHTS_AT_ONCE // (heads * length * keys.size(2)))
+    return (slice(start, start + size) for start in range(0, sentences, size))
+
+
+def _empty_like(states: Tensor) -> Tensor:
+    """A tensor (B, H, L, Dh), the heads of a token beside each other in memory."""
+    return states.new_empty(states.transpose(1, 2).shape).transpose(1, 2)

@@ -1,0 +1,96 @@
+"""The output layer and its cross entropy in one, so that the logits of a whole batch never exist.
+
+Shapes: N target tokens, n those of a portion, D model, V vocabulary.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+LOGITS_AT_ONCE = 2**24  # enough for efficient matrix products; in float32 64 MiB
+_FLOAT16_SCALE = 16.0  # gradients of logits are as small as a V-th, which float16 rounds badly
+
+
+def summed_cross_entropy_of_states(
+    states: Tensor, weight: Tensor, bias: Tensor, labels: Tensor, label_smoothing: float
+) -> Tensor:
+    """Cross entropy in nats, summed over the tokens, of logits that are states weight^T + bias.
+
+    Smoothing mixes the one-hot target with the uniform distribution over the vocabulary (Szegedy et al. 2016,
+    https://arxiv.org/abs/1512.00567, section 7). Portions of the tokens take turns, and the gradients of each are
+    computed beside its loss: those of the states, and of the weight unless it is frozen. Under autocast the matrix
+    products are in its type; all else is in float32 at least.
+
+    Args:
+        states: (N, D); weight: (V, D); bias: (V), not trained; labels: (N), all of them counted.
+    """
+    loss: Tensor = _SummedCrossEntropy.apply(states, weight, bias, labels, label_smoothing)  # type: ignore[no-untyped-call]
+    return loss
+
+
+class _SummedCrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, states: Tensor, weight: Tensor, bias: Tensor, labels: Tensor, label_smoothing: float
+    ) -> Tensor:
+        wants_states, wants_weight = ctx.needs_input_grad[:2]
+        device, kinds = states.device.type, (states.dtype, weight.dtype)
+        if torch.is_autocast_enabled(device):
+            kind = torch.get_autocast_dtype(device)
+            states, weight, bias = states.to(kind), weight.to(kind), bias.to(kind)
+        loss = states.new_zeros((), dtype=torch.promote_types(states.dtype, torch.float32))
+        state_gradients = [states.new_empty((0, states.size(1)), dtype=kinds[0])]
+        weight_gradient = torch.zeros_like(weight, dtype=kinds[1]) if wants_weight and not len(states) else None
+        with torch.autocast(device, enabled=False):
+            portions = max(1, -(-len(states) // max(1, LOGITS_AT_ONCE // len(weight))))
+            size = max(1, -(-len(states) // portions))  # all alike
+            for start in range(0, len(states), size):
+                portion, targets = states[start : start + size], labels[start : start + size]
+                logits = F.linear(portion, weight, bias)
+                part, log_probabilities = _cross_entropy(logits, targets, label_smoothing)
+                loss += part
+                kind = logits.dtype
+                del logits
+                if not (wants_states or wants_weight):
+                    continue
+                gradient, scale = _gradient_of_logits(log_probabilities, targets, label_smoothing, kind)
+                if wants_states:
+                    state_gradients.append(torch.mm(gradient, weight.to(gradient.dtype)).to(kinds[0]).div_(scale))
+                if wants_weight:
+                    product = torch.mm(gradient.t(), portion.to(gradient.dtype)).to(kinds[1]).div_(scale)
+                    weight_gradient = product if weight_gradient is None else weight_gradient.add_(product)
+        ctx.save_for_backward(torch.cat(state_gradients) if wants_states else None, weight_gradient)
+        return loss
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, factor: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
+        """The gradients that are there, scaled in place: a backward pass can be taken once."""
+        state_gradient, weight_gradient = (
+            None if gradient is None else gradient.mul_(factor.to(gradient.dtype)) for gradient in ctx.saved_tensors
+        )
+        return state_gradient, weight_gradient, None, None, None
+
+
+def _cross_entropy(logits: Tensor, targets: Tensor, label_smoothing: float) -> tuple[Tensor, Tensor]:
+    """Of logits (n, V) the summed loss and the log-probabilities (n, V), in float32 at least."""
+    log_probabilities = logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(-1)
+    loss = -(1 - label_smoothing) * log_probabilities.gather(1, targets[:, None]).sum()
+    if label_smoothing > 0:
+        loss -= label_smoothing * log_probabilities.mean(-1).sum()
+    return loss, log_probabilities
+
+
+def _gradient_of_logits(
+    log_probabilities: Tensor, targets: Tensor, label_smoothing: float, kind: torch.dtype
+) -> tuple[Tensor, float]:
+    """(n, V) in type ``kind``, times a scale that is returned too. Takes the log-probabilities' memory."""
+    gradient = log_probabilities.exp_()
+    if label_smoothing > 0:
+        gradient.sub_(label_smoothing / gradient.size(1))
+    gradient[torch.arange(len(targets), device=targets.device), targets] -= 1 - label_smoothing
+    if kind == torch.float16:
+        return gradient.mul_(_FLOAT16_SCALE).to(kind), _FLOAT16_SCALE
+    return gradient.to(kind), 1.0

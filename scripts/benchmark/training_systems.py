@@ -1,0 +1,280 @@
+"""The systems that scripts/benchmark/compare_training.py compares, each in a process of its own, step by step.
+
+A process reads requests from its standard input, a JSON object a line, and answers each with one on its standard
+output: {"start": {...}} begins a training with these settings and stops before its first step, {"steps": n} takes n
+steps of it, from the moment before the first one to the moment before the one that follows, loading included, and
+{"peak": precision} measures what the machine can do at most.
+
+python -m scripts.benchmark.training_systems ours WORK.json
+"""
+
+import json
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from bart.modeling.modeling_bart import IGNORED_LABEL
+from utils.batching import TrainingOrder
+from utils.operations import measured_peak
+
+LEARNING_RATE, WEIGHT_DECAY, CLIP = 1e-4, 0.1, 0.1
+_MANY_STEPS = 100_000
+_KINDS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class Stopped(Exception):
+    """The training is not needed any more."""
+
+
+class Gate:
+    """What a training passes before each step: there it waits for requests, and answers them."""
+
+    def __init__(
+        self, read: Callable[[], dict[str, Any]], write: Callable[[dict[str, Any]], None], device: str
+    ) -> None:
+        self._read, self._write, self._device = read, write, device
+        self._left: int | None = None  # steps until the next answer; None before the first request
+        self._started = 0.0
+        self._tokens = 0
+        self._losses: list[Any] = []
+
+    def step(self) -> None:
+        """Called before a step. Raises Stopped where another training is asked for."""
+        if self._left is not None:
+            self._left -= 1
+            if self._left > 0:
+                return
+        if self._device == "cuda":
+            torch.cuda.synchronize()
+        seconds = time.perf_counter() - self._started if self._left is not None else 0.0
+        losses = [float(loss) for loss in self._losses]
+        self._write({"seconds": seconds, "tokens": self._tokens, "losses": losses, "peak_bytes": _peak(self._device)})
+        request = self._read()
+        if "peak" in request:
+            self._write({"peak": measured_peak(self._device, _KINDS[request["peak"]])})
+            request = self._read()
+        if "steps" not in request:
+            raise Stopped
+        self._left, self._tokens, self._losses = request["steps"], 0, []
+        self._started = time.perf_counter()
+
+    def count(self, tokens: int, loss: Any) -> None:
+        """Tell what a step has done: non-pad source and target tokens, and the mean loss."""
+        self._tokens += tokens
+        self._losses.append(loss)
+
+
+def train_ours(work: dict[str, Any], settings: dict[str, Any], gate: Gate) -> None:
+    """This project's module in Lightning's trainer, with the callbacks that its command has at every step."""
+    import pytorch_lightning as pl
+
+    from bart.modeling.modeling_bart import BartForConditionalGeneration
+    from utils.batching import TrainingLoader
+    from utils.callbacks_history import TrainingHistory
+    from utils.data import Batch, BatchDataset
+    from utils.lightning_module import SummarizationModule
+    from utils.optimization import freeze
+    from utils.precision_plugin import precision_plugin
+
+    class AtGate(pl.Callback):
+        def on_train_batch_start(self, trainer: Any, module: Any, batch: Batch, batch_index: int) -> None:
+            gate.step()
+
+        def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Batch, batch_index: int) -> None:
+            tokens = int(batch.attention_mask.sum()) + batch.step_target_tokens
+            gate.count(tokens, outputs["summed_loss"] / batch.step_target_tokens)
+
+    arguments = _our_arguments(work, settings)
+    model = BartForConditionalGeneration.from_pretrained(work["model"])
+    freeze(model.train(), embeddings=work["freeze_embeds"], encoder=False)
+    if work["compile"]:
+        model.compile_layers()
+    examples = _examples(work)
+    dataset = BatchDataset(examples, model.config.pad_token_id, model.config.max_position_embeddings)
+    order = training_order(work, settings)
+    torch.manual_seed(0)
+    trainer = pl.Trainer(
+        accelerator="gpu" if work["device"] == "cuda" else "cpu",
+        devices=1,
+        max_steps=_MANY_STEPS,
+        max_epochs=1,
+        limit_val_batches=0,
+        plugins=[precision_plugin(arguments, work["device"])],
+        callbacks=[AtGate(), TrainingHistory(Path(work["model"]) / "metrics.json", 10, order.steps_per_epoch)],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    module = SummarizationModule(model, arguments, _MANY_STEPS, tokenizer=None, references=[])
+    loader = TrainingLoader(
+        dataset, order, _MANY_STEPS, num_workers=0, pin_memory=work["device"] == "cuda", data_checksum=0
+    )
+    trainer.fit(module, loader)
+
+
+def train_transformers(work: dict[str, Any], settings: dict[str, Any], gate: Gate) -> None:
+    """Hugging Face's model (sdpa) in its own trainer."""
+    import transformers
+
+    class AtGate(transformers.TrainerCallback):
+        def on_step_begin(self, *_: Any, **__: Any) -> None:
+            gate.step()
+
+    class Trainer(transformers.Trainer):
+        def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+            tokens = int(inputs["attention_mask"].sum()) + int((inputs["labels"] != IGNORED_LABEL).sum())
+            loss = super().compute_loss(model, inputs, *args, **kwargs)
+            gate.count(tokens, (loss[0] if isinstance(loss, tuple) else loss).detach())
+            return loss
+
+    model = transformers.BartForConditionalGeneration.from_pretrained(work["model"], attn_implementation="sdpa")
+    if work["freeze_embeds"]:
+        sides = (model.model.encoder, model.model.decoder)
+        for module in (model.model.shared, *(side.embed_positions for side in sides)):
+            module.requires_grad_(False)
+    examples = _examples(work)
+    rows = np.arange(len(examples.source_lengths))
+    if settings["sampling"] == "ours":  # the batches of this project, in its order
+        order = training_order(work, settings)
+        rows = np.concatenate([plan.rows for plan in order.plans(0, settings["planned_steps"])])
+    lengths = [int(examples.source_lengths[row]) for row in rows]
+    data = [
+        dict(zip(("input_ids", "labels"), examples.example(row, 0), strict=True), length=length)
+        for row, length in zip(rows, lengths, strict=True)
+    ]
+    arguments = transformers.TrainingArguments(
+        output_dir=str(Path(work["model"]) / "trainer"),
+        per_device_train_batch_size=settings["batch_size"],
+        max_steps=_MANY_STEPS,
+        learning_rate=LEARNING_RATE,
+        lr_scheduler_type="constant",
+        weight_decay=WEIGHT_DECAY,
+        max_grad_norm=CLIP,
+        label_smoothing_factor=work["label_smoothing"],
+        bf16=settings["precision"] == "bf16",
+        fp16=settings["precision"] == "fp16",
+        use_cpu=work["device"] == "cpu",
+        train_sampling_strategy={"ours": "sequential"}.get(settings["sampling"], settings["sampling"]),
+        remove_unused_columns=False,
+        save_strategy="no",
+        logging_steps=10,
+        report_to="none",
+        disable_tqdm=True,
+        seed=work["seed"],
+    )
+    torch.manual_seed(0)
+    collate = _collate(model.config)
+    Trainer(model, arguments, train_dataset=data, data_collator=collate, callbacks=[AtGate()]).train()
+
+
+def training_order(work: dict[str, Any], settings: dict[str, Any]) -> TrainingOrder:
+    """This project's batches."""
+    return TrainingOrder(
+        np.array(work["source_lengths"]),
+        np.array(work["target_lengths"]),
+        batch_size=settings.get("batch_size", 1),
+        accumulation=1,
+        seed=work["seed"],
+        group_by_length=True,
+        max_tokens=settings.get("max_tokens"),
+    )
+
+
+def _our_arguments(work: dict[str, Any], settings: dict[str, Any]) -> Any:
+    from utils.args import TrainingArguments
+
+    precision = settings["precision"]
+    return TrainingArguments(
+        learning_rate=LEARNING_RATE,
+        lr_scheduler="constant",
+        warmup_steps=0,
+        weight_decay=WEIGHT_DECAY,
+        gradient_clip_val=CLIP,
+        label_smoothing=work["label_smoothing"],
+        **({precision: True} if precision != "fp32" else {}),
+        amp_backend="native",
+    )
+
+
+def _examples(work: dict[str, Any]) -> Any:
+    """Texts of any tokens, <s> first and </s> last, of the lengths asked for."""
+    from utils.data import Origin, PairExamples
+    from utils.token_store import TokenStore
+
+    random = np.random.default_rng(work["seed"])
+
+    def texts(lengths: list[int]) -> TokenStore:
+        tokens = [np.r_[0, random.integers(5, work["vocab_size"] - 1, length - 2), 2] for length in lengths]
+        return TokenStore(np.concatenate(tokens).astype(np.int32), np.cumsum([0, *lengths]))
+
+    stores = texts(work["source_lengths"]), texts(work["target_lengths"])
+    return PairExamples(*stores, Origin(Path("random"), np.arange(0)))
+
+
+def _collate(config: Any) -> Callable[[list[dict[str, Any]]], dict[str, Any]]:
+    """Batches padded to their longest text, as transformers' own collator makes them with decoder_input_ids."""
+    from bart.modeling.modeling_bart import shift_tokens_right
+    from utils.data import pad_sources
+
+    def collate(examples: list[dict[str, Any]]) -> dict[str, Any]:
+        input_ids, attention_mask = pad_sources([example["input_ids"] for example in examples], config.pad_token_id, 0)
+        targets, counted = pad_sources([example["labels"] for example in examples], config.pad_token_id, 0)
+        labels = targets.masked_fill(counted == 0, IGNORED_LABEL)
+        decoder_input_ids = shift_tokens_right(labels, config.pad_token_id, config.decoder_start_token_id)
+        return {
+            "input_ids": input_ids,
+            "attention_mask": attention_mask,
+            "decoder_input_ids": decoder_input_ids,
+            "labels": labels,
+        }
+
+    return collate
+
+
+def _peak(device: str) -> int:
+    """Most bytes of memory so far: on a CPU of this process, all it has loaded included; on a GPU of its tensors."""
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def main(name: str, work_path: str) -> None:
+    """Serve requests until there are no more."""
+    work = json.loads(Path(work_path).read_text(encoding="utf-8"))
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what trainers print must not come between the answers
+
+    def read() -> dict[str, Any]:
+        line = sys.stdin.readline()
+        request: dict[str, Any] = json.loads(line) if line else {}
+        requests.append(request)
+        return request
+
+    def write(answer: dict[str, Any]) -> None:
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+    torch.set_num_threads(work["threads"])
+    if name in work["keep_freed_memory"]:
+        from utils.freed_memory import keep_freed_memory
+
+        keep_freed_memory()
+    requests: list[dict[str, Any]] = []
+    read()
+    while requests[-1]:
+        train = {"ours": train_ours, "transformers": train_transformers}[name]
+        with suppress(Stopped):
+            train(work, requests[-1]["start"], Gate(read, write, work["device"]))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,83 @@
+"""The CPU's own attention against plain mathematics in float64, forward and backward."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from bart.modeling import blocked_attention as module
+from bart.modeling.attention import MultiHeadAttention
+from bart.modeling.blocked_attention import blocked_attention
+
+
+def tensors(queries: int, keys: int, dtype: torch.dtype = torch.float64) -> list[Tensor]:
+    torch.manual_seed(0)
+    return [torch.randn(5, 3, length, 8, dtype=dtype, requires_grad=True) for length in (queries, keys, keys)]
+
+
+def plain(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, is_causal: bool) -> Tensor:
+    scores = queries @ keys.transpose(2, 3) / 8**0.5
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -torch.inf)
+    if is_causal:
+        scores = scores.masked_fill(torch.ones(scores.shape[2:]).triu(1).bool(), -torch.inf)
+    return scores.exp() / scores.exp().sum(-1, keepdim=True) @ values
+
+
+@pytest.mark.parametrize("at_once", [1, 500, 2**20])
+@pytest.mark.parametrize("kind", ["whole", "padded", "causal"])
+def test_agrees_with_plain_mathematics(kind: str, at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_WEIGHTS_AT_ONCE", at_once)
+    given = tensors(7, 7 if kind == "causal" else 11)
+    mask = (torch.arange(11) < torch.tensor([11, 1, 5, 9, 2])[:, None])[:, None, None] if kind == "padded" else None
+    causal = kind == "causal"
+    ours, expected = blocked_attention(*given, mask, 0.0, causal), plain(*given, mask, causal)
+    torch.testing.assert_close(ours, expected, rtol=0, atol=1e-12)
+    weights = torch.randn_like(ours)
+    gradients = [torch.autograd.grad((output * weights).sum(), given) for output in (ours, expected)]
+    for found, wanted in zip(*gradients, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=0, atol=1e-12)
+
+
+def test_dropout_has_the_gradient_of_what_it_drew() -> None:
+    """The backward pass draws the same weights again: with the draw held fixed, numerical and exact gradient agree."""
+    given = tensors(3, 4)
+
+    def attend(*states: Tensor) -> Tensor:
+        torch.manual_seed(3)
+        return blocked_attention(*states, None, 0.4, False)
+
+    torch.autograd.gradcheck(attend, given)
+    assert not torch.equal(attend(*given), blocked_attention(*given, None, 0.4, False))
+
+
+def test_dropout_keeps_the_mean() -> None:
+    given = tensors(3, 4)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        outputs = torch.stack([blocked_attention(*given, None, 0.3, False) for _ in range(4000)])
+        expected = plain(*given, None, False)
+    error = outputs.std(0) / 4000**0.5
+    assert ((outputs.mean(0) - expected).abs() < 5 * error).all() and (error > 0).all()
+
+
+def test_chosen_in_training_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For dropout and for gradients in bfloat16."""
+    calls: list[float] = []
+
+    def counted(*arguments: object) -> Tensor:
+        calls.append(arguments[4])
+        return blocked_attention(*arguments)
+
+    monkeypatch.setattr("bart.modeling.attention.blocked_attention", counted)
+    states = torch.randn(2, 5, 16)
+
+    def run(dropout: float, dtype: torch.dtype, training: bool) -> int:
+        attention = MultiHeadAttention(16, 2, dropout).to(dtype).train(training)
+        calls.clear()
+        with torch.set_grad_enabled(training):
+            attention(states.to(dtype), *attention.project_keys_values(states.to(dtype)))
+        return len(calls)
+
+    assert run(0.1, torch.float32, True) and run(0.0, torch.bfloat16, True)
+    assert not run(0.0, torch.float32, True)
+    assert not run(0.1, torch.float32, False) and not run(0.1, torch.bfloat16, False)

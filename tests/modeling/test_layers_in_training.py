@@ -1,0 +1,63 @@
+"""Layers that are computed again, and compiled ones: the same loss and gradients, dropout included."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from bart.configuration.configuration_bart import BartConfig
+from bart.modeling.modeling_bart import BartForConditionalGeneration
+from tests.tiny_setup import tiny_config
+
+CONFIG = tiny_config().copy(encoder_layers=2, decoder_layers=2, dropout=0.2, attention_dropout=0.2, init_std=0.3)
+
+
+def start(config: BartConfig = CONFIG) -> BartForConditionalGeneration:
+    torch.manual_seed(0)
+    return BartForConditionalGeneration(config).train()
+
+
+def loss_and_gradients(model: BartForConditionalGeneration, kind: torch.dtype | None = None) -> list[Tensor]:
+    torch.manual_seed(1)
+    sources, labels = torch.randint(4, 400, (3, 11)), torch.randint(4, 400, (3, 7))
+    mask = (torch.arange(11) < torch.tensor([[11], [4], [7]])).long()
+    with torch.autocast("cpu", kind, enabled=kind is not None):
+        loss = model.summed_loss(sources, mask, labels, 0.1)
+    gradients = torch.autograd.grad(loss, list(model.parameters()), allow_unused=True)
+    return [loss.detach(), *(gradient for gradient in gradients if gradient is not None)]
+
+
+@pytest.mark.parametrize("kind", [None, torch.bfloat16], ids=str)
+def test_computed_again(kind: torch.dtype | None) -> None:
+    """Bit for bit, as the random numbers are drawn again, too; and layers do run twice."""
+    model, runs = start(), []
+    model.model.encoder.layers[1].fc1.register_forward_hook(lambda *_: runs.append(1))
+    expected = loss_and_gradients(model, kind)
+    assert len(runs) == 1
+    model.recompute_layers()
+    for found, wanted in zip(loss_and_gradients(model, kind), expected, strict=True):
+        assert torch.equal(found, wanted)
+    assert len(runs) == 3
+
+
+def test_layers_are_not_computed_again_where_nothing_is_learnt() -> None:
+    model, runs = start().eval(), []
+    model.recompute_layers()
+    model.model.encoder.layers[1].fc1.register_forward_hook(lambda *_: runs.append(1))
+    loss_and_gradients(model)
+    assert len(runs) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recomputes", [False, True])
+def test_compiled(recomputes: bool) -> None:
+    """Other lengths are not compiled anew; the search runs as it did."""
+    config = CONFIG.copy(dropout=0.0, attention_dropout=0.0)
+    model, compiled = start(config), start(config)
+    compiled.compile_layers()
+    if recomputes:
+        compiled.recompute_layers()
+    expected = loss_and_gradients(model)
+    for found, wanted in zip(loss_and_gradients(compiled), expected, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
+    sources = torch.randint(4, 400, (2, 9))
+    assert torch.equal(compiled.eval().generate(sources), model.eval().generate(sources))

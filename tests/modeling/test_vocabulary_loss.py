@@ -1,0 +1,78 @@
+"""The loss without logits against the one by way of them."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bart.modeling import vocabulary_loss
+from bart.modeling.modeling_bart import IGNORED_LABEL
+from bart.modeling.vocabulary_loss import summed_cross_entropy_of_states
+from tests.random_models import model_pair
+
+V, D, N = 37, 6, 23
+
+
+def inputs(dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    torch.manual_seed(0)
+    states, weight = torch.randn(N, D, dtype=dtype), torch.randn(V, D, dtype=dtype)
+    return states.requires_grad_(), weight.requires_grad_(), torch.randn(V, dtype=dtype), torch.randint(0, V, (N,))
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("at_once", [1, 4 * V, 2**20])
+def test_agrees_with_torch(at_once: int, smoothing: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vocabulary_loss, "LOGITS_AT_ONCE", at_once)
+    states, weight, bias, labels = inputs()
+    ours = summed_cross_entropy_of_states(states, weight, bias, labels, smoothing)
+    theirs = F.cross_entropy(F.linear(states, weight, bias), labels, reduction="sum", label_smoothing=smoothing)
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-10)
+    gradients = [torch.autograd.grad(loss * 0.3, (states, weight)) for loss in (ours, theirs)]
+    for found, expected in zip(*gradients, strict=True):
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16], ids=str)
+def test_under_autocast(kind: torch.dtype) -> None:
+    """Close to float64 by the type's own precision; the gradients have their tensors' types."""
+    states, weight, bias, labels = inputs(torch.float32)
+    with torch.autocast("cpu", kind):
+        loss = summed_cross_entropy_of_states(states, weight, bias, labels, 0.1)
+    exact = [tensor.detach().double().requires_grad_() for tensor in (states, weight)]
+    expected = F.cross_entropy(F.linear(*exact, bias.double()), labels, reduction="sum", label_smoothing=0.1)
+    assert loss.dtype == torch.float32 and loss.item() == pytest.approx(expected.item(), rel=0.01)
+    for found, wanted in zip(
+        torch.autograd.grad(loss, (states, weight)), torch.autograd.grad(expected, exact), strict=True
+    ):
+        assert found.dtype == torch.float32 and (found - wanted).norm() < 0.01 * wanted.norm()
+
+
+def test_a_frozen_weight_gets_no_gradient() -> None:
+    states, weight, bias, labels = inputs()
+    weight.requires_grad_(False)
+    summed_cross_entropy_of_states(states, weight, bias, labels, 0.1).backward()
+    assert weight.grad is None and states.grad.abs().min() > 0
+
+
+def test_no_tokens() -> None:
+    """A stand-in's gradients are there, for DDP, and are zero."""
+    states, weight, bias, labels = inputs()
+    loss = summed_cross_entropy_of_states(states[:0], weight, bias, labels[:0], 0.1)
+    loss.backward()
+    assert loss == 0 and (states.grad == 0).all() and (weight.grad == 0).all()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_of_a_model(seed: int) -> None:
+    """Padded sources and targets; all gradients."""
+    pair = model_pair(seed)
+    model = pair.ours
+    labels = torch.randint(4, model.config.vocab_size, (len(pair.input_ids), 7))
+    labels[0, 3:] = IGNORED_LABEL
+    expected = model(pair.input_ids, pair.attention_mask, labels=labels).loss * (labels != IGNORED_LABEL).sum()
+    wanted = torch.autograd.grad(expected, list(model.parameters()), allow_unused=True)
+    loss = model.summed_loss(pair.input_ids, pair.attention_mask, labels)
+    torch.testing.assert_close(loss, expected, rtol=0, atol=1e-9)
+    found = torch.autograd.grad(loss, list(model.parameters()), allow_unused=True)
+    for ours, theirs in zip(found, wanted, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-9)

@@ -1,0 +1,55 @@
+"""Batches as large as memory allows, and steps as large as before."""
+
+import numpy as np
+import pytest
+
+from bart.errors import InputError
+from tests.tiny_training import start_model
+from utils import auto_batch_size
+from utils.args import TrainingArguments
+from utils.auto_batch_size import available_memory, divisors, fit_batch, largest_that_fits
+from utils.batching import TrainingOrder
+from utils.distributed import Placement
+
+HERE = Placement(on_gpu=False, processes=1, rank=0)
+
+
+def order(arguments: TrainingArguments) -> TrainingOrder:
+    lengths = np.array([40, 9, 30] * 40)
+    batch_size, accumulation = arguments.train_batch_size, arguments.gradient_accumulation_steps
+    return TrainingOrder(lengths, lengths // 2, batch_size, accumulation, 1, group_by_length=True)
+
+
+@pytest.mark.parametrize("largest", range(13))
+def test_largest_that_fits(largest: int) -> None:
+    tried: list[int] = []
+    found = largest_that_fits(divisors(12), lambda size: tried.append(size) or size <= largest)
+    assert found == max((size for size in (1, 2, 3, 4, 6, 12) if size <= largest), default=None)
+    assert len(tried) <= 3
+
+
+def test_steps_stay_the_same(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """By formula: about 0.2 MB for an example of this model."""
+    for memory, expected in ((10**9, (24, 1)), (3_200_000, None)):
+        monkeypatch.setattr(auto_batch_size, "available_memory", lambda memory=memory: memory)
+        arguments = TrainingArguments(train_batch_size=4, gradient_accumulation_steps=6)
+        before = order(arguments)
+        after = fit_batch(arguments, start_model(), before, HERE)
+        chosen = arguments.train_batch_size, arguments.gradient_accumulation_steps
+        assert chosen == (expected or chosen) and chosen[0] * chosen[1] == 24
+        assert (after.batch_size, after.accumulation) == chosen
+        assert f"batches of {chosen[0]} by formula (longest: 40 and 24 tokens)" in capsys.readouterr().out
+        for step, same in zip(before.steps(0), after.steps(0), strict=True):
+            assert step.tolist() == same.tolist()
+    assert 1 <= chosen[0] < 24
+
+
+def test_not_even_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auto_batch_size, "available_memory", lambda: 10**5)
+    arguments = TrainingArguments(train_batch_size=4)
+    with pytest.raises(InputError, match="--auto_batch_size: not one example of 40 and 24 tokens"):
+        fit_batch(arguments, start_model(), order(arguments), HERE)
+
+
+def test_available_memory() -> None:
+    assert 10**8 < available_memory() < 10**14

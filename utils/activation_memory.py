@@ -1,0 +1,47 @@
+"""How much memory a training takes, by formula: for choosing a batch size before the first step.
+
+Sizes: d of the model, f of a feed-forward network, h bytes of a number that matrix products read (2 in mixed precision,
+else 4); S and T tokens of a padded source and target. Attention keeps queries, keys, values and its output, never the
+T x S weights; dropout keeps a byte per number; norms keep their inputs in float32.
+"""
+
+from dataclasses import dataclass
+
+from bart.configuration.configuration_bart import BartConfig
+from bart.modeling.vocabulary_loss import LOGITS_AT_ONCE
+
+_WEIGHT, _GRADIENT, _MOMENTS = 4, 4, 8  # bytes per parameter: float32, and the two moments of Adam
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """What is trained, and how."""
+
+    config: BartConfig
+    parameters: int
+    trained_parameters: int
+    mixed_precision: bool
+    recomputes_layers: bool
+
+
+def state_bytes(plan: MemoryPlan) -> int:
+    """Weights, gradients and optimizer; in mixed precision the half copies of the weights, too."""
+    copies = 2 * plan.parameters if plan.mixed_precision else 0
+    return _WEIGHT * plan.parameters + (_GRADIENT + _MOMENTS) * plan.trained_parameters + copies
+
+
+def activation_bytes(plan: MemoryPlan, examples: int, source_length: int, target_length: int) -> int:
+    """What the forward pass keeps for the backward pass, and the work space of the loss."""
+    config, half = plan.config, 2 if plan.mixed_precision else 4
+    sources, targets, d = examples * source_length, examples * target_length, config.d_model
+    feed_forward = half * d + (5 + 1) * d  # its input; the norm's input, the mask of dropout, and a number to spare
+    encoder_layer = sources * (half * 5 * d + 5 * d + feed_forward + 2 * half * config.encoder_ffn_dim)
+    decoder_layer = targets * (half * 8 * d + 10 * d + feed_forward + 2 * half * config.decoder_ffn_dim)
+    decoder_layer += sources * half * 3 * d  # keys and values of the source, and what they are made of
+    embeddings = (sources + targets) * 5 * d
+    layers = config.encoder_layers * encoder_layer + config.decoder_layers * decoder_layer
+    if plan.recomputes_layers:
+        inputs = 4 * d * (config.encoder_layers * sources + config.decoder_layers * targets)
+        layers = inputs + max(encoder_layer, decoder_layer)
+    logits = min(targets * config.vocab_size, LOGITS_AT_ONCE) * (4 + 2 * half)
+    return embeddings + layers + logits + targets * d * (4 + half)

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 from bart.errors import InputError
 from utils.length_groups import LengthGroup, groups_by_length, one_group
 from utils.padding import padded_length
+from utils.signals import leave_to_parent
 
 
 @dataclass(frozen=True)
@@ -179,6 +180,7 @@ def planned_loader(dataset: Dataset[Any], plans: Any, num_workers: int, pin_memo
         num_workers=num_workers,
         pin_memory=pin_memory,
         generator=torch.Generator(),
+        worker_init_fn=leave_to_parent,  # else Ctrl-C, or a SIGTERM to all processes, ends them in mid-training
     )
 
 

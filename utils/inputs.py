@@ -8,7 +8,6 @@ from bart.errors import InputError
 from bart.tokenization.tokenization_bart import BartTokenizer, check_fits_mask
 from utils.args import TrainingArguments
 from utils.batching import TrainingOrder
-from utils.checkpointing import stored_arguments
 from utils.corpora.tables import AskedColumns
 from utils.data import BatchDataset, DenoisingExamples, Examples, JoinedExamples, Origin, PairExamples
 from utils.data_source import open_data
@@ -21,6 +20,7 @@ from utils.pairs import Pairs, SplitFiles, complete_pairs, read_pairs, scan_docu
 from utils.prepared_blocks import BlockLimits, prepare_blocks
 from utils.prepared_files import PreparedPairs, TokenLimits
 from utils.prepared_tokens import prepare
+from utils.resume import check_unchanged
 
 
 @dataclass
@@ -64,7 +64,7 @@ def read_inputs(arguments: TrainingArguments, checkpoint: Path | None) -> Traini
         tokenizer = load_tokenizer(None, str(checkpoint), config)
     arguments.take_lengths_from(config)
     if checkpoint is not None:
-        _check_unchanged(arguments, checkpoint)
+        check_unchanged(arguments, checkpoint)
     if arguments.task == "denoising":
         check_fits_mask(tokenizer, config)
     return TrainingInputs(*texts, config, tokenizer)
@@ -195,13 +195,3 @@ def _references(files: SplitFiles, prepared: PreparedPairs) -> list[str]:
 def _with_dropouts(config: BartConfig, arguments: TrainingArguments) -> BartConfig:
     given = {"dropout": arguments.dropout, "attention_dropout": arguments.attention_dropout}
     return config.copy(**{name: value for name, value in given.items() if value is not None})
-
-
-def _check_unchanged(arguments: TrainingArguments, checkpoint: Path) -> None:
-    """Raise InputError where a flag is not the interrupted run's and the steps already done depend on it."""
-    stored = stored_arguments(checkpoint)
-    for flag in arguments.fixed_on_resume():
-        now = getattr(arguments, flag)
-        before = stored.get(flag, now)  # an earlier version did not have every flag
-        if before != now:
-            raise InputError(f"--resume: --{flag} was {before} and is now {now}; it cannot change within a run")

@@ -14,7 +14,7 @@ from utils.machine import processor_cores
 
 _SECONDS_TO_END_ALONE = 3.0  # after another's failure: time for the same error to be found, and said, everywhere
 _SECONDS_BETWEEN_LOOKS = 0.1
-_FORWARDED = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+_FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)  # to be told twice does no harm
 _PR_SET_PDEATHSIG = 1  # of Linux's prctl
 
 
@@ -40,7 +40,6 @@ def launch(command: Sequence[str], processes: int) -> int:
             process.send_signal(number)
 
     earlier = {number: signal.signal(number, forward) for number in _FORWARDED}
-    earlier[signal.SIGINT] = signal.signal(signal.SIGINT, _leave_to_the_others)
     try:
         for rank in range(processes):
             own = {**os.environ, **common, "RANK": str(rank), "LOCAL_RANK": str(rank)}
@@ -80,10 +79,6 @@ def _first_failure(started: list[subprocess.Popen[bytes]]) -> int:
             break
         time.sleep(_SECONDS_BETWEEN_LOOKS)
     return 128 - failed if failed < 0 else failed
-
-
-def _leave_to_the_others(_: int, __: FrameType | None) -> None:
-    """Ctrl-C reaches all processes of a terminal: those that were started end, and this one sees it."""
 
 
 def _free_port() -> int:

@@ -79,10 +79,13 @@ def read_weights(name_or_path: str | os.PathLike[str], model: "BartForConditiona
 
 
 def write_weights(model: "BartForConditionalGeneration", folder: str | os.PathLike[str]) -> None:
-    """Write model.safetensors, every tensor once."""
+    """Write model.safetensors, every tensor once. Raises OSError."""
     tensors = {name: tensor for name, tensor in model.state_dict().items() if name not in TIED_TO_EMBEDDINGS}
     path = Path(folder) / "model.safetensors"
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path, {"format": "pt"})
+    try:
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path, {"format": "pt"})
+    except SafetensorError as error:  # also where the disk is full
+        raise OSError(f"{path.name}: {_first_line(error)}") from error
     path.chmod(new_file_mode())  # safetensors lets its owner alone read it
 
 

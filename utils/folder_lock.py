@@ -4,12 +4,13 @@ import fcntl
 import os
 import socket
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from bart.errors import InputError
 
 LOCK_FILE = ".lock"
-_SECONDS_TO_WAIT = 5.0  # a process that was killed a moment ago needs time to be gone
+_SECONDS_TO_WAIT = 3.0  # a process that was killed a moment ago needs time to be gone
 _SECONDS_BETWEEN_TRIES = 0.1
 
 
@@ -28,7 +29,7 @@ class FolderLock:
         self._descriptors: list[int] = []  # one while it is held
 
     def __enter__(self) -> "FolderLock":
-        if self.folder.is_dir():
+        if self.folder.is_dir() and os.access(self.folder, os.W_OK):
             self.hold()
         return self
 
@@ -65,8 +66,9 @@ def _lock(path: Path, name: str) -> int | None:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if _is_still_there(path, descriptor):  # not deleted by its last holder in this moment
-                os.truncate(descriptor, 0)
-                os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+                with suppress(OSError):  # the disk is full: it is held by nobody knows whom
+                    os.truncate(descriptor, 0)
+                    os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
                 return descriptor
             os.close(descriptor)
         except BlockingIOError:

@@ -65,7 +65,7 @@ def test_damage_is_noticed(tmp_path: Path, damage: object) -> None:
 
 @pytest.mark.parametrize("part", ["first", "middle", "last"])
 def test_every_flipped_byte_is_noticed(tmp_path: Path, part: str) -> None:
-    """Also those that no checksum of the zip archive covers: in its directory, in a time stamp, in the checksum itself."""
+    """Also those that no checksum of the archive covers: in its directory, in a time stamp, in the checksum itself."""
     path = save(tmp_path, 0, 1)
     content = path.read_bytes()
     start = {"first": 0, "middle": len(content) // 2, "last": len(content) - 1500}[part]

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from types import FrameType
 
 from utils.machine import processor_cores
+from utils.signals import leave_to_parent
 
 _SECONDS_TO_END_ALONE = 3.0  # after another's failure: time for the same error to be found, and said, everywhere
 _SECONDS_BETWEEN_LOOKS = 0.1
@@ -58,7 +59,23 @@ def die_with_launcher() -> None:
 
     A launcher that is killed cannot end its processes, and they would wait for each other, or train on unseen.
     """
-    if "TORCHELASTIC_RUN_ID" in os.environ and sys.platform == "linux":
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        _die_with_parent()
+
+
+def serve(_: int, parent: int) -> None:
+    """What a process that prepares batches does first: heed no signals, and end with its ``parent``, however that ends.
+
+    Torch's own watch over the parent fails where that is killed before it begins: the process would be there for ever.
+    """
+    leave_to_parent()
+    _die_with_parent()
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def _die_with_parent() -> None:
+    if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 

@@ -39,8 +39,8 @@ def when_told(note: Callable[[int], None]) -> None:
     _handle(lambda number, _: note(number))
 
 
-def leave_to_parent(_: int = 0) -> None:
-    """Heed no signal: for the processes that prepare batches, which end when their parent does."""
+def leave_to_parent() -> None:
+    """Heed no signal: for processes that end when their parent does."""
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 

@@ -17,6 +17,7 @@ from bart.errors import InputError
 from bart.hub import find_file
 from bart.modeling.fairseq_checkpoint import SUFFIX, read_fairseq_config, read_fairseq_weights
 from bart.modeling.torch_files import UNREADABLE, first_line, load_weights_only
+from bart.sealed_file import fits_its_seal
 from bart.whole_folder import new_file_mode
 
 if TYPE_CHECKING:
@@ -160,6 +161,8 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def _checkpoint_weights(path: Path) -> dict[str, Tensor]:
+    if fits_its_seal(path) is False:
+        raise InputError(f"{path}: is damaged: its content is not what its checksum says. Give another checkpoint")
     stored = _only_tensors(_read_checkpoint(path).get("state_dict"), path)
     weights = {
         name.removeprefix(_CHECKPOINT_PREFIX): tensor

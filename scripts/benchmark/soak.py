@@ -164,7 +164,7 @@ def strike_one_of_two(soak: Soak, flags: list[str], folder: Path) -> str | None:
     _wait_for_step(commands[0], min(_STEPS, done + soak.rng.randint(1, 6)))
     time.sleep(soak.rng.uniform(0, 0.1))
     rank = soak.rng.randrange(2)
-    place = _kill(commands[rank], folder)
+    place = _kill(commands[rank], folder, commands[0])
     start = time.monotonic()
     commands[1 - rank].process.join(_SECONDS_FOR_THE_OTHERS)
     if commands[1 - rank].process.is_alive():
@@ -194,8 +194,8 @@ def soak(mode: str, kills: int, seed: int, folder: Path) -> Soak:
     return result
 
 
-def _kill(command: Command, folder: Path) -> str | None:
-    """SIGKILL; returns in what it struck."""
+def _kill(command: Command, folder: Path, speaker: Command | None = None) -> str | None:
+    """SIGKILL; returns in what it struck, as the ``speaker`` says, which is the command itself by default."""
     command.process.kill()
     command.process.join()
     if command.process.exitcode != -9:
@@ -204,7 +204,7 @@ def _kill(command: Command, folder: Path) -> str | None:
         return None
     if any(name.startswith("._epoch") for name, _ in _being_written(folder)):
         return "in a save"
-    lines = [line for line in command.output.splitlines() if line.startswith("step ")]
+    lines = [line for line in (speaker or command).output.splitlines() if line.startswith("step ")]
     if not lines:
         return "while it started"
     is_record = "validation:" not in lines[-1]

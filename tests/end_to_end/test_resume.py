@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from tests.commands import Command, refusal, run, run_as_torchrun, start_as_torchrun
+from tests.gadgets import GADGETS
 from tests.same_end import assert_same_end
 from tests.tiny_setup import TinySetup
-from utils.checkpointing import checkpoints
+from utils.checkpointing import AtomicCheckpointIO, checkpoints, load_checkpoint
 from utils.report import read_json
 
 STEPS = 20
@@ -121,6 +122,33 @@ def test_what_cannot_change(setup: TinySetup, tmp_path: Path) -> None:
     assert line.startswith("error: --resume: --train_batch_size was 4 and is now 8")
     line = refusal("finetune.py", [*flags, "--n_train", "60"], tmp_path / "log")
     assert line.startswith("error: --resume: --n_train was -1 and is now 60")
+
+
+def test_what_may_change_is_said(setup: TinySetup, tmp_path: Path) -> None:
+    """In one line; and a run cannot end before what is done."""
+    flags = resumable_flags(setup, tmp_path)
+    Command("finetune.py", flags, tmp_path / "log").kill_at("step 13/")
+    line = refusal("finetune.py", [*flags, "--max_steps", "8"], tmp_path / "log")
+    assert "_step12.ckpt is after step 12, and the run is now to end after 8; give --max_steps 12 or more" in line
+    output = run("finetune.py", [*flags, "--max_steps", "14", "--eval_batch_size", "4"], tmp_path / "log")
+    assert "\n--resume: --max_steps was 20 and is now 14; --eval_batch_size was 8 and is now 4\n" in output
+    output = run("finetune.py", [*flags, "--max_steps", "14", "--eval_batch_size", "4"], tmp_path / "log")
+    assert "--resume: " not in output
+
+
+@pytest.mark.parametrize("gadget", ["os.system", "a setter of state"])
+def test_a_hostile_checkpoint_is_refused(setup: TinySetup, whole_run: Path, tmp_path: Path, gadget: str) -> None:
+    """Its checksum fits, and all of it is a checkpoint but for one thing in the optimizer's state."""
+    stored = load_checkpoint(checkpoints(whole_run)[-1])
+    stored["optimizer_states"][0]["state"][0]["step"] = GADGETS[gadget](tmp_path / "proof")
+    results = tmp_path / "results"
+    results.mkdir()
+    AtomicCheckpointIO().save_checkpoint(stored, results / "_epoch2_step20.ckpt")
+    before = (results / "_epoch2_step20.ckpt").read_bytes()
+    line = refusal("finetune.py", resumable_flags(setup, results), tmp_path / "log")
+    assert "_epoch2_step20.ckpt: holds more than tensors" in line and "nothing of it was run" in line
+    assert not (tmp_path / "proof").exists()
+    assert [path.read_bytes() for path in results.iterdir()] == [before]
 
 
 def test_nothing_to_resume(setup: TinySetup, tmp_path: Path) -> None:

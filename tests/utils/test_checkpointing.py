@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from bart.errors import InputError
+from bart.modeling.modeling_bart import BartForConditionalGeneration
 from bart.sealed_file import SealingWriter
+from tests.tiny_setup import tiny_config
 from utils.checkpointing import (
     AtomicCheckpointIO,
     check_written,
@@ -115,3 +117,16 @@ def test_what_the_disk_gives_back_is_compared(tmp_path: Path) -> None:
         os.pwrite(file.fileno(), b"x", 10_000)
         check_written(file)
     assert before.read_bytes() == content and list(tmp_path.iterdir()) == [before]
+
+
+def test_a_flipped_bit_is_noticed_where_the_weights_alone_are_read(tmp_path: Path) -> None:
+    """For an evaluation, say: torch would read another number."""
+    model = BartForConditionalGeneration(tiny_config())
+    weights = {f"model.{name}": weight for name, weight in model.state_dict().items()}
+    path = tmp_path / checkpoint_name(0, 1)
+    content = {"state_dict": weights, "hyper_parameters": {"config": tiny_config().to_dict()}}
+    AtomicCheckpointIO().save_checkpoint(content, path)
+    BartForConditionalGeneration.from_pretrained(path)
+    path.write_bytes(flip(path.read_bytes()))
+    with pytest.raises(InputError, match=r"_epoch0_step1\.ckpt: is damaged"):
+        BartForConditionalGeneration.from_pretrained(path)

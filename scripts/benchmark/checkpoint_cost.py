@@ -90,23 +90,28 @@ def cost_of_training(folder: Path, steps: int, pairs: int) -> dict[str, Any]:
         (folder / f"{split}.source").write_text("".join(f"{text}\n" for text in texts))
         (folder / f"{split}.target").write_text("".join(f"{text[:120]}\n" for text in texts))
     common = [
-        sys.executable,
-        ROOT / "finetune.py",
-        "--data_dir",
-        folder,
-        "--model_name_or_path",
-        ROOT / "models/bart_mini",
+        *(
+            sys.executable,
+            ROOT / "finetune.py",
+            "--data_dir",
+            folder,
+            "--model_name_or_path",
+            ROOT / "models/bart_mini",
+        ),
+        *(
+            "--gpus",
+            "0",
+            "--train_batch_size",
+            "32",
+            "--max_target_length",
+            "32",
+            "--no-freeze_embeds",
+            "--n_test",
+            "0",
+        ),
+        *("--max_steps", steps, "--warmup_steps", "1", "--val_check_interval", "1e9"),
+        *("--output_dir", folder / "run", "--overwrite_output_dir", "--log_every_n_steps", steps - 10),
     ]
-    common += ["--gpus", "0", "--train_batch_size", "32", "--max_steps", steps, "--warmup_steps", "1", "--n_test", "0"]
-    common += [
-        "--no-freeze_embeds",
-        "--max_target_length",
-        "32",
-        "--overwrite_output_dir",
-        "--val_check_interval",
-        "1e9",
-    ]
-    common += ["--output_dir", folder / "run", "--log_every_n_steps", steps - 10]
     seconds: dict[str, list[float]] = {"with_20_saves": [], "without": []}
     for _ in range(pairs):
         for name, more in (("with_20_saves", []), ("without", ["--save_checkpoint_steps", 10**9])):

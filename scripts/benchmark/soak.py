@@ -22,10 +22,10 @@ from tests.same_end import differences_of_runs
 from tests.tiny_setup import TinySetup, write_tiny_setup
 from utils.checkpointing import checkpoints
 from utils.command_line import at_least, option, run_command
-from utils.report import write_json
+from utils.report import read_json, write_json
 
 MODES = ("train", "save", "ranks")
-_STEPS = 40  # of a run; 8 of them are an epoch, and every 4th is followed by a validation
+_STEPS = 40  # of a run, over several epochs, each with two validations
 _SAVE_EVERY = 3
 _KILLS_OF_A_RUN = 10
 _SECONDS_FOR_THE_OTHERS = 30.0  # to notice that one of them is dead
@@ -69,6 +69,7 @@ class Soak:
     places: Counter[str] = field(default_factory=Counter)  # where the kills struck
     faults: list[str] = field(default_factory=list)
     slowest_end: float = 0.0  # seconds that a process took to end after another one's death
+    validated: list[int] = field(default_factory=list)  # the steps that a validation follows, in the run of now
     _whole: dict[str, Path] = field(default_factory=dict)
     _runs: int = 0
 
@@ -96,6 +97,8 @@ class Soak:
         """Kill and resume a run, up to so many times, and compare its end."""
         folder = self.folder / f"run {self._runs}"
         self._runs += 1
+        whole = self.whole_run(variant, processes)
+        self.validated = [record["step"] for record in read_json(whole / "metrics.json")["validation"]]
         killed: list[str] = []
         while len(killed) < kills:
             place = strike(self, [*self.flags(variant, folder), "--resume"], folder)
@@ -109,7 +112,7 @@ class Soak:
             run("finetune.py", flags, log)
         else:
             run_as_torchrun("finetune.py", flags, log, processes)
-        found = differences_of_runs(folder, self.whole_run(variant, processes))
+        found = differences_of_runs(folder, whole)
         found += [f"{path.name} is left" for path in folder.glob(".*")]
         self.kills += len(killed)
         self.places.update(killed)
@@ -131,12 +134,12 @@ def strike_anywhere(soak: Soak, flags: list[str], folder: Path) -> str | None:
     if aim == "start":
         time.sleep(rng.uniform(0, 1.5))
     else:
-        steps = range(4, _STEPS + 1, 4) if aim == "validation" else range(1, _STEPS + 1)
+        steps = soak.validated if aim == "validation" else range(1, _STEPS + 1)
         done = _last_step(folder)
         wanted = [step for step in steps if step > done][: 2 if aim == "validation" else 6]
         _wait_for_step(command, rng.choice(wanted or [_STEPS]))
         time.sleep(rng.uniform(0, 0.01 if aim == "validation" else 0.05))
-    return _kill(command, folder)
+    return _kill(soak, command, folder)
 
 
 def strike_in_a_save(soak: Soak, flags: list[str], folder: Path) -> str | None:
@@ -152,9 +155,9 @@ def strike_in_a_save(soak: Soak, flags: list[str], folder: Path) -> str | None:
             if name not in seen:
                 seen[name] = 0
             if len(seen) > saves_to_pass and (size > seen[name] or not must_grow):
-                return _kill(command, folder)
+                return _kill(soak, command, folder)
             seen[name] = size
-    return _kill(command, folder)
+    return _kill(soak, command, folder)
 
 
 def strike_one_of_two(soak: Soak, flags: list[str], folder: Path) -> str | None:
@@ -164,7 +167,7 @@ def strike_one_of_two(soak: Soak, flags: list[str], folder: Path) -> str | None:
     _wait_for_step(commands[0], min(_STEPS, done + soak.rng.randint(1, 6)))
     time.sleep(soak.rng.uniform(0, 0.1))
     rank = soak.rng.randrange(2)
-    place = _kill(commands[rank], folder, commands[0])
+    place = _kill(soak, commands[rank], folder, commands[0])
     start = time.monotonic()
     commands[1 - rank].process.join(_SECONDS_FOR_THE_OTHERS)
     if commands[1 - rank].process.is_alive():
@@ -194,7 +197,7 @@ def soak(mode: str, kills: int, seed: int, folder: Path) -> Soak:
     return result
 
 
-def _kill(command: Command, folder: Path, speaker: Command | None = None) -> str | None:
+def _kill(soak: Soak, command: Command, folder: Path, speaker: Command | None = None) -> str | None:
     """SIGKILL; returns in what it struck, as the ``speaker`` says, which is the command itself by default."""
     command.process.kill()
     command.process.join()
@@ -209,7 +212,7 @@ def _kill(command: Command, folder: Path, speaker: Command | None = None) -> str
         return "while it started"
     is_record = "validation:" not in lines[-1]
     step = int(lines[-1].removeprefix("step ").partition("/")[0])
-    return "in a validation" if is_record and step % 4 == 0 else "in the steps"
+    return "in a validation" if is_record and step in soak.validated else "in the steps"
 
 
 def _being_written(folder: Path) -> list[tuple[str, int]]:

@@ -218,7 +218,7 @@ run_logged() { # LOG COMMAND...
     ${keeps_log:-true} || file=/dev/null
     shift
     set -m
-    PYTHONUNBUFFERED=1 "$@" 2>&1 | (trap '' INT TERM USR1 HUP && exec tee -a -- "$file") &
+    PYTHONUNBUFFERED=1 "$@" 2>&1 | (trap '' INT TERM USR1 HUP TTOU && exec tee -a -- "$file") &
     set +m
     job=$(jobs -p %%)
     trap 'told=130; tell INT "$job"' INT

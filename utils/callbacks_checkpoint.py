@@ -15,13 +15,15 @@ from utils.lightning_module import SummarizationModule
 from utils.signals import ToldToEnd, end_at_once_when_told, when_told
 
 _MOST_SECONDS_BETWEEN_SAVES = 30 * 60
+_SECONDS_OF_ONE_TELLING = 2.0  # to end: a terminal, a launcher and SLURM may all send a signal
 _STEPS_BETWEEN_AGREEMENTS = 10  # of all processes, on what only one may know: that it is time to save, or to end
 
 
 class CheckpointSaver(Checkpoint):
     """Saves regularly, after a validation that is among the best, and at the end; keeps the newest two and the best.
 
-    At a signal to end (see utils/signals.py) it saves and ends the training, all processes at the same step.
+    At a signal to end (see utils/signals.py) it saves and ends the training, all processes at the same step. At a second
+    one, seconds later, it ends at once.
 
     Saves at the end of optimizer steps alone, and after the validation where there is one: gradients in the midst of a
     step, and a validation that is due, are not part of a checkpoint. (Lightning runs a ``Checkpoint`` after all other
@@ -38,6 +40,7 @@ class CheckpointSaver(Checkpoint):
         self.last_saved_step = 0  # by this process
         self._last_save = time.monotonic()
         self._told = 0  # the number of the signal that told this process to end
+        self._told_at = 0.0
 
     @property
     def best_path(self) -> Path:
@@ -111,8 +114,10 @@ class CheckpointSaver(Checkpoint):
 
     def _note_signal(self, number: int) -> None:
         if self._told == 0:  # written at once: a print that is interrupted cannot be begun again
-            os.write(2, f"{ToldToEnd(number)}: told to end; a checkpoint is saved at the next step's end\n".encode())
-        self._told = number
+            os.write(2, f"{ToldToEnd(number)}: a checkpoint is saved at the next step's end; again: end now\n".encode())
+            self._told, self._told_at = number, time.monotonic()
+        elif time.monotonic() - self._told_at > _SECONDS_OF_ONE_TELLING:  # the validation that runs may take long
+            raise ToldToEnd(number)
 
     def _name(self, trainer: pl.Trainer) -> str:
         return checkpoint_name((trainer.global_step - 1) // self.steps_per_epoch, trainer.global_step)

@@ -1,6 +1,7 @@
 """Ctrl-C, SIGTERM and SLURM's SIGUSR1: a checkpoint, an exit code that says so, and nothing after it."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -36,6 +37,25 @@ def test_a_checkpoint_and_the_code(setup: TinySetup, whole_run: Path, tmp_path: 
 
 def last_lines(step: int, number: signal.Signals) -> list[str]:
     return [f"told to end: saved at step {step}; the same command with --resume goes on", f"{number.name}: told to end"]
+
+
+def test_told_again_it_ends_at_once(setup: TinySetup, tmp_path: Path) -> None:
+    """In a validation that takes long, after which it would have saved."""
+    shutil.copytree(setup.data, tmp_path / "data", ignore=shutil.ignore_patterns(".prepared"))
+    for side in ("source", "target"):
+        path = tmp_path / "data" / f"val.{side}"
+        path.write_bytes(path.read_bytes() * 1000)
+    flags = [*resumable_flags(setup, tmp_path / "results"), "--data_dir", str(tmp_path / "data")]
+    flags += ["--save_checkpoint_steps", "1", "--eval_batch_size", "1"]
+    command = Command("finetune.py", flags, tmp_path / "log")
+    command.wait_for("step 4/")
+    os.kill(command.process.pid, signal.SIGINT)
+    time.sleep(2.5)
+    assert command.process.is_alive() and "SIGINT: a checkpoint is saved at the next step's end" in command.output
+    os.kill(command.process.pid, signal.SIGINT)
+    assert command.wait() == 130
+    assert "validation:" not in command.output and "told to end: saved" not in command.output
+    assert checkpoints(tmp_path / "results")[-1].name == "_epoch0_step3.ckpt"
 
 
 def children(pid: int) -> list[int]:

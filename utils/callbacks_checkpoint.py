@@ -22,7 +22,7 @@ _STEPS_BETWEEN_AGREEMENTS = 10  # of all processes, on what only one may know: t
 class CheckpointSaver(Checkpoint):
     """Saves regularly, after a validation that is among the best, and at the end; keeps the newest two and the best.
 
-    At a signal to end (see utils/signals.py) it saves and ends the training, all processes at the same step. At a second
+    At a signal to end (see utils/signals.py) it saves and ends the training, all processes at the same step. At another
     one, seconds later, it ends at once.
 
     Saves at the end of optimizer steps alone, and after the validation where there is one: gradients in the midst of a

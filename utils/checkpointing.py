@@ -15,6 +15,7 @@ from pytorch_lightning.plugins.io import CheckpointIO
 from pytorch_lightning.utilities.rank_zero import rank_zero_warn
 
 from bart.errors import InputError
+from bart.modeling.torch_files import first_line
 from bart.sealed_file import SealingWriter, fits_its_seal
 from utils.files import atomic_write
 
@@ -92,8 +93,9 @@ def _load(path: str | os.PathLike[str], mmap: bool = False) -> dict[str, Any]:
             " checkpoint of this project"
         ) from error
     except (OSError, RuntimeError, ValueError, EOFError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise InputError(f"{os.fspath(path)}: cannot be read ({reason}); delete it or copy it here again") from error
+        raise InputError(
+            f"{os.fspath(path)}: cannot be read ({first_line(error)}); delete it or copy it here again"
+        ) from error
 
 
 def checkpoint_name(epoch: int, step: int) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -86,7 +87,7 @@ def write_weights(model: "BartForConditionalGeneration", folder: str | os.PathLi
     try:
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path, {"format": "pt"})
     except SafetensorError as error:  # also where the disk is full
-        raise OSError(f"{path.name}: {_first_line(error)}") from error
+        raise OSError(f"{path.name}: {first_line(error)}") from error
     path.chmod(new_file_mode())  # safetensors lets its owner alone read it
 
 

@@ -1,7 +1,6 @@
 """Fine-tune BART for summarization, keep the best model, and evaluate it on the test split."""
 
 import logging
-import signal
 import sys
 import warnings
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from bart.errors import InputError
 from utils.args import TrainingArguments
 from utils.command_line import run_command
+from utils.signals import ToldToEnd
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from bart.configuration.configuration_bart import BartConfig
     from bart.modeling.modeling_bart import BartForConditionalGeneration
     from utils.distributed import Placement
+    from utils.folder_lock import FolderLock
     from utils.inputs import TrainingData, TrainingInputs
 
 # Torch and Lightning take seconds to import, so the functions do it: --help and a wrong flag are answered at once.
@@ -39,8 +40,18 @@ def run(arguments: TrainingArguments) -> None:
 
 def fine_tune(arguments: TrainingArguments) -> None:
     """Train as the command line says. Raises InputError, before anything expensive, where its input is unusable."""
+    from utils.distributed import choose_placement
+    from utils.folder_lock import FolderLock
+
+    placement = choose_placement(arguments.gpus, arguments.num_nodes)
+    writes = placement.rank == 0 and not arguments.dry_run
+    with FolderLock(Path(arguments.output_dir), "--output_dir", writes) as lock:
+        train_and_test(arguments, placement, lock)
+
+
+def train_and_test(arguments: TrainingArguments, placement: "Placement", lock: "FolderLock") -> None:
+    """The same, where ``lock`` keeps other runs out of the results folder."""
     import pytorch_lightning as pl
-    from pytorch_lightning.utilities.exceptions import SIGTERMException
 
     from utils.affinity import stay_near_gpu
     from utils.auto_batch_size import fit_batch
@@ -48,17 +59,18 @@ def fine_tune(arguments: TrainingArguments) -> None:
     from utils.compilation import compile_where_possible
     from utils.data import validation_loader
     from utils.data_report import data_report
-    from utils.distributed import choose_placement, local_process_rank
+    from utils.disk_space import check_disk_space
+    from utils.distributed import local_process_rank
     from utils.freed_memory import keep_freed_memory
     from utils.inputs import read_inputs, tokenize_inputs
     from utils.lightning_module import SummarizationModule
     from utils.loggers import check_loggers
     from utils.precision import apply_matmul_precision, check_precision, choose_amp_backend
+    from utils.resume import check_steps
     from utils.run_folder import checkpoint_to_resume, describe_run, open_run_folder, record_data_report
     from utils.strategies import check_strategy
 
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # its import sets another level
-    placement = choose_placement(arguments.gpus, arguments.num_nodes)
     check_precision(arguments, placement.on_gpu)
     check_loggers(arguments)
     if not placement.on_gpu:
@@ -80,8 +92,12 @@ def fine_tune(arguments: TrainingArguments) -> None:
         data.order = fit_batch(arguments, model, data.order, placement)
     if arguments.dry_run:
         return rehearse(arguments, inputs, data, placement, model)
+    if checkpoint is not None:
+        check_steps(data.total_steps, checkpoint)
     if placement.rank == 0:
-        open_run_folder(arguments, checkpoint)
+        if arguments.check_disk_space:
+            check_disk_space(arguments, model)
+        open_run_folder(arguments, checkpoint, lock)
         describe_run(arguments, inputs, data, model)
         if amp_backend is not None:
             print(amp_backend, flush=True)
@@ -101,10 +117,10 @@ def fine_tune(arguments: TrainingArguments) -> None:
     )
     try:
         trainer.fit(module, train_loader, val_loader, ckpt_path=checkpoint, weights_only=True)
-    except SIGTERMException:  # Lightning would end with code 0, as if all were done
-        if placement.rank == 0:
+    except ToldToEnd:
+        if placement.rank == 0 and trainer.checkpoint_callback.last_saved_step == trainer.global_step > 0:
             print(f"told to end: saved at step {trainer.global_step}; the same command with --resume goes on")
-        sys.exit(128 + signal.SIGTERM)
+        raise
     if trainer.is_global_zero:
         finish(arguments, inputs, placement, trainer)
 
@@ -205,10 +221,12 @@ def build_trainer(
     from utils.callbacks import EarlyStopping, LastValidation, RandomStates
     from utils.callbacks_checkpoint import CheckpointSaver
     from utils.callbacks_data import SameData
+    from utils.callbacks_finite import FiniteLoss
     from utils.callbacks_history import TrainingHistory
     from utils.callbacks_progress import Progress
     from utils.checkpointing import AtomicCheckpointIO
     from utils.loggers import build_loggers
+    from utils.precision import scales_loss
     from utils.run_folder import LOGS_FOLDER, METRICS_FILE, next_log_version
 
     folder = Path(arguments.output_dir)
@@ -228,6 +246,7 @@ def build_trainer(
         callbacks=[
             SameData(data.train.examples.checksum()),
             RandomStates(),
+            FiniteLoss(data.train.examples, arguments.log_every_n_steps, scales_loss(arguments)),
             history,
             LastValidation(),
             EarlyStopping(arguments.val_metric, arguments.early_stopping_patience, min_steps),

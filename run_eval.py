@@ -22,8 +22,10 @@ def run_evaluation(arguments: EvaluationArguments) -> None:
     from utils.affinity import stay_near_gpu
     from utils.corpora.tables import AskedColumns
     from utils.data_source import open_data
+    from utils.distributed import process_rank
     from utils.evaluation import EvaluationSettings, evaluate, result_text
     from utils.files import make_folder
+    from utils.folder_lock import FolderLock
     from utils.generating import BatchSize
     from utils.loading import load_tokenizer
     from utils.machine import software
@@ -70,7 +72,7 @@ def run_evaluation(arguments: EvaluationArguments) -> None:
         "command": sys.argv,
         **software(),
     }
-    with process_group(arguments.timeout) as peers:
+    with FolderLock(folder, "SAVE_PATH", process_rank() == 0), process_group(arguments.timeout) as peers:
         if not peers.agree_on(pairs.checksum()):
             raise InputError(f"DATA_DIR {arguments.data_dir}: the processes have read different texts; start again")
         if device != "cpu" and arguments.cpu_affinity:

@@ -6,27 +6,45 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from bart.errors import InputError
+
 
 @contextmanager
 def whole_folder(folder: Path) -> Iterator[Path]:
     """Gives an empty folder beside ``folder``, which takes its place when the block ends without an exception.
 
-    What was at ``folder`` is deleted then. Until then it stays as it is. A killed process leaves a hidden folder
-    ``.<name>.part-<process id>`` behind or, in the moment of the change, the old one as ``.<name>.old-<process id>``.
+    What was at ``folder`` is deleted then, when the new files are on the disk. Until then it stays as it is. A killed
+    process leaves a hidden folder ``.<name>.part-<process id>`` behind or, in the moment of the change, the old one as
+    ``.<name>.old-<process id>``. Raises InputError, naming ``folder``, for an OSError such as that of a full disk.
     """
     folder = folder.absolute()
     partial = folder.with_name(f".{folder.name}.part-{os.getpid()}")
     retired = folder.with_name(f".{folder.name}.old-{os.getpid()}")
     shutil.rmtree(partial, ignore_errors=True)  # of a killed process that had the same id
-    partial.mkdir(parents=True)
     try:
+        partial.mkdir(parents=True)
         yield partial
+        _sync(partial)
         if folder.exists():
             folder.rename(retired)
         partial.rename(folder)
+        _sync(folder.parent, with_content=False)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise InputError(f"{folder}: cannot be written: {reason}; what was there before is as it was") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
         shutil.rmtree(retired, ignore_errors=True)
+
+
+def _sync(folder: Path, with_content: bool = True) -> None:
+    """Write a folder down to the disk, and what is in it: a rename may be on the disk before what is renamed."""
+    for path in [*(folder.rglob("*") if with_content else ()), folder]:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def new_file_mode() -> int:

@@ -209,17 +209,47 @@ collect_training_flags() {
 
 # Runs a command, showing what it prints and adding it to the log, and ends the script where it fails. A new results folder
 # goes with a command that refuses its input (exit code 2) and leaves nothing there but what it said.
+#
+# A signal to this script alone reaches the command, which may have a checkpoint to save: it is waited for. So the command
+# runs in the background, as a job (set -m) with a process group of its own: Ctrl-C then comes through this script too,
+# once. Without a job, bash would have it ignore Ctrl-C.
 run_logged() { # LOG COMMAND...
-    local file=$1 status=0
+    local file=$1 job status told=0
     ${keeps_log:-true} || file=/dev/null
     shift
-    # Where all processes are told to end (Ctrl-C, SLURM), the command has something left to say, and this waits for it.
-    trap 'exit 143' TERM
-    PYTHONUNBUFFERED=1 "$@" 2>&1 | (trap '' INT TERM && exec tee -a -- "$file") || status=$?
+    set -m
+    PYTHONUNBUFFERED=1 "$@" 2>&1 | (trap '' INT TERM USR1 HUP TTOU && exec tee -a -- "$file") &
+    set +m
+    job=$(jobs -p %%)
+    trap 'told=130; tell INT "$job"' INT
+    trap 'told=143; tell TERM "$job"' TERM
+    trap 'told=143; tell USR1 "$job"' USR1
+    trap 'told=129; tell TERM "$job"' HUP # the terminal is gone
+    while
+        status=0
+        wait %% 2>/dev/null || status=$?
+        [[ -n $(jobs -pr) ]] # a signal has ended the waiting, not the job
+    do :; done
+    trap - INT TERM USR1 HUP
+    ((told == 0)) || exit "$told"
     ((status != 0)) || return 0
     if ((status == 2)) && ${new_results:-false} && [[ $(ls -A -- "$results") == "${file##*/}" ]]; then
         rm -- "$file"
         rmdir -- "$results"
     fi
     exit "$status"
+}
+
+# Sends a signal to a program. Where it is torchrun, to the processes that it started: itself, it would give them 30
+# seconds, and end at once at a second signal (SLURM sends to all). But if it is to start ended processes again, to it.
+tell() { # SIGNAL PID
+    local children=() arguments=
+    { arguments=$(tr '\0' ' ' <"/proc/$2/cmdline"); } 2>/dev/null || true
+    if [[ $arguments == *torch.distributed.run*" --max_restarts 0 "* ]]; then
+        read -ra children <"/proc/$2/task/$2/children" || true
+    elif [[ $arguments == *torch.distributed.run* && $1 == USR1 ]]; then
+        set -- TERM "$2" # it hands no other on
+    fi
+    ((${#children[@]} > 0)) || children=("$2")
+    kill -"$1" "${children[@]}" 2>/dev/null || true
 }

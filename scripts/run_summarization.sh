@@ -104,6 +104,6 @@ run_logged "$results/$log" "$python" "${launcher[@]}" "$root/finetune.py" \
 ! $only_report || exit 0
 ((NNODES == 1)) || await_file "$results/best_tfmr/config.json"
 
-RESULTS_DIR=$results bash "$root/scripts/run_eval_summarization.sh" "$results/best_tfmr" \
+RESULTS_DIR=$results exec bash "$root/scripts/run_eval_summarization.sh" "$results/best_tfmr" \
     "$PRED_BS" "$NUM_GPU" "$PREC" "$EVAL_BEAMS" "$MAX_SOURCE_LEN" "$MAX_TARGET_LEN" "$DATA_DIR" "$CONFIG_PATH" \
     "${evaluation_flags[@]}"

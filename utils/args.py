@@ -171,6 +171,7 @@ class TrainingArguments(SharedArguments):
         "optimizer steps between checkpoints (default: 20 checkpoints over the run); half an hour at most",
         check=at_least(1),
     )
+    check_disk_space: bool = option(True, "output", "start only where the checkpoints will find room")
     save_top_k: int = option(1, "output", "best checkpoints kept, besides the newest two", check=at_least(1))
     logger: str = option(
         "csv,tensorboard",

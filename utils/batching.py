@@ -5,10 +5,11 @@ depends on the product of the two (and of the batch size, where there is one) al
 accumulation learns the same.
 """
 
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import chain, count, islice
 from typing import Any
 
@@ -19,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 from bart.errors import InputError
 from utils.length_groups import LengthGroup, groups_by_length, one_group
 from utils.padding import padded_length
+from utils.processes import serve
 
 
 @dataclass(frozen=True)
@@ -184,6 +186,8 @@ def planned_loader(dataset: Dataset[Any], plans: Any, num_workers: int, pin_memo
         num_workers=num_workers,
         pin_memory=pin_memory,
         generator=torch.Generator(),
+        # Else Ctrl-C, or a SIGTERM to all processes, ends them in mid-training.
+        worker_init_fn=partial(serve, parent=os.getpid()),
     )
 
 

@@ -1,6 +1,6 @@
 """When checkpoints are saved, and which are kept."""
 
-import signal
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -8,21 +8,22 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Checkpoint
-from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from utils.callbacks import ends_step, is_better
-from utils.checkpointing import checkpoint_name, checkpoint_step, checkpoints
+from utils.checkpointing import NEWEST_KEPT, checkpoint_name, checkpoint_step, checkpoints
 from utils.lightning_module import SummarizationModule
+from utils.signals import ToldToEnd, end_at_once_when_told, when_told
 
 _MOST_SECONDS_BETWEEN_SAVES = 30 * 60
+_SECONDS_OF_ONE_TELLING = 2.0  # to end: a terminal, a launcher and SLURM may all send a signal
 _STEPS_BETWEEN_AGREEMENTS = 10  # of all processes, on what only one may know: that it is time to save, or to end
-_NEWEST_KEPT = 2
 
 
 class CheckpointSaver(Checkpoint):
     """Saves regularly, after a validation that is among the best, and at the end; keeps the newest two and the best.
 
-    At SIGTERM it saves and ends the training, all processes at the same step.
+    At a signal to end (see utils/signals.py) it saves and ends the training, all processes at the same step. At another
+    one, seconds later, it ends at once.
 
     Saves at the end of optimizer steps alone, and after the validation where there is one: gradients in the midst of a
     step, and a validation that is due, are not part of a checkpoint. (Lightning runs a ``Checkpoint`` after all other
@@ -36,8 +37,10 @@ class CheckpointSaver(Checkpoint):
         self.metric = metric
         self.steps_per_epoch = steps_per_epoch
         self.best: list[tuple[float, str]] = []  # (value, file name), best first
+        self.last_saved_step = 0  # by this process
         self._last_save = time.monotonic()
-        self._told_to_end = False  # this process, by SIGTERM
+        self._told = 0  # the number of the signal that told this process to end
+        self._told_at = 0.0
 
     @property
     def best_path(self) -> Path:
@@ -45,12 +48,13 @@ class CheckpointSaver(Checkpoint):
         return self.folder / self.best[0][1]
 
     def on_train_start(self, trainer: pl.Trainer, module: SummarizationModule) -> None:
-        """Take SIGTERM from Lightning.
+        """Take the signals from Lightning.
 
         It sends to the other processes from within its signal handler, while they wait for something else, and all
-        hang; and before each micro-batch it waits for the first process to say whether to go on.
+        hang; and before each micro-batch it waits for the first process to say whether to go on. At Ctrl-C it would
+        end without a checkpoint.
         """
-        signal.signal(signal.SIGTERM, self._note_signal)
+        when_told(self._note_signal)
         trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None
 
     def on_train_batch_end(
@@ -63,7 +67,7 @@ class CheckpointSaver(Checkpoint):
         if ends or self._is_due(trainer):
             self._save(trainer)
         if ends:
-            raise SIGTERMException
+            raise ToldToEnd(ends)
 
     def on_validation_end(self, trainer: pl.Trainer, module: SummarizationModule) -> None:
         if trainer.sanity_checking:
@@ -77,7 +81,11 @@ class CheckpointSaver(Checkpoint):
         if ranked or ends or trainer.should_stop or self._is_due(trainer):
             self._save(trainer)
         if ends:
-            raise SIGTERMException
+            raise ToldToEnd(ends)
+
+    def on_train_end(self, trainer: pl.Trainer, module: SummarizationModule) -> None:
+        """What follows need not wait for a checkpoint."""
+        end_at_once_when_told()
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best}
@@ -95,22 +103,28 @@ class CheckpointSaver(Checkpoint):
             return False
         return trainer.strategy.broadcast(time.monotonic() - self._last_save > _MOST_SECONDS_BETWEEN_SAVES)
 
-    def _must_end(self, trainer: pl.Trainer, module: SummarizationModule) -> bool:
+    def _must_end(self, trainer: pl.Trainer, module: SummarizationModule) -> int:
+        """The signal at which all processes end now; 0 for none."""
         if trainer.world_size == 1:
-            return self._told_to_end
+            return self._told
         if trainer.global_step % _STEPS_BETWEEN_AGREEMENTS != 0:
-            return False
-        told = torch.tensor(float(self._told_to_end), device=module.device)
-        return trainer.strategy.reduce(told, reduce_op="sum").item() > 0
+            return 0
+        told = torch.tensor(self._told, device=module.device)
+        return int(trainer.strategy.reduce(told, reduce_op="max").item())
 
-    def _note_signal(self, *_: Any) -> None:
-        self._told_to_end = True
+    def _note_signal(self, number: int) -> None:
+        if self._told == 0:  # written at once: a print that is interrupted cannot be begun again
+            os.write(2, f"{ToldToEnd(number)}: a checkpoint is saved at the next step's end; again: end now\n".encode())
+            self._told, self._told_at = number, time.monotonic()
+        elif time.monotonic() - self._told_at > _SECONDS_OF_ONE_TELLING:  # the validation that runs may take long
+            raise ToldToEnd(number)
 
     def _name(self, trainer: pl.Trainer) -> str:
         return checkpoint_name((trainer.global_step - 1) // self.steps_per_epoch, trainer.global_step)
 
     def _save(self, trainer: pl.Trainer) -> None:
         trainer.save_checkpoint(self.folder / self._name(trainer))
+        self.last_saved_step = trainer.global_step
         self._last_save = time.monotonic()
         if trainer.is_global_zero:
             self._prune(trainer.global_step)
@@ -119,7 +133,7 @@ class CheckpointSaver(Checkpoint):
         """Delete all but the newest and the best. Those of later steps were damaged when this run was resumed."""
         found = checkpoints(self.folder)
         reached = [path for path in found if checkpoint_step(path) <= step]
-        kept = {path.name for path in reached[-_NEWEST_KEPT:]} | {name for _, name in self.best}
+        kept = {path.name for path in reached[-NEWEST_KEPT:]} | {name for _, name in self.best}
         for path in found:
             if path.name not in kept:
                 path.unlink()

@@ -13,6 +13,7 @@ from bart.errors import InputError
 from utils.callbacks import ends_step
 from utils.data import Batch
 from utils.distributed import gather_from_all, own_of_gathered
+from utils.files import failure_of_writing
 from utils.lightning_module import SummarizationModule
 from utils.report import write_json
 from utils.throughput import ThroughputMeter
@@ -64,7 +65,12 @@ class TrainingHistory(Callback):
         if trainer.sanity_checking:
             return
         self._meter.go_on()
-        _refuse_unless_finite(module.validation_metrics["loss"], trainer.global_step)
+        loss = module.validation_metrics["loss"]
+        if not math.isfinite(loss):
+            raise InputError(
+                f"the validation loss is {loss} after step {trainer.global_step}, and that of the training was finite;"
+                " the checkpoint before is kept: look at the validation texts, or give another precision"
+            )
         self.validation.append({**self._position(trainer), **module.validation_metrics})
         self._log(trainer, {f"val_{name}": value for name, value in module.validation_metrics.items()})
         self.write(trainer)
@@ -86,7 +92,6 @@ class TrainingHistory(Callback):
             "learning_rate": self._learning_rate,
             "gradient_norm": norm if math.isfinite(norm) else None,  # not while fp16 looks for its loss scale
         }
-        _refuse_unless_finite(record["loss"], trainer.global_step)
         speed, self.throughput = self._meter.read(counts, trainer.world_size)
         self.train.append({**position, **record})
         self.speed.append({**position, **speed})
@@ -99,8 +104,9 @@ class TrainingHistory(Callback):
     def _log(self, trainer: pl.Trainer, metrics: dict[str, float | None]) -> None:
         numbers = {name: value for name, value in metrics.items() if value is not None}
         for logger in trainer.loggers:
-            logger.log_metrics(numbers, step=trainer.global_step)
-            logger.save()
+            with failure_of_writing(self.path.with_name("logs")):
+                logger.log_metrics(numbers, step=trainer.global_step)
+                logger.save()
 
     def state_dict(self) -> dict[str, Any]:
         histories = {"train": self.train, "validation": self.validation, "speed": self.speed}
@@ -110,8 +116,3 @@ class TrainingHistory(Callback):
         self.train, self.validation, self.speed = state["train"], state["validation"], state["speed"]
         sums = own_of_gathered(state.get("sums_of_processes") or [state["sums"]])  # before, the first process's alone
         self._sums = torch.tensor(sums, dtype=torch.float64)
-
-
-def _refuse_unless_finite(loss: float, step: int) -> None:
-    if not math.isfinite(loss):
-        raise InputError(f"the loss is {loss} at step {step}; lower --learning_rate")

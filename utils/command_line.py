@@ -14,6 +14,7 @@ from types import NoneType
 from typing import Any, NoReturn, Protocol, TypeVar, get_args
 
 from bart.errors import InputError
+from utils.signals import ToldToEnd, end_at_once_when_told
 
 ARGUMENT_NAMES = "BART_ARGUMENT_NAMES"  # variable of the environment in which scripts say `fp16=PREC bf16=PREC ...`
 
@@ -115,13 +116,21 @@ def probability(value: float) -> str | None:
 def run_command(
     arguments_class: type[ArgumentsType], description: str, command: Callable[[ArgumentsType], None]
 ) -> int:
-    """Parse the command line and run; returns the exit code. Bad input is one line on stderr and the code 2."""
+    """Parse the command line and run; returns the exit code. Bad input is one line on stderr and the code 2.
+
+    So is a signal that ends the program (see utils/signals.py), with the code 130 or 143.
+    """
+    end_at_once_when_told()
     try:
         command(parse_arguments(arguments_class, description, sys.argv[1:]))
     except InputError as error:
         if os.environ.get("RANK", "0") == "0":  # of several processes that find the same one says it
             print("error:", " ".join(_with_argument_names(str(error)).split()), file=sys.stderr)
         return 2
+    except ToldToEnd as told:
+        if os.environ.get("RANK", "0") == "0":
+            print(f"{told}: told to end", file=sys.stderr)
+        return told.exit_code
     return 0
 
 

@@ -42,11 +42,21 @@ class Examples(Protocol):
     def example(self, row: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         """Source and target tokens. The ``epoch`` matters where an example is another one in each."""
 
-    def origin(self, row: int) -> str:
+    def origin(self, row: int) -> "Place":
         """Where its texts stand, for messages."""
 
     def checksum(self) -> int:
         """A number that differs when the tokens do."""
+
+
+class Place(NamedTuple):
+    """A line of a file."""
+
+    path: Path
+    line: int  # from 1
+
+    def __str__(self) -> str:
+        return f"{self.path}, line {self.line}"
 
 
 @dataclass
@@ -56,9 +66,20 @@ class Origin:
     path: Path
     lines: np.ndarray  # of each example, from 0
 
-    def __call__(self, row: int) -> str:
-        """For messages: the file and the line, from 1."""
-        return f"{self.path}, line {self.lines[row] + 1}"
+    def __call__(self, row: int) -> Place:
+        """For messages."""
+        return Place(self.path, int(self.lines[row]) + 1)
+
+
+def places(examples: Examples, rows: Sequence[int]) -> str:
+    """Where the texts of these examples stand, for messages: each file, and the lines in it."""
+    by_path: dict[Path, list[int]] = {}
+    for place in map(examples.origin, rows):
+        by_path.setdefault(place.path, []).append(place.line)
+    return " and ".join(
+        f"{path}, {'lines' if len(lines) > 1 else 'line'} {', '.join(map(str, sorted(lines)))}"
+        for path, lines in by_path.items()
+    )
 
 
 class PairExamples:
@@ -103,7 +124,7 @@ class JoinedExamples:
             return self._parts[0].example(row, epoch)
         return self._parts[1].example(row - self._boundary, epoch)
 
-    def origin(self, row: int) -> str:
+    def origin(self, row: int) -> Place:
         return self._parts[0].origin(row) if row < self._boundary else self._parts[1].origin(row - self._boundary)
 
     def checksum(self) -> int:

@@ -150,7 +150,7 @@ def _open_hub(match: re.Match[str], columns: AskedColumns) -> HubData:
         if process_rank() == 0:
             print(f"{name}: the hub cannot be reached; as it was last seen, at {tables.commit}", flush=True)
         return HubData(dataset, columns, place, tables)
-    with suppress(OSError):  # find_or_make says so if the cache cannot be written
+    with suppress(OSError, InputError):  # find_or_make says so if the cache cannot be written
         place.mkdir(parents=True, exist_ok=True)
         write_json(remembered, asdict(tables))
     return HubData(dataset, columns, place, tables)

@@ -3,7 +3,7 @@
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -16,23 +16,38 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[A
     """Open a temporary file beside ``path``; when the block ends well, sync it to disk and rename it to ``path``.
 
     Beside, not in TMPDIR: a rename is atomic only within one file system. When the block raises, ``path`` keeps what it
-    held. ``mode`` is "w" (UTF-8, lines end as written) or "wb". Raises OSError.
+    held. ``mode`` is "w" (UTF-8, lines end as written) or "wb". Raises InputError for an OSError (a full disk).
     """
     path = Path(path)
     text = {"encoding": "utf-8", "newline": ""} if mode == "w" else {}
-    with tempfile.NamedTemporaryFile(
-        mode, dir=path.parent, prefix=f".{path.name}.", suffix=".part", delete=False, **text
-    ) as file:
+    with (
+        failure_of_writing(path),
+        tempfile.NamedTemporaryFile(
+            mode, dir=path.parent, prefix=f".{path.name}.", suffix=".part", delete=False, **text
+        ) as file,
+    ):
         try:
             yield file
             file.flush()
             os.fsync(file.fileno())
             os.chmod(file.name, new_file_mode())  # a temporary file is readable by its owner alone
             os.replace(file.name, path)
+            sync_folder(path.parent)
         except BaseException:
-            os.unlink(file.name)
+            with suppress(FileNotFoundError):  # renamed already
+                os.unlink(file.name)
             raise
-    sync_folder(path.parent)
+
+
+@contextmanager
+def failure_of_writing(path: Path) -> Iterator[None]:
+    """Turn an OSError (a full disk, a folder that takes no files) into an InputError that names ``path``."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be written: {error.strerror or error}; what was there before is as it was"
+        ) from error
 
 
 def make_folder(folder: Path, name: str) -> None:

@@ -21,6 +21,7 @@ from utils.pairs import Pairs, SplitFiles, complete_pairs, read_pairs, scan_docu
 from utils.prepared_blocks import BlockLimits, prepare_blocks
 from utils.prepared_files import PreparedPairs, TokenLimits
 from utils.prepared_tokens import prepare
+from utils.resume import check_unchanged
 
 
 @dataclass
@@ -66,7 +67,7 @@ def read_inputs(arguments: TrainingArguments, checkpoint: Path | None) -> Traini
     if checkpoint is not None:
         if arguments.auto_batch_size:
             _take_batches_of(arguments, checkpoint)
-        _check_unchanged(arguments, checkpoint)
+        check_unchanged(arguments, checkpoint)
     if arguments.task == "denoising":
         check_fits_mask(tokenizer, config)
     return TrainingInputs(*texts, config, tokenizer)
@@ -205,13 +206,3 @@ def _take_batches_of(arguments: TrainingArguments, checkpoint: Path) -> None:
     batch_size, accumulation = stored["train_batch_size"], stored["gradient_accumulation_steps"]
     if batch_size * accumulation == arguments.train_batch_size * arguments.gradient_accumulation_steps:
         arguments.train_batch_size, arguments.gradient_accumulation_steps = batch_size, accumulation
-
-
-def _check_unchanged(arguments: TrainingArguments, checkpoint: Path) -> None:
-    """Raise InputError where a flag is not the interrupted run's and the steps already done depend on it."""
-    stored = stored_arguments(checkpoint)
-    for flag in arguments.fixed_on_resume():
-        now = getattr(arguments, flag)
-        before = stored.get(flag, now)  # an earlier version did not have every flag
-        if before != now:
-            raise InputError(f"--resume: --{flag} was {before} and is now {now}; it cannot change within a run")

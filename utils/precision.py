@@ -47,6 +47,11 @@ def choose_amp_backend(arguments: TrainingArguments, processes: int) -> str | No
     return f"fp16: {_BACKENDS[arguments.amp_backend]}, level {arguments.amp_level} ({why})"
 
 
+def scales_loss(arguments: TrainingArguments) -> bool:
+    """Whether a loss scaler leaves out steps whose gradients overflow."""
+    return arguments.fp16 and arguments.amp_level != "O0"
+
+
 def apply_matmul_precision(arguments: SharedArguments) -> None:
     """Let float32 matrix products on the GPU use TF32, or not: torch's default has changed over time."""
     torch.set_float32_matmul_precision("high" if arguments.tf32 else "highest")

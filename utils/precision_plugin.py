@@ -8,6 +8,7 @@ from pytorch_lightning.plugins.precision import MixedPrecision, Precision
 from torch.optim import Optimizer
 
 from utils.args import TrainingArguments
+from utils.precision import scales_loss
 
 
 class NativeAmp(MixedPrecision):
@@ -36,7 +37,7 @@ class NativeAmp(MixedPrecision):
 
 def precision_plugin(arguments: TrainingArguments, device: str) -> Precision:
     """Lightning's plugin, for a type of device. --amp_backend must not be ``auto`` any more."""
-    if arguments.fp16 and arguments.amp_level != "O0":
+    if scales_loss(arguments):
         if arguments.amp_backend == "native":
             return NativeAmp(device)
         from utils.precision_apex import ApexAmp  # imports apex, which is seldom there

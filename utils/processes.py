@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from types import FrameType
 
 from utils.machine import processor_cores
+from utils.signals import leave_to_parent
 
 _SECONDS_TO_END_ALONE = 3.0  # after another's failure: time for the same error to be found, and said, everywhere
 _SECONDS_BETWEEN_LOOKS = 0.1
-_FORWARDED = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+_FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)  # to be told twice does no harm
 _PR_SET_PDEATHSIG = 1  # of Linux's prctl
 
 
@@ -40,7 +41,6 @@ def launch(command: Sequence[str], processes: int) -> int:
             process.send_signal(number)
 
     earlier = {number: signal.signal(number, forward) for number in _FORWARDED}
-    earlier[signal.SIGINT] = signal.signal(signal.SIGINT, _leave_to_the_others)
     try:
         for rank in range(processes):
             own = {**os.environ, **common, "RANK": str(rank), "LOCAL_RANK": str(rank)}
@@ -59,7 +59,23 @@ def die_with_launcher() -> None:
 
     A launcher that is killed cannot end its processes, and they would wait for each other, or train on unseen.
     """
-    if "TORCHELASTIC_RUN_ID" in os.environ and sys.platform == "linux":
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        _die_with_parent()
+
+
+def serve(_: int, parent: int) -> None:
+    """What a process that prepares batches does first: heed no signals, and end with its ``parent``, however that ends.
+
+    Torch's own watch over the parent fails where that is killed before it begins: the process would be there for ever.
+    """
+    leave_to_parent()
+    _die_with_parent()
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def _die_with_parent() -> None:
+    if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
@@ -80,10 +96,6 @@ def _first_failure(started: list[subprocess.Popen[bytes]]) -> int:
             break
         time.sleep(_SECONDS_BETWEEN_LOOKS)
     return 128 - failed if failed < 0 else failed
-
-
-def _leave_to_the_others(_: int, __: FrameType | None) -> None:
-    """Ctrl-C reaches all processes of a terminal: those that were started end, and this one sees it."""
 
 
 def _free_port() -> int:

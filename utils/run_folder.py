@@ -14,11 +14,13 @@ from utils.args import TrainingArguments
 from utils.checkpointing import checkpoints, newest_checkpoint
 from utils.data_report_text import short_report
 from utils.files import make_folder
+from utils.folder_lock import FolderLock
 from utils.inputs import TrainingData, TrainingInputs
 from utils.loading import BEST_MODEL_FOLDER, TOKENIZER_FOLDER
 from utils.machine import software
 from utils.report import write_json
 from utils.results_page.page import PAGE_FILE
+from utils.resume import changes
 
 METRICS_FILE = "metrics.json"
 RUN_FILE = "run.json"
@@ -44,14 +46,21 @@ def checkpoint_to_resume(arguments: TrainingArguments) -> Path | None:
     return None
 
 
-def open_run_folder(arguments: TrainingArguments, checkpoint: Path | None) -> None:
-    """Make the folder, without the results of an earlier run unless a ``checkpoint`` of it is resumed."""
+def open_run_folder(arguments: TrainingArguments, checkpoint: Path | None, lock: FolderLock) -> None:
+    """Make the folder, without the results of an earlier run unless a ``checkpoint`` of it is resumed.
+
+    Raises InputError where it cannot be used, or where another run has used it since the checkpoint was looked for.
+    """
     folder = Path(arguments.output_dir)
     make_folder(folder, "--output_dir")
+    if lock.hold() and checkpoint_to_resume(arguments) != checkpoint:
+        raise InputError(f"--output_dir {folder}: another run has just used it; start again, or give another folder")
     for leftover in (*folder.glob(".*.part*"), *folder.glob(".*.old-*")):  # of a killed process
         shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
     if checkpoint is not None:
         print(f"resuming from {checkpoint}", flush=True)
+        if (changed := changes(arguments, checkpoint)) is not None:
+            print(changed, flush=True)
     elif arguments.resume:
         print(f"{folder} holds no checkpoint: starting anew", flush=True)
     if checkpoint is None:

@@ -148,8 +148,6 @@ def main() -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it ends
         return 141
-    except KeyboardInterrupt:
-        return 130
 
 
 if __name__ == "__main__":

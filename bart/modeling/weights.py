@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -17,6 +18,7 @@ from bart.errors import InputError
 from bart.hub import find_file
 from bart.modeling.fairseq_checkpoint import SUFFIX, read_fairseq_config, read_fairseq_weights
 from bart.modeling.torch_files import UNREADABLE, first_line, load_weights_only
+from bart.sealed_file import fits_its_seal
 from bart.whole_folder import new_file_mode
 
 if TYPE_CHECKING:
@@ -79,10 +81,13 @@ def read_weights(name_or_path: str | os.PathLike[str], model: "BartForConditiona
 
 
 def write_weights(model: "BartForConditionalGeneration", folder: str | os.PathLike[str]) -> None:
-    """Write model.safetensors, every tensor once."""
+    """Write model.safetensors, every tensor once. Raises OSError."""
     tensors = {name: tensor for name, tensor in model.state_dict().items() if name not in TIED_TO_EMBEDDINGS}
     path = Path(folder) / "model.safetensors"
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path, {"format": "pt"})
+    try:
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path, {"format": "pt"})
+    except SafetensorError as error:  # also where the disk is full
+        raise OSError(f"{path.name}: {first_line(error)}") from error
     path.chmod(new_file_mode())  # safetensors lets its owner alone read it
 
 
@@ -157,6 +162,8 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def _checkpoint_weights(path: Path) -> dict[str, Tensor]:
+    if fits_its_seal(path) is False:
+        raise InputError(f"{path}: is damaged: its content is not what its checksum says. Give another checkpoint")
     stored = _only_tensors(_read_checkpoint(path).get("state_dict"), path)
     weights = {
         name.removeprefix(_CHECKPOINT_PREFIX): tensor

@@ -42,9 +42,17 @@ class BartTokenizer(transformers.BartTokenizer):
     def save_pretrained(
         self, save_directory: str | os.PathLike[str], *arguments: Any, **settings: Any
     ) -> tuple[str, ...]:
-        """Write tokenizer.json and tokenizer_config.json as transformers does, and vocab.json and merges.txt."""
-        files: tuple[str, ...] = super().save_pretrained(save_directory, *arguments, **settings)
-        return (*files, *self.backend_tokenizer.model.save(os.fspath(save_directory)))
+        """Write tokenizer.json and tokenizer_config.json as transformers does, and vocab.json and merges.txt.
+
+        Raises OSError.
+        """
+        try:
+            files: tuple[str, ...] = super().save_pretrained(save_directory, *arguments, **settings)
+            return (*files, *self.backend_tokenizer.model.save(os.fspath(save_directory)))
+        except Exception as error:
+            if type(error) is Exception:  # that is all tokenizers says of a full disk
+                raise OSError(f"{os.fspath(save_directory)}: {error}") from error
+            raise
 
 
 def check_fits_mask(tokenizer: BartTokenizer, config: "ModelVocabulary") -> None:

@@ -48,7 +48,7 @@ def test_its_flags_are_known() -> None:
     programs += (CompareRunsArguments, VerifyArguments)
     for arguments in (*programs, BenchmarkArguments, CompareArguments):
         known |= set(build_parser(arguments, "")._option_string_actions)
-    named = set(re.findall(r"`[^`\n]*?(--[a-z][a-z0-9_]+)", README))
+    named = set(re.findall(r"`[^`\n]*?(--[a-z][a-z0-9_-]+)", README))
     assert len(named) > 15
     assert named <= known
 

@@ -1,16 +1,15 @@
 """A training that is killed and resumed ends bit for bit like one that is not."""
 
 import random
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
 
 from tests.commands import Command, refusal, run, run_as_torchrun, start_as_torchrun
+from tests.gadgets import GADGETS
+from tests.same_end import assert_same_end
 from tests.tiny_setup import TinySetup
-from utils.checkpointing import checkpoints, load_checkpoint
+from utils.checkpointing import AtomicCheckpointIO, checkpoints, load_checkpoint
 from utils.report import read_json
 
 STEPS = 20
@@ -18,37 +17,6 @@ STEPS = 20
 
 def resumable_flags(setup: TinySetup, folder: Path) -> list[str]:
     return [*setup.training_flags, "--output_dir", str(folder), "--resume", "--save_checkpoint_steps", "3"]
-
-
-def differences(ours: Any, theirs: Any, place: str = "") -> list[str]:
-    """Where two checkpoints differ, if only in one bit."""
-    if isinstance(ours, torch.Tensor):
-        return [] if torch.equal(ours, theirs) else [place]
-    if isinstance(ours, Mapping):
-        if ours.keys() != theirs.keys():
-            return [place]
-        return [found for key in ours for found in differences(ours[key], theirs[key], f"{place}/{key}")]
-    if isinstance(ours, Sequence) and not isinstance(ours, str):
-        if len(ours) != len(theirs):
-            return [place]
-        return [
-            found for index in range(len(ours)) for found in differences(ours[index], theirs[index], f"{place}/{index}")
-        ]
-    return [] if ours == theirs else [place]
-
-
-def assert_same_end(resumed: Path, whole: Path, records: int = STEPS) -> None:
-    """The last checkpoint (weights, optimizer, schedule, random states, early stopping, best) and metrics.json."""
-    ours, theirs = (load_checkpoint(checkpoints(folder)[-1]) for folder in (resumed, whole))
-    for checkpoint in (ours, theirs):
-        assert checkpoint["global_step"] == STEPS
-        del checkpoint["hyper_parameters"]["arguments"]  # the folder's name
-        del checkpoint["callbacks"]["TrainingHistory"]["speed"]  # by the clock
-    assert differences(ours, theirs) == []
-    our_metrics, their_metrics = (read_json(folder / "metrics.json") for folder in (resumed, whole))
-    for part in ("train", "validation"):
-        assert our_metrics[part] == their_metrics[part]
-    assert len(our_metrics["train"]) == records
 
 
 def test_killed_three_times(setup: TinySetup, whole_run: Path, tmp_path: Path) -> None:
@@ -59,7 +27,7 @@ def test_killed_three_times(setup: TinySetup, whole_run: Path, tmp_path: Path) -
         command.kill_at(kill_at)
     output = run("finetune.py", [*flags, "--num_workers", "2"], tmp_path / "log")
     assert "resuming from" in output
-    assert_same_end(tmp_path, whole_run)
+    assert_same_end(tmp_path, whole_run, STEPS)
 
 
 def test_killed_with_a_token_budget(setup: TinySetup, tmp_path: Path) -> None:
@@ -71,7 +39,7 @@ def test_killed_with_a_token_budget(setup: TinySetup, tmp_path: Path) -> None:
     flags = [*resumable_flags(setup, tmp_path / "killed"), *budget, "--num_workers", "2"]
     Command("finetune.py", flags, tmp_path / "log0").kill_at("step 15/")
     assert "resuming from" in run("finetune.py", flags, tmp_path / "log")
-    assert_same_end(tmp_path / "killed", whole)
+    assert_same_end(tmp_path / "killed", whole, STEPS)
     line = refusal("finetune.py", [*flags, "--max_tokens_per_batch", "299"], tmp_path / "log")
     assert line.startswith("error: --resume: --max_tokens_per_batch was 300 and is now 299")
 
@@ -89,7 +57,7 @@ def test_two_processes_killed(setup: TinySetup, tmp_path: Path) -> None:
         command.process.kill()
         command.process.join()
     assert "resuming from" in run_as_torchrun("finetune.py", flags, tmp_path / "log", processes=2)
-    assert_same_end(killed, whole, records=STEPS // 4)
+    assert_same_end(killed, whole, STEPS, records=STEPS // 4)
     alone = Command("finetune.py", flags, tmp_path / "log")
     assert alone.wait() == 2
     assert alone.output.endswith("error: --resume: the run has 2 processes; give it as many (see --gpus)\n")
@@ -106,7 +74,7 @@ def test_killed_at_random(setup: TinySetup, whole_run: Path, tmp_path: Path, see
         command = Command("finetune.py", [*flags, "--num_workers", workers], tmp_path / f"log{number}")
         command.kill_at(f"step {step}/")
     run("finetune.py", flags, tmp_path / "log")
-    assert_same_end(tmp_path, whole_run)
+    assert_same_end(tmp_path, whole_run, STEPS)
 
 
 def test_resumed_twice_after_the_end(setup: TinySetup, whole_run: Path, tmp_path: Path) -> None:
@@ -114,7 +82,7 @@ def test_resumed_twice_after_the_end(setup: TinySetup, whole_run: Path, tmp_path
     flags = resumable_flags(setup, tmp_path)
     run("finetune.py", flags, tmp_path / "log")
     run("finetune.py", flags, tmp_path / "log")
-    assert_same_end(tmp_path, whole_run)
+    assert_same_end(tmp_path, whole_run, STEPS)
     output = run("finetune.py", [*flags, "--max_steps", "24"], tmp_path / "log")
     assert "step 21/24" in output and "step 24/24  validation" in output
     assert checkpoints(tmp_path)[-1].name == "_epoch2_step24.ckpt"
@@ -143,7 +111,7 @@ def test_damaged_checkpoint_is_passed_over(setup: TinySetup, whole_run: Path, tm
     newest.write_bytes(content)
     output = run("finetune.py", flags, tmp_path / "log")
     assert f"{newest} is damaged" in output
-    assert_same_end(tmp_path, whole_run)
+    assert_same_end(tmp_path, whole_run, STEPS)
 
 
 def test_what_cannot_change(setup: TinySetup, tmp_path: Path) -> None:
@@ -154,6 +122,33 @@ def test_what_cannot_change(setup: TinySetup, tmp_path: Path) -> None:
     assert line.startswith("error: --resume: --train_batch_size was 4 and is now 8")
     line = refusal("finetune.py", [*flags, "--n_train", "60"], tmp_path / "log")
     assert line.startswith("error: --resume: --n_train was -1 and is now 60")
+
+
+def test_what_may_change_is_said(setup: TinySetup, tmp_path: Path) -> None:
+    """In one line; and a run cannot end before what is done."""
+    flags = resumable_flags(setup, tmp_path)
+    Command("finetune.py", flags, tmp_path / "log").kill_at("step 13/")
+    line = refusal("finetune.py", [*flags, "--max_steps", "8"], tmp_path / "log")
+    assert "_step12.ckpt is after step 12, and the run is now to end after 8; give --max_steps 12 or more" in line
+    output = run("finetune.py", [*flags, "--max_steps", "14", "--eval_batch_size", "4"], tmp_path / "log")
+    assert "\n--resume: --max_steps was 20 and is now 14; --eval_batch_size was 8 and is now 4\n" in output
+    output = run("finetune.py", [*flags, "--max_steps", "14", "--eval_batch_size", "4"], tmp_path / "log")
+    assert "--resume: " not in output
+
+
+@pytest.mark.parametrize("gadget", ["os.system", "a setter of state"])
+def test_a_hostile_checkpoint_is_refused(setup: TinySetup, whole_run: Path, tmp_path: Path, gadget: str) -> None:
+    """Its checksum fits, and all of it is a checkpoint but for one thing in the optimizer's state."""
+    stored = load_checkpoint(checkpoints(whole_run)[-1])
+    stored["optimizer_states"][0]["state"][0]["step"] = GADGETS[gadget](tmp_path / "proof")
+    results = tmp_path / "results"
+    results.mkdir()
+    AtomicCheckpointIO().save_checkpoint(stored, results / "_epoch2_step20.ckpt")
+    before = (results / "_epoch2_step20.ckpt").read_bytes()
+    line = refusal("finetune.py", resumable_flags(setup, results), tmp_path / "log")
+    assert "_epoch2_step20.ckpt: holds more than tensors" in line and "nothing of it was run" in line
+    assert not (tmp_path / "proof").exists()
+    assert [path.read_bytes() for path in results.iterdir()] == [before]
 
 
 def test_nothing_to_resume(setup: TinySetup, tmp_path: Path) -> None:

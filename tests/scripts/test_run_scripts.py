@@ -4,6 +4,7 @@ PYTHON is a small program that writes down how it was called: what the scripts d
 """
 
 import os
+import pty
 import re
 import shlex
 import signal
@@ -477,3 +478,43 @@ def test_another_system_is_refused(scripts: Scripts, script: str) -> None:
     """bash takes the system's name from its environment."""
     refused(scripts.run(script, OSTYPE="darwin23"), "Linux", "darwin23")
     assert scripts.calls() == []
+
+
+def test_ctrl_c_on_a_terminal(scripts: Scripts) -> None:
+    """Also on one that stops what writes to it from the background (stty tostop)."""
+    recorder = Path(scripts.environment["PYTHON"])
+    recorder.write_text(f"{RECORDER}\ntrap 'echo saved; exit 3' INT\necho training\nwhile :; do sleep 0.05; done\n")
+    command = f"stty tostop; exec bash {ROOT / 'scripts' / 'run_summarization.sh'} d c.json 0"
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(scripts.folder)
+        os.execvpe("bash", ["bash", "-c", command], scripts.environment | {"RESULTS_DIR": "here"})
+    shown = b""
+    while b"training" not in shown:
+        shown += os.read(terminal, 1000)
+    os.write(terminal, b"\x03")
+    while b"saved" not in shown:
+        shown += os.read(terminal, 1000)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 130
+    assert (scripts.folder / "here" / "joblog.log").read_text().endswith("\nsaved\n")
+    assert len(scripts.calls()) == 1
+
+
+def test_of_torchrun_the_processes_that_it_started_are_told(scripts: Scripts) -> None:
+    """It would give them 30 seconds itself, and end at once when told again."""
+    recorder = Path(scripts.environment["PYTHON"])
+    rank = "(trap 'echo rank told; exit 4' TERM; while :; do sleep 0.05; done) &"
+    recorder.write_text(f"{RECORDER}\ntrap 'echo torchrun told' TERM\n{rank}\nsleep 0.2\necho training\nwait\nexit 1\n")
+    process = subprocess.Popen(
+        ["bash", str(ROOT / "scripts" / "run_summarization.sh"), "d", "c.json", "0"],
+        cwd=scripts.folder,
+        env=scripts.environment | {"RESULTS_DIR": "here", "PROCESSES_PER_NODE": "2"},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    while process.stdout.readline() != "training\n":
+        pass
+    os.kill(process.pid, signal.SIGTERM)
+    assert process.wait(timeout=30) == 143
+    assert (scripts.folder / "here" / "joblog.log").read_text().endswith("\nrank told\n")

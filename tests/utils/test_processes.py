@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from tests.commands import ROOT
 
 # With PYTHONUNBUFFERED a line that is printed is two writes, between which another process may write.
@@ -79,3 +81,30 @@ def test_sigterm_reaches_all() -> None:
         read_pids(launcher, 2)
         os.kill(launcher.pid, signal.SIGTERM)
         assert launcher.wait(2) == 143
+
+
+ORPHAN = """
+import os, time
+from utils.processes import serve
+parent = os.getpid()
+if os.fork() == 0:
+    while {killed} and os.getppid() == parent:
+        time.sleep(0.01)
+    serve(0, parent)
+    os.write(1, f"{{os.getpid()}}\\n".encode())
+    time.sleep(600)
+print(os.getpid(), flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("killed_before", [True, False])
+def test_a_process_that_prepares_batches_ends_with_its_parent(killed_before: bool) -> None:
+    """Also where that was killed before it could watch."""
+    command = [sys.executable, "-c", ORPHAN.format(killed=killed_before)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        pids = read_pids(process, 1 if killed_before else 2)
+        children = list(map(int, Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()))
+        assert process.pid in pids and len(children) == 1
+        process.kill()
+        assert are_gone(children)

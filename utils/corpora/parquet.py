@@ -69,7 +69,8 @@ def _open(path: Path) -> Iterator["ParquetFile"]:
         with ParquetFile(path) as table:
             yield table
     except (pyarrow.ArrowException, OSError) as error:
-        raise InputError(f"{path}: cannot be read as Parquet: {error}") from error
+        reason = " ".join(str(error).split())  # Arrow's may have several lines
+        raise InputError(f"{path}: cannot be read as Parquet: {reason}") from error
 
 
 def _cells(column: "pyarrow.Array", path: Path, rows_before: int) -> list[object]:

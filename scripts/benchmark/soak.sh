@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# Kills trainings at random and compares how they end with what was never killed.
+source "$(dirname -- "${BASH_SOURCE[0]}")/../lib.sh"
+
+usage="usage: bash scripts/benchmark/soak.sh [--mode train|save|ranks] [--kills N] [--seed S] [--folder F] [--json FILE]
+Without --mode, one after another: 200 kills anywhere in trainings, 50 proven inside the save of a checkpoint, 40 of one of
+two processes. Takes about six minutes on two processor cores, and prints how many kills were survived of those made."
+
+read_command_line "$usage" 0 "$@"
+find_python
+cd "$root"
+if [[ " ${flags[*]} " == *" --mode"[\ =]* ]]; then
+    exec "$python" -m scripts.benchmark.soak "${flags[@]}"
+fi
+for kills in "train 200" "save 50" "ranks 40"; do
+    "$python" -m scripts.benchmark.soak --mode "${kills% *}" --kills "${kills#* }" "${flags[@]}"
+done

@@ -1,0 +1,150 @@
+"""Ctrl-C, SIGTERM and SLURM's SIGUSR1: a checkpoint, an exit code that says so, and nothing after it."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.commands import ROOT, Command, run, start_as_torchrun
+from tests.end_to_end.test_resume import STEPS, resumable_flags
+from tests.same_end import assert_same_end
+from tests.tiny_setup import TinySetup
+from utils.checkpointing import checkpoint_step, checkpoints, is_whole
+
+CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGUSR1: 143}
+
+
+@pytest.mark.parametrize("number", CODES)
+def test_a_checkpoint_and_the_code(setup: TinySetup, whole_run: Path, tmp_path: Path, number: signal.Signals) -> None:
+    """Between two regular saves; gone on with, the run ends bit for bit as if it had not been told."""
+    flags = [*resumable_flags(setup, tmp_path), "--save_checkpoint_steps", "1000", "--num_workers", "2"]
+    command = Command("finetune.py", flags, tmp_path / "log")
+    command.wait_for("step 6/")
+    for pid in [command.process.pid, *children(command.process.pid)]:  # as a terminal does, and SLURM
+        os.kill(pid, number)
+    assert command.wait() == CODES[number], command.output
+    step = checkpoint_step(checkpoints(tmp_path)[-1])
+    assert command.output.splitlines()[-2:] == last_lines(step, number)
+    assert not (tmp_path / "best_tfmr").exists()
+    run("finetune.py", flags, tmp_path / "log")
+    assert_same_end(tmp_path, whole_run, STEPS)
+
+
+def last_lines(step: int, number: signal.Signals) -> list[str]:
+    return [f"told to end: saved at step {step}; the same command with --resume goes on", f"{number.name}: told to end"]
+
+
+def test_told_again_it_ends_at_once(setup: TinySetup, tmp_path: Path) -> None:
+    """In a validation that takes long, after which it would have saved."""
+    shutil.copytree(setup.data, tmp_path / "data", ignore=shutil.ignore_patterns(".prepared"))
+    for side in ("source", "target"):
+        path = tmp_path / "data" / f"val.{side}"
+        path.write_bytes(path.read_bytes() * 1000)
+    flags = [*resumable_flags(setup, tmp_path / "results"), "--data_dir", str(tmp_path / "data")]
+    flags += ["--save_checkpoint_steps", "1", "--eval_batch_size", "1"]
+    command = Command("finetune.py", flags, tmp_path / "log")
+    command.wait_for("step 4/")
+    os.kill(command.process.pid, signal.SIGINT)
+    time.sleep(2.5)
+    assert command.process.is_alive() and "SIGINT: a checkpoint is saved at the next step's end" in command.output
+    os.kill(command.process.pid, signal.SIGINT)
+    assert command.wait() == 130
+    assert "validation:" not in command.output and "told to end: saved" not in command.output
+    assert checkpoints(tmp_path / "results")[-1].name == "_epoch0_step3.ckpt"
+
+
+def children(pid: int) -> list[int]:
+    return list(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGUSR1])
+def test_all_processes_end_at_the_same_step(setup: TinySetup, tmp_path: Path, number: signal.Signals) -> None:
+    flags = [*setup.training_flags, "--max_steps", "100000", "--save_checkpoint_steps", "100000"]
+    flags += ["--output_dir", str(tmp_path / "results")]
+    commands = start_as_torchrun("finetune.py", [flags] * 2, tmp_path / "log")
+    commands[0].wait_for("step 3/")
+    os.kill(commands[1].process.pid, number)
+    assert [command.wait() for command in commands] == [CODES[number]] * 2
+    assert is_whole(checkpoints(tmp_path / "results")[-1])
+
+
+BEFORE_OR_AFTER = """
+import sys, time
+from dataclasses import dataclass
+from utils.command_line import run_command
+@dataclass
+class Arguments:
+    def check(self): pass
+def work(_):
+    print("working", flush=True)
+    try:
+        time.sleep(60)
+    finally:
+        time.sleep(0.3)
+        print("tidied up", flush=True)
+sys.exit(run_command(Arguments, "", work))
+"""
+
+
+@pytest.mark.parametrize("number", CODES)
+def test_what_has_nothing_to_save_ends_at_once(number: signal.Signals) -> None:
+    """Even if it is told twice."""
+    command = [sys.executable, "-c", BEFORE_OR_AFTER]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stdout.readline() == "working\n"
+        process.send_signal(number)
+        time.sleep(0.1)
+        process.send_signal(number)
+        output, errors = process.communicate(timeout=30)
+    assert (process.returncode, output, errors) == (CODES[number], "tidied up\n", f"{number.name}: told to end\n")
+
+
+SCRIPT_ARGUMENTS = "0 1e-3 4 2 fp32 100000 5 64 16 2 8 8 1000 50"
+
+
+@pytest.mark.parametrize(
+    ("number", "to_all", "processes"),
+    [
+        (signal.SIGINT, True, 1),
+        (signal.SIGTERM, False, 1),
+        pytest.param(signal.SIGINT, True, 2, marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, False, 2, marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, True, 2, marks=pytest.mark.slow),
+        pytest.param(signal.SIGUSR1, False, 2, marks=pytest.mark.slow),
+    ],
+)
+def test_through_the_script(
+    setup: TinySetup, tmp_path: Path, number: signal.Signals, to_all: bool, processes: int
+) -> None:
+    """Ctrl-C reaches the process group of a terminal; kill reaches the script alone. Nothing is evaluated after it."""
+    results = tmp_path / "results"
+    environment = {**os.environ, "PYTHON": sys.executable, "RESULTS_DIR": str(results)}
+    environment["PROCESSES_PER_NODE"] = str(processes)
+    flags = ["--model_name_or_path", "scratch", "--tokenizer_name_or_path", str(setup.tokenizer), "--no-freeze_embeds"]
+    flags += ["--log_every_n_steps", "1", "--save_checkpoint_steps", "100000", "--num_workers", "2"]
+    script = ["bash", str(ROOT / "scripts" / "run_summarization.sh"), str(setup.data), str(setup.config)]
+    log = results / "joblog.log"
+    with subprocess.Popen(
+        [*script, *SCRIPT_ARGUMENTS.split(), *flags],
+        cwd=tmp_path,
+        env=environment,
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        deadline = time.monotonic() + 120
+        while not log.exists() or "step 3/" not in log.read_text():
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.1)
+        (os.killpg if to_all else os.kill)(process.pid, number)
+        assert process.wait(60) == CODES[number]
+    said = log.read_text()
+    expected = last_lines(checkpoint_step(checkpoints(results)[-1]), number)
+    assert [line for line in said.splitlines() if line in expected] == expected
+    assert processes > 1 or "Traceback" not in said  # torchrun has its own words
+    assert not (results / "best_tfmr").exists()

@@ -1,0 +1,50 @@
+"""Being told to end: by Ctrl-C (SIGINT), by SIGTERM, or by the SIGUSR1 that SLURM sends before a time limit."""
+
+import signal
+from collections.abc import Callable
+from types import FrameType
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+
+
+class ToldToEnd(BaseException):
+    """Raised where a program that was told to end does so; like KeyboardInterrupt, it is not an Exception."""
+
+    def __init__(self, number: int) -> None:
+        """``number`` is that of the signal."""
+        super().__init__(number)
+        self.number = number
+
+    @property
+    def exit_code(self) -> int:
+        """130 for SIGINT, else 143, as a shell reports death by SIGINT and SIGTERM."""
+        return 128 + (self.number if self.number == signal.SIGINT else signal.SIGTERM)
+
+    def __str__(self) -> str:
+        return signal.Signals(self.number).name
+
+
+def end_at_once_when_told() -> None:
+    """Raise ToldToEnd, at the first signal, wherever the program is; those that follow are not heeded."""
+
+    def end(number: int, _: FrameType | None) -> None:
+        when_told(lambda _: None)
+        raise ToldToEnd(number)
+
+    _handle(end)
+
+
+def when_told(note: Callable[[int], None]) -> None:
+    """Call ``note`` with the number of each signal, and go on."""
+    _handle(lambda number, _: note(number))
+
+
+def leave_to_parent() -> None:
+    """Heed no signal: for processes that end when their parent does."""
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _handle(handler: Callable[[int, FrameType | None], None]) -> None:
+    for number in _SIGNALS:
+        signal.signal(number, handler)

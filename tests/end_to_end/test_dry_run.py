@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+import pytest
+
 from tests.commands import refusal, run, run_as_torchrun
 from tests.tiny_setup import TinySetup
 
@@ -34,11 +36,15 @@ def test_checkpoints_have_the_size_that_was_said(setup: TinySetup, whole_run: Pa
     assert 0.5 * size < said < size  # the rest of so small a checkpoint is its history and its settings
 
 
-def test_of_two_processes(setup: TinySetup, tmp_path: Path) -> None:
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_of_two_processes(setup: TinySetup, tmp_path: Path, strategy: str) -> None:
     """They share a step; the first one alone speaks."""
     flags = [*setup.training_flags, "--gradient_accumulation_steps", "1", "--output_dir", str(tmp_path / "out")]
-    output = run_as_torchrun("finetune.py", [*flags, "--dry_run"], tmp_path / "log", processes=2)
+    flags += ["--strategy", strategy, "--dry_run"]
+    output = run_as_torchrun("finetune.py", flags, tmp_path / "log", processes=2)
     assert "20 of about 8 examples: 2.50 epochs" in output
+    size = float(re.search(r"checkpoints of ([\de.-]+) GB", output)[1])
+    assert 0.3e-3 < size < 0.6e-3  # whole, however the model is divided
     assert "dry run" not in (tmp_path / "log1").read_text()
 
 

@@ -16,6 +16,7 @@ from bart.modeling.attention import MultiHeadAttention, cast_once
 from bart.modeling.dropout import Dropout
 from bart.modeling.kv_cache import LayerCache, Step
 
+_PORTION = 512  # rows
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": F.gelu, "relu": F.relu}
 
 
@@ -55,9 +56,14 @@ class EncoderLayer(nn.Module):
         keys, values = self.self_attn.project_keys_values(shared)
         attended = self.self_attn(shared, keys, values, mask)
         states = self.self_attn_layer_norm(states + self.dropout(attended))
-        hidden = self.activation_dropout(self.activation(_finite(self.fc1(states))))  # (B, S, F)
-        normalized: Tensor = self.final_layer_norm(_finite(states + self.dropout(self.fc2(hidden))))
+        transformed = _in_portions(self._feed_forward, states)
+        normalized: Tensor = self.final_layer_norm(_finite(states + self.dropout(transformed)))
         return normalized
+
+    def _feed_forward(self, states: Tensor) -> Tensor:
+        hidden = self.activation_dropout(self.activation(_finite(self.fc1(states))))  # (..., F)
+        transformed: Tensor = self.fc2(hidden)
+        return transformed
 
 
 class DecoderLayer(nn.Module):
@@ -104,9 +110,14 @@ class DecoderLayer(nn.Module):
             keys, values = self.encoder_attn.project_keys_values(encoder_states)
         attended = self.encoder_attn(cast_once(states), keys, values, encoder_mask)
         states = self.encoder_attn_layer_norm(states + self.dropout(attended))
-        hidden = self.activation_dropout(self.activation(_finite(self.fc1(states))))  # (B, T, F)
-        normalized: Tensor = self.final_layer_norm(_finite(states + self.dropout(self.fc2(hidden))))
+        transformed = _in_portions(self._feed_forward, states)
+        normalized: Tensor = self.final_layer_norm(_finite(states + self.dropout(transformed)))
         return normalized
+
+    def _feed_forward(self, states: Tensor) -> Tensor:
+        hidden = self.activation_dropout(self.activation(_finite(self.fc1(states))))  # (..., F)
+        transformed: Tensor = self.fc2(hidden)
+        return transformed
 
     def _attend_to_target(self, states: Tensor, cache: LayerCache | None, step: Step | None) -> Tensor:
         states = cast_once(states)
@@ -118,6 +129,16 @@ class DecoderLayer(nn.Module):
         keys, values = cache.append(keys, values, step.places, step.end)
         attended = self.self_attn(states, keys, values, step.visible)
         return attended
+
+
+def _in_portions(transform: Callable[[Tensor], Tensor], states: Tensor) -> Tensor:
+    """What treats every row (D,) alike, of (B, T, D), with as many rows at once as a processor's cache has room for.
+
+    Not where gradients are taken, nor on a GPU.
+    """
+    if states.device.type != "cpu" or torch.is_grad_enabled() or states.size(0) * states.size(1) <= _PORTION:
+        return transform(states)
+    return torch.cat([transform(rows) for rows in torch.split(states.flatten(0, 1), _PORTION)]).view_as(states)
 
 
 def _finite(states: Tensor) -> Tensor:

@@ -9,20 +9,26 @@ The systems take turns, so that a machine that slows down slows all of them; wha
 python -m scripts.benchmark.compare_generation --precisions fp32,bf16 --json compare_generation.json
 """
 
+import multiprocessing
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bart.errors import InputError
 from utils.command_line import at_least, option, run_command
 from utils.machine import describe_machine, processor_cores
+
+if TYPE_CHECKING:
+    from scripts.benchmark.generation_systems import Search, System
 
 # Torch and transformers take seconds to import, so the functions do it: --help and a wrong flag are answered at once.
 
@@ -44,6 +50,7 @@ class CompareArguments:
     systems: str = option("ours,transformers,ctranslate2", "systems", "what is compared, this project first")
     precisions: str = option("fp32", "systems", "fp32, bf16, fp16, separated by commas")
     device: str = option("cpu", "systems", "where", choices=("cpu", "cuda"))
+    apart: bool = option(True, "systems", "each system in a process of its own")
     threads: int = option(0, "systems", "threads on a CPU; 0: as many as there are cores", check=at_least(0))
     mode: str = option("padded", "work", "which lengths", choices=("padded", "natural"))
     batch_size: int = option(4, "work", "sources at once, where lengths are padded", check=at_least(1))
@@ -75,10 +82,13 @@ def compare(arguments: CompareArguments) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         write_model(Path(folder), arguments)
         for precision in arguments.precisions.split(","):
-            systems = make_systems(arguments.systems.split(","), Path(folder), precision, arguments.device)
+            systems = make_systems(arguments.systems.split(","), Path(folder), precision, arguments)
             sizes = arguments.natural_batch_sizes if natural else str(arguments.batch_size)
             batch_sizes = list(map(int, sizes.split(",")))
             report["results"] += measure(systems, sources, search, batch_sizes, arguments.rounds, precision)
+            for system in systems:
+                if isinstance(system, SystemApart):
+                    system.close()
     print_table(report["results"])
     if arguments.json is not None:
         from utils.report import write_json
@@ -127,14 +137,19 @@ def write_model(folder: Path, arguments: CompareArguments) -> None:
     BartTokenizer(vocab=vocabulary, merges=[]).save_pretrained(folder)
 
 
-def make_systems(names: Sequence[str], folder: Path, precision: str, device: str) -> list[Any]:
+def make_systems(
+    names: Sequence[str], folder: Path, precision: str, arguments: CompareArguments
+) -> list["System | SystemApart"]:
     """The systems that can be had; the others are named. This project's must be."""
     from scripts.benchmark.generation_systems import SYSTEMS
 
-    systems = []
+    systems: list[System | SystemApart] = []
     for name in names:
         try:
-            systems.append(SYSTEMS[name](folder, precision, device))
+            if arguments.apart:
+                systems.append(SystemApart(name, folder, precision, arguments))
+            else:
+                systems.append(SYSTEMS[name](folder, precision, arguments.device))
         except (ImportError, KeyError, ValueError, RuntimeError) as error:
             if isinstance(error, InputError):  # of this project, which the others are held against
                 raise
@@ -142,10 +157,63 @@ def make_systems(names: Sequence[str], folder: Path, precision: str, device: str
     return systems
 
 
+class SystemApart:
+    """A system in a process of its own, so that no other's threads and memory get in its way."""
+
+    def __init__(self, name: str, folder: Path, precision: str, arguments: CompareArguments) -> None:
+        """Raises what the system raises where it cannot be had."""
+        context = multiprocessing.get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(
+            target=_serve, args=(theirs, name, folder, precision, arguments.device, arguments.threads), daemon=True
+        )
+        self._process.start()
+        theirs.close()
+        answer = self._connection.recv()
+        if isinstance(answer, Exception):
+            raise answer
+        self.name: str = answer
+
+    def generate_all(
+        self, sources: Sequence[np.ndarray], search: "Search", batch_size: int
+    ) -> tuple[list[list[int]], float]:
+        self._connection.send((sources, search, batch_size))
+        answer: tuple[list[list[int]], float] = self._connection.recv()
+        return answer
+
+    def close(self) -> None:
+        self._connection.close()  # which ends it
+        self._process.join()
+
+
+def _serve(connection: Connection, name: str, folder: Path, precision: str, device: str, threads: int) -> None:
+    import torch
+
+    from scripts.benchmark.generation_systems import SYSTEMS
+
+    torch.set_num_threads(threads or processor_cores())
+    try:
+        system = SYSTEMS[name](folder, precision, device)
+    except (ImportError, KeyError, ValueError, RuntimeError) as error:
+        connection.send(error)
+        return
+    connection.send(system.name)
+    with suppress(EOFError):
+        while True:
+            connection.send(_timed(system, *connection.recv()))
+
+
+def _timed(
+    system: "System", sources: Sequence[np.ndarray], search: "Search", batch_size: int
+) -> tuple[list[list[int]], float]:
+    start = time.perf_counter()
+    return generate_all(system, sources, search, batch_size), time.perf_counter() - start
+
+
 def measure(
-    systems: Sequence[Any],
+    systems: Sequence["System | SystemApart"],
     sources: Sequence[np.ndarray],
-    search: Any,
+    search: "Search",
     batch_sizes: Sequence[int],
     rounds: int,
     precision: str,
@@ -157,10 +225,12 @@ def measure(
         for batch_size in batch_sizes:
             for index, system in enumerate(systems):
                 work = sources if round_number > 0 else sources[:batch_size]
-                start = time.perf_counter()
-                outputs[index] = generate_all(system, work, search, batch_size)
+                if isinstance(system, SystemApart):
+                    outputs[index], duration = system.generate_all(work, search, batch_size)
+                else:
+                    outputs[index], duration = _timed(system, work, search, batch_size)
                 if round_number > 0:
-                    seconds.setdefault((index, batch_size), []).append(time.perf_counter() - start)
+                    seconds.setdefault((index, batch_size), []).append(duration)
     results = []
     for index, system in enumerate(systems):
         medians = {size: statistics.median(seconds[index, size]) for size in batch_sizes}
@@ -184,7 +254,7 @@ def measure(
     return results
 
 
-def generate_all(system: Any, sources: Sequence[np.ndarray], search: Any, batch_size: int) -> list[list[int]]:
+def generate_all(system: "System", sources: Sequence[np.ndarray], search: "Search", batch_size: int) -> list[list[int]]:
     """The outputs of all sources in their order, made in batches of like length, the longest first."""
     order = sorted(range(len(sources)), key=lambda row: -len(sources[row]))
     outputs: dict[int, list[int]] = {}

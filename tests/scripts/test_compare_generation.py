@@ -8,7 +8,7 @@ from scripts.benchmark.compare_generation import CompareArguments, compare, make
 from scripts.benchmark.profile_generation import ProfileArguments, profile
 from utils.report import read_json
 
-TINY = {"shape": "tiny", "vocab_size": 300, "systems": "ours,transformers", "rounds": 1, "threads": 1}
+TINY = {"shape": "tiny", "vocab_size": 300, "systems": "ours,transformers", "rounds": 1, "threads": 1, "apart": False}
 
 
 def results(tmp_path: Path, **changes: object) -> list[dict[str, object]]:
@@ -18,7 +18,7 @@ def results(tmp_path: Path, **changes: object) -> list[dict[str, object]]:
 
 def test_padded_outputs_have_the_stated_length(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """And both systems write the same ones, in every precision."""
-    found = results(tmp_path, precisions="fp32,bf16", batch_size=3, source_length=20, target_length=9)
+    found = results(tmp_path, apart=True, precisions="fp32,bf16", batch_size=3, source_length=20, target_length=9)
     assert [result["precision"] for result in found] == ["fp32", "fp32", "bf16", "bf16"]
     assert [result["output_tokens"][-1] for result in found] == [7] * 4  # start and end are not counted
     assert found[1]["same_outputs"] == 1 and found[0]["times_the_first"] == 1

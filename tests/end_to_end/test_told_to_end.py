@@ -81,8 +81,8 @@ from utils.command_line import run_command
 class Arguments:
     def check(self): pass
 def work(_):
-    print("working", flush=True)
     try:
+        print("working", flush=True)
         time.sleep(60)
     finally:
         time.sleep(0.3)

@@ -59,7 +59,8 @@ class TrainingHistory(Callback):
             self._record(trainer, module)
 
     def on_validation_start(self, trainer: pl.Trainer, module: SummarizationModule) -> None:
-        self._meter.pause()
+        if not trainer.sanity_checking:
+            self._meter.pause()
 
     def on_validation_end(self, trainer: pl.Trainer, module: SummarizationModule) -> None:
         if trainer.sanity_checking:

@@ -61,6 +61,11 @@ class SummarizationModule(pl.LightningModule):
         parts = self.trainer.accumulate_grad_batches * self.trainer.world_size
         return {"loss": summed_loss * (parts / batch.step_target_tokens), "summed_loss": summed_loss.detach()}
 
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_index: int) -> None:
+        """After a step, free the gradients: Lightning would keep them through the next forward pass."""
+        if (batch_index + 1) % self.trainer.accumulate_grad_batches == 0:
+            self.optimizers(use_pl_optimizer=False).zero_grad()
+
     def on_validation_epoch_start(self) -> None:
         """Forget the validation before."""
         self._validation_loss = torch.zeros(2, dtype=torch.float64, device=self.device)
@@ -113,11 +118,6 @@ class SummarizationModule(pl.LightningModule):
         self._check_optimizer_of_resumed_run(optimizer)
         schedule = build_schedule(optimizer, arguments.lr_scheduler, arguments.warmup_steps, self.total_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-    def optimizer_step(self, epoch: int, batch_index: int, optimizer: Any, optimizer_closure: Any = None) -> None:
-        """Free the gradients at once: Lightning would keep them through the next forward pass."""
-        super().optimizer_step(epoch, batch_index, optimizer, optimizer_closure)
-        optimizer.zero_grad()
 
     def configure_gradient_clipping(self, optimizer: Optimizer, **_: Any) -> None:
         """Clip what the optimizer reads, which need not be the model's own weights.

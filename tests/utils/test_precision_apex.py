@@ -16,6 +16,7 @@ from pytorch_lightning.plugins.precision import Precision
 from bart.errors import InputError
 from tests.tiny_training import SaveAt, batch_order, fit, start_model, start_module
 from utils.args import TrainingArguments
+from utils.callbacks import ends_step
 from utils.checkpointing import load_checkpoint
 from utils.optimization import build_optimizer
 from utils.precision import choose_amp_backend
@@ -88,14 +89,11 @@ class Norms(Callback):
         self.before: list[float] = []
         self.after: list[float] = []
 
-    def on_train_start(self, trainer: Any, module: Any) -> None:
-        def record(optimizer: Any, *_: Any) -> None:
-            gradients = [weight.grad.norm() for weight in self.plugin.main_params(optimizer)]
+    def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_index: int) -> None:
+        if ends_step(trainer, batch_index):
+            gradients = [weight.grad.norm() for weight in self.plugin.main_params(trainer.optimizers[0])]
             self.before.append(module.gradient_norm.item())
             self.after.append(torch.stack(gradients).norm().item())
-
-        trainer.optimizers[0].register_step_pre_hook(record)
-
 
 def calls_named(apex: ModuleType, name: str) -> list[dict[str, Any]]:
     """The arguments of each call, bound to names by the signature of the real function."""

@@ -38,7 +38,7 @@ def differences_of_runs(resumed: Path, whole: Path) -> list[str]:
         del checkpoint["callbacks"]["TrainingHistory"]["speed"]  # by the clock
     our_metrics, their_metrics = (read_json(folder / "metrics.json") for folder in (resumed, whole))
     for metrics in (our_metrics, their_metrics):
-        del metrics["speed"]
+        del metrics["speed"], metrics["throughput"]
     return [*differences(ours, theirs), *differences(our_metrics, their_metrics, "metrics")]
 
 

@@ -14,6 +14,7 @@ from bart.configuration.configuration_bart import POSITION_OFFSET, BartConfig
 from bart.errors import InputError
 from bart.modeling.attention import MultiHeadAttention, cast_once
 from bart.modeling.dropout import Dropout
+from bart.modeling.feed_forward import linear_of_gelu
 from bart.modeling.kv_cache import LayerCache, Step
 
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": F.gelu, "relu": F.relu}
@@ -55,9 +56,8 @@ class EncoderLayer(nn.Module):
         keys, values = self.self_attn.project_keys_values(shared)
         attended = self.self_attn(shared, keys, values, mask)
         states = self.self_attn_layer_norm(states + self.dropout(attended))
-        hidden = self.activation_dropout(self.activation(_finite(self.fc1(states))))  # (B, S, F)
-        normalized: Tensor = self.final_layer_norm(_finite(states + self.dropout(self.fc2(hidden))))
-        return normalized
+        states = self.final_layer_norm(_finite(states + self.dropout(_feed_forward(self, states))))
+        return states
 
 
 class DecoderLayer(nn.Module):
@@ -104,9 +104,8 @@ class DecoderLayer(nn.Module):
             keys, values = self.encoder_attn.project_keys_values(encoder_states)
         attended = self.encoder_attn(cast_once(states), keys, values, encoder_mask)
         states = self.encoder_attn_layer_norm(states + self.dropout(attended))
-        hidden = self.activation_dropout(self.activation(_finite(self.fc1(states))))  # (B, T, F)
-        normalized: Tensor = self.final_layer_norm(_finite(states + self.dropout(self.fc2(hidden))))
-        return normalized
+        states = self.final_layer_norm(_finite(states + self.dropout(_feed_forward(self, states))))
+        return states
 
     def _attend_to_target(self, states: Tensor, cache: LayerCache | None, step: Step | None) -> Tensor:
         states = cast_once(states)
@@ -118,6 +117,16 @@ class DecoderLayer(nn.Module):
         keys, values = cache.append(keys, values, step.places, step.end)
         attended = self.self_attn(states, keys, values, step.visible)
         return attended
+
+
+def _feed_forward(layer: EncoderLayer | DecoderLayer, states: Tensor) -> Tensor:
+    """(B, T, D) -> (B, T, D), by way of F."""
+    hidden = _finite(layer.fc1(states))  # (B, T, F)
+    is_plain = layer.activation is F.gelu and layer.activation_dropout.p == 0
+    if is_plain and layer.training and torch.is_grad_enabled() and not torch.compiler.is_compiling():
+        return linear_of_gelu(hidden, layer.fc2)
+    output: Tensor = layer.fc2(layer.activation_dropout(layer.activation(hidden)))
+    return output
 
 
 def _finite(states: Tensor) -> Tensor:

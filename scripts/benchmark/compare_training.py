@@ -4,7 +4,7 @@ Each system is a process of its own, so that each one's memory is seen, and they
 slows down slows both. Dropout, label smoothing, clipping and AdamW are the recipe's.
 
     padded   every source has exactly --source_length tokens and every target --target_length; turns of one step
-    natural  lengths of a log-normal distribution, with means in the proportion of XSum's; turns of a share of the epoch;
+    natural  lengths of a log-normal distribution, with means in the proportion of XSum's; turns of a share of an epoch;
              transformers with its default order and with its batches grouped by length, each at the best of
              --batch_sizes, this project at the best of --token_budgets
 
@@ -218,7 +218,7 @@ def measure_padded(arguments: CompareArguments, systems: Sequence[Worker], preci
 
 
 def measure_natural(arguments: CompareArguments, systems: Sequence[Worker], precision: str) -> list[dict[str, Any]]:
-    """A share of an epoch of each setting, ``rounds`` times; of each system and order, the setting with the best median."""
+    """A share of an epoch of each setting, ``rounds`` times; of each system and order, the best setting's median."""
     from scripts.benchmark.training_systems import training_order
 
     lengths = dict(zip(("source_lengths", "target_lengths"), make_lengths(arguments), strict=True))

@@ -34,9 +34,11 @@ def activation_bytes(plan: MemoryPlan, examples: int, source_length: int, target
     """What the forward pass keeps for the backward pass, and the work space of the loss."""
     config, half = plan.config, 2 if plan.mixed_precision else 4
     sources, targets, d = examples * source_length, examples * target_length, config.d_model
+    # What a gelu is made of is kept, and not what it makes, unless there is dropout of it.
+    inner = 1 if config.activation_function == "gelu" and config.activation_dropout == 0 else 2
     feed_forward = half * d + (5 + 1) * d  # its input; the norm's input, the mask of dropout, and a number to spare
-    encoder_layer = sources * (half * 5 * d + 5 * d + feed_forward + 2 * half * config.encoder_ffn_dim)
-    decoder_layer = targets * (half * 8 * d + 10 * d + feed_forward + 2 * half * config.decoder_ffn_dim)
+    encoder_layer = sources * (half * 5 * d + 5 * d + feed_forward + inner * half * config.encoder_ffn_dim)
+    decoder_layer = targets * (half * 8 * d + 10 * d + feed_forward + inner * half * config.decoder_ffn_dim)
     decoder_layer += sources * half * 3 * d  # keys and values of the source, and what they are made of
     embeddings = (sources + targets) * 5 * d
     layers = config.encoder_layers * encoder_layer + config.decoder_layers * decoder_layer

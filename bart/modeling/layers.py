@@ -14,9 +14,10 @@ from bart.configuration.configuration_bart import POSITION_OFFSET, BartConfig
 from bart.errors import InputError
 from bart.modeling.attention import MultiHeadAttention, cast_once
 from bart.modeling.dropout import Dropout
+from bart.modeling.feed_forward import linear_of_gelu
 from bart.modeling.kv_cache import LayerCache, Step
 
-_PORTION = 512  # rows
+_PORTION = 512  # rows of D numbers
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": F.gelu, "relu": F.relu}
 
 
@@ -56,14 +57,8 @@ class EncoderLayer(nn.Module):
         keys, values = self.self_attn.project_keys_values(shared)
         attended = self.self_attn(shared, keys, values, mask)
         states = self.self_attn_layer_norm(states + self.dropout(attended))
-        transformed = _in_portions(self._feed_forward, states)
-        normalized: Tensor = self.final_layer_norm(_finite(states + self.dropout(transformed)))
-        return normalized
-
-    def _feed_forward(self, states: Tensor) -> Tensor:
-        hidden = self.activation_dropout(self.activation(_finite(self.fc1(states))))  # (..., F)
-        transformed: Tensor = self.fc2(hidden)
-        return transformed
+        states = self.final_layer_norm(_finite(states + self.dropout(_feed_forward(self, states))))
+        return states
 
 
 class DecoderLayer(nn.Module):
@@ -110,14 +105,8 @@ class DecoderLayer(nn.Module):
             keys, values = self.encoder_attn.project_keys_values(encoder_states)
         attended = self.encoder_attn(cast_once(states), keys, values, encoder_mask)
         states = self.encoder_attn_layer_norm(states + self.dropout(attended))
-        transformed = _in_portions(self._feed_forward, states)
-        normalized: Tensor = self.final_layer_norm(_finite(states + self.dropout(transformed)))
-        return normalized
-
-    def _feed_forward(self, states: Tensor) -> Tensor:
-        hidden = self.activation_dropout(self.activation(_finite(self.fc1(states))))  # (..., F)
-        transformed: Tensor = self.fc2(hidden)
-        return transformed
+        states = self.final_layer_norm(_finite(states + self.dropout(_feed_forward(self, states))))
+        return states
 
     def _attend_to_target(self, states: Tensor, cache: LayerCache | None, step: Step | None) -> Tensor:
         states = cast_once(states)
@@ -131,14 +120,17 @@ class DecoderLayer(nn.Module):
         return attended
 
 
-def _in_portions(transform: Callable[[Tensor], Tensor], states: Tensor) -> Tensor:
-    """What treats every row (D,) alike, of (B, T, D), with as many rows at once as a processor's cache has room for.
-
-    Not where gradients are taken, nor on a GPU.
-    """
-    if states.device.type != "cpu" or torch.is_grad_enabled() or states.size(0) * states.size(1) <= _PORTION:
-        return transform(states)
-    return torch.cat([transform(rows) for rows in torch.split(states.flatten(0, 1), _PORTION)]).view_as(states)
+def _feed_forward(layer: EncoderLayer | DecoderLayer, states: Tensor) -> Tensor:
+    """(..., D) -> (..., D), by way of F; for inference on a CPU in portions for which its cache has room."""
+    if states.dim() == 3 and states.device.type == "cpu" and not torch.is_grad_enabled():
+        portions = torch.split(states.flatten(0, 1), _PORTION)
+        return torch.cat([_feed_forward(layer, rows) for rows in portions]).view_as(states)
+    hidden = _finite(layer.fc1(states))  # (..., F)
+    is_plain = layer.activation is F.gelu and layer.activation_dropout.p == 0
+    if is_plain and layer.training and torch.is_grad_enabled() and not torch.compiler.is_compiling():
+        return linear_of_gelu(hidden, layer.fc2)
+    output: Tensor = layer.fc2(layer.activation_dropout(layer.activation(hidden)))
+    return output
 
 
 def _finite(states: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ Each system is a process of its own, so that each one's memory is seen, and they
 slows down slows both. Dropout, label smoothing, clipping and AdamW are the recipe's.
 
     padded   every source has exactly --source_length tokens and every target --target_length; turns of one step
-    natural  lengths of a log-normal distribution, with means in the proportion of XSum's; turns of one epoch;
+    natural  lengths of a log-normal distribution, with means in the proportion of XSum's; turns of a share of an epoch;
              transformers with its default order and with its batches grouped by length, each at the best of
              --batch_sizes, this project at the best of --token_budgets
 
@@ -65,7 +65,8 @@ class CompareArguments:
     batch_size: int = option(8, "work", "examples of a step, where lengths are padded", check=at_least(1))
     source_length: int = option(256, "work", "tokens of a source; the most, where natural", check=at_least(30))
     target_length: int = option(64, "work", "tokens of a target; the most, where natural", check=at_least(8))
-    documents: int = option(96, "work", "examples of an epoch, where lengths are natural", check=at_least(8))
+    documents: int = option(256, "work", "examples of an epoch, where lengths are natural", check=at_least(8))
+    turn: float = option(0.25, "work", "share of the epoch that a turn takes, likewise", check=between(0, 1))
     batch_sizes: str = option("4,8,16", "work", "transformers' batch sizes, where lengths are natural")
     token_budgets: str = option("1280,2560,5120", "work", "this project's --max_tokens_per_batch, likewise")
     rounds: int = option(3, "work", "turns of each system, after two steps to warm up", check=at_least(1))
@@ -217,7 +218,7 @@ def measure_padded(arguments: CompareArguments, systems: Sequence[Worker], preci
 
 
 def measure_natural(arguments: CompareArguments, systems: Sequence[Worker], precision: str) -> list[dict[str, Any]]:
-    """An epoch of each setting, ``rounds`` times; of each system and order, the setting with the best median."""
+    """A share of an epoch of each setting, ``rounds`` times; of each system and order, the best setting's median."""
     from scripts.benchmark.training_systems import training_order
 
     lengths = dict(zip(("source_lengths", "target_lengths"), make_lengths(arguments), strict=True))
@@ -237,8 +238,8 @@ def measure_natural(arguments: CompareArguments, systems: Sequence[Worker], prec
         for (system, settings, steps), found in zip(plans, answers, strict=True):
             system.ask({"start": settings})
             system.ask({"steps": 1})
-            found.append(system.ask({"steps": steps}))
-    share = _operations(arguments, arguments.documents) / systems[0].ask({"peak": precision})["peak"]
+            found.append(system.ask({"steps": max(1, round(arguments.turn * steps))}))
+    share = arguments.turn * _operations(arguments, arguments.documents) / systems[0].ask({"peak": precision})["peak"]
     results = [
         _result(system.name, precision, settings, found, share)
         for (system, settings, _), found in zip(plans, answers, strict=True)

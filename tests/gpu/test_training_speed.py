@@ -15,7 +15,7 @@ from utils.report import read_json
 pytestmark = pytest.mark.gpu
 
 SIZES = {
-    "cuda": {"shape": "large", "source_length": 1024, "target_length": 60, "rounds": 12, "documents": 768},
+    "cuda": {"shape": "large", "source_length": 1024, "target_length": 60, "rounds": 12, "documents": 1536},
     "cpu": {"shape": "tiny", "vocab_size": 300, "rounds": 1, "documents": 16, "threads": 1},
 }
 BATCHES = {

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.benchmark.compare_generation import CompareArguments
-from scripts.benchmark.prepare_tokens import BenchmarkArguments
+from scripts.benchmark import checkpoint_cost, compare_generation, compare_training, prepare_tokens, profile_generation
 from tests.tiny_setup import TinySetup
 from utils.args import EvaluationArguments, TrainingArguments
 from utils.command_line import build_parser
@@ -46,7 +45,8 @@ def test_its_flags_are_known() -> None:
     known = set()
     programs = (TrainingArguments, EvaluationArguments, GetDataArguments, ExportArguments, SummarizeArguments)
     programs += (CompareRunsArguments, VerifyArguments)
-    for arguments in (*programs, BenchmarkArguments, CompareArguments):
+    programs += (prepare_tokens.BenchmarkArguments, profile_generation.ProfileArguments, checkpoint_cost.CostArguments)
+    for arguments in (*programs, compare_generation.CompareArguments, compare_training.CompareArguments):
         known |= set(build_parser(arguments, "")._option_string_actions)
     named = set(re.findall(r"`[^`\n]*?(--[a-z][a-z0-9_-]+)", README))
     assert len(named) > 15

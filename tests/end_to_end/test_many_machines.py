@@ -12,7 +12,7 @@ import pytest
 
 from tests.end_to_end.test_deaths import children_by_rank
 from tests.end_to_end.test_processes import assert_same_training
-from tests.end_to_end.test_resume import assert_same_end
+from tests.same_end import assert_same_end
 from tests.tiny_setup import TinySetup
 from utils.checkpointing import checkpoints, load_checkpoint
 from utils.report import read_json

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.end_to_end.slurm_cluster import SlurmCluster, what_is_missing
-from tests.end_to_end.test_resume import STEPS, assert_same_end
+from tests.end_to_end.test_resume import STEPS
+from tests.same_end import assert_same_end
 from tests.tiny_setup import TinySetup
 from utils.report import read_json
 
@@ -82,5 +83,5 @@ def test_a_job_that_is_queued_again(cluster: SlurmCluster, setup: TinySetup, tmp
         timeout=300,
     )
     assert uninterrupted.returncode == 0, uninterrupted.stdout
-    assert_same_end(results, whole)
+    assert_same_end(results, whole, STEPS)
     assert read_json(results / "test_rouge.json")["n_obs"] == 7

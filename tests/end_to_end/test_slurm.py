@@ -68,10 +68,14 @@ def test_a_job_that_is_queued_again(cluster: SlurmCluster, setup: TinySetup, tmp
     assert "Restarts=1" in described
     assert f"step {STEPS}/" not in (results / "joblog.log").read_text()
     assert not (results / "test_rouge.json").exists()
-    cluster.ask("scontrol", "update", f"JobId={job}", "StartTime=now")  # SLURM waits two minutes before a second start
+    # SLURM waits two minutes before a second start, in which what it knows of the first one is forgotten. Some seconds do,
+    # too; at once, it takes the permission to start for the one that it has just withdrawn.
+    time.sleep(5)
+    cluster.ask("scontrol", "update", f"JobId={job}", "StartTime=now")
     wait_for(results / "joblog.log", "resuming from")
     deadline = time.monotonic() + 300
     while "JobState=COMPLETED" not in (described := cluster.ask("scontrol", "show", "job", job)):
+        assert "JobState=FAILED" not in described, described
         assert time.monotonic() < deadline, described + (results / "joblog.log").read_text()
         time.sleep(0.5)
 

@@ -68,8 +68,8 @@ def test_a_job_that_is_queued_again(cluster: SlurmCluster, setup: TinySetup, tmp
     assert "Restarts=1" in described
     assert f"step {STEPS}/" not in (results / "joblog.log").read_text()
     assert not (results / "test_rouge.json").exists()
-    # SLURM waits two minutes before a second start, in which what it knows of the first one is forgotten. Some seconds do,
-    # too; at once, it takes the permission to start for the one that it has just withdrawn.
+    # SLURM waits two minutes before a second start. Some seconds do, too; at once, it takes the permission to start for
+    # the first one's, which it has just withdrawn.
     time.sleep(5)
     cluster.ask("scontrol", "update", f"JobId={job}", "StartTime=now")
     wait_for(results / "joblog.log", "resuming from")

@@ -122,8 +122,9 @@ class DecoderLayer(nn.Module):
 
 def _feed_forward(layer: EncoderLayer | DecoderLayer, states: Tensor) -> Tensor:
     """(..., D) -> (..., D), by way of F; for inference on a CPU in portions for which its cache has room."""
-    if states.dim() == 3 and states.device.type == "cpu" and not torch.is_grad_enabled():
-        portions = torch.split(states.flatten(0, 1), _PORTION)
+    is_long = states.numel() > _PORTION * states.size(-1)
+    if is_long and states.device.type == "cpu" and not torch.is_grad_enabled():
+        portions = torch.split(states.flatten(0, -2), _PORTION)
         return torch.cat([_feed_forward(layer, rows) for rows in portions]).view_as(states)
     hidden = _finite(layer.fc1(states))  # (..., F)
     is_plain = layer.activation is F.gelu and layer.activation_dropout.p == 0

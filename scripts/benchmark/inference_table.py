@@ -32,11 +32,16 @@ def print_tables(arguments: TableArguments) -> None:
     latency = sorted(_latency(reports), key=lambda row: row["batch_size"])
     if not throughput or not latency:
         raise InputError(f"{folder}: holds no evaluations of a benchmark")
-    skipped = folder / "skipped.txt"
-    lines = skipped.read_text(encoding="utf-8").splitlines() if skipped.exists() else []
-    content = {"machine": describe_machine(), "throughput": throughput, "latency": latency, "skipped": lines}
+    measured = {"throughput": throughput, "latency": latency}
+    content = {"machine": describe_machine(), **measured, "skipped": skipped_lines(folder)}
     write_json(folder / "inference_benchmark.json", content)
     print("\n".join(_lines(content)))
+
+
+def skipped_lines(folder: Path) -> list[str]:
+    """What a benchmark did not measure, and why."""
+    skipped = folder / "skipped.txt"
+    return skipped.read_text(encoding="utf-8").splitlines() if skipped.exists() else []
 
 
 def _throughput(reports: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -6,22 +6,14 @@ python -m scripts.benchmark.training_table results/bart_pyt_training_benchmark_<
 import re
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bart.errors import InputError
-from utils.command_line import option, run_command
+from scripts.benchmark.inference_table import TableArguments, skipped_lines
+from utils.command_line import run_command
 from utils.machine import describe_machine
 from utils.report import read_json, write_json
-
-
-@dataclass
-class TableArguments:
-    results: str = option("", "Results", "results folder of the benchmark", positional=True)
-
-    def check(self) -> None:
-        """Nothing to check together."""
 
 
 def print_table(arguments: TableArguments) -> None:
@@ -33,9 +25,7 @@ def print_table(arguments: TableArguments) -> None:
     singles = {row["precision"]: row["tokens_per_second"] for row in rows if row["gpus"] <= 1}
     for row in rows:
         row["weak_scaling"] = row["tokens_per_second"] / singles[row["precision"]]
-    skipped = folder / "skipped.txt"
-    lines = skipped.read_text(encoding="utf-8").splitlines() if skipped.exists() else []
-    content = {"machine": describe_machine(), "trainings": rows, "skipped": lines}
+    content = {"machine": describe_machine(), "trainings": rows, "skipped": skipped_lines(folder)}
     write_json(folder / "training_benchmark.json", content)
     print("\n".join(_lines(content)))
 

@@ -87,12 +87,20 @@ class Worker:
     """A system in its process."""
 
     def __init__(self, name: str, work_path: Path) -> None:
-        command = [sys.executable, "-m", "scripts.benchmark.training_systems", name, str(work_path)]
+        self._command = [sys.executable, "-m", "scripts.benchmark.training_systems", name, str(work_path)]
         self.name = name
         self._log = (work_path.parent / f"{name}.log").open("w+")
+        self._start()
+
+    def _start(self) -> None:
         self._process = subprocess.Popen(
-            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, text=True
+            self._command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, text=True
         )
+
+    def restart(self) -> None:
+        """Go on in a new process, whose memory is that of one training."""
+        self._end()
+        self._start()
 
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
         """Raises InputError, with the process's last words, where it ends instead of answering."""
@@ -113,9 +121,12 @@ class Worker:
 
     def close(self) -> None:
         """End the process."""
+        self._end()
+        self._log.close()
+
+    def _end(self) -> None:
         self._process.kill()
         self._process.communicate()
-        self._log.close()
 
 
 def compare(arguments: CompareArguments) -> None:
@@ -212,8 +223,7 @@ def measure_padded(arguments: CompareArguments, systems: Sequence[Worker], preci
     for _ in range(arguments.rounds):
         for system in systems:
             answers[system.name].append(system.ask({"steps": 1}))
-    peak = systems[0].ask({"peak": precision})["peak"]
-    share = _operations(arguments, arguments.batch_size) / peak
+    share = _operations(arguments, arguments.batch_size) / systems[0].ask({"peak": precision})["peak"]
     return [_result(name, precision, settings, answers[name], share) for name in answers]
 
 
@@ -236,8 +246,9 @@ def measure_natural(arguments: CompareArguments, systems: Sequence[Worker], prec
     answers: list[list[dict[str, Any]]] = [[] for _ in plans]
     for _ in range(arguments.rounds):
         for (system, settings, steps), found in zip(plans, answers, strict=True):
+            system.restart()
             system.ask({"start": settings})
-            system.ask({"steps": 1})
+            system.ask({"steps": 2})
             found.append(system.ask({"steps": max(1, round(arguments.turn * steps))}))
     share = arguments.turn * _operations(arguments, arguments.documents) / systems[0].ask({"peak": precision})["peak"]
     results = [

@@ -52,6 +52,7 @@ def fine_tune(arguments: TrainingArguments) -> None:
 def train_and_test(arguments: TrainingArguments, placement: "Placement", lock: "FolderLock") -> None:
     """The same, where ``lock`` keeps other runs out of the results folder."""
     import pytorch_lightning as pl
+    import torch
 
     from utils.affinity import stay_near_gpu
     from utils.auto_batch_size import fit_batch
@@ -71,6 +72,8 @@ def train_and_test(arguments: TrainingArguments, placement: "Placement", lock: "
     from utils.strategies import check_strategy
 
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # its import sets another level
+    if placement.on_gpu:
+        torch.cuda.set_device(local_process_rank())  # a trial comes before Lightning's own choice
     check_precision(arguments, placement.on_gpu)
     check_loggers(arguments)
     if not placement.on_gpu:
@@ -81,6 +84,7 @@ def train_and_test(arguments: TrainingArguments, placement: "Placement", lock: "
         checkpoint = checkpoint_to_resume(arguments)
     inputs = read_inputs(arguments, checkpoint)
     check_strategy(arguments, inputs.config, placement.on_gpu)
+    check_searches(arguments, inputs)
     apply_matmul_precision(arguments)
     pl.seed_everything(arguments.seed, verbose=False)
     model = build_model(arguments, inputs, checkpoint)  # random weights, too, are the same in all processes
@@ -278,7 +282,25 @@ def where_to_train(arguments: TrainingArguments, config: "BartConfig", placement
         "use_distributed_sampler": False,
         "enable_progress_bar": False,
         "enable_model_summary": False,
+        # Shards that were gathered in inference mode cannot be trained with afterwards.
+        "inference_mode": arguments.strategy != "fsdp",
     }
+
+
+def check_searches(arguments: TrainingArguments, inputs: "TrainingInputs") -> None:
+    """Raise InputError, before the training, where the configuration's search settings do not go with the flags."""
+    from bart.generation.search_settings import resolve_search_settings
+    from utils.lightning_module import validation_search
+
+    if arguments.eval_beams > 0:
+        resolve_search_settings(inputs.config, validation_search(arguments))
+    if inputs.test is not None:
+        resolve_search_settings(inputs.config, final_search(arguments, inputs.config))
+
+
+def final_search(arguments: TrainingArguments, config: "BartConfig") -> dict[str, Any]:
+    """What the search of the test split is told beyond the configuration."""
+    return {"max_length": arguments.eval_max_gen_length, "num_beams": arguments.eval_beams or config.num_beams}
 
 
 def finish(
@@ -294,7 +316,7 @@ def finish(
     from utils.run_folder import save_model
 
     folder = Path(arguments.output_dir)
-    best = BartForConditionalGeneration.from_pretrained(trainer.checkpoint_callback.best_path)
+    best = BartForConditionalGeneration.from_pretrained(trainer.checkpoint_callback.best_checkpoint())
     save_model(best, inputs.tokenizer, folder / BEST_MODEL_FOLDER)
     if inputs.test is None:
         write_page(folder)
@@ -305,10 +327,7 @@ def finish(
         batch_size=BatchSize(arguments.eval_batch_size),
         max_source_length=arguments.max_source_length,
         long_documents=arguments.long_documents,
-        search={
-            "max_length": arguments.eval_max_gen_length,
-            "num_beams": arguments.eval_beams or inputs.config.num_beams,
-        },
+        search=final_search(arguments, inputs.config),
         splitter=arguments.rouge_sentence_splitter,
     )
     best.to("cuda" if placement.on_gpu else "cpu", evaluation_dtype(arguments)).pack()

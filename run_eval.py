@@ -61,6 +61,8 @@ def run_evaluation(arguments: EvaluationArguments) -> None:
     folder = Path(arguments.save_path)
     make_folder(folder, "SAVE_PATH")
 
+    if device != "cpu":
+        torch.cuda.set_device(device)
     torch.manual_seed(arguments.seed)  # of sampling
     apply_matmul_precision(arguments)
     facts = {

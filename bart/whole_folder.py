@@ -13,7 +13,7 @@ from bart.errors import InputError
 def whole_folder(folder: Path) -> Iterator[Path]:
     """Gives an empty folder beside ``folder``, which takes its place when the block ends without an exception.
 
-    What was at ``folder`` is deleted then, when the new files are on the disk. Until then it stays as it is. A killed
+    What was at ``folder`` is deleted then, when the new files are in its place. Until then it stays as it is. A killed
     process leaves a hidden folder ``.<name>.part-<process id>`` behind or, in the moment of the change, the old one as
     ``.<name>.old-<process id>``. Raises InputError, naming ``folder``, for an OSError such as that of a full disk.
     """
@@ -27,14 +27,19 @@ def whole_folder(folder: Path) -> Iterator[Path]:
         _sync(partial)
         if folder.exists():
             folder.rename(retired)
-        partial.rename(folder)
+        try:
+            partial.rename(folder)
+        except BaseException:
+            if retired.exists():
+                retired.rename(folder)
+            raise
         _sync(folder.parent, with_content=False)
+        shutil.rmtree(retired, ignore_errors=True)
     except OSError as error:
         reason = error.strerror or str(error)
         raise InputError(f"{folder}: cannot be written: {reason}; what was there before is as it was") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-        shutil.rmtree(retired, ignore_errors=True)
 
 
 def _sync(folder: Path, with_content: bool = True) -> None:

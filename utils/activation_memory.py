@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from bart.configuration.configuration_bart import BartConfig
 from bart.modeling.vocabulary_loss import LOGITS_AT_ONCE
 
-_WEIGHT, _GRADIENT, _MOMENTS = 4, 4, 8  # bytes per parameter: float32, and the two moments of Adam
+WEIGHT_BYTES, _GRADIENT, _MOMENTS = 4, 4, 8  # bytes per parameter: float32, and the two moments of Adam
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class MemoryPlan:
 def state_bytes(plan: MemoryPlan) -> int:
     """Weights, gradients and optimizer; in mixed precision the half copies of the weights, too."""
     copies = 2 * plan.parameters if plan.mixed_precision else 0
-    return _WEIGHT * plan.parameters + (_GRADIENT + _MOMENTS) * plan.trained_parameters + copies
+    return WEIGHT_BYTES * plan.parameters + (_GRADIENT + _MOMENTS) * plan.trained_parameters + copies
 
 
 def activation_bytes(plan: MemoryPlan, examples: int, source_length: int, target_length: int) -> int:

@@ -9,12 +9,14 @@ import torch
 
 from bart.errors import InputError
 from bart.modeling.modeling_bart import BartForConditionalGeneration
-from utils.activation_memory import MemoryPlan, activation_bytes, state_bytes
+from utils.activation_memory import WEIGHT_BYTES, MemoryPlan, activation_bytes, state_bytes
 from utils.args import TrainingArguments
 from utils.batching import TrainingOrder
 from utils.distributed import Placement
 from utils.padding import padded_length
+from utils.precision import is_mixed
 
+_CONTROL_GROUP = Path("/sys/fs/cgroup")
 _USABLE = 0.85  # of the memory: the rest is for what the formula leaves out, and for what cannot be used between blocks
 
 
@@ -29,7 +31,7 @@ def fit_batch(
     examples = arguments.train_batch_size * arguments.gradient_accumulation_steps
     longest = int(padded_length(order.source_lengths.max())), int(padded_length(order.target_lengths.max()))
     plan = _plan(arguments, model)
-    usable = int(_USABLE * _memory(placement)) - state_bytes(plan)
+    usable = int(_USABLE * _memory(placement)) - _state_of_process(arguments, plan, placement)
     sizes = divisors(examples)
     batch_size = largest_that_fits(sizes, lambda size: activation_bytes(plan, size, *longest) <= usable)
     how = "by formula"
@@ -69,19 +71,45 @@ def largest_that_fits(sizes: Sequence[int], fits: Callable[[int], bool]) -> int 
 
 def available_memory() -> int:
     """Bytes that this process may still take of the machine's memory, or of its control group's."""
+    available, limit, used = _machine_memory("MemAvailable"), _group_limit(), _CONTROL_GROUP / "memory.current"
+    if limit is None or not used.exists():
+        return available
+    return min(available, limit - int(used.read_text(encoding="utf-8")))
+
+
+def total_memory() -> int:
+    """Bytes that the machine, or this process's control group, has in all."""
+    total, limit = _machine_memory("MemTotal"), _group_limit()
+    return total if limit is None else min(total, limit)
+
+
+def _machine_memory(entry: str) -> int:
     lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text(encoding="utf-8").splitlines())
-    available = int(lines["MemAvailable"].split()[0]) * 1024
-    limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
-    if limit.exists() and used.exists() and (text := limit.read_text(encoding="utf-8").strip()) != "max":
-        available = min(available, int(text) - int(used.read_text(encoding="utf-8")))
-    return available
+    return int(lines[entry].split()[0]) * 1024
+
+
+def _group_limit() -> int | None:
+    limit = _CONTROL_GROUP / "memory.max"
+    text = limit.read_text(encoding="utf-8").strip() if limit.exists() else "max"
+    return None if text == "max" else int(text)
 
 
 def _memory(placement: Placement) -> int:
-    if placement.on_gpu:  # all of it: no process has taken any yet, and equal GPUs must give equal answers
+    """Of a process, without the model. What several processes are told is the same at any moment."""
+    if placement.on_gpu:  # all of it: no process has taken any yet
         devices = range(torch.cuda.device_count())
         return min(torch.cuda.get_device_properties(device).total_memory for device in devices)
-    return available_memory() // placement.processes_per_machine
+    if placement.processes > 1:
+        return total_memory() // placement.processes_per_machine
+    return available_memory()
+
+
+def _state_of_process(arguments: TrainingArguments, plan: MemoryPlan, placement: Placement) -> int:
+    """Bytes that weights, gradients and optimizer will take beyond what the model in memory has taken already."""
+    state = state_bytes(plan)
+    if arguments.strategy == "fsdp":
+        return state // placement.processes
+    return state if placement.on_gpu or placement.processes > 1 else state - WEIGHT_BYTES * plan.parameters
 
 
 def _plan(arguments: TrainingArguments, model: BartForConditionalGeneration) -> MemoryPlan:
@@ -89,7 +117,7 @@ def _plan(arguments: TrainingArguments, model: BartForConditionalGeneration) -> 
         model.config,
         parameters=sum(weight.numel() for weight in model.parameters()),
         trained_parameters=sum(weight.numel() for weight in model.parameters() if weight.requires_grad),
-        mixed_precision=arguments.bf16 or (arguments.fp16 and arguments.amp_level != "O0"),
+        mixed_precision=is_mixed(arguments),
         recomputes_layers=arguments.gradient_checkpointing,
     )
 
@@ -99,38 +127,40 @@ def _tried(
     model: BartForConditionalGeneration,
     sizes: Sequence[int],
     longest: tuple[int, int],
-    device: str = "cuda",
 ) -> int | None:
-    """The largest batch whose forward and backward pass run beside an optimizer's state. Draws nothing."""
-    kind = torch.float16 if arguments.fp16 else torch.bfloat16
-    model.to(device)
-    trained = [weight for weight in model.parameters() if weight.requires_grad]
-    moments = [torch.empty(2, *weight.shape, device=device) for weight in trained]
+    """The largest batch whose forward and backward pass run on the GPU beside an optimizer's state. Draws nothing."""
 
     def fits(size: int) -> bool:
-        sources, targets = (torch.full((size, length), 5, device=device) for length in longest)
-        mask = torch.ones_like(sources)
-        mask[:, -1] = 0  # padded, as most batches are
+        gc.collect()  # what a failed trial has left
+        torch.cuda.empty_cache()
         try:
-            with torch.autocast(device, kind, enabled=arguments.bf16 or arguments.fp16):
-                loss = model.summed_loss(sources, mask, targets, arguments.label_smoothing)
-            loss.backward()
+            _try(arguments, model.cuda(), size, longest)
         except torch.OutOfMemoryError:
             return False
         finally:
             model.zero_grad()
         return True
 
-    def fits_clean(size: int) -> bool:
-        gc.collect()  # what a failed trial has left
-        torch.cuda.empty_cache()
-        return fits(size)
-
-    with torch.random.fork_rng(devices=[0] if device == "cuda" else []):
-        found = largest_that_fits(sizes, fits_clean)
-    del moments
-    model.to("cpu")
+    with torch.random.fork_rng(devices=[torch.cuda.current_device()]):
+        found = largest_that_fits(sizes, fits)
+    model.cpu()
     gc.collect()
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
     return found
+
+
+def _try(
+    arguments: TrainingArguments, model: BartForConditionalGeneration, size: int, longest: tuple[int, int]
+) -> None:
+    """One forward and backward pass, with memory taken as the two moments of Adam take it."""
+    device = model.final_logits_bias.device
+    moments = [torch.empty(2, *weight.shape, device=device) for weight in model.parameters() if weight.requires_grad]
+    sources, targets = (torch.full((size, length), 5, device=device) for length in longest)
+    mask = torch.ones_like(sources)
+    mask[:, -1] = 0  # padded, as most batches are
+    kind = torch.float16 if arguments.fp16 else torch.bfloat16
+    with torch.autocast(device.type, kind, enabled=is_mixed(arguments)):
+        loss = model.summed_loss(sources, mask, targets, arguments.label_smoothing)
+    loss.backward()
+    del moments

@@ -115,7 +115,7 @@ def batches_by_tokens(lengths: np.ndarray, most_tokens: int) -> list[np.ndarray]
     order = np.argsort(-lengths, kind="stable")
     batches, start = [], 0
     while start < len(order):
-        size = max(1, most_tokens // max(1, int(lengths[order[start]])))
+        size = max(1, most_tokens // int(padded_length(max(1, lengths[order[start]]))))
         batches.append(order[start : start + size])
         start += size
     return batches

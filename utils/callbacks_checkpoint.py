@@ -8,9 +8,18 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Checkpoint
+from pytorch_lightning.utilities.rank_zero import rank_zero_warn
 
+from bart.errors import InputError
 from utils.callbacks import ends_step, is_better
-from utils.checkpointing import NEWEST_KEPT, checkpoint_name, checkpoint_step, checkpoints
+from utils.checkpointing import (
+    NEWEST_KEPT,
+    checkpoint_name,
+    checkpoint_step,
+    checkpoints,
+    is_whole,
+    newest_checkpoint,
+)
 from utils.lightning_module import SummarizationModule
 from utils.signals import ToldToEnd, end_at_once_when_told, when_told
 
@@ -42,10 +51,19 @@ class CheckpointSaver(Checkpoint):
         self._told = 0  # the number of the signal that told this process to end
         self._told_at = 0.0
 
-    @property
-    def best_path(self) -> Path:
-        """The checkpoint of the best validation."""
-        return self.folder / self.best[0][1]
+    def best_checkpoint(self) -> Path:
+        """The checkpoint of the best validation that is whole, else the newest. Warns of those that are damaged.
+
+        Raises InputError where none is whole.
+        """
+        for _, name in self.best:
+            if is_whole(self.folder / name):
+                return self.folder / name
+            rank_zero_warn(f"{self.folder / name}, the best, is damaged or gone; the next best checkpoint is used")
+        newest = newest_checkpoint(self.folder)
+        if newest is None:
+            raise InputError(f"{self.folder}: its checkpoints are gone; start anew with --overwrite_output_dir")
+        return newest
 
     def on_train_start(self, trainer: pl.Trainer, module: SummarizationModule) -> None:
         """Take the signals from Lightning.

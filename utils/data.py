@@ -29,8 +29,13 @@ class Batch(NamedTuple):
     attention_mask: Tensor  # (B, S) int64, 1 for a token, 0 for padding
     is_padded: bool  # whether there is a 0 in it
     labels: Tensor  # (B, T) int64, IGNORED_LABEL for padding
+    counted: Tensor  # (N,) int64, the places of the N target tokens among the B * T labels
     rows: Tensor  # (B,) int64, the numbers of the examples in their dataset, from 0
     step_target_tokens: int  # target tokens of the optimizer step that this batch is a part of
+
+    def mask(self) -> Tensor | None:
+        """The attention mask where there is padding: attention without one is faster."""
+        return self.attention_mask if self.is_padded else None
 
 
 class Examples(Protocol):
@@ -150,7 +155,9 @@ class BatchDataset(Dataset[Batch]):
         if plan.is_stand_in:
             labels.fill_(IGNORED_LABEL)
         is_padded = not bool(attention_mask.all())
-        return Batch(input_ids, attention_mask, is_padded, labels, torch.from_numpy(plan.rows), plan.step_target_tokens)
+        counted = (labels.flatten() != IGNORED_LABEL).nonzero().squeeze(1)
+        rows = torch.from_numpy(plan.rows)
+        return Batch(input_ids, attention_mask, is_padded, labels, counted, rows, plan.step_target_tokens)
 
 
 def validation_loader(

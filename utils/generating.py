@@ -1,5 +1,6 @@
 """From the tokens of many sources to the texts of their summaries, as fast as the device goes."""
 
+import gc
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -14,6 +15,7 @@ from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from bart.errors import InputError
+from bart.generation.step_decoder import StepMemory
 from bart.modeling.modeling_bart import BartForConditionalGeneration
 from utils.batching import batches_by_length, batches_by_tokens
 from utils.data import decode, pad_sources
@@ -86,6 +88,7 @@ class Searcher:
     def __init__(self, model: BartForConditionalGeneration, sources: TokenStore, search: dict[str, Any]) -> None:
         self._model, self._sources, self._settings = model, sources, search
         self._device = model.final_logits_bias.device
+        self._memory = StepMemory()
         self._most_tokens: int | None = None  # of a batch, padding included, once one was too large
 
     def search(self, rows: np.ndarray) -> Iterator[tuple[np.ndarray, Tensor, float]]:
@@ -96,22 +99,28 @@ class Searcher:
             if self._is_known_to_be_too_large(part):
                 pending = [*_halves(part), *pending]
                 continue
-            try:
-                start = time.perf_counter()
-                sequences = self._generate(part)
-            except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-                if not is_out_of_memory(error):
-                    raise
+            start = time.perf_counter()
+            sequences = self._generate_if_it_fits(part)
+            if sequences is None:
                 self._back_off(part)
                 pending.insert(0, part)
                 continue
             yield part, sequences, time.perf_counter() - start
 
+    def _generate_if_it_fits(self, rows: np.ndarray) -> Tensor | None:
+        try:
+            return self._generate(rows)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            return None
+
     def _generate(self, rows: np.ndarray) -> Tensor:
         config = self._model.config
         tokens = [self._sources[row] for row in rows]
         input_ids, attention_mask = pad_sources(tokens, config.pad_token_id, config.max_position_embeddings)
-        sequences = self._model.generate(input_ids.to(self._device), attention_mask.to(self._device), **self._settings)
+        sources = input_ids.to(self._device), attention_mask.to(self._device)
+        sequences = self._model.generate(*sources, memory=self._memory, **self._settings)
         assert isinstance(sequences, Tensor)
         return sequences.cpu()  # waits for the device, so that the time is whole
 
@@ -135,6 +144,8 @@ class Searcher:
             flush=True,
         )
         if self._device.type == "cuda":
+            self._memory.clear()
+            gc.collect()
             torch.cuda.empty_cache()
 
 

@@ -9,11 +9,10 @@ from torch.optim import Optimizer
 from transformers import PreTrainedTokenizerBase
 
 from bart.errors import InputError
-from bart.modeling.modeling_bart import IGNORED_LABEL, BartForConditionalGeneration, shift_tokens_right
+from bart.modeling.modeling_bart import BartForConditionalGeneration
 from utils.apex_package import fused_optimizers
 from utils.args import TrainingArguments
 from utils.data import Batch, decode
-from utils.losses import summed_cross_entropy
 from utils.optimization import build_optimizer, build_schedule, clip_gradients
 from utils.rouge import ROUGE_TYPES, rouge_scores
 from utils.sharding import shard, whole
@@ -54,9 +53,8 @@ class SummarizationModule(pl.LightningModule):
         Lightning divides by the micro-batches of a step and DDP by the processes. Both are undone here: they would
         weigh every micro-batch the same, however many tokens it has.
         """
-        attention_mask = batch.attention_mask if batch.is_padded else None
         summed_loss = self.model.summed_loss(
-            batch.input_ids, attention_mask, batch.labels, self.arguments.label_smoothing
+            batch.input_ids, batch.mask(), batch.labels, self.arguments.label_smoothing, batch.counted
         )
         parts = self.trainer.accumulate_grad_batches * self.trainer.world_size
         return {"loss": summed_loss * (parts / batch.step_target_tokens), "summed_loss": summed_loss.detach()}
@@ -73,20 +71,20 @@ class SummarizationModule(pl.LightningModule):
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """Add up the cross entropy (without smoothing) and collect what the model says."""
-        logits = self._logits(batch)
-        counted = batch.labels != IGNORED_LABEL
-        if not counted.any():  # a stand-in
+        loss, choices = self.model.validate(batch.input_ids, batch.mask(), batch.labels, batch.counted)
+        if len(choices) == 0:  # a stand-in
             return
-        self._validation_loss += torch.stack([summed_cross_entropy(logits, batch.labels), counted.sum()])
+        self._validation_loss[0] += loss
+        self._validation_loss[1] += len(choices)
         if self.arguments.eval_beams > 0:
             sequences = self.model.generate(
                 batch.input_ids,
                 batch.attention_mask,
-                num_beams=self.arguments.eval_beams,
-                max_length=self.arguments.eval_max_gen_length,
+                **validation_search(self.arguments),
             )
         else:
-            sequences = logits.argmax(-1).masked_fill(~counted, self.model.config.pad_token_id)
+            sequences = torch.full_like(batch.labels, self.model.config.pad_token_id)
+            sequences.view(-1)[batch.counted] = choices
         self._predictions.update(zip(batch.rows.tolist(), decode(sequences, self.tokenizer), strict=True))
 
     def on_validation_epoch_end(self) -> None:
@@ -149,11 +147,15 @@ class SummarizationModule(pl.LightningModule):
                 " installed as it was"
             )
 
-    def _logits(self, batch: Batch) -> Tensor:
-        """Teacher-forced logits (B, T, V)."""
-        config = self.model.config
-        decoder_input_ids = shift_tokens_right(batch.labels, config.pad_token_id, config.decoder_start_token_id)
-        return self.model(batch.input_ids, batch.attention_mask, decoder_input_ids).logits
+
+def validation_search(arguments: TrainingArguments) -> dict[str, Any]:
+    """What the search of a validation is told beyond the configuration: one sequence for each source."""
+    return {
+        "num_beams": arguments.eval_beams,
+        "max_length": arguments.eval_max_gen_length,
+        "num_return_sequences": 1,
+        "return_dict_in_generate": False,
+    }
 
 
 def _class_name(optimizer: Optimizer) -> str:

@@ -17,6 +17,8 @@ def check_precision(arguments: SharedArguments, on_gpu: bool) -> None:
         raise InputError("--fp16: needs a GPU; on a CPU give --bf16 or neither")
     if arguments.tf32 and not on_gpu:
         raise InputError("--tf32: is a mode of GPUs; leave it away on a CPU")
+    if arguments.tf32 and torch.cuda.get_device_capability() < (8, 0):
+        raise InputError("--tf32: this GPU has no TF32 (Ampere and later have); leave it away")
     if arguments.bf16 and on_gpu and not torch.cuda.is_bf16_supported(including_emulation=False):
         raise InputError("--bf16: this GPU has no bfloat16 (Ampere and later have); give --fp16")
     if arguments.bf16 and not on_gpu and not cpu_has_bfloat16() and process_rank() == 0:
@@ -50,6 +52,11 @@ def choose_amp_backend(arguments: TrainingArguments, processes: int) -> str | No
 def scales_loss(arguments: TrainingArguments) -> bool:
     """Whether a loss scaler leaves out steps whose gradients overflow."""
     return arguments.fp16 and arguments.amp_level != "O0"
+
+
+def is_mixed(arguments: TrainingArguments) -> bool:
+    """Whether matrix products are computed in 16 bits, with float32 weights."""
+    return arguments.bf16 or scales_loss(arguments)
 
 
 def apply_matmul_precision(arguments: SharedArguments) -> None:

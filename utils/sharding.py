@@ -21,7 +21,8 @@ def shard(model: "BartForConditionalGeneration", mesh: "DeviceMesh") -> None:
     for layer in (*model.model.encoder.layers, *model.model.decoder.layers):
         fully_shard(layer, mesh=mesh)
     fully_shard(model, mesh=mesh)
-    register_fsdp_forward_method(model, "summed_loss")
+    for method in ("summed_loss", "validate"):
+        register_fsdp_forward_method(model, method)
 
 
 def whole(tensor: Tensor) -> Tensor:

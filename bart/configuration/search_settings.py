@@ -80,7 +80,10 @@ def _problems(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
         require(name, is_number(settings[name]), "give a number")
     for name in ("do_sample", "output_scores", "return_dict_in_generate"):
         require(name, isinstance(settings[name], bool), "give true or false")
-    require("early_stopping", settings["early_stopping"] in (True, False, "never"), 'give true, false or "never"')
+    early_stopping = settings["early_stopping"]
+    require(
+        "early_stopping", isinstance(early_stopping, bool) or early_stopping == "never", 'give true, false or "never"'
+    )
     require("bad_words_ids", _is_list_of_token_lists(settings["bad_words_ids"]), "give a list of lists of token ids")
     return problems or _contradictions(settings)
 

@@ -165,7 +165,7 @@ def beam_search(
             move.apply([*groups, *rules, decoder])
             tokens, all_rows = move.of(tokens), all_rows[: move.count]
     results.take(groups, running.sentences)
-    return results.best(settings, steps)
+    return results.best(settings, steps[: len(steps) - running.surplus_steps()])
 
 
 class Results:

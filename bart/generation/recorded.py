@@ -1,43 +1,45 @@
-"""A computation whose kernels a GPU is told once, as a CUDA graph, and then runs again at one command."""
+"""Computations whose kernels a GPU is told once, as a CUDA graph, and then runs again at one command."""
 
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-_WARM_UPS = 2  # runs before the recording, in which libraries allocate what they need
+_WARM_UPS = 2  # runs before a recording, in which libraries allocate what they need
 
 
-class Recorded:
-    """``compute`` for one shape. What else than its argument it reads and writes must stay where it is in memory."""
+class Recorder:
+    """Records computations that take turns, so that the intermediate results of all lie in the same memory."""
 
-    def __init__(self, compute: Callable[[Tensor], Tensor], example: Tensor) -> None:
-        """example: of the shape that all arguments will have. Raises RuntimeError where it cannot be recorded.
+    def __init__(self, device: torch.device) -> None:
+        self._on_gpu = device.type == "cuda"
+        if self._on_gpu:
+            self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+            self._pool = torch.cuda.graph_pool_handle()  # type: ignore[no-untyped-call]
 
-        On the CPU, where there is nothing to record, it is computed at every call.
+    def record(self, compute: Callable[[Tensor], None], example: Tensor) -> Callable[[Tensor], None]:
+        """``compute``, for arguments of the example's shape. Raises RuntimeError where it cannot be recorded.
+
+        What else than its argument it reads, and what it writes for others, must stay where it is in memory. On the
+        CPU, where there is nothing to record, it is computed at every call.
         """
-        self._compute = compute
-        self._given = example.clone()
-        self._graph: torch.cuda.CUDAGraph | None = None
-        if example.device.type == "cuda":
-            self._result = self._record()
+        given = example.clone()
+        run: Callable[[], None] = self._graph(compute, given).replay if self._on_gpu else lambda: compute(given)
 
-    def _record(self) -> Tensor:
-        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
+        def again(argument: Tensor) -> None:
+            given.copy_(argument)
+            run()
+
+        return again
+
+    def _graph(self, compute: Callable[[Tensor], None], given: Tensor) -> torch.cuda.CUDAGraph:
+        self._stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self._stream):
             for _ in range(_WARM_UPS):
-                self._compute(self._given)
-        torch.cuda.current_stream().wait_stream(stream)
-        self._graph = torch.cuda.CUDAGraph()
+                compute(given)
+        torch.cuda.current_stream().wait_stream(self._stream)
+        graph = torch.cuda.CUDAGraph()
         # Other threads, such as NCCL's, may go on with what they do.
-        with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
-            return self._compute(self._given)
-
-    def __call__(self, given: Tensor) -> Tensor:
-        """The result for an argument; the next call writes over it."""
-        self._given.copy_(given)
-        if self._graph is None:
-            return self._compute(self._given)
-        self._graph.replay()
-        return self._result
+        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+            compute(given)
+        return graph

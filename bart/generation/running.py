@@ -69,6 +69,21 @@ class Running:
         self.sentences = move.of(self.sentences.clone())  # what it was, a search may still need
         return move
 
+    def surplus_steps(self) -> int:
+        """How many of the newest steps were taken after the search was over, since the host had not heard of it.
+
+        To be asked when no more steps are taken. Where it is the longest output that ends a search, its last step is not
+        reported.
+        """
+        if self.all_done:
+            return len(self._reports)
+        for surplus, (known, event) in enumerate(reversed(self._reports)):
+            if event is not None:
+                event.synchronize()
+            if not known[-1]:
+                return surplus
+        return len(self._reports)
+
     def _to_the_front(self, running: Sequence[int], count: int) -> Move:
         behind = [place for place in running if place >= count]
         free = sorted(set(range(count)) - set(running))

@@ -37,7 +37,7 @@ def greedy_search_or_sampling(
     # A draw, and the scores of a step, are of the whole batch.
     running = Running(start.size(0), start.device, not (settings.do_sample or settings.return_dict_in_generate))
     steps: list[Tensor] = []
-    while not running.all_done and tokens.size(1) < settings.max_length:
+    while not running.all_done:
         scores = decoder.next_logits(tokens[:, -1])  # (R, V)
         for rule in rules:
             scores = rule(tokens, scores)
@@ -48,8 +48,11 @@ def greedy_search_or_sampling(
         finished[running.sentences, : tokens.size(1)] = tokens
         lengths[running.sentences] = torch.where(done, lengths[running.sentences], tokens.size(1))
         done = done | (chosen == eos_token_id)
+        if tokens.size(1) >= settings.max_length:
+            break
         move = running.report(done, done.all())
         if move is not None:
             tokens, done = move.of(tokens), move.of(done)
             move.apply([*rules, decoder])
+    steps = steps[: len(steps) - running.surplus_steps()]
     return GenerationOutput(finished[:, : int(lengths.max())], scores=tuple(steps) if settings.output_scores else None)

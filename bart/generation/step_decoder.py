@@ -1,18 +1,90 @@
-"""The model as a search sees it: tokens in, the next token's logits out."""
+"""The model as a search sees it: tokens in, the next token's logits out.
+
+Shapes: B sentences, R = B * beams rows (a sentence's beams are neighbours), S source length, D model, V vocabulary.
+"""
 
 import warnings
 from collections.abc import Callable
+from functools import partial
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from bart.generation.recorded import Recorded
+from bart.generation.recorded import Recorder
 from bart.modeling.attention import padding_mask
-from bart.modeling.kv_cache import Step
+from bart.modeling.kv_cache import DecoderCache, Step
 from bart.modeling.modeling_bart import BartForConditionalGeneration
 
 _WITH_FIXED_SHAPES = {"cuda"}  # devices on which steps are recorded
-_WINDOW = 32  # tokens for which the shapes of a step stay the same, there
+_WINDOW = 32  # tokens of an output for which the shapes of a step stay the same, there
+_SOURCE_WINDOW = 64  # tokens of a source, likewise
+
+
+class RecordedSteps:
+    """Steps of one shape, recorded, and the tensors that they read and write, which stay where they are."""
+
+    def __init__(self, model: BartForConditionalGeneration, cache: DecoderCache, mask: Tensor | None) -> None:
+        """mask: bool (B, 1, 1, S), or None."""
+        self.cache, self.mask = cache, mask
+        cache.keep_shapes(_WINDOW)
+        self._model = model
+        sentences, device = len(cache.layers[0].cross_keys), cache.layers[0].cross_keys.device
+        self._logits = torch.empty(sentences * cache.beams, model.config.vocab_size, dtype=torch.float32, device=device)
+        self._recorder = Recorder(device)
+        self._recorded: dict[tuple[int, int], Callable[[Tensor], None]] = {}  # by rows and places
+
+    def restart(self, encoder_states: Tensor, mask: Tensor | None) -> None:
+        """Begin anew with other sources."""
+        self._model.model.decoder.restart_cache(self.cache, encoder_states)
+        if self.mask is not None and mask is not None:
+            self.mask.copy_(mask)
+
+    def logits(self, states: Tensor, mask: Tensor | None, step: Step) -> Tensor:
+        """What ``decode`` gives. Raises RuntimeError where the device cannot record it."""
+        rows = len(states)
+        if (rows, step.end) not in self._recorded:
+            write = partial(self._write_logits, self._model, self.cache, mask, step, self._logits[:rows])
+            self._recorded[rows, step.end] = self._recorder.record(write, states)
+        self._recorded[rows, step.end](states)
+        return self._logits[:rows]
+
+    @staticmethod  # what refers to itself is freed late
+    def _write_logits(
+        model: BartForConditionalGeneration,
+        cache: DecoderCache,
+        mask: Tensor | None,
+        step: Step,
+        logits: Tensor,
+        states: Tensor,
+    ) -> None:
+        logits.copy_(decode(model, cache, mask, step, states))
+
+
+class StepMemory:
+    """Recorded steps, kept for the next search of the same shape: for searches that follow each other.
+
+    Recording a step takes as long as several steps do. The model and where its weights lie must not change meanwhile.
+    """
+
+    def __init__(self) -> None:
+        self._shape: object = None
+        self._steps: RecordedSteps | None = None
+
+    def get(self, shape: object) -> RecordedSteps | None:
+        """The steps of that shape; None where there are none. Those of another shape are given up."""
+        if self._shape != shape:
+            self.clear()
+        return self._steps
+
+    def put(self, shape: object, steps: RecordedSteps) -> RecordedSteps:
+        """Keep them."""
+        self._shape, self._steps = shape, steps
+        return steps
+
+    def clear(self) -> None:
+        """Give the memory back."""
+        self._shape = self._steps = None
 
 
 class StepDecoder:
@@ -20,7 +92,6 @@ class StepDecoder:
 
     On a GPU a step's hundreds of kernels take longer to start than to run, so they are recorded as one graph for each
     number of sentences and window of output length.
-    Shapes: B sentences, R = B * beams rows (a sentence's beams are neighbours), S source length, V vocabulary.
     """
 
     def __init__(
@@ -30,17 +101,22 @@ class StepDecoder:
         attention_mask: Tensor,
         beams: int,
         max_length: int,
+        memory: StepMemory | None = None,
     ) -> None:
         """input_ids, attention_mask: (B, S); max_length: of the outputs, the start token included."""
         self._model = model
-        mask = None if bool(attention_mask.all()) else attention_mask
-        encoder_states = model.model.encoder(input_ids, mask)
-        self._mask = None if mask is None else padding_mask(mask.clone())
-        self._cache = model.model.decoder.new_cache(encoder_states, beams, max_length - 1, model.cache_dtype)
-        self._recorded: dict[tuple[int, int], Recorded] = {}  # by rows and places
-        self._records = input_ids.device.type in _WITH_FIXED_SHAPES and not model.training
-        if self._records:
-            self._cache.keep_shapes(_WINDOW)
+        self._steps: RecordedSteps | None = None
+        given = None if bool(attention_mask.all()) else attention_mask
+        encoder_states = model.model.encoder(input_ids, given)
+        device = input_ids.device.type
+        if device in _WITH_FIXED_SHAPES and not model.training:
+            if memory is None or torch.is_autocast_enabled(device):  # its half copies of the weights do not outlive it
+                memory = StepMemory()
+            self._steps = _recorded_steps(model, encoder_states, given, beams, max_length - 1, memory)
+            self._cache, self._mask = self._steps.cache, self._steps.mask
+        else:
+            self._cache = model.model.decoder.new_cache(encoder_states, beams, max_length - 1, model.cache_dtype)
+            self._mask = None if given is None else padding_mask(given.clone())
 
     def next_logits(self, tokens: Tensor) -> Tensor:
         """Read the newest tokens (R,) and return the logits of the ones after them, float32 (R, V).
@@ -49,21 +125,15 @@ class StepDecoder:
         """
         states = self._model.model.decoder.embed(tokens[:, None], self._cache.length)  # (R, 1, D)
         step = self._cache.advance(1)
-        if not self._records:
-            return self._logits(states, step)
-        shape = (len(tokens), step.end)
-        if shape not in self._recorded:
+        if self._steps is not None:
             try:
-                self._recorded[shape] = Recorded(lambda given: self._logits(given, step), states)
+                return self._steps.logits(states, self._mask, step)
+            except torch.OutOfMemoryError:
+                raise
             except RuntimeError as error:
                 warnings.warn(f"searching without CUDA graphs: {str(error).splitlines()[0]}", stacklevel=2)
-                self._records = False
-                return self._logits(states, step)
-        return self._recorded[shape](states)
-
-    def _logits(self, states: Tensor, step: Step) -> Tensor:
-        decoded = self._model.model.decoder.decode_next(states, self._mask, self._cache, step)  # (R, 1, D)
-        return self._model.project_to_vocabulary(decoded[:, -1]).to(torch.float32)
+                self._steps = None
+        return decode(self._model, self._cache, self._mask, step, states)
 
     def reorder(self, rows: Tensor) -> None:
         """Let row i continue what row ``rows[i]`` has read; rows: (R,)."""
@@ -74,3 +144,40 @@ class StepDecoder:
         self._cache.select(of)
         if self._mask is not None:
             self._mask = of(self._mask)
+
+
+def decode(
+    model: BartForConditionalGeneration, cache: DecoderCache, mask: Tensor | None, step: Step, states: Tensor
+) -> Tensor:
+    """The newest tokens' embeddings (R, 1, D) to the logits of the next ones, float32 (R, V)."""
+    decoded = model.model.decoder.decode_next(states, mask, cache, step)  # (R, 1, D)
+    return model.project_to_vocabulary(decoded[:, -1]).to(torch.float32)
+
+
+def _recorded_steps(
+    model: BartForConditionalGeneration,
+    encoder_states: Tensor,
+    attention_mask: Tensor | None,
+    beams: int,
+    max_length: int,
+    memory: StepMemory,
+) -> RecordedSteps:
+    """The memory's steps, or new ones, for sources and outputs whose lengths are rounded up, so that few shapes occur.
+
+    encoder_states: (B, S, D); attention_mask: (B, S) or None; max_length: of the outputs, without the start token.
+    """
+    missing = -encoder_states.size(1) % _SOURCE_WINDOW
+    if missing:
+        if attention_mask is None:
+            attention_mask = encoder_states.new_ones(encoder_states.shape[:2], dtype=torch.long)
+        attention_mask = F.pad(attention_mask, (0, missing))
+        encoder_states = F.pad(encoder_states, (0, 0, 0, missing))
+    mask = padding_mask(attention_mask)
+    max_length = -(-max_length // _WINDOW) * _WINDOW
+    shape = (*encoder_states.shape, mask is None, beams, max_length)
+    steps = memory.get(shape)
+    if steps is not None:
+        steps.restart(encoder_states, mask)
+        return steps
+    cache = model.model.decoder.new_cache(encoder_states, beams, max_length, model.cache_dtype)
+    return memory.put(shape, RecordedSteps(model, cache, None if mask is None else mask.clone()))

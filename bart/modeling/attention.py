@@ -44,7 +44,7 @@ class MultiHeadAttention(nn.Module):
             (B, T, D)
         """
         queries = self._split_heads(self.q_proj(states)).to(keys.dtype)  # (B, H, T, Dh)
-        if _few_on_cpu(queries):
+        if not is_causal and _few_on_cpu(queries):
             mixed = _attend_plainly(queries, keys, values, mask)
         else:
             dropout = self.dropout if self.training else 0.0

@@ -11,7 +11,7 @@ mask of ancestors does.
 Shapes: B sentences, K beams, S source length, L longest output, P = L * K places, H heads, Dh head size.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -34,6 +34,15 @@ class LayerCache:
         # Zeros, since a place that is hidden takes part with weight 0, and 0 times what memory held could be NaN.
         self.self_keys = cross_keys.new_zeros(sentences, heads, beams * max_length, head_size)
         self.self_values = torch.zeros_like(self.self_keys)
+        self._whole = (self.cross_keys, self.cross_values, self.self_keys, self.self_values)  # whoever leaves
+
+    def restart(self, cross_keys: Tensor, cross_values: Tensor) -> None:
+        """Take the keys and values of other sources, of the same shape, in the same memory."""
+        self.cross_keys, self.cross_values, self.self_keys, self.self_values = self._whole
+        self.cross_keys.copy_(cross_keys)
+        self.cross_values.copy_(cross_values)
+        self.self_keys.zero_()  # as at first
+        self.self_values.zero_()
 
     def append(self, keys: Tensor, values: Tensor, places: Tensor, end: int) -> tuple[Tensor, Tensor]:
         """Keep new tokens' keys and values (B, H, n, Dh) at ``places`` (n,); returns those of the first ``end``."""
@@ -72,7 +81,16 @@ class DecoderCache:
         keys = layers[0].self_keys
         # A beam's own places are opened when it is there.
         self._ancestors = keys.new_full((keys.size(0), 1, beams, beams * max_length), _HIDDEN)
+        self._all_ancestors = self._ancestors
         self._places = torch.arange(-beams, 0, device=keys.device)
+
+    def restart(self, sources: Iterable[tuple[Tensor, Tensor]]) -> None:
+        """Begin anew with each layer's cross-attention keys and values of other sources, in the same memory."""
+        for layer, (keys, values) in zip(self.layers, sources, strict=True):
+            layer.restart(keys, values)
+        self.length = 0
+        self._ancestors = self._all_ancestors.fill_(_HIDDEN)
+        self._places.copy_(torch.arange(-self.beams, 0))
 
     def keep_shapes(self, window: int) -> None:
         """Look at places in whole windows of so many tokens, so that steps of one window have tensors of one shape.

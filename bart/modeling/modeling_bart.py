@@ -6,6 +6,7 @@ Shapes: B sentences, K beams (1 in training), S source length, T target length, 
 
 import math
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
@@ -21,7 +22,7 @@ from bart.modeling.dropout import Dropout
 from bart.modeling.kv_cache import DecoderCache, LayerCache, Step
 from bart.modeling.layers import DecoderLayer, EncoderLayer, LearnedPositions
 from bart.modeling.packed_linear import Quantization, pack_linears, packed
-from bart.modeling.vocabulary_loss import summed_cross_entropy_of_states
+from bart.modeling.vocabulary_loss import cross_entropy_and_choices, summed_cross_entropy_of_states
 
 if TYPE_CHECKING:
     from bart.generation.output import GenerationOutput
@@ -121,12 +122,19 @@ class BartDecoder(nn.Module):
         dtype: in which keys and values are kept and attention is computed; None: that of the states.
         """
         caches = []
-        for layer in self.layers:
-            assert isinstance(layer, DecoderLayer)
-            both = layer.encoder_attn.project_keys_values(encoder_states)
+        for both in self._project_sources(encoder_states):
             keys, values = (each.to(dtype or each.dtype).contiguous() for each in both)
             caches.append(LayerCache(keys, values, beams, max_length))
         return DecoderCache(caches, beams, max_length)
+
+    def restart_cache(self, cache: DecoderCache, encoder_states: Tensor) -> None:
+        """Begin anew with a cache of ``new_cache``, for other sources of the same shape (B, S, D)."""
+        cache.restart(self._project_sources(encoder_states))
+
+    def _project_sources(self, encoder_states: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        for layer in self.layers:
+            assert isinstance(layer, DecoderLayer)
+            yield layer.encoder_attn.project_keys_values(encoder_states)
 
 
 class BartModel(nn.Module):
@@ -211,7 +219,12 @@ class BartForConditionalGeneration(nn.Module):
         )
 
     def summed_loss(
-        self, input_ids: Tensor, attention_mask: Tensor | None, labels: Tensor, label_smoothing: float = 0.0
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None,
+        labels: Tensor,
+        label_smoothing: float = 0.0,
+        counted: Tensor | None = None,
     ) -> Tensor:
         """What training needs: the cross entropy in nats, summed over the labels that count, without the logits.
 
@@ -220,13 +233,33 @@ class BartForConditionalGeneration(nn.Module):
             attention_mask: (B, S), 0 where padded; None: nothing is padded, and attention is faster.
             labels: (B, T), -100 where they do not count.
             label_smoothing: probability taken from the label and spread over the vocabulary.
+            counted: (N,), the places of the labels that count among all B * T. None: they are looked for, and the host
+                waits for a GPU to find them.
         """
+        states, targets = self._target_states(input_ids, attention_mask, labels, counted)
+        return summed_cross_entropy_of_states(
+            states, self.model.shared.weight, self.final_logits_bias[0], targets, label_smoothing
+        )
+
+    def validate(
+        self, input_ids: Tensor, attention_mask: Tensor | None, labels: Tensor, counted: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """What a validation needs: the summed cross entropy, and the likeliest token at each of the N places (N,).
+
+        Arguments as of ``summed_loss``; the model reads the targets that it is to write. Without gradients.
+        """
+        states, targets = self._target_states(input_ids, attention_mask, labels, counted)
+        return cross_entropy_and_choices(states, self.model.shared.weight, self.final_logits_bias[0], targets)
+
+    def _target_states(
+        self, input_ids: Tensor, attention_mask: Tensor | None, labels: Tensor, counted: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Decoder states (N, D) and labels (N,) of the target tokens."""
         decoder_input_ids = shift_tokens_right(labels, self.config.pad_token_id, self.config.decoder_start_token_id)
         states = self.model(input_ids, attention_mask, decoder_input_ids)
-        counted = labels != IGNORED_LABEL
-        return summed_cross_entropy_of_states(
-            states[counted], self.model.shared.weight, self.final_logits_bias[0], labels[counted], label_smoothing
-        )
+        if counted is None:
+            counted = (labels.flatten() != IGNORED_LABEL).nonzero().squeeze(1)
+        return states.flatten(0, 1).index_select(0, counted), labels.flatten().index_select(0, counted)
 
     def recompute_layers(self) -> None:
         """In training keep nothing but each layer's input, and compute the layer again when its gradients are due."""

@@ -125,3 +125,10 @@ def test_evaluation(setup: TinySetup, whole_run: Path, tmp_path: Path) -> None:
     alone = tmp_path / "_epoch2_step20.ckpt"
     shutil.copy(whole_run / alone.name, alone)
     assert "--tokenizer_name_or_path" in line(model=alone)
+
+
+def test_a_search_that_cannot_be_is_refused_before_the_training(broken: TinySetup, tmp_path: Path) -> None:
+    config = json.loads(broken.config.read_text())
+    broken.config.write_text(json.dumps({**config, "num_beams": 4, "num_beam_groups": 4}))
+    line = training_refusal(broken, tmp_path, "--eval_beams", "2")
+    assert "num_beam_groups" in line

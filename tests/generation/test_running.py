@@ -68,6 +68,24 @@ def test_a_shrinking_batch_gives_what_each_sentence_gives_alone(
     assert min(sizes) < 12  # it did shrink
 
 
+@pytest.mark.parametrize("search", [SEARCHES[0], SEARCHES[2]], ids=["greedy", "beams"])
+def test_scores_of_the_same_steps_whatever_the_lag(search: dict[str, object], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host that learns late that a search is over, takes steps too many; also where the longest output ends it."""
+    model = model_pair(1004, eos_bias=2.0).ours
+    source = torch.randint(4, model.config.vocab_size, (3, 10), generator=torch.Generator().manual_seed(0))
+    lengths = set()
+    for max_length in range(4, 40):
+        settings = {**search, "max_length": max_length, "output_scores": True, "return_dict_in_generate": True}
+        outputs = []
+        for lag in (0, 2):
+            monkeypatch.setitem(running._LAG, "cpu", lag)
+            outputs.append(model.generate(source, **settings))
+        assert len(outputs[0].scores) == len(outputs[1].scores)
+        assert outputs[0].sequences.tolist() == outputs[1].sequences.tolist()
+        lengths.add(len(outputs[0].scores))
+    assert max(lengths) < 39  # the last ones ended by themselves
+
+
 def test_those_behind_move_to_the_free_places() -> None:
     sentences = Running(6, torch.device("cpu"), may_shrink=True)
     move = sentences.report(torch.tensor([True, False, True, False, False, True]), torch.tensor(False))

@@ -1,10 +1,17 @@
 """Steps with fixed shapes, as they are recorded on a GPU: here each window computes with what its first step saw."""
 
+import gc
+import weakref
+from collections.abc import Callable
+
 import pytest
 import torch
+from torch import Tensor
 
 from bart.generation import step_decoder
+from bart.generation.step_decoder import StepMemory
 from bart.modeling.kv_cache import DecoderCache
+from bart.modeling.modeling_bart import BartDecoder
 from tests.generation.random_searches import our_tokens, random_settings, searched
 from tests.random_models import model_pair
 
@@ -15,17 +22,68 @@ def test_the_same_tokens_with_fixed_shapes(window: int, monkeypatch: pytest.Monk
     expected = {search: searched(search).tolist() for search in range(window, 320, 11)}
     monkeypatch.setattr(step_decoder, "_WITH_FIXED_SHAPES", {"cpu"})
     monkeypatch.setattr(step_decoder, "_WINDOW", window)
-    recordings = []
-    recorded = step_decoder.Recorded
-
-    def noted(*arguments: object) -> object:
-        recordings.append(arguments)
-        return recorded(*arguments)
-
-    monkeypatch.setattr(step_decoder, "Recorded", noted)
+    recordings = note_recordings(monkeypatch)
     for search, tokens in expected.items():
         assert our_tokens(search, random_settings(search)).tolist() == tokens, f"search {search}"
     assert len(recordings) >= len(expected)
+
+
+def note_recordings(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
+    """Filled with the shape of each recording that follows."""
+    recordings: list[tuple[int, ...]] = []
+    record = step_decoder.Recorder.record
+
+    def noted(recorder: object, compute: Callable[[Tensor], None], example: Tensor) -> Callable[[Tensor], None]:
+        recordings.append(tuple(example.shape))
+        return record(recorder, compute, example)
+
+    monkeypatch.setattr(step_decoder.Recorder, "record", noted)
+    return recordings
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_searches_of_one_shape_share_what_is_recorded(beams: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other sources, lengths and masks, and sentences that have left the one before; then another shape."""
+    model = model_pair(1004, eos_bias=2.0).ours
+    generator = torch.Generator().manual_seed(0)
+    batches = []
+    for length in (14, 16, 10, 16, 24, 12):
+        source = torch.randint(4, model.config.vocab_size, (12, length), generator=generator)
+        mask = torch.ones_like(source)
+        mask[::3, 7:] = 0
+        batches.append((source, mask))
+    settings = {"num_beams": beams, "max_length": 30}
+    expected = [model.generate(*batch, **settings).tolist() for batch in batches]
+    monkeypatch.setattr(step_decoder, "_WITH_FIXED_SHAPES", {"cpu"})
+    monkeypatch.setattr(step_decoder, "_WINDOW", 8)
+    monkeypatch.setattr(step_decoder, "_SOURCE_WINDOW", 8)
+    recordings = note_recordings(monkeypatch)
+    memory, counts = StepMemory(), []
+    for place in (0, 1, 2, 3, 3, 2, 1, 0, 4, 5):
+        assert model.generate(*batches[place], memory=memory, **settings).tolist() == expected[place]
+        counts.append(len(recordings))
+    of_one_shape, same_again, of_another, of_the_first = counts[3], counts[7], counts[8], counts[9]
+    assert 0 < of_one_shape == same_again < of_another < of_the_first
+
+
+def test_memory_is_freed_with_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At once: what waits for Python's collector would fill a GPU."""
+    monkeypatch.setattr(step_decoder, "_WITH_FIXED_SHAPES", {"cpu"})
+    caches = []
+    new_cache = BartDecoder.new_cache
+
+    def noted(*arguments: object) -> DecoderCache:
+        cache = new_cache(*arguments)
+        caches.append(weakref.ref(cache))
+        return cache
+
+    monkeypatch.setattr(BartDecoder, "new_cache", noted)
+    gc.disable()
+    try:
+        our_tokens(1, random_settings(1))
+        assert caches and all(cache() is None for cache in caches)
+    finally:
+        gc.enable()
 
 
 def test_what_cannot_be_recorded_is_computed_step_by_step(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -35,7 +93,7 @@ def test_what_cannot_be_recorded_is_computed_step_by_step(monkeypatch: pytest.Mo
         raise RuntimeError("operation not permitted when stream is capturing\nand more")
 
     monkeypatch.setattr(step_decoder, "_WITH_FIXED_SHAPES", {"cpu"})
-    monkeypatch.setattr(step_decoder, "Recorded", refuse)
+    monkeypatch.setattr(step_decoder.Recorder, "record", refuse)
     with pytest.warns(UserWarning, match="without CUDA graphs: operation not permitted when stream is capturing$"):
         assert our_tokens(1, random_settings(1)).tolist() == expected
 

@@ -54,6 +54,19 @@ def test_float16_does_not_overflow(side: str, place: str) -> None:
     assert (halved - expected).norm() < 0.1 * expected.norm()
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_no_target_token_sees_the_future(dtype: torch.dtype) -> None:
+    """Of a short target too, whose few queries have a way of their own on a CPU when tokens are decoded one by one."""
+    model = distinct_model().to(dtype)
+    targets = sources()[:, :12]
+    others = targets.clone()
+    others[:, 8:] = sources().flip(0)[:, 8:12]
+    with torch.no_grad():
+        logits, with_others = (model(sources(), decoder_input_ids=tokens).logits for tokens in (targets, others))
+    torch.testing.assert_close(logits[:, :8], with_others[:, :8])
+    assert (logits[:, 8:] != with_others[:, 8:]).any()
+
+
 def test_training_sees_an_overflow() -> None:
     model = distinct_model().to(torch.float16)
     with torch.no_grad():

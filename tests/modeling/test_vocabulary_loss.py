@@ -7,7 +7,7 @@ from torch import Tensor
 
 from bart.modeling import vocabulary_loss
 from bart.modeling.modeling_bart import IGNORED_LABEL
-from bart.modeling.vocabulary_loss import summed_cross_entropy_of_states
+from bart.modeling.vocabulary_loss import cross_entropy_and_choices, summed_cross_entropy_of_states
 from tests.random_models import model_pair
 
 V, D, N = 37, 6, 23
@@ -30,6 +30,23 @@ def test_agrees_with_torch(at_once: int, smoothing: float, monkeypatch: pytest.M
     gradients = [torch.autograd.grad(loss * 0.3, (states, weight)) for loss in (ours, theirs)]
     for found, expected in zip(*gradients, strict=True):
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("at_once", [1, 4 * V, 2**20])
+@pytest.mark.parametrize("kind", [torch.float64, torch.bfloat16], ids=str)
+def test_validation_has_the_loss_and_the_likeliest_tokens(
+    at_once: int, kind: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vocabulary_loss, "LOGITS_AT_ONCE", at_once)
+    states, weight, bias, labels = (given.detach() for given in inputs())
+    states, weight, bias = states.to(kind), weight.to(kind), bias.to(kind)
+    loss, choices = cross_entropy_and_choices(states, weight, bias, labels)
+    logits = F.linear(states, weight, bias)
+    expected = F.cross_entropy(logits.double(), labels, reduction="sum")
+    torch.testing.assert_close(loss.double(), expected, rtol=1e-5, atol=0)
+    assert choices.tolist() == logits.argmax(-1).tolist()
+    nothing, none = cross_entropy_and_choices(states[:0], weight, bias, labels[:0])
+    assert nothing == 0 and len(none) == 0
 
 
 @pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16], ids=str)

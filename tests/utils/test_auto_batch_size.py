@@ -7,7 +7,7 @@ from bart.errors import InputError
 from tests.tiny_training import start_model
 from utils import auto_batch_size
 from utils.args import TrainingArguments
-from utils.auto_batch_size import available_memory, divisors, fit_batch, largest_that_fits
+from utils.auto_batch_size import available_memory, divisors, fit_batch, largest_that_fits, total_memory
 from utils.batching import TrainingOrder
 from utils.distributed import Placement
 
@@ -51,5 +51,26 @@ def test_not_even_one(monkeypatch: pytest.MonkeyPatch) -> None:
         fit_batch(arguments, start_model(), order(arguments), HERE)
 
 
-def test_available_memory() -> None:
-    assert 10**8 < available_memory() < 10**14
+def test_several_processes_come_to_the_same_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each reads at its own moment what is free, but not what there is in all."""
+    chosen = set()
+    for free in (10**5, 10**9):
+        monkeypatch.setattr(auto_batch_size, "available_memory", lambda free=free: free)
+        arguments = TrainingArguments(train_batch_size=4)
+        fit_batch(arguments, start_model(), order(arguments), Placement(on_gpu=False, processes=2, rank=1))
+        chosen.add(arguments.train_batch_size)
+    assert chosen == {4}
+
+
+def test_a_sharded_model_takes_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auto_batch_size, "total_memory", lambda: 2 * 10**6)
+    placement = Placement(on_gpu=False, processes=2, rank=1)
+    with pytest.raises(InputError, match="not one example"):
+        arguments = TrainingArguments(train_batch_size=4)
+        fit_batch(arguments, start_model(), order(arguments), placement)
+    arguments = TrainingArguments(train_batch_size=4, strategy="fsdp")
+    fit_batch(arguments, start_model(), order(arguments), placement)
+
+
+def test_memory() -> None:
+    assert 10**8 < available_memory() <= total_memory() < 10**14

@@ -9,6 +9,7 @@ from bart.errors import InputError
 from bart.modeling.modeling_bart import BartForConditionalGeneration
 from bart.sealed_file import SealingWriter
 from tests.tiny_setup import tiny_config
+from utils.callbacks_checkpoint import CheckpointSaver
 from utils.checkpointing import (
     AtomicCheckpointIO,
     check_written,
@@ -63,6 +64,22 @@ def test_damage_is_noticed(tmp_path: Path, damage: object) -> None:
     older.write_bytes(damage(older.read_bytes()))
     with pytest.warns(UserWarning), pytest.raises(InputError, match="every checkpoint is damaged"):
         newest_checkpoint(tmp_path)
+
+
+def test_the_next_best_takes_the_place_of_a_damaged_best(tmp_path: Path) -> None:
+    saver = CheckpointSaver(tmp_path, every_n_steps=1, top_k=2, metric="loss", steps_per_epoch=1)
+    best, next_best, newest = (save(tmp_path, 0, step) for step in (1, 2, 3))
+    saver.load_state_dict({"best": [(1.0, best.name), (2.0, next_best.name)]})
+    assert saver.best_checkpoint() == best
+    best.write_bytes(flip(best.read_bytes()))
+    with pytest.warns(UserWarning, match=f"{best}, the best, is damaged or gone"):
+        assert saver.best_checkpoint() == next_best
+    next_best.unlink()
+    with pytest.warns(UserWarning, match=f"{next_best}, the best, is damaged or gone"):
+        assert saver.best_checkpoint() == newest
+    newest.unlink()
+    with pytest.warns(UserWarning), pytest.raises(InputError, match="every checkpoint is damaged"):
+        saver.best_checkpoint()
 
 
 @pytest.mark.parametrize("part", ["first", "middle", "last"])

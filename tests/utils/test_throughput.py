@@ -16,7 +16,8 @@ def batch(source_lengths: list[int], target_lengths: list[int]) -> Batch:
     mask = (torch.arange(max(source_lengths)) < torch.tensor(source_lengths)[:, None]).long()
     hidden = torch.arange(max(*target_lengths, 1)) >= torch.tensor(target_lengths)[:, None]
     labels = torch.full(hidden.shape, 5).masked_fill(hidden, IGNORED_LABEL)
-    return Batch(torch.full_like(mask, 5), mask, True, labels, torch.arange(len(mask)), sum(target_lengths))
+    counted = (labels.flatten() != IGNORED_LABEL).nonzero().squeeze(1)
+    return Batch(torch.full_like(mask, 5), mask, True, labels, counted, torch.arange(len(mask)), sum(target_lengths))
 
 
 def test_counts_and_figures() -> None:

@@ -1,0 +1,66 @@
+"""Where the tokens of padded texts are, so that layers compute nothing for the padding.
+
+Only attention looks at texts; all else in a layer is computed for each token by itself, and so for those alone that are
+none of padding (as in Zhai et al. 2022, https://arxiv.org/abs/2210.03052, section 3.2).
+Shapes: B texts, L padded length, N tokens of all texts without padding, D model.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class Layout:
+    """The places of the tokens of a batch."""
+
+    def __init__(self, places: Tensor, shape: torch.Size) -> None:
+        """places: (N,) int64, rising, among the B * L of ``shape``, which is (B, L)."""
+        self.places, self.shape = places, shape
+
+    def positions(self) -> Tensor:
+        """(N,) of each token in its text, from 0."""
+        return self.places % self.shape[1]
+
+    def pad(self, states: Tensor) -> Tensor:
+        """(N, D) -> (B, L, D), zeros where there is padding."""
+        padded: Tensor = _Pad.apply(states, self)  # type: ignore[no-untyped-call]
+        return padded
+
+    def unpad(self, states: Tensor) -> Tensor:
+        """(B, L, D) -> (N, D)."""
+        tokens: Tensor = _Unpad.apply(states, self)  # type: ignore[no-untyped-call]
+        return tokens
+
+    def spread(self, tokens: Tensor) -> Tensor:
+        """``pad``, of what takes no gradients."""
+        flat = tokens.new_zeros(self.shape.numel(), tokens.size(-1))
+        return flat.index_copy_(0, self.places, tokens).view(*self.shape, -1)
+
+    def collect(self, padded: Tensor) -> Tensor:
+        """``unpad``, likewise."""
+        return padded.flatten(0, 1).index_select(0, self.places)
+
+
+class _Pad(torch.autograd.Function):
+    """Each of the two is the other's gradient; torch's own for an index adds row by row."""
+
+    @staticmethod
+    def forward(ctx: Any, states: Tensor, layout: Layout) -> Tensor:
+        ctx.layout = layout
+        return layout.spread(states)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return ctx.layout.collect(gradient), None
+
+
+class _Unpad(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, states: Tensor, layout: Layout) -> Tensor:
+        ctx.layout = layout
+        return layout.collect(states)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return ctx.layout.spread(gradient), None

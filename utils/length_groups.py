@@ -12,7 +12,7 @@ StepSize = Callable[[int, int], int]  # longest source and longest target, padde
 
 # A group has several steps, or the same examples would meet in every epoch. More groups make for less padding, but with
 # so many there is hardly any left; so the groups of large corpora have more steps instead.
-_FEWEST_STEPS = 2
+_FEWEST_STEPS = 4
 _MOST_GROUPS = 512
 
 

@@ -15,7 +15,7 @@ class Recorder:
         self._on_gpu = device.type == "cuda"
         if self._on_gpu:
             self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-            self._pool = torch.cuda.graph_pool_handle()  # type: ignore[no-untyped-call]
+            self._pool = torch.cuda.graph_pool_handle()
 
     def record(self, compute: Callable[[Tensor], None], example: Tensor) -> Callable[[Tensor], None]:
         """``compute``, for arguments of the example's shape. Raises RuntimeError where it cannot be recorded.

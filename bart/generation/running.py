@@ -72,8 +72,7 @@ class Running:
     def surplus_steps(self) -> int:
         """How many of the newest steps were taken after the search was over, since the host had not heard of it.
 
-        To be asked when no more steps are taken. Where it is the longest output that ends a search, its last step is not
-        reported.
+        To be asked when no more steps are taken. Where the longest output ends a search, its last step is not reported.
         """
         if self.all_done:
             return len(self._reports)

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bart.modeling.blocked_attention import blocked_attention
+from bart.modeling.layout import Layout
 
 _FEW = 16  # queries of a sentence
 
@@ -24,35 +25,44 @@ class MultiHeadAttention(nn.Module):
         self.q_proj = nn.Linear(d_model, d_model)
         self.out_proj = nn.Linear(d_model, d_model)
 
-    def project_keys_values(self, states: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values of the attended states: (B, S, D) -> two of (B, H, S, Dh)."""
+    def project_keys_values(self, states: Tensor, layout: Layout | None = None) -> tuple[Tensor, Tensor]:
+        """Keys and values of the attended states: (B, S, D), or (N, D) by ``layout`` -> two of (B, H, S, Dh)."""
         states = cast_once(states)
-        return self._split_heads(self.k_proj(states)), self._split_heads(self.v_proj(states))
+        return self._split_heads(self.k_proj(states), layout), self._split_heads(self.v_proj(states), layout)
 
     def forward(
-        self, states: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None, is_causal: bool = False
+        self,
+        states: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        mask: Tensor | None = None,
+        is_causal: bool = False,
+        layout: Layout | None = None,
     ) -> Tensor:
         """Attend from ``states`` to ``keys`` and ``values``.
 
         Args:
-            states: (B, T, D), what the queries are made of.
+            states: (B, T, D), or (N, D) by ``layout``: what the queries are made of.
             keys, values: (B, H, S, Dh), as ``project_keys_values`` gives them; in their type attention is computed.
             mask: bool, broadcastable to (B, H, T, S); True where a query may look. None: everywhere.
             is_causal: query t sees keys up to t alone; needs T = S and no mask.
 
         Returns:
-            (B, T, D)
+            of the shape of ``states``
         """
-        queries = self._split_heads(self.q_proj(states)).to(keys.dtype)  # (B, H, T, Dh)
+        queries = self._split_heads(self.q_proj(states), layout).to(keys.dtype)  # (B, H, T, Dh)
         if not is_causal and _few_on_cpu(queries):
             mixed = _attend_plainly(queries, keys, values, mask)
         else:
             dropout = self.dropout if self.training else 0.0
             mixed = _attend(queries, keys, values, mask, dropout, is_causal)  # (B, H, T, Dh)
-        merged: Tensor = self.out_proj(mixed.transpose(1, 2).flatten(2).to(states.dtype))  # (B, T, D)
-        return merged
+        merged = mixed.transpose(1, 2).flatten(2).to(states.dtype)  # (B, T, D)
+        output: Tensor = self.out_proj(merged if layout is None else layout.unpad(merged))
+        return output
 
-    def _split_heads(self, states: Tensor) -> Tensor:
+    def _split_heads(self, states: Tensor, layout: Layout | None) -> Tensor:
+        if layout is not None:
+            states = layout.pad(states)
         return states.view(*states.shape[:-1], self.heads, -1).transpose(1, 2)  # (B, T, D) -> (B, H, T, Dh)
 
 

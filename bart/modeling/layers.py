@@ -1,7 +1,8 @@
 """The building blocks of BART's encoder and decoder: positions, and the two kinds of layer.
 
 Layers are post-norm: each sublayer's output is added to its input, then normalized (Vaswani et al. 2017, section 3.1).
-Shapes: B sentences, S source length, T target length, D model, F feed-forward size, H heads.
+Shapes: B sentences, S source length, T target length, D model, F feed-forward size, H heads; N target tokens without
+padding, M source tokens likewise.
 """
 
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from bart.modeling.attention import MultiHeadAttention, cast_once
 from bart.modeling.dropout import Dropout
 from bart.modeling.feed_forward import linear_of_gelu
 from bart.modeling.kv_cache import LayerCache, Step
+from bart.modeling.layout import Layout
 
 _PORTION = 512  # rows of D numbers
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": F.gelu, "relu": F.relu}
@@ -28,7 +30,7 @@ class LearnedPositions(nn.Embedding):
         super().__init__(max_positions + POSITION_OFFSET, d_model)
 
     def forward(self, length: int, start: int = 0) -> Tensor:  # type: ignore[override]
-        """Embeddings of the positions from ``start`` on: (length, D). Raises InputError past the last one."""
+        """Embeddings of ``length`` positions from ``start`` on: (length, D). Raises InputError past the last one."""
         max_positions = self.num_embeddings - POSITION_OFFSET
         if start + length > max_positions:
             raise InputError(
@@ -51,11 +53,11 @@ class EncoderLayer(nn.Module):
         self.activation_dropout = Dropout(config.activation_dropout)
         self.dropout = Dropout(config.dropout)
 
-    def forward(self, states: Tensor, mask: Tensor | None) -> Tensor:
-        """states: (B, S, D); mask: bool, broadcastable to (B, H, S, S), or None -> (B, S, D)."""
+    def forward(self, states: Tensor, mask: Tensor | None, layout: Layout | None = None) -> Tensor:
+        """states: (B, S, D), or (M, D) by ``layout``; mask: bool, broadcastable to (B, H, S, S), or None."""
         shared = cast_once(states)
-        keys, values = self.self_attn.project_keys_values(shared)
-        attended = self.self_attn(shared, keys, values, mask)
+        keys, values = self.self_attn.project_keys_values(shared, layout)
+        attended = self.self_attn(shared, keys, values, mask, layout=layout)
         states = self.self_attn_layer_norm(states + self.dropout(attended))
         states = self.final_layer_norm(_finite(states + self.dropout(_feed_forward(self, states))))
         return states
@@ -85,34 +87,41 @@ class DecoderLayer(nn.Module):
         encoder_mask: Tensor | None,
         cache: LayerCache | None = None,
         step: Step | None = None,
+        layout: Layout | None = None,
+        encoder_layout: Layout | None = None,
     ) -> Tensor:
         """One layer over all target tokens, or, with a cache, over those that are decoded now.
 
         Args:
             states: (B, T, D); with a cache the T tokens are a sentence's beams, or the next ones of its only beam.
-            encoder_states: (B, S, D), the encoder's output; read only where there is no cache.
+                Or (N, D), by ``layout``.
+            encoder_states: (B, S, D), the encoder's output; read only where there is no cache. Or (M, D), by
+                ``encoder_layout``.
             encoder_mask: bool, broadcastable to (B, H, T, S), or None.
             cache: holds the cross-attention's keys and values, and takes the self-attention's as ``step`` says.
 
         Returns:
-            (B, T, D)
+            of the shape of ``states``
         """
-        states = self.self_attn_layer_norm(states + self.dropout(self._attend_to_target(states, cache, step)))
+        attended = self._attend_to_target(states, cache, step, layout)
+        states = self.self_attn_layer_norm(states + self.dropout(attended))
         if cache is not None:
             keys, values = cache.cross_keys, cache.cross_values
         else:
             assert encoder_states is not None
-            keys, values = self.encoder_attn.project_keys_values(encoder_states)
-        attended = self.encoder_attn(cast_once(states), keys, values, encoder_mask)
+            keys, values = self.encoder_attn.project_keys_values(encoder_states, encoder_layout)
+        attended = self.encoder_attn(cast_once(states), keys, values, encoder_mask, layout=layout)
         states = self.encoder_attn_layer_norm(states + self.dropout(attended))
         states = self.final_layer_norm(_finite(states + self.dropout(_feed_forward(self, states))))
         return states
 
-    def _attend_to_target(self, states: Tensor, cache: LayerCache | None, step: Step | None) -> Tensor:
+    def _attend_to_target(
+        self, states: Tensor, cache: LayerCache | None, step: Step | None, layout: Layout | None
+    ) -> Tensor:
         states = cast_once(states)
-        keys, values = self.self_attn.project_keys_values(states)
+        keys, values = self.self_attn.project_keys_values(states, layout)
         if cache is None:
-            attended: Tensor = self.self_attn(states, keys, values, is_causal=True)
+            attended: Tensor = self.self_attn(states, keys, values, is_causal=True, layout=layout)
             return attended
         assert step is not None
         keys, values = cache.append(keys, values, step.places, step.end)

@@ -1,7 +1,8 @@
 """BART's encoder-decoder (Lewis et al. 2019, https://arxiv.org/abs/1910.13461, section 2.1).
 
 Parameters carry the names that Hugging Face's files use, so that state dicts go in and out unchanged.
-Shapes: B sentences, K beams (1 in training), S source length, T target length, D model, V vocabulary.
+Shapes: B sentences, K beams (1 in training), S source length, T target length, D model, V vocabulary; N target tokens
+without padding, M source tokens likewise.
 """
 
 import math
@@ -21,6 +22,7 @@ from bart.modeling.attention import padding_mask
 from bart.modeling.dropout import Dropout
 from bart.modeling.kv_cache import DecoderCache, LayerCache, Step
 from bart.modeling.layers import DecoderLayer, EncoderLayer, LearnedPositions
+from bart.modeling.layout import Layout
 from bart.modeling.packed_linear import Quantization, pack_linears, packed
 from bart.modeling.vocabulary_loss import cross_entropy_and_choices, summed_cross_entropy_of_states
 
@@ -44,14 +46,24 @@ class BartEncoder(nn.Module):
         self.layerdrop = config.encoder_layerdrop
         self.recomputes = self.compiled = False  # see the model's methods
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
-        """input_ids: (B, S); attention_mask: (B, S), 0 where padded, None for no padding -> states (B, S, D)."""
-        embedded = self.embed_tokens(input_ids) * self.embed_scale + self.embed_positions(input_ids.size(1))
-        states: Tensor = self.dropout(self.layernorm_embedding(embedded))
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor | None = None, layout: Layout | None = None
+    ) -> Tensor:
+        """Source tokens to states.
+
+        Args:
+            input_ids: (B, S).
+            attention_mask: (B, S), 0 where padded, None for no padding.
+            layout: of the tokens that are not padding, for computing those alone.
+
+        Returns:
+            (B, S, D), with a layout (M, D)
+        """
+        states = _embed(self, input_ids, 0, layout)
         mask = padding_mask(attention_mask)
         for layer in self.layers:
             if not _dropped(self, self.layerdrop):
-                states = _run(self, layer, states, mask)
+                states = _run(self, layer, states, mask, layout)
         return states
 
 
@@ -75,32 +87,33 @@ class BartDecoder(nn.Module):
         encoder_states: Tensor | None = None,
         encoder_attention_mask: Tensor | None = None,
         cache: DecoderCache | None = None,
+        layout: Layout | None = None,
+        encoder_layout: Layout | None = None,
     ) -> Tensor:
         """Decode all target tokens at once, or, with a cache, the tokens that follow those it holds.
 
         Args:
             input_ids: (B*K, T).
-            encoder_states: (B, S, D); needed where there is no cache.
+            encoder_states: (B, S, D), or (M, D) by ``encoder_layout``; needed where there is no cache.
             encoder_attention_mask: (B, S), 0 where padded, None for no padding.
             cache: from ``new_cache``; takes the new tokens.
+            layout: of the target tokens that are not padding, for computing those alone; without a cache.
 
         Returns:
-            (B*K, T, D)
+            (B*K, T, D), with a layout (N, D)
         """
-        states = self.embed(input_ids, 0 if cache is None else cache.length)
+        states = _embed(self, input_ids, 0 if cache is None else cache.length, layout)
         mask = padding_mask(encoder_attention_mask)
         if cache is not None:
             return self.decode_next(states, mask, cache, cache.advance(input_ids.size(1)))
         for layer in self.layers:
             if not _dropped(self, self.layerdrop):
-                states = _run(self, layer, states, encoder_states, mask)
+                states = _run(self, layer, states, encoder_states, mask, None, None, layout, encoder_layout)
         return states
 
     def embed(self, input_ids: Tensor, start: int) -> Tensor:
         """What the first layer reads: tokens (B*K, T) at the positions from ``start`` on -> (B*K, T, D)."""
-        embedded = self.embed_tokens(input_ids) * self.embed_scale + self.embed_positions(input_ids.size(1), start)
-        states: Tensor = self.dropout(self.layernorm_embedding(embedded))
-        return states
+        return _embed(self, input_ids, start)
 
     def decode_next(self, states: Tensor, encoder_mask: Tensor | None, cache: DecoderCache, step: Step) -> Tensor:
         """Put the next tokens' embeddings (B*K, T, D), of which either K or T is 1, through the layers.
@@ -256,10 +269,25 @@ class BartForConditionalGeneration(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Decoder states (N, D) and labels (N,) of the target tokens."""
         decoder_input_ids = shift_tokens_right(labels, self.config.pad_token_id, self.config.decoder_start_token_id)
-        states = self.model(input_ids, attention_mask, decoder_input_ids)
         if counted is None:
             counted = (labels.flatten() != IGNORED_LABEL).nonzero().squeeze(1)
-        return states.flatten(0, 1).index_select(0, counted), labels.flatten().index_select(0, counted)
+        targets = labels.flatten().index_select(0, counted)
+        if not self._leaves_padding_out(input_ids) or len(counted) == 0:
+            states = self.model(input_ids, attention_mask, decoder_input_ids)
+            return states.flatten(0, 1).index_select(0, counted), targets
+        layout = Layout(counted, labels.shape)
+        encoder_layout = None
+        if attention_mask is not None:
+            encoder_layout = Layout(attention_mask.flatten().nonzero().squeeze(1), attention_mask.shape)
+        encoder_states = self.model.encoder(input_ids, attention_mask, encoder_layout)
+        states = self.model.decoder(
+            decoder_input_ids, encoder_states, attention_mask, layout=layout, encoder_layout=encoder_layout
+        )
+        return states, targets
+
+    def _leaves_padding_out(self, input_ids: Tensor) -> bool:
+        """On a CPU alone: a GPU would take as long for moving the tokens, and compiled layers want few shapes."""
+        return input_ids.device.type == "cpu" and not self.model.encoder.compiled
 
     def recompute_layers(self) -> None:
         """In training keep nothing but each layer's input, and compute the layer again when its gradients are due."""
@@ -344,6 +372,17 @@ def shift_tokens_right(labels: Tensor, pad_token_id: int, decoder_start_token_id
     shifted = labels.roll(1, dims=1)
     shifted[:, 0] = decoder_start_token_id
     return shifted.masked_fill_(shifted == IGNORED_LABEL, pad_token_id)
+
+
+def _embed(side: BartEncoder | BartDecoder, input_ids: Tensor, start: int, layout: Layout | None = None) -> Tensor:
+    """What the first layer reads of tokens (B, L), from position ``start`` on: (B, L, D), or (N, D) by ``layout``."""
+    positions = side.embed_positions(input_ids.size(1), start)  # (L, D)
+    if layout is not None:
+        input_ids = input_ids.flatten().index_select(0, layout.places)
+        positions = F.embedding(layout.positions(), positions)
+    embedded = side.embed_tokens(input_ids) * side.embed_scale + positions
+    states: Tensor = side.dropout(side.layernorm_embedding(embedded))
+    return states
 
 
 def _run(side: BartEncoder | BartDecoder, layer: nn.Module, *given: Any) -> Tensor:

@@ -46,9 +46,7 @@ class BartEncoder(nn.Module):
         self.layerdrop = config.encoder_layerdrop
         self.recomputes = self.compiled = False  # see the model's methods
 
-    def forward(
-        self, input_ids: Tensor, attention_mask: Tensor | None = None, layout: Layout | None = None
-    ) -> Tensor:
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, layout: Layout | None = None) -> Tensor:
         """Source tokens to states.
 
         Args:

@@ -25,13 +25,17 @@ die() {
     exit 2
 }
 
-# Sets `python`: ${PYTHON} where it is set (a container's own), else the one that setup_env.sh made.
+# Sets `python`: ${PYTHON} where it is set (a container's own), else the one that setup_env.sh made. It finds the modules
+# of the checkout from any folder. With -P it leaves those of the current one alone, which may have the same names.
 find_python() {
     python=${PYTHON:-$root/.venv/bin/python}
     command -v -- "$python" >/dev/null || {
         [[ -z ${PYTHON:-} ]] || die "PYTHON is set to $PYTHON, which is not a program"
         die "no Python environment yet: run bash $root/scripts/setup_env.sh"
     }
+    [[ $python != */* || $python == /* ]] || python=$PWD/$python # scripts change folder
+    [[ -z ${PYTHON:-} ]] || export PYTHON=$python
+    [[ ${PYTHONPATH:-}: == "$root":* ]] || export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}
 }
 
 # Splits a command line at its first flag into `positionals` and `flags`. Where help is asked for, prints it and ends.
@@ -121,7 +125,7 @@ read_machines() {
     else
         return 0
     fi
-    launcher=(-m torch.distributed.run "${launcher[@]}" --nproc_per_node "$processes" --max_restarts "$MAX_RESTARTS")
+    launcher=(-P -m torch.distributed.run "${launcher[@]}" --nproc_per_node "$processes" --max_restarts "$MAX_RESTARTS")
     # In a store that is shared, processes that are started again find what the ended ones left there, and wait for them.
     export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1
 }

@@ -39,7 +39,7 @@ device=cuda
 if ((NUM_GPU == 0)); then
     device=cpu
 elif ((NUM_GPU > 1)); then
-    present=$("$python" -c 'import torch; print(torch.cuda.device_count())')
+    present=$("$python" -P -c 'import torch; print(torch.cuda.device_count())')
     ((NUM_GPU <= present)) || die "NUM_GPU is $NUM_GPU, and this machine has $present GPUs (0 runs on the CPU)"
 fi
 

@@ -37,9 +37,7 @@ evaluate() { # NAME PRED_BS NUM_GPU PRECISION
 }
 
 # A line for each number of GPUs and precision: to measure, or to skip and why.
-plan=$("$python" -c 'import sys; sys.path.insert(0, sys.argv[1])
-from utils.machine import precision_plan
-print("\n".join(precision_plan()))' "$root")
+plan=$("$python" -P -c 'from utils.machine import precision_plan; print("\n".join(precision_plan()))')
 best=""
 while read -r action gpus precision reason; do
     if [[ $action == skip ]]; then
@@ -56,4 +54,4 @@ for ((batch_size = 1; batch_size < PRED_BS; batch_size *= 2)); do
 done
 evaluate "latency_$PRED_BS" "$PRED_BS" "$gpus" "$precision"
 
-"$python" -m scripts.benchmark.inference_table "$results" | tee -- "$results/inference_benchmark.log"
+"$python" -P -m scripts.benchmark.inference_table "$results" | tee -- "$results/inference_benchmark.log"

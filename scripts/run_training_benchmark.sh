@@ -46,9 +46,7 @@ train() { # NAME NUM_GPU PRECISION
 }
 
 # A line for each number of GPUs and precision: to measure, or to skip and why.
-plan=$("$python" -c 'import sys; sys.path.insert(0, sys.argv[1])
-from utils.machine import precision_plan
-print("\n".join(precision_plan()))' "$root")
+plan=$("$python" -P -c 'from utils.machine import precision_plan; print("\n".join(precision_plan()))')
 while read -r action gpus precision reason; do
     if [[ $action == skip ]]; then
         echo "skipped: $precision, $reason" | tee -a -- "$results/skipped.txt"
@@ -57,6 +55,4 @@ while read -r action gpus precision reason; do
     fi
 done <<<"$plan"
 
-results=$(cd -- "$results" && pwd)
-cd -- "$root"
-"$python" -m scripts.benchmark.training_table "$results" | tee -- "$results/training_benchmark.log"
+"$python" -P -m scripts.benchmark.training_table "$results" | tee -- "$results/training_benchmark.log"

@@ -10,6 +10,8 @@ if [[ $OSTYPE != linux* ]] || ((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] < 404)
     exit 2
 fi
 
+unset CDPATH # with it, cd prints where it goes, and may go elsewhere
+
 # The checkout, wherever the script was called from.
 root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 

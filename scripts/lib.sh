@@ -213,37 +213,59 @@ collect_training_flags() {
     ((MAX_RESTARTS == 0)) || ! ${keeps_log:-true} || training_flags+=(--resume)
 }
 
-# Runs a command, showing what it prints and adding it to the log, and ends the script where it fails. A new results folder
-# goes with a command that refuses its input (exit code 2) and leaves nothing there but what it said.
-#
-# A signal to this script alone reaches the command, which may have a checkpoint to save: it is waited for. So the command
-# runs in the background, as a job (set -m) with a process group of its own: Ctrl-C then comes through this script too,
-# once. Without a job, bash would have it ignore Ctrl-C.
+# Runs a command to its end and returns its exit code. Where this script was told to end meanwhile, it ends, with 130
+# (INT), 143 (TERM, USR1) or 129 (HUP).
+attend() { # COMMAND...
+    local told=0 status=0
+    run_job "$@" || status=$?
+    ((told == 0)) || exit "$told"
+    return "$status"
+}
+
+# Runs a command, showing what it prints and adding it to the log, and ends the script where it fails. A log that cannot
+# be written fails nothing. A new results folder goes with a command that refuses its input (exit code 2) and leaves
+# nothing there but what it said.
 run_logged() { # LOG COMMAND...
-    local file=$1 job status told=0
+    local file=$1 output tee told=0 status=0
     ${keeps_log:-true} || file=/dev/null
     shift
+    exec {output}> >(trap '' INT TERM USR1 HUP TTOU && exec tee -a -- "$file")
+    tee=$!
+    PYTHONUNBUFFERED=1 run_job "$@" >&"$output" 2>&1 || status=$?
+    exec {output}>&-
+    wait "$tee" || true # all is shown before the script goes on
+    ((told == 0)) || exit "$told"
+    ((status != 0)) || return 0
+    if ((status == 2)) && ${new_results:-false} && [[ $(ls -A -- "$results") =~ ^("${file##*/}")?$ ]]; then
+        rm -f -- "$file"
+        rmdir -- "$results"
+    fi
+    exit "$status"
+}
+
+# Runs a command and returns its exit code; sets `told` to the code to end with where a signal told to end meanwhile.
+#
+# A signal to this script alone reaches the command, which may have a checkpoint to save: it is waited for. So the
+# command runs in the background, as a job (set -m) with a process group of its own: Ctrl-C then comes through this script
+# too, once. Without a job, bash would have it ignore Ctrl-C. From such a job the terminal is kept away: it would stop
+# what reads from it and, with stty tostop, what writes to it.
+run_job() { # COMMAND...
+    local job status
     set -m
-    PYTHONUNBUFFERED=1 "$@" 2>&1 | (trap '' INT TERM USR1 HUP TTOU && exec tee -a -- "$file") &
+    (trap '' TTOU && exec "$@") </dev/null &
     set +m
-    job=$(jobs -p %%)
+    job=$!
     trap 'told=130; tell INT "$job"' INT
     trap 'told=143; tell TERM "$job"' TERM
     trap 'told=143; tell USR1 "$job"' USR1
     trap 'told=129; tell TERM "$job"' HUP # the terminal is gone
     while
         status=0
-        wait %% 2>/dev/null || status=$?
-        [[ -n $(jobs -pr) ]] # a signal has ended the waiting, not the job
+        wait "$job" 2>/dev/null || status=$?
+        kill -0 "$job" 2>/dev/null # a signal has ended the waiting, not the job
     do :; done
     trap - INT TERM USR1 HUP
-    ((told == 0)) || exit "$told"
-    ((status != 0)) || return 0
-    if ((status == 2)) && ${new_results:-false} && [[ $(ls -A -- "$results") == "${file##*/}" ]]; then
-        rm -- "$file"
-        rmdir -- "$results"
-    fi
-    exit "$status"
+    return "$status"
 }
 
 # Sends a signal to a program. Where it is torchrun, to the processes that it started: itself, it would give them 30

@@ -31,7 +31,7 @@ mkdir -p -- "$results"
 
 evaluate() { # NAME PRED_BS NUM_GPU PRECISION
     say "$1 ..."
-    RESULTS_DIR=$results/$1 bash "$root/scripts/run_eval_summarization.sh" "$MODEL" "$2" "$3" "$4" "$EVAL_BEAMS" \
+    RESULTS_DIR=$results/$1 attend bash "$root/scripts/run_eval_summarization.sh" "$MODEL" "$2" "$3" "$4" "$EVAL_BEAMS" \
         "$MAX_SOURCE_LEN" "$MAX_TARGET_LEN" "$DATA_DIR" "$CONFIG_PATH" --warm_up "${flags[@]}" >"$results/$1.log" 2>&1 ||
         { tail -n 3 -- "$results/$1.log" >&2 && die "$1 failed; all it said is in $results/$1.log"; }
 }

@@ -35,11 +35,12 @@ fi
 train() { # NAME NUM_GPU PRECISION
     say "$1 ..."
     read_precision PREC "$3"
-    # One epoch, nothing saved on the way, and next to no validation, which is not timed.
-    "$python" "$root/finetune.py" --data_dir "$DATA_DIR" --output_dir "$results/$1" --overwrite_output_dir \
+    # One epoch, however many steps it has. Next to no validation, which is not timed; saved is what comes after it,
+    # and what half an hour of training has made.
+    attend "$python" "$root/finetune.py" --data_dir "$DATA_DIR" --output_dir "$results/$1" --overwrite_output_dir \
         "${model_flags[@]}" --gpus "$2" "${precision_flags[@]}" --train_batch_size "$BS" \
-        --max_source_length "$MAX_SOURCE_LEN" --max_target_length "$MAX_TARGET_LEN" --max_epochs 1 --warmup_steps 0 \
-        --val_check_interval 1 --n_val 16 --n_test 0 --save_checkpoint_steps 1000000 "${flags[@]}" \
+        --max_source_length "$MAX_SOURCE_LEN" --max_target_length "$MAX_TARGET_LEN" --max_epochs 1 --max_steps 1000000000 \
+        --warmup_steps 0 --val_check_interval 1 --n_val 16 --n_test 0 --save_checkpoint_steps 1000000 "${flags[@]}" \
         >"$results/$1.log" 2>&1 ||
         { tail -n 3 -- "$results/$1.log" >&2 && die "$1 failed; all it said is in $results/$1.log"; }
     rm -rf -- "$results/$1"/*.ckpt "$results/$1/best_tfmr"

@@ -69,8 +69,7 @@ done
 
 results=${RESULTS_DIR:-results/verify_${CORPUS}_$(date +%Y%m%d_%H%M%S)}
 data=${BART_DATA:-$root/data}
-bash "$root/scripts/get_data.sh" "$data" "$folder" "${corpus_flags[@]}"
-RESULTS_DIR=$results bash "$root/scripts/run_eval_summarization.sh" "$model" "$PRED_BS" "$NUM_GPU" "$precision" \
+attend bash "$root/scripts/get_data.sh" "$data" "$folder" "${corpus_flags[@]}"
+RESULTS_DIR=$results attend bash "$root/scripts/run_eval_summarization.sh" "$model" "$PRED_BS" "$NUM_GPU" "$precision" \
     "${limits[@]}" "$data/$folder" "$config" "${evaluation_flags[@]}"
-PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH} "$python" -m utils.verify_published "$results" --corpus "$CORPUS" \
-    --examples "$examples" "${verify_flags[@]}"
+attend "$python" -P -m utils.verify_published "$results" --corpus "$CORPUS" --examples "$examples" "${verify_flags[@]}"

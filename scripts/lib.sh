@@ -170,10 +170,13 @@ open_results() { # DEFAULT
 
 # Sets `results` to a folder, and makes it where it is not there.
 make_results() { # FOLDER
+    local reason
     results=$1
     new_results=false
     [[ -d $results ]] || new_results=true
-    mkdir -p -- "$results"
+    reason=$(mkdir -p -- "$results" 2>&1) ||
+        die "RESULTS_DIR: $results cannot be made (${reason##*: }): set it to a folder that can"
+    [[ -w $results ]] || die "RESULTS_DIR: $results cannot be written to: set it to another folder"
 }
 
 # Waits for a file that another machine has just written: on a shared file system that can take a minute to be seen.

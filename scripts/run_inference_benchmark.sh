@@ -24,10 +24,13 @@ MODEL=${positionals[4]:-facebook/bart-large-cnn}
 DATA_DIR=${positionals[5]:-data/cnn_dm/}
 CONFIG_PATH=${positionals[6]:-configs/config.json}
 check '[1-9][0-9]*' 'a whole number from 1 up' PRED_BS EVAL_BEAMS MAX_SOURCE_LEN MAX_TARGET_LEN
+for flag in "${flags[@]}"; do
+    [[ $flag != --max_tokens_per_batch && $flag != --max_tokens_per_batch=* ]] ||
+        die "--max_tokens_per_batch: the benchmark measures by batch size; leave it out"
+done
 find_python
 
-results=${RESULTS_DIR:-results/bart_pyt_inference_benchmark_$(date +%Y%m%d_%H%M%S)}
-mkdir -p -- "$results"
+make_results "${RESULTS_DIR:-results/bart_pyt_inference_benchmark_$(date +%Y%m%d_%H%M%S)}"
 
 evaluate() { # NAME PRED_BS NUM_GPU PRECISION
     say "$1 ..."

@@ -25,8 +25,7 @@ MODEL=${MODEL:-scratch}
 CONFIG=${CONFIG:-$root/configs/config_xsum.json}
 find_python
 
-results=${RESULTS_DIR:-results/bart_pyt_training_benchmark_$(date +%Y%m%d_%H%M%S)}
-mkdir -p -- "$results"
+make_results "${RESULTS_DIR:-results/bart_pyt_training_benchmark_$(date +%Y%m%d_%H%M%S)}"
 model_flags=(--model_name_or_path "$MODEL" --config_path "$CONFIG")
 if [[ $MODEL == scratch ]]; then
     model_flags+=(--tokenizer_name_or_path "${TOKENIZER:-facebook/bart-large}" --no-freeze_embeds)

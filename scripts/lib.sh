@@ -137,6 +137,15 @@ leave_start_to_finetune() {
     ((NNODES > 1 || NUM_GPU == 0 || MAX_RESTARTS > 0)) || launcher=()
 }
 
+# Says what is taken for the positional arguments that were not given: a mistyped preset prints none at all.
+say_defaults() { # NAME...
+    local index=0 name taken=()
+    for name in "$@"; do
+        [[ -n ${positionals[index++]:-} ]] || taken+=("$name=${!name}")
+    done
+    ((${#taken[@]} == 0)) || say "by default: ${taken[*]}"
+}
+
 # Makes `results`, the folder of a training, by `flags` and RESULTS_DIR, unless nothing is trained.
 open_results() { # DEFAULT
     local flag may_be_used=false

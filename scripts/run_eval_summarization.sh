@@ -46,6 +46,7 @@ fi
 make_results "${RESULTS_DIR:-results/bart_pyt_inference_$(date +%Y%m%d_%H%M%S)}"
 name_arguments bs=PRED_BS device=NUM_GPU {fp16,bf16,tf32}=PRECISION eval_beams=EVAL_BEAMS \
     max_source_length=MAX_SOURCE_LEN {max_target,eval_max_gen}_length=MAX_TARGET_LEN
+say_defaults INIT_CKPT PRED_BS NUM_GPU PRECISION EVAL_BEAMS MAX_SOURCE_LEN MAX_TARGET_LEN DATA_DIR CONFIG_PATH
 run_logged "$results/$log" "$python" "${launcher[@]}" "$root/run_eval.py" \
     "$INIT_CKPT" "$CONFIG_PATH" "$DATA_DIR" "$results" \
     --type_path test \

@@ -12,5 +12,5 @@ if [[ " ${flags[*]} " == *" --mode"[\ =]* ]]; then
     exec "$python" -P -m scripts.benchmark.soak "${flags[@]}"
 fi
 for kills in "train 200" "save 50" "ranks 40"; do
-    "$python" -P -m scripts.benchmark.soak --mode "${kills% *}" --kills "${kills#* }" "${flags[@]}"
+    attend "$python" -P -m scripts.benchmark.soak --mode "${kills% *}" --kills "${kills#* }" "${flags[@]}"
 done

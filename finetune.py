@@ -6,7 +6,6 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bart.errors import InputError
 from utils.args import TrainingArguments
 from utils.command_line import run_command
 from utils.signals import ToldToEnd
@@ -66,6 +65,7 @@ def train_and_test(arguments: TrainingArguments, placement: "Placement", lock: "
     from utils.inputs import read_inputs, tokenize_inputs
     from utils.lightning_module import SummarizationModule
     from utils.loggers import check_loggers
+    from utils.out_of_memory import out_of_memory_as
     from utils.precision import apply_matmul_precision, check_precision, choose_amp_backend
     from utils.resume import check_steps
     from utils.run_folder import checkpoint_to_resume, describe_run, open_run_folder, record_data_report
@@ -120,7 +120,11 @@ def train_and_test(arguments: TrainingArguments, placement: "Placement", lock: "
         data.val, arguments.eval_batch_size, placement.processes, placement.rank, workers, pin_memory
     )
     try:
-        trainer.fit(module, train_loader, val_loader, ckpt_path=checkpoint, weights_only=True)
+        with out_of_memory_as(
+            "out of memory: lower --train_batch_size and raise --gradient_accumulation_steps as much, or give "
+            "--auto_batch_size or --gradient_checkpointing; if it was in validation, lower --eval_batch_size"
+        ):
+            trainer.fit(module, train_loader, val_loader, ckpt_path=checkpoint, weights_only=True)
     except ToldToEnd:
         if placement.rank == 0 and trainer.checkpoint_callback.last_saved_step == trainer.global_step > 0:
             print(f"told to end: saved at step {trainer.global_step}; the same command with --resume goes on")
@@ -155,7 +159,6 @@ def rehearse(
     import tempfile
 
     import pytorch_lightning as pl
-    import torch
 
     from utils.batching import planned_loader
     from utils.callbacks_clock import StepClock
@@ -164,6 +167,7 @@ def rehearse(
     from utils.data_report_text import short_report
     from utils.dry_run import Measured, forecast, longest_and_middling, plans_of, sizes_of, steps_to_try
     from utils.lightning_module import SummarizationModule
+    from utils.out_of_memory import out_of_memory_as
 
     steps, clock = steps_to_try(data.order), StepClock()
     module = SummarizationModule(model, arguments, data.total_steps, inputs.tokenizer, data.val_references)
@@ -185,13 +189,11 @@ def rehearse(
             num_sanity_val_steps=0,
             default_root_dir=scratch,
         )
-        try:
+        with out_of_memory_as(
+            "--dry_run: the largest batches need more memory than there is; lower --train_batch_size or "
+            "--eval_batch_size and raise --gradient_accumulation_steps, or give a lower --max_source_length"
+        ):
             trainer.fit(module, train_loader, val_loader)
-        except torch.OutOfMemoryError as error:
-            raise InputError(
-                "--dry_run: the largest batches need more memory than the GPU has; lower --train_batch_size or "
-                "--eval_batch_size and raise --gradient_accumulation_steps, or give a lower --max_source_length"
-            ) from error
     measured = Measured(clock.step_seconds, clock.validation_seconds, *sizes_of(module.model, trainer.optimizers[0]))
     if placement.rank == 0:
         lines = forecast(arguments, data, len(val_plans), placement.on_gpu, measured)

@@ -1,4 +1,4 @@
-"""The one exception that means: the user gave something that cannot be used."""
+"""What means: the user gave something that cannot be used."""
 
 
 class InputError(ValueError):
@@ -6,3 +6,7 @@ class InputError(ValueError):
 
     Entry points print it as ``error: <message>`` and exit with code 2; anything else is a bug and keeps its traceback.
     """
+
+
+class OutOfMemory(InputError):
+    """Input that does not fit into memory. Of several processes the one that it happens to says so, whichever it is."""

@@ -12,5 +12,4 @@ Prints ROUGE of both, the difference with its 95% interval, and p by the paired 
 read_command_line "$usage" 2 "$@"
 ((${#positionals[@]} == 2)) || die "${#positionals[@]} positional arguments, of 2: two results folders (see --help)"
 find_python
-export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}
-exec "$python" -m utils.compare_runs "${positionals[@]}" "${flags[@]}"
+exec "$python" -P -m utils.compare_runs "${positionals[@]}" "${flags[@]}"

@@ -15,7 +15,5 @@ read_command_line "$usage" 2 "$@"
 FOLDER=${positionals[0]:-$root/data}
 CORPUS=${positionals[1]:-all}
 find_python
-
-# -P: not the utils of the current folder.
-PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH} "$python" -P -m utils.corpora.get_data --folder "$FOLDER" \
-    --corpus "$CORPUS" --source "${BART_DATA_SOURCE:-hub}" "${flags[@]}"
+exec "$python" -P -m utils.corpora.get_data --folder "$FOLDER" --corpus "$CORPUS" \
+    --source "${BART_DATA_SOURCE:-hub}" "${flags[@]}"

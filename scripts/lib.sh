@@ -10,6 +10,8 @@ if [[ $OSTYPE != linux* ]] || ((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] < 404)
     exit 2
 fi
 
+unset CDPATH # with it, cd prints where it goes, and may go elsewhere
+
 # The checkout, wherever the script was called from.
 root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 
@@ -25,13 +27,17 @@ die() {
     exit 2
 }
 
-# Sets `python`: ${PYTHON} where it is set (a container's own), else the one that setup_env.sh made.
+# Sets `python`: ${PYTHON} where it is set (a container's own), else the one that setup_env.sh made. It finds the modules
+# of the checkout from any folder. With -P it leaves those of the current one alone, which may have the same names.
 find_python() {
     python=${PYTHON:-$root/.venv/bin/python}
     command -v -- "$python" >/dev/null || {
         [[ -z ${PYTHON:-} ]] || die "PYTHON is set to $PYTHON, which is not a program"
         die "no Python environment yet: run bash $root/scripts/setup_env.sh"
     }
+    [[ $python != */* || $python == /* ]] || python=$PWD/$python # scripts change folder
+    [[ -z ${PYTHON:-} ]] || export PYTHON=$python
+    [[ ${PYTHONPATH:-}: == "$root":* ]] || export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}
 }
 
 # Splits a command line at its first flag into `positionals` and `flags`. Where help is asked for, prints it and ends.
@@ -121,7 +127,7 @@ read_machines() {
     else
         return 0
     fi
-    launcher=(-m torch.distributed.run "${launcher[@]}" --nproc_per_node "$processes" --max_restarts "$MAX_RESTARTS")
+    launcher=(-P -m torch.distributed.run "${launcher[@]}" --nproc_per_node "$processes" --max_restarts "$MAX_RESTARTS")
     # In a store that is shared, processes that are started again find what the ended ones left there, and wait for them.
     export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1
 }
@@ -129,6 +135,15 @@ read_machines() {
 # Empties `launcher` where finetune.py starts the processes itself: on the GPUs of one machine, with nothing to start again.
 leave_start_to_finetune() {
     ((NNODES > 1 || NUM_GPU == 0 || MAX_RESTARTS > 0)) || launcher=()
+}
+
+# Says what is taken for the positional arguments that were not given: a mistyped preset prints none at all.
+say_defaults() { # NAME...
+    local index=0 name taken=()
+    for name in "$@"; do
+        [[ -n ${positionals[index++]:-} ]] || taken+=("$name=${!name}")
+    done
+    ((${#taken[@]} == 0)) || say "by default: ${taken[*]}"
 }
 
 # Makes `results`, the folder of a training, by `flags` and RESULTS_DIR, unless nothing is trained.
@@ -164,10 +179,13 @@ open_results() { # DEFAULT
 
 # Sets `results` to a folder, and makes it where it is not there.
 make_results() { # FOLDER
+    local reason
     results=$1
     new_results=false
     [[ -d $results ]] || new_results=true
-    mkdir -p -- "$results"
+    reason=$(mkdir -p -- "$results" 2>&1) ||
+        die "RESULTS_DIR: $results cannot be made (${reason##*: }): set it to a folder that can"
+    [[ -w $results ]] || die "RESULTS_DIR: $results cannot be written to: set it to another folder"
 }
 
 # Waits for a file that another machine has just written: on a shared file system that can take a minute to be seen.
@@ -207,37 +225,59 @@ collect_training_flags() {
     ((MAX_RESTARTS == 0)) || ! ${keeps_log:-true} || training_flags+=(--resume)
 }
 
-# Runs a command, showing what it prints and adding it to the log, and ends the script where it fails. A new results folder
-# goes with a command that refuses its input (exit code 2) and leaves nothing there but what it said.
-#
-# A signal to this script alone reaches the command, which may have a checkpoint to save: it is waited for. So the command
-# runs in the background, as a job (set -m) with a process group of its own: Ctrl-C then comes through this script too,
-# once. Without a job, bash would have it ignore Ctrl-C.
+# Runs a command to its end and returns its exit code. Where this script was told to end meanwhile, it ends, with 130
+# (INT), 143 (TERM, USR1) or 129 (HUP).
+attend() { # COMMAND...
+    local told=0 status=0
+    run_job "$@" || status=$?
+    ((told == 0)) || exit "$told"
+    return "$status"
+}
+
+# Runs a command, showing what it prints and adding it to the log, and ends the script where it fails. A log that cannot
+# be written fails nothing. A new results folder goes with a command that refuses its input (exit code 2) and leaves
+# nothing there but what it said.
 run_logged() { # LOG COMMAND...
-    local file=$1 job status told=0
+    local file=$1 output tee told=0 status=0
     ${keeps_log:-true} || file=/dev/null
     shift
+    exec {output}> >(trap '' INT TERM USR1 HUP TTOU && exec tee -a -- "$file")
+    tee=$!
+    PYTHONUNBUFFERED=1 run_job "$@" >&"$output" 2>&1 || status=$?
+    exec {output}>&-
+    wait "$tee" || true # all is shown before the script goes on
+    ((told == 0)) || exit "$told"
+    ((status != 0)) || return 0
+    if ((status == 2)) && ${new_results:-false} && [[ $(ls -A -- "$results") =~ ^("${file##*/}")?$ ]]; then
+        rm -f -- "$file"
+        rmdir -- "$results"
+    fi
+    exit "$status"
+}
+
+# Runs a command and returns its exit code; sets `told` to the code to end with where a signal told to end meanwhile.
+#
+# A signal to this script alone reaches the command, which may have a checkpoint to save: it is waited for. So the
+# command runs in the background, as a job (set -m) with a process group of its own: Ctrl-C then comes through this script
+# too, once. Without a job, bash would have it ignore Ctrl-C. From such a job the terminal is kept away: it would stop
+# what reads from it and, with stty tostop, what writes to it.
+run_job() { # COMMAND...
+    local job status
     set -m
-    PYTHONUNBUFFERED=1 "$@" 2>&1 | (trap '' INT TERM USR1 HUP TTOU && exec tee -a -- "$file") &
+    (trap '' TTOU && exec "$@") </dev/null &
     set +m
-    job=$(jobs -p %%)
+    job=$!
     trap 'told=130; tell INT "$job"' INT
     trap 'told=143; tell TERM "$job"' TERM
     trap 'told=143; tell USR1 "$job"' USR1
     trap 'told=129; tell TERM "$job"' HUP # the terminal is gone
     while
         status=0
-        wait %% 2>/dev/null || status=$?
-        [[ -n $(jobs -pr) ]] # a signal has ended the waiting, not the job
+        wait "$job" 2>/dev/null || status=$?
+        kill -0 "$job" 2>/dev/null # a signal has ended the waiting, not the job
     do :; done
     trap - INT TERM USR1 HUP
-    ((told == 0)) || exit "$told"
-    ((status != 0)) || return 0
-    if ((status == 2)) && ${new_results:-false} && [[ $(ls -A -- "$results") == "${file##*/}" ]]; then
-        rm -- "$file"
-        rmdir -- "$results"
-    fi
-    exit "$status"
+    return "$status"
 }
 
 # Sends a signal to a program. Where it is torchrun, to the processes that it started: itself, it would give them 30

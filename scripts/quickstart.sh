@@ -24,13 +24,13 @@ read -ra evaluation < <(cpu_eval)
 evaluate() { # MODEL FOLDER [--flag ...]
     local model=$1 folder=$2
     shift 2
-    RESULTS_DIR=$folder bash "$root/scripts/run_eval_summarization.sh" "$model" "${evaluation[@]}" "$@"
+    RESULTS_DIR=$folder attend bash "$root/scripts/run_eval_summarization.sh" "$model" "${evaluation[@]}" "$@"
 }
 
-"$python" -m utils.corpora.docstrings "$data" --config configs/config_tiny.json
+attend "$python" -P -m utils.corpora.docstrings "$data" --config configs/config_tiny.json
 
 say "Fine-tuning and evaluating a small pretrained BART."
-RESULTS_DIR=$results bash "$root/scripts/run_summarization.sh" "${training[@]}" "${flags[@]}"
+RESULTS_DIR=$results attend bash "$root/scripts/run_summarization.sh" "${training[@]}" "${flags[@]}"
 
 say "Evaluating it again with every text in another one's place: what it scores without reading."
 evaluate "$results/best_tfmr" "$results/shuffled_sources" --shuffle_sources
@@ -38,8 +38,8 @@ evaluate "$results/best_tfmr" "$results/shuffled_sources" --shuffle_sources
 say "What it is compared with: the pretrained model as it came, ..."
 evaluate models/bart_mini "$results/pretrained"
 say "... as many steps of training from random weights, ..."
-RESULTS_DIR=$results/from_scratch bash "$root/scripts/run_summarization.sh" "${from_scratch[@]}" "${flags[@]}"
+RESULTS_DIR=$results/from_scratch attend bash "$root/scripts/run_summarization.sh" "${from_scratch[@]}" "${flags[@]}"
 say "... and the first sentence of every text."
-"$python" -m utils.baselines.first_sentence "$data" "$results/first_sentence"
+attend "$python" -P -m utils.baselines.first_sentence "$data" "$results/first_sentence"
 
-"$python" -m utils.quickstart_report "$data" "$results"
+attend "$python" -P -m utils.quickstart_report "$data" "$results"

@@ -39,13 +39,14 @@ device=cuda
 if ((NUM_GPU == 0)); then
     device=cpu
 elif ((NUM_GPU > 1)); then
-    present=$("$python" -c 'import torch; print(torch.cuda.device_count())')
+    present=$("$python" -P -c 'import torch; print(torch.cuda.device_count())')
     ((NUM_GPU <= present)) || die "NUM_GPU is $NUM_GPU, and this machine has $present GPUs (0 runs on the CPU)"
 fi
 
 make_results "${RESULTS_DIR:-results/bart_pyt_inference_$(date +%Y%m%d_%H%M%S)}"
 name_arguments bs=PRED_BS device=NUM_GPU {fp16,bf16,tf32}=PRECISION eval_beams=EVAL_BEAMS \
     max_source_length=MAX_SOURCE_LEN {max_target,eval_max_gen}_length=MAX_TARGET_LEN
+say_defaults INIT_CKPT PRED_BS NUM_GPU PRECISION EVAL_BEAMS MAX_SOURCE_LEN MAX_TARGET_LEN DATA_DIR CONFIG_PATH
 run_logged "$results/$log" "$python" "${launcher[@]}" "$root/run_eval.py" \
     "$INIT_CKPT" "$CONFIG_PATH" "$DATA_DIR" "$results" \
     --type_path test \

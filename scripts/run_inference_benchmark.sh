@@ -24,22 +24,23 @@ MODEL=${positionals[4]:-facebook/bart-large-cnn}
 DATA_DIR=${positionals[5]:-data/cnn_dm/}
 CONFIG_PATH=${positionals[6]:-configs/config.json}
 check '[1-9][0-9]*' 'a whole number from 1 up' PRED_BS EVAL_BEAMS MAX_SOURCE_LEN MAX_TARGET_LEN
+for flag in "${flags[@]}"; do
+    [[ $flag != --max_tokens_per_batch && $flag != --max_tokens_per_batch=* ]] ||
+        die "--max_tokens_per_batch: the benchmark measures by batch size; leave it out"
+done
 find_python
 
-results=${RESULTS_DIR:-results/bart_pyt_inference_benchmark_$(date +%Y%m%d_%H%M%S)}
-mkdir -p -- "$results"
+make_results "${RESULTS_DIR:-results/bart_pyt_inference_benchmark_$(date +%Y%m%d_%H%M%S)}"
 
 evaluate() { # NAME PRED_BS NUM_GPU PRECISION
     say "$1 ..."
-    RESULTS_DIR=$results/$1 bash "$root/scripts/run_eval_summarization.sh" "$MODEL" "$2" "$3" "$4" "$EVAL_BEAMS" \
+    RESULTS_DIR=$results/$1 attend bash "$root/scripts/run_eval_summarization.sh" "$MODEL" "$2" "$3" "$4" "$EVAL_BEAMS" \
         "$MAX_SOURCE_LEN" "$MAX_TARGET_LEN" "$DATA_DIR" "$CONFIG_PATH" --warm_up "${flags[@]}" >"$results/$1.log" 2>&1 ||
         { tail -n 3 -- "$results/$1.log" >&2 && die "$1 failed; all it said is in $results/$1.log"; }
 }
 
 # A line for each number of GPUs and precision: to measure, or to skip and why.
-plan=$("$python" -c 'import sys; sys.path.insert(0, sys.argv[1])
-from utils.machine import precision_plan
-print("\n".join(precision_plan()))' "$root")
+plan=$("$python" -P -c 'from utils.machine import precision_plan; print("\n".join(precision_plan()))')
 best=""
 while read -r action gpus precision reason; do
     if [[ $action == skip ]]; then
@@ -56,4 +57,4 @@ for ((batch_size = 1; batch_size < PRED_BS; batch_size *= 2)); do
 done
 evaluate "latency_$PRED_BS" "$PRED_BS" "$gpus" "$precision"
 
-"$python" -m scripts.benchmark.inference_table "$results" | tee -- "$results/inference_benchmark.log"
+"$python" -P -m scripts.benchmark.inference_table "$results" | tee -- "$results/inference_benchmark.log"

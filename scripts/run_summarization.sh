@@ -64,8 +64,12 @@ for index in "${!flags[@]}"; do
             evaluation_flags+=("$flag")
             ;;
         --data_report | --dry_run) only_report=true ;;
+        --n_test | --n_test=*)
+            die "--n_test: the script evaluates all of the test split after the training; for a part of it, run" \
+                "run_eval_summarization.sh with --n_obs"
+            ;;
         --data_dir* | --config_path* | --gpus* | --max_source_length* | --max_target_length* | --eval_max_gen_length* | \
-            --fp16 | --bf16 | --tf32 | --no-fp16 | --no-bf16 | --no-tf32 | --n_test*)
+            --max_length* | --fp16 | --bf16 | --tf32 | --no-fp16 | --no-bf16 | --no-tf32)
             die "${flag%%=*}: the evaluation must have it too, so give it by position (see --help)"
             ;;
     esac
@@ -92,6 +96,8 @@ recipe=(
 # --n_test 0: the evaluation below is this script's own, with EVAL_BEAMS and PRED_BS. --needs_test: training does not need
 # the test split, and would end before its lack was noticed.
 collect_training_flags
+say_defaults DATA_DIR CONFIG_PATH NUM_GPU LR BS ACCUM PREC TRAIN_STEPS WARMUP_STEPS MAX_SOURCE_LEN MAX_TARGET_LEN \
+    EVAL_BEAMS EVAL_BS PRED_BS VAL_CHECK_INTERVAL PATIENCE
 run_logged "$results/$log" "$python" "${launcher[@]}" "$root/finetune.py" \
     "${training_flags[@]}" \
     --max_target_length "$MAX_TARGET_LEN" \

@@ -25,8 +25,7 @@ MODEL=${MODEL:-scratch}
 CONFIG=${CONFIG:-$root/configs/config_xsum.json}
 find_python
 
-results=${RESULTS_DIR:-results/bart_pyt_training_benchmark_$(date +%Y%m%d_%H%M%S)}
-mkdir -p -- "$results"
+make_results "${RESULTS_DIR:-results/bart_pyt_training_benchmark_$(date +%Y%m%d_%H%M%S)}"
 model_flags=(--model_name_or_path "$MODEL" --config_path "$CONFIG")
 if [[ $MODEL == scratch ]]; then
     model_flags+=(--tokenizer_name_or_path "${TOKENIZER:-facebook/bart-large}" --no-freeze_embeds)
@@ -35,20 +34,19 @@ fi
 train() { # NAME NUM_GPU PRECISION
     say "$1 ..."
     read_precision PREC "$3"
-    # One epoch, nothing saved on the way, and next to no validation, which is not timed.
-    "$python" "$root/finetune.py" --data_dir "$DATA_DIR" --output_dir "$results/$1" --overwrite_output_dir \
+    # One epoch, however many steps it has. Next to no validation, which is not timed; saved is what comes after it,
+    # and what half an hour of training has made.
+    attend "$python" "$root/finetune.py" --data_dir "$DATA_DIR" --output_dir "$results/$1" --overwrite_output_dir \
         "${model_flags[@]}" --gpus "$2" "${precision_flags[@]}" --train_batch_size "$BS" \
-        --max_source_length "$MAX_SOURCE_LEN" --max_target_length "$MAX_TARGET_LEN" --max_epochs 1 --warmup_steps 0 \
-        --val_check_interval 1 --n_val 16 --n_test 0 --save_checkpoint_steps 1000000 "${flags[@]}" \
+        --max_source_length "$MAX_SOURCE_LEN" --max_target_length "$MAX_TARGET_LEN" --max_epochs 1 --max_steps 1000000000 \
+        --warmup_steps 0 --val_check_interval 1 --n_val 16 --n_test 0 --save_checkpoint_steps 1000000 "${flags[@]}" \
         >"$results/$1.log" 2>&1 ||
         { tail -n 3 -- "$results/$1.log" >&2 && die "$1 failed; all it said is in $results/$1.log"; }
     rm -rf -- "$results/$1"/*.ckpt "$results/$1/best_tfmr"
 }
 
 # A line for each number of GPUs and precision: to measure, or to skip and why.
-plan=$("$python" -c 'import sys; sys.path.insert(0, sys.argv[1])
-from utils.machine import precision_plan
-print("\n".join(precision_plan()))' "$root")
+plan=$("$python" -P -c 'from utils.machine import precision_plan; print("\n".join(precision_plan()))')
 while read -r action gpus precision reason; do
     if [[ $action == skip ]]; then
         echo "skipped: $precision, $reason" | tee -a -- "$results/skipped.txt"
@@ -57,6 +55,4 @@ while read -r action gpus precision reason; do
     fi
 done <<<"$plan"
 
-results=$(cd -- "$results" && pwd)
-cd -- "$root"
-"$python" -m scripts.benchmark.training_table "$results" | tee -- "$results/training_benchmark.log"
+"$python" -P -m scripts.benchmark.training_table "$results" | tee -- "$results/training_benchmark.log"

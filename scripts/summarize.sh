@@ -15,5 +15,4 @@ Every summary is printed as soon as it is there, in the order of the texts:
 read_command_line "$usage" 2 "$@"
 ((${#positionals[@]} >= 1)) || die "MODEL is missing (see --help)"
 find_python
-export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}
-exec "$python" -m utils.summarize "${positionals[0]}" "${positionals[1]:--}" "${flags[@]}"
+exec "$python" -P -m utils.summarize "${positionals[0]}" "${positionals[1]:--}" "${flags[@]}"

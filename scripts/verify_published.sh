@@ -37,18 +37,23 @@ case $CORPUS in
     *) die "'$CORPUS' is no corpus with a published model: give cnn or xsum" ;;
 esac
 model=facebook/bart-large-$CORPUS
-NUM_GPU=${NUM_GPU:-$("$python" -c 'import torch; print(torch.cuda.device_count())')}
+NUM_GPU=${NUM_GPU:-$("$python" -P -c 'import torch; print(torch.cuda.device_count())')}
 check '0|[1-9][0-9]*' 'a whole number' NUM_GPU
+check '[1-9][0-9]*' 'a whole number from 1 up' PRED_BS
 precision=${positionals[3]:-$( ((NUM_GPU > 0)) && echo fp16 || echo fp32)}
+read_precision PRECISION "$precision" # before anything is downloaded
 
 verify_flags=()
 corpus_flags=()
 evaluation_flags=()
 while ((${#flags[@]} > 0)); do
     flag=${flags[0]}
-    value=${flags[1]:-}
     case $flag in
+        --published=* | --tolerance=* | --model=* | --expected_counts=*)
+            flags=("${flag%%=*}" "${flag#*=}" "${flags[@]:1}")
+            ;;
         --published | --tolerance | --model | --expected_counts)
+            value=${flags[1]:-}
             [[ -n $value ]] || die "$flag: its value is missing (see --help)"
             case $flag in
                 --model) model=$value ;;
@@ -69,8 +74,7 @@ done
 
 results=${RESULTS_DIR:-results/verify_${CORPUS}_$(date +%Y%m%d_%H%M%S)}
 data=${BART_DATA:-$root/data}
-bash "$root/scripts/get_data.sh" "$data" "$folder" "${corpus_flags[@]}"
-RESULTS_DIR=$results bash "$root/scripts/run_eval_summarization.sh" "$model" "$PRED_BS" "$NUM_GPU" "$precision" \
+attend bash "$root/scripts/get_data.sh" "$data" "$folder" "${corpus_flags[@]}"
+RESULTS_DIR=$results attend bash "$root/scripts/run_eval_summarization.sh" "$model" "$PRED_BS" "$NUM_GPU" "$precision" \
     "${limits[@]}" "$data/$folder" "$config" "${evaluation_flags[@]}"
-PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH} "$python" -m utils.verify_published "$results" --corpus "$CORPUS" \
-    --examples "$examples" "${verify_flags[@]}"
+attend "$python" -P -m utils.verify_published "$results" --corpus "$CORPUS" --examples "$examples" "${verify_flags[@]}"

@@ -13,6 +13,7 @@ from utils.activation_memory import WEIGHT_BYTES, MemoryPlan, activation_bytes, 
 from utils.args import TrainingArguments
 from utils.batching import TrainingOrder
 from utils.distributed import Placement
+from utils.out_of_memory import is_out_of_memory
 from utils.padding import padded_length
 from utils.precision import is_mixed
 
@@ -135,7 +136,9 @@ def _tried(
         torch.cuda.empty_cache()
         try:
             _try(arguments, model.cuda(), size, longest)
-        except torch.OutOfMemoryError:
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
             return False
         finally:
             model.zero_grad()

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import re
+import shlex
 import shutil
 import sys
 from collections.abc import Callable, Sequence
@@ -13,7 +14,7 @@ from dataclasses import Field, field, fields
 from types import NoneType
 from typing import Any, NoReturn, Protocol, TypeVar, get_args
 
-from bart.errors import InputError
+from bart.errors import InputError, OutOfMemory
 from utils.signals import ToldToEnd, end_at_once_when_told
 
 ARGUMENT_NAMES = "BART_ARGUMENT_NAMES"  # variable of the environment in which scripts say `fp16=PREC bf16=PREC ...`
@@ -118,17 +119,19 @@ def run_command(
 ) -> int:
     """Parse the command line and run; returns the exit code. Bad input is one line on stderr and the code 2.
 
-    So is a signal that ends the program (see utils/signals.py), with the code 130 or 143.
+    So is a signal that ends the program (see utils/signals.py), with the code 130 or 143. Of the processes of a machine
+    that work together the first one says it, for all of them; on another machine it may be for another reason.
     """
+    speaks = os.environ.get("LOCAL_RANK", "0") == "0"
     end_at_once_when_told()
     try:
         command(parse_arguments(arguments_class, description, sys.argv[1:]))
     except InputError as error:
-        if os.environ.get("RANK", "0") == "0":  # of several processes that find the same one says it
+        if speaks or isinstance(error, OutOfMemory):
             print("error:", " ".join(_with_argument_names(str(error)).split()), file=sys.stderr)
         return 2
     except ToldToEnd as told:
-        if os.environ.get("RANK", "0") == "0":
+        if speaks:
             print(f"{told}: told to end", file=sys.stderr)
         return told.exit_code
     return 0
@@ -245,10 +248,17 @@ def _help_formatter(prog: str) -> argparse.HelpFormatter:
 
 
 class _OneLineParser(argparse.ArgumentParser):
+    def parse_args(self, args: Any = None, namespace: Any = None) -> argparse.Namespace:
+        """Argparse's own, but that what is unknown is quoted: it may be empty."""
+        values, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {shlex.join(unknown)}")
+        return values
+
     def error(self, message: str) -> NoReturn:
         raise InputError(f"{message}; {self._likely_meant(message)}--help lists all arguments")
 
     def _likely_meant(self, message: str) -> str:
-        unknown = message.removeprefix("unrecognized arguments: ").split("=")[0].split()[0]
+        unknown = message.removeprefix("unrecognized arguments: ").split("=")[0].partition(" ")[0]
         known = difflib.get_close_matches(unknown, self._option_string_actions, n=1) if unknown[:2] == "--" else []
         return f"did you mean {known[0]}? " if known else ""

@@ -15,19 +15,14 @@ _BYTES_BESIDE = 2**20  # of a checkpoint: random states, history; and of the oth
 
 
 def check_disk_space(arguments: TrainingArguments, model: nn.Module) -> None:
-    """Raise InputError where the disk of --output_dir is too small for what will lie there at once.
-
-    These are the checkpoints that are kept, one that is being written, and the best model. What an earlier start of the
-    run has left there counts as free: it is replaced.
-    """
+    """Raise InputError where the disk of --output_dir is too small for the checkpoints and the best model."""
     folder = Path(arguments.output_dir)
     weights = sum(parameter.numel() for parameter in model.parameters()) * _BYTES_OF_NUMBER
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad) * _BYTES_OF_NUMBER
     checkpoint = weights + _MOMENTS[arguments.optimizer] * trained + _BYTES_BESIDE
-    at_once = NEWEST_KEPT + arguments.save_top_k + 1
+    at_once = checkpoints_at_once(arguments)
     needed = at_once * checkpoint + weights
-    there = sum(path.stat().st_size for path in checkpoints(folder))
-    free = shutil.disk_usage(_existing(folder)).free + there
+    free = free_space(folder)
     if free < needed:
         raise InputError(
             f"--output_dir {folder}: the run needs {_shown(needed)} ({at_once} checkpoints of {_shown(checkpoint)} and"
@@ -36,9 +31,18 @@ def check_disk_space(arguments: TrainingArguments, model: nn.Module) -> None:
         )
 
 
-def _existing(folder: Path) -> Path:
-    """The folder, or the nearest above it that is there."""
-    return next(place for place in (folder.absolute(), *folder.absolute().parents) if place.is_dir())
+def checkpoints_at_once(arguments: TrainingArguments) -> int:
+    """How many lie in a results folder at most: those that are kept, and one that is being written."""
+    return NEWEST_KEPT + arguments.save_top_k + 1
+
+
+def free_space(folder: Path) -> int:
+    """Bytes that a run may fill in a results folder, which need not be there yet.
+
+    The checkpoints of an earlier start of the run count as free: they are replaced.
+    """
+    existing = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.is_dir())
+    return shutil.disk_usage(existing).free + sum(path.stat().st_size for path in checkpoints(folder))
 
 
 def _shown(size: int) -> str:

@@ -1,7 +1,6 @@
 """What a training will take, told from a few of its steps."""
 
 import resource
-import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,10 +15,10 @@ from torch.optim import Optimizer
 
 from utils.args import TrainingArguments
 from utils.batching import BatchPlan, TrainingOrder
+from utils.disk_space import checkpoints_at_once, free_space
 from utils.inputs import TrainingData
 
 _TYPICAL_STEPS = 6
-_NEWEST_CHECKPOINTS, _CHECKPOINTS_BEING_WRITTEN = 2, 1
 
 
 @dataclass(frozen=True)
@@ -82,9 +81,9 @@ def forecast(
         " where early stopping ends it; then the evaluation of the test split, which was not tried"
     )
     yield f"memory    {_memory(on_gpu)}, with the largest batches"
-    kept = _NEWEST_CHECKPOINTS + arguments.save_top_k + _CHECKPOINTS_BEING_WRITTEN
+    kept = checkpoints_at_once(arguments)
     needed = kept * measured.checkpoint_bytes + measured.model_bytes
-    free = shutil.disk_usage(_existing(Path(arguments.output_dir))).free
+    free = free_space(Path(arguments.output_dir))
     yield (
         f"disk      {_gigabytes(needed)} GB at most: {kept} checkpoints of {_gigabytes(measured.checkpoint_bytes)} GB,"
         f" the final model of {_gigabytes(measured.model_bytes)} GB; {_gigabytes(free)} GB are free"
@@ -105,10 +104,6 @@ def _memory(on_gpu: bool) -> str:
         return f"{_gigabytes(taken)} of {_gigabytes(total)} GB of each GPU ({taken / total:.0%})"
     unit = 1 if sys.platform == "darwin" else 1024
     return f"{_gigabytes(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)} GB for each process"
-
-
-def _existing(folder: Path) -> Path:
-    return folder if folder.exists() else _existing(folder.absolute().parent)
 
 
 def _gigabytes(size: int) -> str:

@@ -14,11 +14,12 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
-from bart.errors import InputError
+from bart.errors import OutOfMemory
 from bart.generation.step_decoder import StepMemory
 from bart.modeling.modeling_bart import BartForConditionalGeneration
 from utils.batching import batches_by_length, batches_by_tokens
 from utils.data import decode, pad_sources
+from utils.out_of_memory import is_out_of_memory
 from utils.peers import Peers
 from utils.token_store import TokenStore
 
@@ -59,7 +60,7 @@ def generate(
     once before the clock runs.
 
     Raises:
-        InputError: a single source does not fit.
+        OutOfMemory: a single source does not fit.
     """
     batches = batch_size.batches(sources.lengths)[peers.rank :: peers.count]
     searcher = Searcher(model, sources, search)
@@ -131,10 +132,10 @@ class Searcher:
         return self._most_tokens is not None and self._size(rows) > self._most_tokens and len(rows) > 1
 
     def _back_off(self, rows: np.ndarray) -> None:
-        """Note that a batch was too large. Raises InputError where it cannot be made smaller."""
+        """Note that a batch was too large. Raises OutOfMemory where it cannot be made smaller."""
         longest = int(self._sources.lengths[rows].max())
         if len(rows) == 1:
-            raise InputError(
+            raise OutOfMemory(
                 f"out of memory with a single source of {longest} tokens; give a smaller max_source_length"
             )
         self._most_tokens = self._size(_halves(rows)[0])
@@ -147,13 +148,6 @@ class Searcher:
             self._memory.clear()
             gc.collect()
             torch.cuda.empty_cache()
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory, of the device or of the machine, was all that was missing."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)  # torch's allocator for the CPU
 
 
 def _halves(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

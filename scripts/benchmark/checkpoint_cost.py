@@ -15,10 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from bart.configuration.configuration_bart import BartConfig
-from utils.command_line import all_or_at_least, at_least, option, run_command
+from utils.command_line import at_least, option, run_command
 from utils.report import read_json, write_json
 
 ROOT = Path(__file__).parents[2]
+_SAVES = 20  # of a training, by default
+
+
+def _none_or_enough(steps: int) -> str | None:
+    return None if steps == 0 or steps >= _SAVES else f"give 0, or {_SAVES} or more: a training saves {_SAVES} times"
 
 
 @dataclass
@@ -29,7 +34,7 @@ class CostArguments:
     repeats: int = option(3, "saves", "saves of each kind, in turn", check=at_least(1))
     folder: str | None = option(None, "saves", "where they go (default: a temporary folder)")
     steps: int = option(
-        60, "training", "steps of the trainings that are compared, 0 for none", check=all_or_at_least(0)
+        60, "training", "steps of the trainings that are compared, 0 for none", check=_none_or_enough
     )
     pairs: int = option(2, "training", "trainings of each kind, in turn", check=at_least(1))
     json: str | None = option(None, "output", "file for the figures")
@@ -44,12 +49,12 @@ def training_state(config: BartConfig) -> dict[str, Any]:
 
     from bart.modeling.modeling_bart import BartForConditionalGeneration
 
-    weights = BartForConditionalGeneration(config).state_dict()
+    model = BartForConditionalGeneration(config)
     moments = {
         number: {"exp_avg": torch.rand_like(weight), "exp_avg_sq": torch.rand_like(weight)}
-        for number, weight in enumerate(weights.values())
+        for number, weight in enumerate(model.parameters())  # each once, also where tied
     }
-    return {"state_dict": weights, "optimizer_states": [{"state": moments}]}
+    return {"state_dict": model.state_dict(), "optimizer_states": [{"state": moments}]}
 
 
 def cost_of_saves(config: BartConfig, folder: Path, repeats: int) -> dict[str, float]:
@@ -89,35 +94,27 @@ def cost_of_training(folder: Path, steps: int, pairs: int) -> dict[str, Any]:
         ]
         (folder / f"{split}.source").write_text("".join(f"{text}\n" for text in texts))
         (folder / f"{split}.target").write_text("".join(f"{text[:120]}\n" for text in texts))
-    common = [
-        *(
-            sys.executable,
-            ROOT / "finetune.py",
-            "--data_dir",
-            folder,
-            "--model_name_or_path",
-            ROOT / "models/bart_mini",
-        ),
-        *(
-            "--gpus",
-            "0",
-            "--train_batch_size",
-            "32",
-            "--max_target_length",
-            "32",
-            "--no-freeze_embeds",
-            "--n_test",
-            "0",
-        ),
-        *("--max_steps", steps, "--warmup_steps", "1", "--val_check_interval", "1e9"),
-        *("--output_dir", folder / "run", "--overwrite_output_dir", "--log_every_n_steps", steps - 10),
-    ]
+    settings: dict[str, Any] = {
+        "data_dir": folder,
+        "model_name_or_path": ROOT / "models" / "bart_mini",
+        "output_dir": folder / "run",
+        "gpus": 0,
+        "train_batch_size": 32,
+        "max_target_length": 32,
+        "max_steps": steps,
+        "warmup_steps": 1,
+        "val_check_interval": 1e9,
+        "log_every_n_steps": steps,
+        "n_test": 0,
+    }
+    flags = [text for name, value in settings.items() for text in (f"--{name}", str(value))]
+    command = [sys.executable, str(ROOT / "finetune.py"), *flags, "--no-freeze_embeds", "--overwrite_output_dir"]
     seconds: dict[str, list[float]] = {"with_20_saves": [], "without": []}
     for _ in range(pairs):
-        for name, more in (("with_20_saves", []), ("without", ["--save_checkpoint_steps", 10**9])):
-            subprocess.run(list(map(str, [*common, *more])), check=True, stdout=subprocess.DEVNULL)
-            speed = read_json(folder / "run" / "metrics.json")["speed"][0]
-            seconds[name].append(1e6 / speed["tokens_per_second"])
+        for name, more in (("with_20_saves", []), ("without", ["--save_checkpoint_steps", str(10**9)])):
+            subprocess.run([*command, *more], check=True, stdout=subprocess.DEVNULL)
+            whole = read_json(folder / "run" / "metrics.json")["throughput"]
+            seconds[name].append(1e6 / whole["tokens_per_second"])
     return {
         name: {"seconds_per_million_tokens": [round(value, 2) for value in values]} for name, values in seconds.items()
     }

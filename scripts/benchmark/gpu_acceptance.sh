@@ -17,8 +17,6 @@ results/gpu_acceptance_<timestamp>."
 
 read_command_line "$usage" 0 "$@"
 find_python
-results=${RESULTS_DIR:-$PWD/results/gpu_acceptance_$(date +%Y%m%d_%H%M%S)}
-mkdir -p -- "$results"
+make_results "${RESULTS_DIR:-results/gpu_acceptance_$(date +%Y%m%d_%H%M%S)}"
 results=$(cd -- "$results" && pwd)
-cd "$root"
-exec "$python" -m scripts.benchmark.gpu_acceptance --output_dir "$results" "${flags[@]}"
+exec "$python" -P -m scripts.benchmark.gpu_acceptance --output_dir "$results" "${flags[@]}"

@@ -8,10 +8,9 @@ two processes. Takes about six minutes on two processor cores, and prints how ma
 
 read_command_line "$usage" 0 "$@"
 find_python
-cd "$root"
 if [[ " ${flags[*]} " == *" --mode"[\ =]* ]]; then
-    exec "$python" -m scripts.benchmark.soak "${flags[@]}"
+    exec "$python" -P -m scripts.benchmark.soak "${flags[@]}"
 fi
 for kills in "train 200" "save 50" "ranks 40"; do
-    "$python" -m scripts.benchmark.soak --mode "${kills% *}" --kills "${kills#* }" "${flags[@]}"
+    attend "$python" -P -m scripts.benchmark.soak --mode "${kills% *}" --kills "${kills#* }" "${flags[@]}"
 done

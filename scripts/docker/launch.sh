@@ -8,7 +8,8 @@ default:   bash all
   COMMAND  what to run, as a line of bash
   GPUS     all, none, how many, or which (device=0,3); without GPUs on this machine the default is none
 Image: \$BART_IMAGE, by default bart_pyt (scripts/docker/build.sh makes it). Files are written as the calling user; what
-comes from the hub is kept in the user's own cache. RESULTS_DIR and what many machines need (NNODES ...) go along."
+comes from the hub is kept in the user's own cache. Variables that the scripts read go along (RESULTS_DIR, NNODES,
+MAX_RESTARTS, BART_DATA, HF_HUB_OFFLINE ...); PYTHON is the container's own."
 
 read_command_line "$usage" 2 "$@"
 ((${#flags[@]} == 0)) || die "${flags[0]}: a command with flags is one argument, so put quotes around it"
@@ -30,6 +31,13 @@ case $chosen in
     *) die "GPUS is '$chosen': it must be all, none, a number or device=0,3" ;;
 esac
 
+# What the scripts and the programs read, where it is set.
+variables=()
+for name in RESULTS_DIR NNODES NODE_RANK MASTER_ADDR MASTER_PORT PROCESSES_PER_NODE MAX_RESTARTS \
+    BART_DATA BART_DATA_SOURCE MODEL CONFIG TOKENIZER HF_TOKEN HF_ENDPOINT HF_HUB_OFFLINE OMP_NUM_THREADS; do
+    variables+=(--env "$name")
+done
+
 terminal=()
 [[ ! -t 0 || ! -t 1 ]] || terminal=(--interactive --tty)
 
@@ -47,8 +55,7 @@ exec docker run --rm "${terminal[@]}" "${gpus[@]}" \
     --env HOME=/tmp \
     --env USER="$(id -un)" \
     --env HF_HOME=/cache/huggingface \
-    --env HF_TOKEN \
-    --env RESULTS_DIR --env NNODES --env NODE_RANK --env MASTER_ADDR --env MASTER_PORT --env PROCESSES_PER_NODE \
+    "${variables[@]}" \
     --volume "$cache:/cache/huggingface" \
     --volume "$PWD:/workspace/bart" \
     --workdir /workspace/bart \

@@ -1,6 +1,7 @@
 """Bad input is one line that names it, exit code 2, and nothing written."""
 
 import json
+import resource
 import shutil
 import subprocess
 import sys
@@ -9,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from bart.tokenization.training import train_tokenizer
-from tests.commands import ROOT, refusal
+from tests.commands import ROOT, Command, refusal
 from tests.tiny_setup import TinySetup
+from utils.command_line import ARGUMENT_NAMES
 
 
 @pytest.mark.parametrize("script", ["finetune.py", "run_eval.py"])
@@ -52,6 +54,35 @@ def test_data(broken: TinySetup, tmp_path: Path) -> None:
     assert f"{broken.data / 'val.source'} has 13 lines, {target} has 12" in line
     target.write_bytes(b"fine\n\xff\xfe\n" + b"fine\n" * 11)
     assert f"{target}: line 2 is not UTF-8" in training_refusal(broken, tmp_path)
+
+
+def test_what_another_machine_lacks(setup: TinySetup, tmp_path: Path) -> None:
+    """Its own log says it: the first process there does."""
+    flags = [*setup.training_flags, "--data_dir", str(tmp_path / "nowhere"), "--output_dir", str(tmp_path / "results")]
+    second = {"RANK": "1", "LOCAL_RANK": "0", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "1", "GROUP_RANK": "1"}
+    second |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1", "TORCHELASTIC_RUN_ID": "test"}
+    command = Command("finetune.py", [*flags, "--num_nodes", "2"], tmp_path / "log", second)
+    assert command.wait() == 2
+    assert command.output.startswith(f"error: {tmp_path / 'nowhere'}/train.source: No such file")
+    assert command.output.count("\n") == 1
+
+
+def test_a_training_that_does_not_fit_into_memory(broken: TinySetup, tmp_path: Path) -> None:
+    """A limit of the real system; the activations of a step are larger than what is left."""
+    shape = json.loads(broken.config.read_text())
+    broken.config.write_text(json.dumps({**shape, "encoder_ffn_dim": 2**16}))
+    flags = ["--train_batch_size", "61", "--gradient_accumulation_steps", "1"]
+    flags += ["--output_dir", str(tmp_path / "results")]
+    names = {ARGUMENT_NAMES: "train_batch_size=BS"}
+    command = Command("finetune.py", [*broken.training_flags, *flags], tmp_path / "log", names)
+    pid = command.process.pid
+    status = dict(line.split(":\t") for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    limit = int(status["VmData"].split()[0]) * 1024 + 700 * 10**6
+    resource.prlimit(pid, resource.RLIMIT_DATA, (limit, limit))
+    assert command.wait() == 2, command.output
+    line = command.output.splitlines()[-1]
+    assert line.startswith("error: out of memory: lower --train_batch_size (BS) and raise --gradient_accumulation")
+    assert "Traceback" not in command.output
 
 
 def test_an_example_beyond_the_budget(broken: TinySetup, tmp_path: Path) -> None:

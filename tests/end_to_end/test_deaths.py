@@ -49,17 +49,15 @@ def test_sigterm_ends_all_at_the_same_step(setup: TinySetup, tmp_path: Path, tol
     assert checkpoint_step(checkpoints(results)[-1]) % 10 == 0
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("rank", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_a_process_that_hangs(setup: TinySetup, tmp_path: Path, rank: int) -> None:
-    flags = [*long_training(setup, tmp_path / "results"), "--timeout", "10"]
+    """The other one gives up after the timeout."""
+    flags = [*long_training(setup, tmp_path / "results"), "--timeout", "5"]
     commands = start_as_torchrun("finetune.py", [flags] * 2, tmp_path / "log")
     commands[0].wait_for("step 3/")
     os.kill(commands[rank].process.pid, signal.SIGSTOP)
-    start = time.monotonic()
     try:
         assert commands[1 - rank].wait() != 0
-        assert 5 < time.monotonic() - start < 40
     finally:
         commands[rank].process.kill()
 
@@ -71,8 +69,7 @@ def test_a_launched_process_is_killed(setup: TinySetup, tmp_path: Path, launcher
     all_end(setup, tmp_path, launcher, lambda _, ranks: os.kill(ranks[rank], signal.SIGKILL))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("launcher", LAUNCHERS)
+@pytest.mark.parametrize("launcher", ["own", pytest.param("torchrun", marks=pytest.mark.slow)])
 def test_the_launcher_is_killed(setup: TinySetup, tmp_path: Path, launcher: str) -> None:
     all_end(setup, tmp_path, launcher, lambda pid, _: os.kill(pid, signal.SIGKILL))
 

@@ -1,11 +1,13 @@
 """What --dry_run says before anything is spent."""
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 
 from tests.commands import refusal, run, run_as_torchrun
+from tests.mounts import fill, small_disk
 from tests.tiny_setup import TinySetup
 
 
@@ -34,6 +36,17 @@ def test_checkpoints_have_the_size_that_was_said(setup: TinySetup, whole_run: Pa
     said = float(re.search(r"checkpoints of ([\de.-]+) GB", output)[1])
     size = next(whole_run.glob("*.ckpt")).stat().st_size / 1e9
     assert 0.5 * size < said < size  # the rest of so small a checkpoint is its history and its settings
+
+
+def test_checkpoints_that_are_replaced_count_as_free(setup: TinySetup, whole_run: Path, tmp_path: Path) -> None:
+    flags = [*setup.training_flags, "--dry_run", "--output_dir"]
+    with small_disk(tmp_path / "disk", "8m") as disk:
+        (disk / "run").mkdir()
+        sizes = [Path(shutil.copy(path, disk / "run")).stat().st_size for path in whole_run.glob("*.ckpt")]
+        fill(disk, 2 * max(sizes))
+        warning = f"warning: the disk of --output_dir {disk}/"
+        assert f"{warning}new is too small" in run("finetune.py", [*flags, str(disk / "new")], tmp_path / "log")
+        assert warning not in run("finetune.py", [*flags, str(disk / "run")], tmp_path / "log")
 
 
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])

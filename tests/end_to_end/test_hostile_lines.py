@@ -1,6 +1,9 @@
 """Lines that other programs would break, drop or choke on: one corpus per fault, through the real command."""
 
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +12,7 @@ import torch
 
 from bart.modeling.modeling_bart import BartForConditionalGeneration
 from bart.tokenization.tokenization_bart import BartTokenizer
-from tests.commands import refusal, run
+from tests.commands import ROOT, refusal, run
 from tests.tiny_setup import EXAMPLES, TinySetup
 from utils.line_files import one_line
 from utils.report import read_json
@@ -78,6 +81,27 @@ def test_no_row_shifts(setup: TinySetup, tmp_path: Path, fault: str) -> None:
     content = (results / "test_generations.txt").read_text(encoding="utf-8")
     assert content == "".join(f"{line}\n" for line in expected)
     assert len(content.splitlines()) == EXAMPLES["test"]
+
+
+def test_a_million_characters_take_little_memory(setup: TinySetup, tmp_path: Path) -> None:
+    """Of the process with all it does, as the system counts it: at most 400 bytes a character more."""
+    hostile_copy(setup, tmp_path / "words", "a million characters")
+    hostile_copy(setup, tmp_path / "no_words", "a million without a space")
+    clean = peak_memory(setup, setup.data, tmp_path / "results")
+    for name in ("words", "no_words"):
+        assert peak_memory(setup, tmp_path / name, tmp_path / "results") < clean + 400 * 1_000_000, name
+
+
+def peak_memory(setup: TinySetup, data: Path, results: Path) -> int:
+    """Bytes that a training and its evaluation, in a process of its own, have at most in memory."""
+    flags = ["--data_dir", str(data), "--output_dir", str(results), "--overwrite_output_dir", "--n_test", "-1"]
+    short = ["--max_steps", "2", "--warmup_steps", "1", "--n_train", "15", "--eval_max_gen_length", "8"]
+    command = [sys.executable, str(ROOT / "finetune.py"), *setup.training_flags, *flags, *short]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0
+    return usage.ru_maxrss * 1024
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """What the README says can be done, can be done."""
 
+import ast
 import os
 import re
 import shutil
@@ -9,10 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from scripts.benchmark import checkpoint_cost, compare_generation, compare_training, prepare_tokens, profile_generation
+from scripts.benchmark import (
+    checkpoint_cost,
+    compare_generation,
+    compare_training,
+    prepare_tokens,
+    profile_generation,
+    soak,
+)
 from tests.tiny_setup import TinySetup
 from utils.args import EvaluationArguments, TrainingArguments
-from utils.command_line import build_parser
+from utils.command_line import Arguments, build_parser
 from utils.compare_runs import CompareRunsArguments
 from utils.corpora.get_data import GetDataArguments
 from utils.export_model import ExportArguments
@@ -41,16 +49,57 @@ def test_its_scripts_and_presets_are_there() -> None:
         assert printed.returncode == 0 and len(printed.stdout.split()) >= 8, (file, preset)
 
 
+# What reads the flags behind each program.
+PROGRAMS = {
+    "finetune.py": TrainingArguments,
+    "scripts/run_summarization.sh": TrainingArguments,
+    "scripts/run_pretraining.sh": TrainingArguments,
+    "scripts/run_training_benchmark.sh": TrainingArguments,
+    "scripts/slurm/run_summarization.sbatch": TrainingArguments,
+    "run_eval.py": EvaluationArguments,
+    "scripts/run_eval_summarization.sh": EvaluationArguments,
+    "scripts/run_inference_benchmark.sh": EvaluationArguments,
+    "scripts/verify_published.sh": EvaluationArguments,
+    "scripts/get_data.sh": GetDataArguments,
+    "scripts/export_hf.sh": ExportArguments,
+    "scripts/summarize.sh": SummarizeArguments,
+    "scripts/compare_runs.sh": CompareRunsArguments,
+    "scripts/benchmark/soak.sh": soak.SoakArguments,
+    "scripts.benchmark.prepare_tokens": prepare_tokens.BenchmarkArguments,
+    "scripts.benchmark.profile_generation": profile_generation.ProfileArguments,
+    "scripts.benchmark.checkpoint_cost": checkpoint_cost.CostArguments,
+    "scripts.benchmark.compare_generation": compare_generation.CompareArguments,
+    "scripts.benchmark.compare_training": compare_training.CompareArguments,
+}
+OTHERS = {"scripts/setup_env.sh": {"--dev"}}
+
+
+def flags_of(arguments: type[Arguments]) -> set[str]:
+    return set(build_parser(arguments, "")._option_string_actions)
+
+
 def test_its_flags_are_known() -> None:
-    known = set()
-    programs = (TrainingArguments, EvaluationArguments, GetDataArguments, ExportArguments, SummarizeArguments)
-    programs += (CompareRunsArguments, VerifyArguments)
-    programs += (prepare_tokens.BenchmarkArguments, profile_generation.ProfileArguments, checkpoint_cost.CostArguments)
-    for arguments in (*programs, compare_generation.CompareArguments, compare_training.CompareArguments):
-        known |= set(build_parser(arguments, "")._option_string_actions)
+    known = flags_of(VerifyArguments).union(*map(flags_of, PROGRAMS.values()))
     named = set(re.findall(r"`[^`\n]*?(--[a-z][a-z0-9_-]+)", README))
     assert len(named) > 15
     assert named <= known
+
+
+def test_its_commands_have_flags_of_their_programs() -> None:
+    """In blocks of commands, and in the text."""
+    blocks = "\n".join(code_blocks("bash")).replace("\\\n", " ")
+    text = re.sub("```.*?```", "", README, flags=re.DOTALL)
+    commands = [line.partition(" #")[0] for line in blocks.splitlines()] + re.findall("`([^`]+)`", text)
+    named = re.compile(r"(finetune\.py|run_eval\.py|scripts/(?!params/)[\w/]+\.(?:sh|sbatch)|scripts\.benchmark\.\w+)")
+    seen = set()
+    for command in commands:
+        parts = named.split(command)
+        flags = set(re.findall(r"(?<=\s)--[a-z][\w-]*", parts[-1]))
+        if len(parts) > 1 and flags:
+            name = parts[-2]
+            assert flags <= (OTHERS[name] if name in OTHERS else flags_of(PROGRAMS[name])), command
+            seen.add(name)
+    assert len(seen) > 10, seen
 
 
 @pytest.mark.parametrize("entry_point", ["finetune.py", "run_eval.py"])
@@ -75,4 +124,5 @@ def test_its_python_example_runs(setup: TinySetup, whole_run: Path, tmp_path: Pa
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
     process = subprocess.run([sys.executable, "-c", example], env=environment, capture_output=True, text=True)
     assert process.returncode == 0, process.stderr
-    assert process.stdout.startswith("['") and process.stdout.endswith("']\n")
+    (summary,) = ast.literal_eval(process.stdout)
+    assert isinstance(summary, str) and summary

@@ -100,6 +100,15 @@ def test_launch_without_a_gpu(docker: Docker) -> None:
     assert cache.is_dir()
 
 
+def test_launch_passes_on_what_the_scripts_read(docker: Docker) -> None:
+    """Each variable of theirs, but those of the container itself."""
+    text = "".join(path.read_text() for path in (ROOT / "scripts").glob("*.sh"))
+    read = set(re.findall(r"\$\{([A-Z_]+):-", text)) - {"PYTHON", "PYTHONPATH", "GOMP_SPINCOUNT", "SLURM_NODEID"}
+    assert docker.run("launch.sh", "bash", "none").returncode == 0
+    assert {"MAX_RESTARTS", "BART_DATA", "MODEL"} <= read
+    assert read - {"NUM_GPU"} | {"HF_TOKEN", "HF_HUB_OFFLINE"} <= set(docker.value("--env"))
+
+
 @pytest.mark.parametrize(
     ("chosen", "flag"), [([], "all"), (["all"], "all"), (["4"], "4"), (["device=0,3"], '"device=0,3"')]
 )

@@ -3,13 +3,16 @@
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
+import pytest
 import torch
 
 from bart.configuration.configuration_bart import BartConfig
 from bart.modeling.modeling_bart import BartForConditionalGeneration
 from bart.tokenization.tokenization_bart import BartTokenizer
+from tests.foreign_modules import write_foreign_modules
 from tests.tiny_setup import write_tiny_setup
 from utils.report import read_json
 from utils.run_folder import save_model
@@ -18,9 +21,13 @@ ROOT = Path(__file__).parents[2]
 
 
 def benchmark(arguments: list[str], results: Path) -> subprocess.CompletedProcess[str]:
+    """From a folder whose modules have the names of this project's."""
     environment = {**os.environ, "PYTHON": sys.executable, "RESULTS_DIR": str(results), "CUDA_VISIBLE_DEVICES": ""}
+    environment.pop("PYTHONPATH", None)
     command = ["bash", str(ROOT / "scripts" / "run_inference_benchmark.sh"), *arguments]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240)
+    with tempfile.TemporaryDirectory() as folder:
+        write_foreign_modules(Path(folder))
+        return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=240)
 
 
 def test_throughput_and_latency(tmp_path: Path) -> None:
@@ -47,7 +54,21 @@ def test_throughput_and_latency(tmp_path: Path) -> None:
 
 
 def test_a_failure_is_shown(tmp_path: Path) -> None:
-    process = benchmark(["2", "2", "64", "16", "nowhere/model", "nowhere", "configs/config.json"], tmp_path / "results")
+    config = str(ROOT / "configs" / "config.json")
+    process = benchmark(["2", "2", "64", "16", "nowhere/model", "nowhere", config], tmp_path / "results")
     assert process.returncode == 2
     assert "nowhere" in process.stderr and "throughput_0gpu" in process.stderr.splitlines()[-1]
     assert not (tmp_path / "results" / "inference_benchmark.json").exists()
+
+
+@pytest.mark.parametrize("flag", ["--max_tokens_per_batch 9", "--max_tokens_per_batch=9"])
+def test_batches_by_tokens_are_no_batch_size(tmp_path: Path, flag: str) -> None:
+    process = benchmark(["2", *flag.split()], tmp_path / "results")
+    assert process.returncode == 2 and process.stderr.count("\n") == 1
+    assert process.stderr.startswith("error: --max_tokens_per_batch: ")
+
+
+def test_a_results_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    process = benchmark(["2"], tmp_path / "file" / "results")
+    assert process.returncode == 2 and process.stderr.count("\n") == 1 and "RESULTS_DIR" in process.stderr

@@ -6,20 +6,27 @@ PYTHON is a small program that writes down how it was called: what the scripts d
 import os
 import pty
 import re
+import select
 import shlex
 import signal
 import subprocess
+import sys
+import time
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
+from tests.foreign_modules import write_foreign_modules
+from tests.mounts import fill, small_disk
 from utils.args import EvaluationArguments, TrainingArguments
 from utils.command_line import parse_arguments
 
 ROOT = Path(__file__).parents[2]
 STANDALONE = "-m torch.distributed.run --standalone --local_addr 127.0.0.1"
 RECORDER = """#!/usr/bin/env bash
+[[ $1 != -P ]] || shift
 if [[ $1 == -c ]]; then
     echo "${GPUS_PRESENT:-0}"
     exit
@@ -243,8 +250,9 @@ def test_a_results_folder_in_use(scripts: Scripts, content: str) -> None:
 def test_the_folder_is_chosen_by_results_dir_alone(scripts: Scripts) -> None:
     refused(scripts.run("run_summarization.sh --resume"), "--resume", "RESULTS_DIR")
     refused(scripts.run("run_summarization.sh --output_dir x"), "--output_dir", "RESULTS_DIR")
-    for flag in ("--data_dir x", "--gpus=1", "--max_target_length 9", "--bf16", "--no-fp16", "--n_test 5"):
+    for flag in ("--data_dir x", "--gpus=1", "--max_target_length 9", "--max_length 9", "--bf16", "--no-fp16"):
         refused(scripts.run(f"run_summarization.sh {flag}"), flag.split()[0].split("=")[0], "by position")
+    refused(scripts.run("run_summarization.sh --n_test 5"), "--n_test", "run_eval_summarization.sh", "--n_obs")
     assert scripts.calls() == []
 
 
@@ -452,6 +460,97 @@ def test_what_many_machines_need_is_asked_for(scripts: Scripts, missing: dict[st
     assert scripts.calls() == []
 
 
+@pytest.mark.parametrize("command", [*COMMANDS.values(), PRETRAINING])
+def test_a_results_folder_that_cannot_be_made(scripts: Scripts, command: str) -> None:
+    (scripts.folder / "file").touch()
+    refused(scripts.run(command.format(gpus=0), RESULTS_DIR="file/results"), "RESULTS_DIR", "file/results", "directory")
+    assert scripts.calls() == []
+
+
+@pytest.mark.parametrize("script", ["run_summarization.sh", "run_eval_summarization.sh"])
+def test_the_defaults_that_are_taken_are_said(scripts: Scripts, script: str) -> None:
+    """A preset that is mistyped is an empty word; what is then trained is in the line."""
+    run = scripts.run(script, GPUS_PRESENT="8")
+    listed = re.search("^default: +(.*)$", scripts.run(f"{script} --help").stdout, re.M)[1]
+    (line,) = [line for line in run.stderr.splitlines() if line.startswith("by default: ")]
+    assert [pair.split("=")[1] for pair in line.removeprefix("by default: ").split()] == listed.split()
+    given = " ".join(listed.split()[:-1])
+    assert scripts.run(f"{script} {given}", GPUS_PRESENT="8").stderr == f"by default: {line.split()[-1]}\n"
+    assert scripts.run(f"{script} {listed}", GPUS_PRESENT="8").stderr == ""
+
+
+def test_a_relative_python(scripts: Scripts) -> None:
+    """Also where the script changes folder."""
+    assert scripts.run("run_summarization.sh d c.json 0", PYTHON="./recorder").returncode == 0
+    assert len(scripts.calls()) == 2
+    assert scripts.run("quickstart.sh", PYTHON="./recorder", FAILING="-m").returncode == 7
+    assert "utils.corpora.docstrings" in scripts.calls()[2]
+
+
+@pytest.mark.parametrize("command", ["compare_runs.sh a b", "export_hf.sh a b", "summarize.sh a", "get_data.sh"])
+def test_a_folder_with_modules_of_the_same_names(scripts: Scripts, command: str) -> None:
+    scripts.environment.pop("PYTHONPATH", None)
+    write_foreign_modules(scripts.folder)
+    refused(scripts.run(f"{command} --no_such_flag", PYTHON=sys.executable), "--no_such_flag")
+
+
+def test_cdpath(scripts: Scripts) -> None:
+    """With it cd prints where it goes."""
+    command = ["bash", "scripts/run_eval_summarization.sh", "m", "2", "0"]
+    environment = scripts.environment | {"CDPATH": str(ROOT), "RESULTS_DIR": str(scripts.folder / "results")}
+    run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
+    assert run.returncode == 0, run.stderr
+    assert scripts.calls()[0][0] == str(ROOT / "run_eval.py")
+
+
+@pytest.mark.parametrize("code", [0, 2, 7])
+def test_a_log_that_cannot_be_written(scripts: Scripts, code: int) -> None:
+    """On a full disk: what counts is how the program ends, and all that it prints is shown."""
+    with small_disk(scripts.folder / "disk", "1m") as disk:
+        fill(disk, 0)
+        failing = {"FAILING": "run_eval.py", "EXIT_CODE": str(code)}
+        run = scripts.run("run_eval_summarization.sh m 1 0", RESULTS_DIR=str(disk / "run"), **failing)
+        assert (run.returncode, run.stdout) == (code, "ran run_eval.py\n")
+        assert "joblog.log: No space left on device" in run.stderr
+        assert (disk / "run").exists() == (code != 2)
+
+
+HANGING = """#!/usr/bin/env bash
+[[ $1 != -P ]] || shift
+[[ $1 != -c ]] || { echo "run 0 fp32"; exit; }
+trap 'echo told >"$CALLS/told"; exit 143' TERM
+echo $$ >"$CALLS/.pid" && mv "$CALLS/.pid" "$CALLS/pid"
+while :; do sleep 0.05; done
+"""
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["quickstart.sh", "run_inference_benchmark.sh", "run_training_benchmark.sh", "verify_published.sh cnn 0"],
+)
+def test_told_to_end_a_script_of_scripts_ends_what_it_started(scripts: Scripts, command: str) -> None:
+    Path(scripts.environment["PYTHON"]).write_text(HANGING)
+    script, *arguments = command.split()
+    process = subprocess.Popen(
+        ["bash", str(ROOT / "scripts" / script), *arguments],
+        cwd=scripts.folder,
+        env=scripts.environment | {"RESULTS_DIR": str(scripts.folder / "results"), "BART_DATA": "data"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    while not (scripts.calls_folder / "pid").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    pid = int((scripts.calls_folder / "pid").read_text())
+    try:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=30) == 143
+        assert (scripts.calls_folder / "told").exists() and not Path(f"/proc/{pid}").exists()
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
 def test_told_to_end_a_script_waits_for_its_program_and_evaluates_nothing(scripts: Scripts) -> None:
     """As when SLURM tells all processes: what the program then still prints is in the log."""
     recorder = Path(scripts.environment["PYTHON"])
@@ -498,6 +597,21 @@ def test_ctrl_c_on_a_terminal(scripts: Scripts) -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 130
     assert (scripts.folder / "here" / "joblog.log").read_text().endswith("\nsaved\n")
     assert len(scripts.calls()) == 1
+
+
+def test_a_program_that_reads_the_terminal_finds_nothing(scripts: Scripts) -> None:
+    """In the background, the terminal would stop it."""
+    Path(scripts.environment["PYTHON"]).write_text(f"{RECORDER}\nread -r answer\necho read: $?\n")
+    script = str(ROOT / "scripts" / "run_eval_summarization.sh")
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(scripts.folder)
+        os.execvpe("bash", ["bash", script, "m", "2", "0"], scripts.environment)
+    shown = b""
+    while b"read: 1" not in shown:
+        assert select.select([terminal], [], [], 30)[0], shown
+        shown += os.read(terminal, 1000)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
 
 def test_of_torchrun_the_processes_that_it_started_are_told(scripts: Scripts) -> None:

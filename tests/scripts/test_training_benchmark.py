@@ -3,11 +3,13 @@
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from scripts.benchmark.compare_training import CompareArguments, compare, make_lengths
+from tests.foreign_modules import write_foreign_modules
 from tests.tiny_setup import write_tiny_setup
 from utils.report import read_json, write_json
 
@@ -16,11 +18,15 @@ TINY = {"shape": "tiny", "vocab_size": 300, "threads": 1, "rounds": 1, "systems"
 
 
 def benchmark(arguments: list[str], results: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """From a folder whose modules have the names of this project's."""
     given = {"PYTHON": sys.executable, "RESULTS_DIR": str(results), "CUDA_VISIBLE_DEVICES": "", **variables}
     command = ["bash", str(ROOT / "scripts" / "run_training_benchmark.sh"), *arguments]
-    return subprocess.run(
-        command, cwd=ROOT, env={**os.environ, **given}, capture_output=True, text=True, timeout=240
-    )
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    with tempfile.TemporaryDirectory() as folder:
+        write_foreign_modules(Path(folder))
+        return subprocess.run(
+            command, cwd=folder, env={**inherited, **given}, capture_output=True, text=True, timeout=240
+        )
 
 
 def test_throughput(tmp_path: Path) -> None:
@@ -31,6 +37,8 @@ def test_throughput(tmp_path: Path) -> None:
 
     report = read_json(tmp_path / "results" / "training_benchmark.json")
     assert "fp32" in {row["precision"] for row in report["trainings"]}
+    arguments = read_json(tmp_path / "results" / "training_0gpu_fp32" / "run.json")["arguments"]
+    assert arguments["max_steps"] > 1e8  # the epoch ends it, however long it is
     for row in report["trainings"]:
         assert row["gpus"] == 0 and row["weak_scaling"] == 1 and row["train_batch_size"] == 4
         assert row["sequences"] == 61  # the whole epoch

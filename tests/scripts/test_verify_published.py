@@ -15,6 +15,7 @@ from bart.errors import InputError
 from bart.modeling.modeling_bart import BartForConditionalGeneration
 from bart.tokenization.tokenization_bart import BartTokenizer
 from tests.commands import ROOT
+from tests.foreign_modules import write_foreign_modules
 from tests.loopback_hub import LoopbackHub
 from tests.tiny_setup import tiny_config, write_tiny_setup
 from utils.report import read_json, write_json
@@ -54,12 +55,14 @@ def hub(tmp_path_factory: pytest.TempPathFactory):
 
 @pytest.fixture
 def verify(hub: LoopbackHub, tmp_path: Path) -> Verify:
+    write_foreign_modules(tmp_path)
+
     def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             ["bash", str(ROOT / "scripts" / "verify_published.sh"), *arguments],
             cwd=tmp_path,
             env={
-                **os.environ,
+                **{name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
                 **hub.environment(tmp_path / "cache"),
                 **{"PYTHON": sys.executable, "BART_DATA": str(tmp_path / "data"), "CUDA_VISIBLE_DEVICES": ""},
                 **{"RESULTS_DIR": str(tmp_path / "results"), "XDG_CACHE_HOME": str(tmp_path / "prepared")},
@@ -92,7 +95,7 @@ def test_whole(verify: Verify, hub: LoopbackHub, tmp_path: Path, corpus: str) ->
     values = {name: report[name] + 0.15 for name in PUBLISHED[corpus]}
     write_json(tmp_path / "values.json", values)
     hub_asked = len(hub.requests)
-    process = verify(corpus, "0", "2", *COUNTS, "--published", str(tmp_path / "values.json"))
+    process = verify(corpus, "0", "2", "=".join(COUNTS), f"--published={tmp_path / 'values.json'}")
     assert process.returncode == 0, process.stdout + process.stderr
     assert process.stdout.endswith("The published values, within the tolerance.\n")
     assert process.stdout.count("   held\n") == len(values)
@@ -118,6 +121,9 @@ def test_what_is_refused(verify: Verify, tmp_path: Path) -> None:
     for arguments, said in (
         (["news"], "give cnn or xsum"),
         (["cnn", "two"], "NUM_GPU is 'two'"),
+        (["cnn", "0", "many"], "PRED_BS is 'many'"),
+        (["cnn", "0", "1", "FP99"], "PRECISION is 'FP99'"),
+        (["cnn", "--model="], "--model: its value is missing"),
         (["cnn", "--published"], "--published: its value is missing"),
     ):
         process = verify(*arguments)

@@ -5,7 +5,7 @@ import pytest
 
 from bart.configuration.configuration_bart import BartConfig
 from bart.configuration.search_settings import SearchSettings
-from bart.errors import InputError
+from bart.errors import InputError, OutOfMemory
 from utils.args import EvaluationArguments, TrainingArguments
 from utils.command_line import ARGUMENT_NAMES, above, build_parser, option, parse_arguments, run_command
 
@@ -65,6 +65,30 @@ def test_flags_are_named_with_the_arguments_of_the_script(
     monkeypatch.delenv(ARGUMENT_NAMES)
     assert run_command(TrainingArguments, "", print) == 2
     assert capsys.readouterr().err == said.replace(" (PREC)", "")
+
+
+@pytest.mark.parametrize(
+    ("rank", "local_rank", "error", "says"),
+    [(1, 0, InputError, True), (1, 1, InputError, False), (3, 1, OutOfMemory, True), (0, 0, OutOfMemory, True)],
+)
+def test_of_the_processes_of_a_machine_one_says_the_error(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    rank: int,
+    local_rank: int,
+    error: type[InputError],
+    says: bool,
+) -> None:
+    """The first, for what all of them find; what happens to one alone that one says."""
+
+    def fail(_: TrainingArguments) -> None:
+        raise error("what is wrong")
+
+    monkeypatch.setenv("RANK", str(rank))
+    monkeypatch.setenv("LOCAL_RANK", str(local_rank))
+    monkeypatch.setattr("sys.argv", ["finetune.py"])
+    assert run_command(TrainingArguments, "", fail) == 2
+    assert capsys.readouterr().err == ("error: what is wrong\n" if says else "")
 
 
 def test_every_training_flag_of_the_recipe_is_there() -> None:
@@ -187,6 +211,12 @@ def test_help_explains_every_flag_in_groups(monkeypatch: pytest.MonkeyPatch) -> 
                 assert len((action.help or "").partition("(default")[0]) > 8, action.option_strings
     usage = build_parser(EvaluationArguments, "").format_usage()
     assert usage.split()[2:] == ["MODEL", "CONFIG", "DATA_DIR", "SAVE_PATH", "[--flag", "VALUE", "...]"]
+
+
+@pytest.mark.parametrize("argument", ["", "a b"])
+def test_what_is_unknown_is_quoted(argument: str) -> None:
+    with pytest.raises(InputError, match=f"^unrecognized arguments: '{argument}'; --help lists all arguments$"):
+        training(argument)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from bart.modeling.modeling_bart import BartForConditionalGeneration
 from bart.tokenization.tokenization_bart import BartTokenizer
 from tests.tiny_setup import tiny_config
 from utils.batching import batches_by_tokens
-from utils.generating import BatchSize, Generations, generate, is_out_of_memory
+from utils.generating import BatchSize, Generations, generate
 from utils.peers import Peers
 from utils.token_store import TokenStore
 
@@ -78,11 +78,6 @@ def test_a_single_source_that_does_not_fit_is_named(
     monkeypatch.setattr(model.model.encoder, "forward", lambda *_: torch.empty(1 << 60, dtype=torch.uint8))
     with pytest.raises(InputError, match="a single source of 30 tokens"):
         generated(model, sources, tokenizer, BatchSize(7))
-
-
-def test_another_error_is_not_taken_for_a_lack_of_memory() -> None:
-    assert not is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
-    assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
 
 
 def test_a_warm_up_changes_no_text_and_takes_no_time_of_its_own(

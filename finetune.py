@@ -53,6 +53,7 @@ def train_and_test(arguments: TrainingArguments, placement: "Placement", lock: "
     import pytorch_lightning as pl
     import torch
 
+    from bart.out_of_memory import out_of_memory_as
     from utils.affinity import stay_near_gpu
     from utils.auto_batch_size import fit_batch
     from utils.batching import TrainingLoader
@@ -65,7 +66,6 @@ def train_and_test(arguments: TrainingArguments, placement: "Placement", lock: "
     from utils.inputs import read_inputs, tokenize_inputs
     from utils.lightning_module import SummarizationModule
     from utils.loggers import check_loggers
-    from utils.out_of_memory import out_of_memory_as
     from utils.precision import apply_matmul_precision, check_precision, choose_amp_backend
     from utils.resume import check_steps
     from utils.run_folder import checkpoint_to_resume, describe_run, open_run_folder, record_data_report
@@ -160,6 +160,7 @@ def rehearse(
 
     import pytorch_lightning as pl
 
+    from bart.out_of_memory import out_of_memory_as
     from utils.batching import planned_loader
     from utils.callbacks_clock import StepClock
     from utils.data import validation_plans
@@ -167,7 +168,6 @@ def rehearse(
     from utils.data_report_text import short_report
     from utils.dry_run import Measured, forecast, longest_and_middling, plans_of, sizes_of, steps_to_try
     from utils.lightning_module import SummarizationModule
-    from utils.out_of_memory import out_of_memory_as
 
     steps, clock = steps_to_try(data.order), StepClock()
     module = SummarizationModule(model, arguments, data.total_steps, inputs.tokenizer, data.val_references)

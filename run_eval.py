@@ -36,7 +36,9 @@ def run_evaluation(arguments: EvaluationArguments) -> None:
 
     die_with_launcher()
     device = choose_device(arguments.device)
-    check_precision(arguments, on_gpu=device.startswith("cuda"))
+    if device != "cpu":
+        torch.cuda.set_device(device)
+    check_precision(arguments, on_gpu=device != "cpu")
     if arguments.quantization is not None and device != "cpu":
         raise InputError(f"--quantization {arguments.quantization}: is for the CPU; on a GPU give --bf16 or --fp16")
     data = open_data(arguments.data_dir, AskedColumns(arguments.text_column, arguments.summary_column))
@@ -61,8 +63,6 @@ def run_evaluation(arguments: EvaluationArguments) -> None:
     folder = Path(arguments.save_path)
     make_folder(folder, "SAVE_PATH")
 
-    if device != "cpu":
-        torch.cuda.set_device(device)
     torch.manual_seed(arguments.seed)  # of sampling
     apply_matmul_precision(arguments)
     facts = {

@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from bart.errors import InputError
@@ -33,7 +33,8 @@ def whole_folder(folder: Path) -> Iterator[Path]:
             if retired.exists():
                 retired.rename(folder)
             raise
-        _sync(folder.parent, with_content=False)
+        with suppress(OSError):  # where the folder above cannot be read
+            _sync(folder.parent, with_content=False)
         shutil.rmtree(retired, ignore_errors=True)
     except OSError as error:
         reason = error.strerror or str(error)

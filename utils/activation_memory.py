@@ -1,8 +1,9 @@
 """How much memory a training takes, by formula: for choosing a batch size before the first step.
 
 Sizes: d of the model, f of a feed-forward network, h bytes of a number that matrix products read (2 in mixed precision,
-else 4); S and T tokens of a padded source and target. Attention keeps queries, keys, values and its output, never the
-T x S weights; dropout keeps a byte per number; norms keep their inputs in float32.
+else 4); S and T tokens of a padded source and target. Attention keeps queries, keys, values and its output (in float32
+on a CPU twice, with padding and without), never the T x S weights; dropout keeps a byte per number; norms keep their
+inputs in float32.
 """
 
 from dataclasses import dataclass
@@ -26,8 +27,13 @@ class MemoryPlan:
 
 def state_bytes(plan: MemoryPlan) -> int:
     """Weights, gradients and optimizer; in mixed precision the half copies of the weights, too."""
-    copies = 2 * plan.parameters if plan.mixed_precision else 0
+    copies = half_copy_bytes(plan)
     return WEIGHT_BYTES * plan.parameters + (_GRADIENT + _MOMENTS) * plan.trained_parameters + copies
+
+
+def half_copy_bytes(plan: MemoryPlan) -> int:
+    """The copies of the weights in 16 bits that mixed precision makes."""
+    return 2 * plan.parameters if plan.mixed_precision else 0
 
 
 def activation_bytes(plan: MemoryPlan, examples: int, source_length: int, target_length: int) -> int:
@@ -37,8 +43,9 @@ def activation_bytes(plan: MemoryPlan, examples: int, source_length: int, target
     # What a gelu is made of is kept, and not what it makes, unless there is dropout of it.
     inner = 1 if config.activation_function == "gelu" and config.activation_dropout == 0 else 2
     feed_forward = half * d + (5 + 1) * d  # its input; the norm's input, the mask of dropout, and a number to spare
-    encoder_layer = sources * (half * 5 * d + 5 * d + feed_forward + inner * half * config.encoder_ffn_dim)
-    decoder_layer = targets * (half * 8 * d + 10 * d + feed_forward + inner * half * config.decoder_ffn_dim)
+    attention = half * 4 * d + (0 if plan.mixed_precision else 4 * d)
+    encoder_layer = sources * (attention + half * d + 5 * d + feed_forward + inner * half * config.encoder_ffn_dim)
+    decoder_layer = targets * (2 * attention + 10 * d + feed_forward + inner * half * config.decoder_ffn_dim)
     decoder_layer += sources * half * 3 * d  # keys and values of the source, and what they are made of
     embeddings = (sources + targets) * 5 * d
     layers = config.encoder_layers * encoder_layer + config.decoder_layers * decoder_layer

@@ -9,11 +9,11 @@ import torch
 
 from bart.errors import InputError
 from bart.modeling.modeling_bart import BartForConditionalGeneration
-from utils.activation_memory import WEIGHT_BYTES, MemoryPlan, activation_bytes, state_bytes
+from bart.out_of_memory import is_out_of_memory
+from utils.activation_memory import WEIGHT_BYTES, MemoryPlan, activation_bytes, half_copy_bytes, state_bytes
 from utils.args import TrainingArguments
 from utils.batching import TrainingOrder
 from utils.distributed import Placement
-from utils.out_of_memory import is_out_of_memory
 from utils.padding import padded_length
 from utils.precision import is_mixed
 
@@ -96,7 +96,7 @@ def _group_limit() -> int | None:
 
 
 def _memory(placement: Placement) -> int:
-    """Of a process, without the model. What several processes are told is the same at any moment."""
+    """Bytes of a process. What several processes are told is the same at any moment, where the machines are alike."""
     if placement.on_gpu:  # all of it: no process has taken any yet
         devices = range(torch.cuda.device_count())
         return min(torch.cuda.get_device_properties(device).total_memory for device in devices)
@@ -109,7 +109,10 @@ def _state_of_process(arguments: TrainingArguments, plan: MemoryPlan, placement:
     """Bytes that weights, gradients and optimizer will take beyond what the model in memory has taken already."""
     state = state_bytes(plan)
     if arguments.strategy == "fsdp":
-        return state // placement.processes
+        # Whole in every process are the half copies of the weights that the backward pass reads, and, meanwhile, the
+        # embeddings and their gradient.
+        whole = half_copy_bytes(plan) + 2 * WEIGHT_BYTES * plan.config.vocab_size * plan.config.d_model
+        return (state - half_copy_bytes(plan)) // placement.processes + whole
     return state if placement.on_gpu or placement.processes > 1 else state - WEIGHT_BYTES * plan.parameters
 
 

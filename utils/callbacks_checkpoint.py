@@ -59,7 +59,7 @@ class CheckpointSaver(Checkpoint):
         for _, name in self.best:
             if is_whole(self.folder / name):
                 return self.folder / name
-            rank_zero_warn(f"{self.folder / name}, the best, is damaged or gone; the next best checkpoint is used")
+            rank_zero_warn(f"{self.folder / name}, among the best, is damaged or gone; the next best one is used")
         newest = newest_checkpoint(self.folder)
         if newest is None:
             raise InputError(f"{self.folder}: its checkpoints are gone; start anew with --overwrite_output_dir")

@@ -17,9 +17,9 @@ from transformers import PreTrainedTokenizerBase
 from bart.errors import OutOfMemory
 from bart.generation.step_decoder import StepMemory
 from bart.modeling.modeling_bart import BartForConditionalGeneration
+from bart.out_of_memory import is_out_of_memory
 from utils.batching import batches_by_length, batches_by_tokens
 from utils.data import decode, pad_sources
-from utils.out_of_memory import is_out_of_memory
 from utils.peers import Peers
 from utils.token_store import TokenStore
 
@@ -100,10 +100,13 @@ class Searcher:
             if self._is_known_to_be_too_large(part):
                 pending = [*_halves(part), *pending]
                 continue
+            held_memory = self._memory.is_filled
             start = time.perf_counter()
             sequences = self._generate_if_it_fits(part)
             if sequences is None:
-                self._back_off(part)
+                self._free_memory()
+                if not held_memory:  # else it may fit now
+                    self._back_off(part)
                 pending.insert(0, part)
                 continue
             yield part, sequences, time.perf_counter() - start
@@ -144,8 +147,11 @@ class Searcher:
             file=sys.stderr,
             flush=True,
         )
+
+    def _free_memory(self) -> None:
+        """What searches have left for those that follow."""
+        self._memory.clear()
         if self._device.type == "cuda":
-            self._memory.clear()
             gc.collect()
             torch.cuda.empty_cache()
 

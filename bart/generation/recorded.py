@@ -33,13 +33,17 @@ class Recorder:
         return again
 
     def _graph(self, compute: Callable[[Tensor], None], given: Tensor) -> torch.cuda.CUDAGraph:
-        self._stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(self._stream):
-            for _ in range(_WARM_UPS):
-                compute(given)
-        torch.cuda.current_stream().wait_stream(self._stream)
+        usual = torch.cuda.current_stream()
+        self._stream.wait_stream(usual)
         graph = torch.cuda.CUDAGraph()
-        # Other threads, such as NCCL's, may go on with what they do.
-        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
-            compute(given)
+        try:
+            with torch.cuda.stream(self._stream):
+                for _ in range(_WARM_UPS):
+                    compute(given)
+            # Other threads, such as NCCL's, may go on with what they do.
+            with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
+                compute(given)
+        finally:
+            torch.cuda.set_stream(usual)  # where a capture fails, torch leaves the other one
+            usual.wait_stream(self._stream)
         return graph

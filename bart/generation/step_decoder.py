@@ -15,6 +15,7 @@ from bart.generation.recorded import Recorder
 from bart.modeling.attention import padding_mask
 from bart.modeling.kv_cache import DecoderCache, Step
 from bart.modeling.modeling_bart import BartForConditionalGeneration
+from bart.out_of_memory import is_out_of_memory
 
 _WITH_FIXED_SHAPES = {"cuda"}  # devices on which steps are recorded
 _WINDOW = 32  # tokens of an output for which the shapes of a step stay the same, there
@@ -68,8 +69,14 @@ class StepMemory:
     """
 
     def __init__(self) -> None:
+        self.may_record = True  # until it has failed
         self._shape: object = None
         self._steps: RecordedSteps | None = None
+
+    @property
+    def is_filled(self) -> bool:
+        """Whether there are steps in it."""
+        return self._steps is not None
 
     def get(self, shape: object) -> RecordedSteps | None:
         """The steps of that shape; None where there are none. Those of another shape are given up."""
@@ -106,17 +113,18 @@ class StepDecoder:
         """input_ids, attention_mask: (B, S); max_length: of the outputs, the start token included."""
         self._model = model
         self._steps: RecordedSteps | None = None
-        given = None if bool(attention_mask.all()) else attention_mask
-        encoder_states = model.model.encoder(input_ids, given)
-        device = input_ids.device.type
-        if device in _WITH_FIXED_SHAPES and not model.training:
-            if memory is None or torch.is_autocast_enabled(device):  # its half copies of the weights do not outlive it
-                memory = StepMemory()
-            self._steps = _recorded_steps(model, encoder_states, given, beams, max_length - 1, memory)
+        device, length = input_ids.device.type, max_length - 1
+        mask = None if bool(attention_mask.all()) else attention_mask
+        if memory is None or torch.is_autocast_enabled(device):  # its half copies of the weights do not outlive it
+            memory = StepMemory()
+        self._memory = memory
+        if device in _WITH_FIXED_SHAPES and memory.may_record and not model.training:
+            self._steps = _recorded_steps(model, input_ids, mask, beams, length, memory)
             self._cache, self._mask = self._steps.cache, self._steps.mask
         else:
-            self._cache = model.model.decoder.new_cache(encoder_states, beams, max_length - 1, model.cache_dtype)
-            self._mask = None if given is None else padding_mask(given.clone())
+            encoder_states = model.model.encoder(input_ids, mask)
+            self._cache = model.model.decoder.new_cache(encoder_states, beams, length, model.cache_dtype)
+            self._mask = None if mask is None else padding_mask(mask.clone())
 
     def next_logits(self, tokens: Tensor) -> Tensor:
         """Read the newest tokens (R,) and return the logits of the ones after them, float32 (R, V).
@@ -128,11 +136,12 @@ class StepDecoder:
         if self._steps is not None:
             try:
                 return self._steps.logits(states, self._mask, step)
-            except torch.OutOfMemoryError:
-                raise
             except RuntimeError as error:
+                if is_out_of_memory(error):
+                    raise
                 warnings.warn(f"searching without CUDA graphs: {str(error).splitlines()[0]}", stacklevel=2)
-                self._steps = None
+                self._steps, self._memory.may_record = None, False
+                self._memory.clear()
         return decode(self._model, self._cache, self._mask, step, states)
 
     def reorder(self, rows: Tensor) -> None:
@@ -156,7 +165,7 @@ def decode(
 
 def _recorded_steps(
     model: BartForConditionalGeneration,
-    encoder_states: Tensor,
+    input_ids: Tensor,
     attention_mask: Tensor | None,
     beams: int,
     max_length: int,
@@ -164,18 +173,20 @@ def _recorded_steps(
 ) -> RecordedSteps:
     """The memory's steps, or new ones, for sources and outputs whose lengths are rounded up, so that few shapes occur.
 
-    encoder_states: (B, S, D); attention_mask: (B, S) or None; max_length: of the outputs, without the start token.
+    input_ids: (B, S); attention_mask: (B, S) or None; max_length: of the outputs, without the start token.
     """
-    missing = -encoder_states.size(1) % _SOURCE_WINDOW
+    sentences, length = input_ids.shape
+    missing = -length % _SOURCE_WINDOW
+    max_length = -(-max_length // _WINDOW) * _WINDOW
+    shape = (sentences, length + missing, attention_mask is None and not missing, beams, max_length)
+    steps = memory.get(shape)  # before the encoder: what it gives up, the encoder may need
+    encoder_states = model.model.encoder(input_ids, attention_mask)
     if missing:
         if attention_mask is None:
-            attention_mask = encoder_states.new_ones(encoder_states.shape[:2], dtype=torch.long)
+            attention_mask = torch.ones_like(input_ids)
         attention_mask = F.pad(attention_mask, (0, missing))
         encoder_states = F.pad(encoder_states, (0, 0, 0, missing))
     mask = padding_mask(attention_mask)
-    max_length = -(-max_length // _WINDOW) * _WINDOW
-    shape = (*encoder_states.shape, mask is None, beams, max_length)
-    steps = memory.get(shape)
     if steps is not None:
         steps.restart(encoder_states, mask)
         return steps

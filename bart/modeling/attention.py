@@ -1,6 +1,7 @@
 """Multi-head attention (Vaswani et al. 2017, section 3.2.2), for self- and cross-attention.
 
-Shapes: B sequences (in the decoder: B sentences times K beams), T queries, S keys, D model, H heads, Dh = D / H.
+Shapes: B sequences (in the decoder: B sentences times K beams), T queries, S keys, D model, H heads, Dh = D / H;
+N tokens of all sequences without padding.
 """
 
 import torch

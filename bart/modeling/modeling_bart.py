@@ -242,7 +242,7 @@ class BartForConditionalGeneration(nn.Module):
         Args:
             input_ids: (B, S).
             attention_mask: (B, S), 0 where padded; None: nothing is padded, and attention is faster.
-            labels: (B, T), -100 where they do not count.
+            labels: (B, T), -100 where they do not count, which is usually behind the target.
             label_smoothing: probability taken from the label and spread over the vocabulary.
             counted: (N,), the places of the labels that count among all B * T. None: they are looked for, and the host
                 waits for a GPU to find them.
@@ -270,7 +270,7 @@ class BartForConditionalGeneration(nn.Module):
         if counted is None:
             counted = (labels.flatten() != IGNORED_LABEL).nonzero().squeeze(1)
         targets = labels.flatten().index_select(0, counted)
-        if not self._leaves_padding_out(input_ids) or len(counted) == 0:
+        if not self._leaves_padding_out(labels) or len(counted) == 0:
             states = self.model(input_ids, attention_mask, decoder_input_ids)
             return states.flatten(0, 1).index_select(0, counted), targets
         layout = Layout(counted, labels.shape)
@@ -283,9 +283,15 @@ class BartForConditionalGeneration(nn.Module):
         )
         return states, targets
 
-    def _leaves_padding_out(self, input_ids: Tensor) -> bool:
-        """On a CPU alone: a GPU would take as long for moving the tokens, and compiled layers want few shapes."""
-        return input_ids.device.type == "cpu" and not self.model.encoder.compiled
+    def _leaves_padding_out(self, labels: Tensor) -> bool:
+        """On a CPU alone: a GPU would take as long for moving the tokens, and compiled layers want few shapes.
+
+        And where it is behind the targets: what does not count elsewhere is read by the tokens behind it.
+        """
+        if labels.device.type != "cpu" or self.model.encoder.compiled:
+            return False
+        is_counted = labels != IGNORED_LABEL
+        return bool((is_counted[:, 1:] <= is_counted[:, :-1]).all())
 
     def recompute_layers(self) -> None:
         """In training keep nothing but each layer's input, and compute the layer again when its gradients are due."""

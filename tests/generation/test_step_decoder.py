@@ -12,7 +12,7 @@ from bart.generation import step_decoder
 from bart.generation.step_decoder import StepMemory
 from bart.modeling.kv_cache import DecoderCache
 from bart.modeling.modeling_bart import BartDecoder
-from tests.generation.random_searches import our_tokens, random_settings, searched
+from tests.generation.random_searches import our_tokens, pair_of, random_settings, searched
 from tests.random_models import model_pair
 
 
@@ -89,13 +89,20 @@ def test_memory_is_freed_with_the_search(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_what_cannot_be_recorded_is_computed_step_by_step(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = searched(1).tolist()
 
+    tries = []
+
     def refuse(*_: object) -> None:
+        tries.append(1)
         raise RuntimeError("operation not permitted when stream is capturing\nand more")
 
     monkeypatch.setattr(step_decoder, "_WITH_FIXED_SHAPES", {"cpu"})
     monkeypatch.setattr(step_decoder.Recorder, "record", refuse)
     with pytest.warns(UserWarning, match="without CUDA graphs: operation not permitted when stream is capturing$"):
         assert our_tokens(1, random_settings(1)).tolist() == expected
+    pair, memory, tokens = pair_of(1), StepMemory(), []
+    with pytest.warns(UserWarning, match="without CUDA graphs"):
+        tokens = [pair.ours.generate(pair.input_ids, memory=memory, max_length=9).tolist() for _ in range(2)]
+    assert tokens[0] == tokens[1] and len(tries) == 2  # once for each memory
 
 
 @pytest.mark.parametrize("beams", [1, 6])

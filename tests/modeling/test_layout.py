@@ -65,6 +65,17 @@ def test_each_text_alone() -> None:
     torch.testing.assert_close(together, torch.stack(alone).sum())
 
 
+@pytest.mark.parametrize("hidden", [(1, 2), (0, 0)], ids=["inside", "first"])
+def test_a_label_that_does_not_count_may_be_anywhere(hidden: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What follows it reads it all the same."""
+    model = model_pair(3).ours.double().eval()
+    sources, mask, labels = padded_batch(model.config.vocab_size)
+    labels[hidden] = IGNORED_LABEL
+    found = model.summed_loss(sources, mask, labels)
+    monkeypatch.setattr(BartForConditionalGeneration, "_leaves_padding_out", lambda *_: False)
+    torch.testing.assert_close(found, model.summed_loss(sources, mask, labels))
+
+
 def test_pad_and_unpad() -> None:
     layout = Layout(torch.tensor([0, 1, 3]), torch.Size((2, 3)))
     states = torch.arange(1.0, 7.0).view(3, 2).requires_grad_()

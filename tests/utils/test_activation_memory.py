@@ -21,12 +21,12 @@ def kept_bytes(model: BartForConditionalGeneration, kind: torch.dtype | None, ba
             kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage()
         return tensor
 
-    states = torch.full((examples, sources), 5), torch.full((examples, targets), 5)
-    mask = torch.ones_like(states[0])
-    mask[:, -1] = 0
+    tokens, labels = torch.full((examples, sources), 5), torch.full((examples, targets), 5)
+    mask = torch.ones_like(tokens)
+    mask[0, -1] = 0
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         with torch.autocast("cpu", kind, enabled=kind is not None):
-            model.model(states[0], mask, states[1]).sum()
+            model._target_states(tokens, mask, labels, None)[0].sum()
         weights = {weight.untyped_storage().data_ptr() for weight in model.parameters()}
         return sum(storage.nbytes() for pointer, storage in kept.items() if pointer not in weights)
 

@@ -72,10 +72,10 @@ def test_the_next_best_takes_the_place_of_a_damaged_best(tmp_path: Path) -> None
     saver.load_state_dict({"best": [(1.0, best.name), (2.0, next_best.name)]})
     assert saver.best_checkpoint() == best
     best.write_bytes(flip(best.read_bytes()))
-    with pytest.warns(UserWarning, match=f"{best}, the best, is damaged or gone"):
+    with pytest.warns(UserWarning, match=f"{best}, among the best, is damaged or gone"):
         assert saver.best_checkpoint() == next_best
     next_best.unlink()
-    with pytest.warns(UserWarning, match=f"{next_best}, the best, is damaged or gone"):
+    with pytest.warns(UserWarning, match=f"{next_best}, among the best, is damaged or gone"):
         assert saver.best_checkpoint() == newest
     newest.unlink()
     with pytest.warns(UserWarning), pytest.raises(InputError, match="every checkpoint is damaged"):

@@ -5,11 +5,12 @@ import pytest
 import torch
 
 from bart.errors import InputError
+from bart.generation import step_decoder
 from bart.modeling.modeling_bart import BartForConditionalGeneration
 from bart.tokenization.tokenization_bart import BartTokenizer
 from tests.tiny_setup import tiny_config
 from utils.batching import batches_by_tokens
-from utils.generating import BatchSize, Generations, generate
+from utils.generating import BatchSize, Generations, Searcher, generate
 from utils.peers import Peers
 from utils.token_store import TokenStore
 
@@ -70,6 +71,32 @@ def test_what_does_not_fit_into_memory_is_halved(
     assert capsys.readouterr().err.count("out of memory with") == 2
     assert tried[:3] == [224, 128, 64]  # 7 rows of 32 tokens, 4, 2; none that is known to be too large after that
     assert max(tried[3:]) <= 70
+
+
+def test_what_searches_have_left_goes_before_a_batch_is_halved(
+    model: BartForConditionalGeneration,
+    sources: TokenStore,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """As on a GPU, where recorded steps are kept for the next search."""
+    rows = np.arange(4)
+    expected = [sequences.tolist() for _, sequences, _ in Searcher(model, sources, SEARCH).search(rows)]
+    monkeypatch.setattr(step_decoder, "_WITH_FIXED_SHAPES", {"cpu"})
+    searcher, freed = Searcher(model, sources, SEARCH), []
+    forward = model.model.encoder.forward
+
+    def small_memory(*given: torch.Tensor) -> torch.Tensor:
+        if searcher._memory.is_filled:
+            freed.append(1)
+            torch.empty(1 << 60, dtype=torch.uint8)
+        return forward(*given)
+
+    monkeypatch.setattr(model.model.encoder, "forward", small_memory)
+    for _ in range(2):
+        assert [sequences.tolist() for _, sequences, _ in searcher.search(rows)] == expected
+    assert len(freed) == 1
+    assert "out of memory" not in capsys.readouterr().err
 
 
 def test_a_single_source_that_does_not_fit_is_named(

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from bart.errors import OutOfMemory
-from utils.out_of_memory import is_out_of_memory, out_of_memory_as
+from bart.out_of_memory import is_out_of_memory, out_of_memory_as
 
 
 @pytest.mark.parametrize(

@@ -205,4 +205,5 @@ def _text(cell: object, path: Path, place: Place) -> str:
 
 
 def _short(name: str) -> str:
-    return name if len(name) <= 40 else f"{name[:40]}..."
+    shown = name if name.isprintable() else repr(name)  # a line break, or what cannot be seen
+    return shown if len(shown) <= 40 else f"{shown[:40]}..."

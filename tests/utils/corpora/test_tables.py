@@ -140,6 +140,9 @@ def test_columns_that_are_not_there(tmp_path: Path) -> None:
     path = tmp_path / "train.csv"
     path.write_text("body text,headline," + "x" * 1000 + "\n")
     assert f"Give --text_column and --summary_column; it has body text, headline, {'x' * 40}..." in refused(path)
+    unseen = tmp_path / "test.csv"
+    unseen.write_text("\vtext,summary\n")
+    assert r"it has '\x0btext', summary" in refused(unseen)
     assert "has no column Headline; it has body text, headline" in refused(path, ("body text", "Headline"))
     assert "Give --text_column and --summary_column" in refused(path, ("body text", None))
     path.write_text("text,text,summary\n")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from utils.args import TrainingArguments
-from utils.command_line import run_command
+from utils.command_line import run_command, with_argument_names
 from utils.signals import ToldToEnd
 
 if TYPE_CHECKING:
@@ -127,7 +127,8 @@ def train_and_test(arguments: TrainingArguments, placement: "Placement", lock: "
             trainer.fit(module, train_loader, val_loader, ckpt_path=checkpoint, weights_only=True)
     except ToldToEnd:
         if placement.rank == 0 and trainer.checkpoint_callback.last_saved_step == trainer.global_step > 0:
-            print(f"told to end: saved at step {trainer.global_step}; the same command with --resume goes on")
+            flags = with_argument_names(f"--output_dir {arguments.output_dir}") + " and --resume"
+            print(f"told to end: saved at step {trainer.global_step}; the same command with {flags} goes on")
         raise
     if trainer.is_global_zero:
         finish(arguments, inputs, placement, trainer)

@@ -1,5 +1,6 @@
 """Where a model's files are: in a local folder, or on the Hugging Face hub."""
 
+import difflib
 import logging
 import os
 from pathlib import Path
@@ -31,7 +32,7 @@ def _find_on_hub(name: str, filename: str) -> Path | None:
 
     # It says every retry; what came of them is said below, once.
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
-    nowhere = f"{name}: no such folder or file here"
+    nowhere = f"{name}: no such folder or file here{_beside(Path(name))}"
     if (
         name.startswith((".", "/", "~"))
         or name.count("/") > 1
@@ -55,3 +56,12 @@ def _find_on_hub(name: str, filename: str) -> Path | None:
     except (HfHubHTTPError, OSError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(f"{name}: {filename} could not be fetched from the hub: {reason}") from error
+
+
+def _beside(path: Path) -> str:
+    """What the folder above has instead; nothing where it is not there."""
+    if path.parent == Path() or not path.parent.is_dir():
+        return ""
+    names = sorted(entry.name for entry in path.parent.iterdir() if not entry.name.startswith("."))
+    near = difflib.get_close_matches(path.name, names, n=1)
+    return f" (did you mean {path.parent / near[0]}?)" if near else ""

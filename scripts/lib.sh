@@ -143,6 +143,7 @@ say_defaults() { # NAME...
     for name in "$@"; do
         [[ -n ${positionals[index++]:-} ]] || taken+=("$name=${!name}")
     done
+    ((${#positionals[@]} > 0)) || say "No arguments were given. If a preset was meant, it printed none: see its name and file."
     ((${#taken[@]} == 0)) || say "by default: ${taken[*]}"
 }
 
@@ -200,7 +201,7 @@ await_file() { # FILE
 
 # Sets `training_flags`: what the scripts of training hand on to finetune.py alike, by the names of their arguments.
 collect_training_flags() {
-    name_arguments data_dir=DATA_DIR config_path=CONFIG_PATH gpus=NUM_GPU learning_rate=LR train_batch_size=BS \
+    name_arguments output_dir=RESULTS_DIR data_dir=DATA_DIR config_path=CONFIG_PATH gpus=NUM_GPU learning_rate=LR train_batch_size=BS \
         gradient_accumulation_steps=ACCUM {fp16,bf16,tf32}=PREC max_steps=TRAIN_STEPS warmup_steps=WARMUP_STEPS \
         max_source_length=MAX_SOURCE_LEN {,val_}max_target_length=MAX_TARGET_LEN eval_max_gen_length=MAX_TARGET_LEN \
         eval_batch_size=EVAL_BS val_check_interval=VAL_CHECK_INTERVAL early_stopping_patience=PATIENCE

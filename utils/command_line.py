@@ -128,7 +128,7 @@ def run_command(
         command(parse_arguments(arguments_class, description, sys.argv[1:]))
     except InputError as error:
         if speaks or isinstance(error, OutOfMemory):
-            print("error:", " ".join(_with_argument_names(str(error)).split()), file=sys.stderr)
+            print("error:", " ".join(with_argument_names(str(error)).split()), file=sys.stderr)
         return 2
     except ToldToEnd as told:
         if speaks:
@@ -137,7 +137,7 @@ def run_command(
     return 0
 
 
-def _with_argument_names(message: str) -> str:
+def with_argument_names(message: str) -> str:
     """The message with, behind a flag, the argument of the shell script that it comes from, where one started this."""
     names = dict(pair.split("=") for pair in os.environ.get(ARGUMENT_NAMES, "").split())
     return re.sub(r"--(\w+)", lambda flag: f"{flag[0]} ({names[flag[1]]})" if flag[1] in names else flag[0], message)

@@ -117,7 +117,7 @@ def _warnings(report: dict[str, Any]) -> list[str]:
             warnings.append(
                 f"{split}: {facts['repeated_sources']:,} of {facts['pairs']:,} sources repeat one before them"
             )
-    if train["target"]["share_of_texts_cut"] > 0.5:
+    if train["target"]["share_of_texts_cut"] > 0.1:
         warnings.append(f"train: {_cut_at(train['target'])} of the targets; it learns summaries without an end")
     for name, overlap in report["overlaps"].items():
         if overlap["same_source"]:

@@ -14,7 +14,7 @@ _BACKENDS = {"apex": "apex's mixed precision", "native": "torch's own mixed prec
 def check_precision(arguments: SharedArguments, on_gpu: bool) -> None:
     """Raise InputError where this machine has not the precision that was asked for; warn where it only imitates it."""
     if arguments.fp16 and not on_gpu:
-        raise InputError("--fp16: needs a GPU; on a CPU give --bf16 or neither")
+        raise InputError("--fp16: needs a GPU; on a CPU give --bf16, or no such flag (PREC fp32) for float32")
     if arguments.tf32 and not on_gpu:
         raise InputError("--tf32: is a mode of GPUs; leave it away on a CPU")
     if arguments.tf32 and torch.cuda.get_device_capability() < (8, 0):

@@ -137,7 +137,8 @@ def test_a_terminated_run_does_not_look_done(setup: TinySetup, tmp_path: Path) -
     os.kill(command.process.pid, signal.SIGTERM)
     assert command.wait() == 143
     step = checkpoint_step(checkpoints(tmp_path)[-1])
-    assert step >= 5 and f"saved at step {step}; the same command with --resume goes on" in command.output
+    said = f"saved at step {step}; the same command with --output_dir {tmp_path} and --resume goes on"
+    assert step >= 5 and said in command.output
     assert not (tmp_path / "best_tfmr").exists()
 
 

@@ -29,14 +29,17 @@ def test_a_checkpoint_and_the_code(setup: TinySetup, whole_run: Path, tmp_path: 
         os.kill(pid, number)
     assert command.wait() == CODES[number], command.output
     step = checkpoint_step(checkpoints(tmp_path)[-1])
-    assert command.output.splitlines()[-2:] == last_lines(step, number)
+    assert command.output.splitlines()[-2:] == last_lines(f"--output_dir {tmp_path}", step, number)
     assert not (tmp_path / "best_tfmr").exists()
     run("finetune.py", flags, tmp_path / "log")
     assert_same_end(tmp_path, whole_run, STEPS)
 
 
-def last_lines(step: int, number: signal.Signals) -> list[str]:
-    return [f"told to end: saved at step {step}; the same command with --resume goes on", f"{number.name}: told to end"]
+def last_lines(folder: str, step: int, number: signal.Signals) -> list[str]:
+    return [
+        f"told to end: saved at step {step}; the same command with {folder} and --resume goes on",
+        f"{number.name}: told to end",
+    ]
 
 
 def test_told_again_it_ends_at_once(setup: TinySetup, tmp_path: Path) -> None:
@@ -144,7 +147,7 @@ def test_through_the_script(
         (os.killpg if to_all else os.kill)(process.pid, number)
         assert process.wait(60) == CODES[number]
     said = log.read_text()
-    expected = last_lines(checkpoint_step(checkpoints(results)[-1]), number)
+    expected = last_lines(f"--output_dir (RESULTS_DIR) {results}", checkpoint_step(checkpoints(results)[-1]), number)
     assert [line for line in said.splitlines() if line in expected] == expected
     assert processes > 1 or "Traceback" not in said  # torchrun has its own words
     assert not (results / "best_tfmr").exists()

@@ -273,15 +273,16 @@ class BartForConditionalGeneration(nn.Module):
         if not self._leaves_padding_out(labels) or len(counted) == 0:
             states = self.model(input_ids, attention_mask, decoder_input_ids)
             return states.flatten(0, 1).index_select(0, counted), targets
-        layout = Layout(counted, labels.shape)
-        encoder_layout = None
+        layout = encoder_layout = None
+        if len(counted) < labels.numel():
+            layout = Layout(counted, labels.shape)
         if attention_mask is not None:
             encoder_layout = Layout(attention_mask.flatten().nonzero().squeeze(1), attention_mask.shape)
         encoder_states = self.model.encoder(input_ids, attention_mask, encoder_layout)
         states = self.model.decoder(
             decoder_input_ids, encoder_states, attention_mask, layout=layout, encoder_layout=encoder_layout
         )
-        return states, targets
+        return states.flatten(0, -2), targets
 
     def _leaves_padding_out(self, labels: Tensor) -> bool:
         """On a CPU alone: a GPU would take as long for moving the tokens, and compiled layers want few shapes.

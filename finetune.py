@@ -61,7 +61,7 @@ def train_and_test(arguments: TrainingArguments, placement: "Placement", lock: "
     from utils.data import validation_loader
     from utils.data_report import data_report
     from utils.disk_space import check_disk_space
-    from utils.distributed import local_process_rank
+    from utils.distributed import leave_process_group, local_process_rank
     from utils.freed_memory import keep_freed_memory
     from utils.inputs import read_inputs, tokenize_inputs
     from utils.lightning_module import SummarizationModule
@@ -130,6 +130,7 @@ def train_and_test(arguments: TrainingArguments, placement: "Placement", lock: "
             flags = with_argument_names(f"--output_dir {arguments.output_dir}") + " and --resume"
             print(f"told to end: saved at step {trainer.global_step}; the same command with {flags} goes on")
         raise
+    leave_process_group()
     if trainer.is_global_zero:
         finish(arguments, inputs, placement, trainer)
 

@@ -104,3 +104,11 @@ def gather_from_all(value: Value) -> list[Value]:
     values = [value] * torch.distributed.get_world_size()
     torch.distributed.all_gather_object(values, value)
     return values
+
+
+def leave_process_group() -> None:
+    """Called when nothing more is done together: a process that exits as a member may be aborted by its threads."""
+    import torch.distributed
+
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from transformers import PreTrainedTokenizerBase
 
-from bart.modeling.modeling_bart import IGNORED_LABEL
+from bart.modeling.modeling_bart import IGNORED_LABEL, counted_places
 from utils.batching import BatchPlan, batches_by_length, planned_loader
 from utils.line_files import one_line
 from utils.noise import Noise
@@ -155,8 +155,7 @@ class BatchDataset(Dataset[Batch]):
         if plan.is_stand_in:
             labels.fill_(IGNORED_LABEL)
         is_padded = not bool(attention_mask.all())
-        counted = (labels.flatten() != IGNORED_LABEL).nonzero().squeeze(1)
-        rows = torch.from_numpy(plan.rows)
+        counted, rows = counted_places(labels), torch.from_numpy(plan.rows)
         return Batch(input_ids, attention_mask, is_padded, labels, counted, rows, plan.step_target_tokens)
 
 

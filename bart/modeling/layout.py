@@ -5,6 +5,7 @@ none of padding (as in Zhai et al. 2022, https://arxiv.org/abs/2210.03052, secti
 Shapes: B texts, L padded length, N tokens of all texts without padding, D model.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -24,12 +25,12 @@ class Layout:
 
     def pad(self, states: Tensor) -> Tensor:
         """(N, D) -> (B, L, D), zeros where there is padding."""
-        padded: Tensor = _Pad.apply(states, self)  # type: ignore[no-untyped-call]
+        padded: Tensor = _Moved.apply(states, self.spread, self.collect)  # type: ignore[no-untyped-call]
         return padded
 
     def unpad(self, states: Tensor) -> Tensor:
         """(B, L, D) -> (N, D)."""
-        tokens: Tensor = _Unpad.apply(states, self)  # type: ignore[no-untyped-call]
+        tokens: Tensor = _Moved.apply(states, self.collect, self.spread)  # type: ignore[no-untyped-call]
         return tokens
 
     def spread(self, tokens: Tensor) -> Tensor:
@@ -42,25 +43,14 @@ class Layout:
         return padded.flatten(0, 1).index_select(0, self.places)
 
 
-class _Pad(torch.autograd.Function):
-    """Each of the two is the other's gradient; torch's own for an index adds row by row."""
+class _Moved(torch.autograd.Function):
+    """States by ``move``, and gradients by ``back``; torch's own gradient of an index adds row by row."""
 
     @staticmethod
-    def forward(ctx: Any, states: Tensor, layout: Layout) -> Tensor:
-        ctx.layout = layout
-        return layout.spread(states)
+    def forward(ctx: Any, states: Tensor, move: Callable[[Tensor], Tensor], back: Callable[[Tensor], Tensor]) -> Tensor:
+        ctx.back = back
+        return move(states)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return ctx.layout.collect(gradient), None
-
-
-class _Unpad(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, states: Tensor, layout: Layout) -> Tensor:
-        ctx.layout = layout
-        return layout.collect(states)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return ctx.layout.spread(gradient), None
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        return ctx.back(gradient), None, None

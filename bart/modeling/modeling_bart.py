@@ -268,7 +268,7 @@ class BartForConditionalGeneration(nn.Module):
         """Decoder states (N, D) and labels (N,) of the target tokens."""
         decoder_input_ids = shift_tokens_right(labels, self.config.pad_token_id, self.config.decoder_start_token_id)
         if counted is None:
-            counted = (labels.flatten() != IGNORED_LABEL).nonzero().squeeze(1)
+            counted = counted_places(labels)
         targets = labels.flatten().index_select(0, counted)
         if not self._leaves_padding_out(labels) or len(counted) == 0:
             states = self.model(input_ids, attention_mask, decoder_input_ids)
@@ -370,6 +370,11 @@ class BartForConditionalGeneration(nn.Module):
         os.makedirs(folder, exist_ok=True)
         self.config.save_pretrained(folder)
         write_weights(self, folder)
+
+
+def counted_places(labels: Tensor) -> Tensor:
+    """The places (N,), among all of ``labels`` (B, T), of those that count."""
+    return (labels.flatten() != IGNORED_LABEL).nonzero().squeeze(1)
 
 
 def shift_tokens_right(labels: Tensor, pad_token_id: int, decoder_start_token_id: int) -> Tensor:

@@ -5,7 +5,7 @@ import time
 import pytest
 import torch
 
-from bart.modeling.modeling_bart import IGNORED_LABEL
+from bart.modeling.modeling_bart import IGNORED_LABEL, counted_places
 from tests.tiny_setup import tiny_config
 from utils.data import Batch
 from utils.operations import LengthSums, measured_peak, training_operations
@@ -16,7 +16,7 @@ def batch(source_lengths: list[int], target_lengths: list[int]) -> Batch:
     mask = (torch.arange(max(source_lengths)) < torch.tensor(source_lengths)[:, None]).long()
     hidden = torch.arange(max(*target_lengths, 1)) >= torch.tensor(target_lengths)[:, None]
     labels = torch.full(hidden.shape, 5).masked_fill(hidden, IGNORED_LABEL)
-    counted = (labels.flatten() != IGNORED_LABEL).nonzero().squeeze(1)
+    counted = counted_places(labels)
     return Batch(torch.full_like(mask, 5), mask, True, labels, counted, torch.arange(len(mask)), sum(target_lengths))
 
 

@@ -26,6 +26,7 @@ def run_evaluation(arguments: EvaluationArguments) -> None:
     from utils.evaluation import EvaluationSettings, evaluate, result_text
     from utils.files import make_folder
     from utils.folder_lock import FolderLock
+    from utils.freed_memory import keep_freed_memory
     from utils.generating import BatchSize
     from utils.loading import load_tokenizer
     from utils.machine import software
@@ -36,7 +37,9 @@ def run_evaluation(arguments: EvaluationArguments) -> None:
 
     die_with_launcher()
     device = choose_device(arguments.device)
-    if device != "cpu":
+    if device == "cpu":
+        keep_freed_memory()
+    else:
         torch.cuda.set_device(device)
     check_precision(arguments, on_gpu=device != "cpu")
     if arguments.quantization is not None and device != "cpu":

@@ -1,4 +1,4 @@
-"""Keeping freed memory within the process, where training on a CPU takes and frees large tensors over and over."""
+"""Keeping freed memory within the process, where a model on a CPU takes and frees large tensors over and over."""
 
 import ctypes
 import sys

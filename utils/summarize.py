@@ -60,6 +60,7 @@ def write_summaries(arguments: SummarizeArguments, stream: IO[bytes]) -> None:
     from bart.modeling.modeling_bart import BartForConditionalGeneration
     from bart.modeling.weights import read_config
     from utils.data import decode, pad_sources
+    from utils.freed_memory import keep_freed_memory
     from utils.loading import load_tokenizer
     from utils.long_documents import read_sources
 
@@ -76,6 +77,8 @@ def write_summaries(arguments: SummarizeArguments, stream: IO[bytes]) -> None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     elif device == "cuda" and not torch.cuda.is_available():
         raise InputError("--device cuda: this machine has no GPU that torch can use; give cpu or auto")
+    if device == "cpu":
+        keep_freed_memory()
     model = BartForConditionalGeneration.from_pretrained(arguments.model).to(device).pack()
     name = "standard input" if arguments.file == "-" else arguments.file
     if arguments.one_text:

@@ -25,11 +25,15 @@ class MultiHeadAttention(nn.Module):
         self.v_proj = nn.Linear(d_model, d_model)
         self.q_proj = nn.Linear(d_model, d_model)
         self.out_proj = nn.Linear(d_model, d_model)
+        self.computes_in: torch.dtype | None = None  # keys and values, where it is not the type of the projections
 
     def project_keys_values(self, states: Tensor, layout: Layout | None = None) -> tuple[Tensor, Tensor]:
         """Keys and values of the attended states: (B, S, D), or (N, D) by ``layout`` -> two of (B, H, S, Dh)."""
         states = cast_once(states)
-        return self._split_heads(self.k_proj(states), layout), self._split_heads(self.v_proj(states), layout)
+        keys, values = self.k_proj(states), self.v_proj(states)
+        if self.computes_in is not None:
+            keys, values = keys.to(self.computes_in), values.to(self.computes_in)
+        return self._split_heads(keys, layout), self._split_heads(values, layout)
 
     def forward(
         self,
@@ -70,12 +74,11 @@ class MultiHeadAttention(nn.Module):
 def _attend(
     queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, dropout: float, is_causal: bool
 ) -> Tensor:
-    """(B, H, T, Dh), by our own kernel where torch's is slow: on a CPU, for gradients in bfloat16 and for dropout."""
-    if queries.device.type == "cpu":
-        takes_gradients = torch.is_grad_enabled() and queries.requires_grad
-        if dropout > 0 or (takes_gradients and queries.dtype == torch.bfloat16):
-            mixed: Tensor = blocked_attention(queries, keys, values, mask, dropout, is_causal)
-            return mixed
+    """(B, H, T, Dh), by our own kernel where torch's is slow: on a CPU, in bfloat16 and for dropout."""
+    hides_keys_alone = mask is None or (mask.dtype == torch.bool and mask.size(-2) == 1)  # from all queries alike
+    if queries.device.type == "cpu" and hides_keys_alone and (dropout > 0 or queries.dtype == torch.bfloat16):
+        mixed: Tensor = blocked_attention(queries, keys, values, mask, dropout, is_causal)
+        return mixed
     return F.scaled_dot_product_attention(queries, keys, values, mask, dropout, is_causal)
 
 

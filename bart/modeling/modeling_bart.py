@@ -8,6 +8,7 @@ without padding, M source tokens likewise.
 import math
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
@@ -247,7 +248,8 @@ class BartForConditionalGeneration(nn.Module):
             counted: (N,), the places of the labels that count among all B * T. None: they are looked for, and the host
                 waits for a GPU to find them.
         """
-        states, targets = self._target_states(input_ids, attention_mask, labels, counted)
+        with self._sparse_lookups(labels.device.type == "cpu"):
+            states, targets = self._target_states(input_ids, attention_mask, labels, counted)
         return summed_cross_entropy_of_states(
             states, self.model.shared.weight, self.final_logits_bias[0], targets, label_smoothing
         )
@@ -284,6 +286,19 @@ class BartForConditionalGeneration(nn.Module):
         )
         return states.flatten(0, -2), targets
 
+    @contextmanager
+    def _sparse_lookups(self, sparse: bool) -> Iterator[None]:
+        """Let the gradients of the tokens' embeddings hold only the rows that were looked up.
+
+        Autograd adds them in place to that of the output layer, which has the same weight, instead of making two more
+        of that size. Not on a GPU, where the order of addition would be left to chance.
+        """
+        self.model.shared.sparse = sparse
+        try:
+            yield
+        finally:
+            self.model.shared.sparse = False
+
     def _leaves_padding_out(self, labels: Tensor) -> bool:
         """On a CPU alone: a GPU would take as long for moving the tokens, and compiled layers want few shapes.
 
@@ -316,8 +331,8 @@ class BartForConditionalGeneration(nn.Module):
         """Make this model ready for inference on the CPU, for good: it can be neither trained nor moved nor saved then.
 
         The weights of linear layers are put into the layout that the fastest kernels read; the results are the same
-        but for rounding. With ``quantization`` "int8" these layers compute with 8 bits, and a search keeps its keys
-        and values in bfloat16 where the processor has it; the weights must be float32 then. What has no faster form,
+        but for rounding. With ``quantization`` "int8" these layers compute with 8 bits, and attention is in bfloat16
+        where the processor has it; the weights must be float32 then. What has no faster form,
         and a model on a GPU, stays as it is. Returns the model.
 
         Raises:
@@ -330,6 +345,9 @@ class BartForConditionalGeneration(nn.Module):
                 raise InputError(f"quantization {quantization} needs float32 weights")
             if torch.ops.mkldnn._is_mkldnn_bf16_supported():
                 self.cache_dtype = torch.bfloat16
+                for layer in self.model.encoder.layers:
+                    assert isinstance(layer, EncoderLayer)
+                    layer.self_attn.computes_in = torch.bfloat16
         self.packed_output = packed(self.model.shared.weight, self.final_logits_bias[0], quantization)
         pack_linears(self.model, quantization)
         return self

@@ -78,10 +78,14 @@ class _SummedCrossEntropy(torch.autograd.Function):
                     continue
                 gradient, scale = _gradient_of_logits(log_probabilities, targets, label_smoothing, kind)
                 if wants_states:
-                    state_gradients.append(torch.mm(gradient, weight.to(gradient.dtype)).to(kinds[0]).div_(scale))
+                    product = torch.mm(gradient, weight.to(gradient.dtype))
+                    state_gradients.append(_unscaled(product.to(kinds[0]), scale))
                 if wants_weight:
-                    product = torch.mm(gradient.t(), portion.to(gradient.dtype)).to(kinds[1]).div_(scale)
-                    weight_gradient = product if weight_gradient is None else weight_gradient.add_(product)
+                    product = torch.mm(gradient.t(), portion.to(gradient.dtype))
+                    if weight_gradient is None:
+                        weight_gradient = _unscaled(product.to(kinds[1]), scale)
+                    else:
+                        weight_gradient.add_(product, alpha=1 / scale)
         ctx.save_for_backward(torch.cat(state_gradients) if wants_states else None, weight_gradient)
         return loss
 
@@ -115,3 +119,8 @@ def _gradient_of_logits(
     if kind == torch.float16:
         return gradient.mul_(_FLOAT16_SCALE).to(kind), _FLOAT16_SCALE
     return gradient.to(kind), 1.0
+
+
+def _unscaled(product: Tensor, scale: float) -> Tensor:
+    """In place; a table of embeddings is too large to be divided by 1."""
+    return product if scale == 1 else product.div_(scale)

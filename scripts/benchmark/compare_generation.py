@@ -25,6 +25,7 @@ import numpy as np
 
 from bart.errors import InputError
 from utils.command_line import at_least, option, run_command
+from utils.freed_memory import keep_freed_memory
 from utils.machine import describe_machine, processor_cores
 
 if TYPE_CHECKING:
@@ -51,6 +52,9 @@ class CompareArguments:
     precisions: str = option("fp32", "systems", "fp32, bf16, fp16, separated by commas")
     device: str = option("cpu", "systems", "where", choices=("cpu", "cuda"))
     apart: bool = option(True, "systems", "each system in a process of its own")
+    keep_freed_memory: str = option(
+        "ours", "systems", "the systems whose freed memory stays in their process; this project's command does so"
+    )
     threads: int = option(0, "systems", "threads on a CPU; 0: as many as there are cores", check=at_least(0))
     mode: str = option("padded", "work", "which lengths", choices=("padded", "natural"))
     batch_size: int = option(4, "work", "sources at once, where lengths are padded", check=at_least(1))
@@ -164,8 +168,11 @@ class SystemApart:
         """Raises what the system raises where it cannot be had."""
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
+        keep = name in arguments.keep_freed_memory.split(",")
         self._process = context.Process(
-            target=_serve, args=(theirs, name, folder, precision, arguments.device, arguments.threads), daemon=True
+            target=_serve,
+            args=(theirs, name, folder, precision, arguments.device, arguments.threads, keep),
+            daemon=True,
         )
         self._process.start()
         theirs.close()
@@ -186,11 +193,15 @@ class SystemApart:
         self._process.join()
 
 
-def _serve(connection: Connection, name: str, folder: Path, precision: str, device: str, threads: int) -> None:
+def _serve(
+    connection: Connection, name: str, folder: Path, precision: str, device: str, threads: int, keep: bool
+) -> None:
     import torch
 
     from scripts.benchmark.generation_systems import SYSTEMS
 
+    if keep and device == "cpu":
+        keep_freed_memory()
     torch.set_num_threads(threads or processor_cores())
     try:
         system = SYSTEMS[name](folder, precision, device)

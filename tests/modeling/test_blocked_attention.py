@@ -7,6 +7,8 @@ from torch import Tensor
 from bart.modeling import blocked_attention as module
 from bart.modeling.attention import MultiHeadAttention
 from bart.modeling.blocked_attention import blocked_attention
+from bart.modeling.modeling_bart import BartForConditionalGeneration
+from tests.tiny_setup import tiny_config
 
 
 def tensors(queries: int, keys: int, dtype: torch.dtype = torch.float64) -> list[Tensor]:
@@ -23,7 +25,7 @@ def plain(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, is
     return scores.exp() / scores.exp().sum(-1, keepdim=True) @ values
 
 
-@pytest.mark.parametrize("at_once", [1, 500, 2**20])
+@pytest.mark.parametrize("at_once", [1, 160, 500, 2**20])
 @pytest.mark.parametrize("kind", ["whole", "padded", "causal"])
 def test_agrees_with_plain_mathematics(kind: str, at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_WEIGHTS_AT_ONCE", at_once)
@@ -60,8 +62,8 @@ def test_dropout_keeps_the_mean() -> None:
     assert ((outputs.mean(0) - expected).abs() < 5 * error).all() and (error > 0).all()
 
 
-def test_chosen_in_training_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For dropout and for gradients in bfloat16."""
+def test_chosen_for_dropout_and_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not for a decoding step, whose queries are few, and not where each query may look elsewhere."""
     calls: list[float] = []
 
     def counted(*arguments: object) -> Tensor:
@@ -69,15 +71,25 @@ def test_chosen_in_training_alone(monkeypatch: pytest.MonkeyPatch) -> None:
         return blocked_attention(*arguments)
 
     monkeypatch.setattr("bart.modeling.attention.blocked_attention", counted)
-    states = torch.randn(2, 5, 16)
 
-    def run(dropout: float, dtype: torch.dtype, training: bool) -> int:
+    def run(dropout: float, dtype: torch.dtype, training: bool, queries: int = 20, mask: Tensor | None = None) -> int:
         attention = MultiHeadAttention(16, 2, dropout).to(dtype).train(training)
+        states = torch.randn(2, queries, 16).to(dtype)
         calls.clear()
         with torch.set_grad_enabled(training):
-            attention(states.to(dtype), *attention.project_keys_values(states.to(dtype)))
+            attention(states, *attention.project_keys_values(states), mask)
         return len(calls)
 
-    assert run(0.1, torch.float32, True) and run(0.0, torch.bfloat16, True)
+    assert run(0.1, torch.float32, True) and run(0.0, torch.bfloat16, True) and run(0.1, torch.bfloat16, False)
     assert not run(0.0, torch.float32, True)
-    assert not run(0.1, torch.float32, False) and not run(0.1, torch.bfloat16, False)
+    assert not run(0.1, torch.float32, False)
+    assert not run(0.1, torch.bfloat16, False, queries=5)
+    assert not run(0.1, torch.bfloat16, False, mask=torch.zeros(2, 1, 20, 20, dtype=torch.bfloat16))
+
+
+def test_more_beams_than_a_step_has_by_plain_products() -> None:
+    """In bfloat16 twenty beams of a sentence are too many for these, and each has ancestors of its own."""
+    torch.manual_seed(1)
+    model = BartForConditionalGeneration(tiny_config().copy(init_std=0.3)).bfloat16().eval()
+    source = torch.randint(4, 400, (3, 30))
+    assert model.generate(source, num_beams=20, max_length=9).shape == (3, 9)

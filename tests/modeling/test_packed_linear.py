@@ -49,6 +49,28 @@ def test_an_int8_product_is_near_the_plain_one(shape: tuple[int, ...]) -> None:
         assert relative_error(found[..., output], exact[..., output]) < 0.06
 
 
+@pytest.mark.parametrize("layer", [PackedLinear, Int8Linear])
+@pytest.mark.parametrize("rows", [5, 200])
+def test_a_product_with_its_gelu(layer: type[nn.Module], rows: int) -> None:
+    needs_kernel(torch.float32)
+    torch.manual_seed(0)
+    linear, states = nn.Linear(48, 37), torch.randn(rows, 48)
+    found = layer(linear.weight, linear.bias, gelu=True)(states)
+    exact = nn.functional.gelu(layer(linear.weight, linear.bias)(states))
+    assert relative_error(found, exact) < 1e-5
+
+
+def test_many_int8_rows_are_as_few() -> None:
+    """The two libraries' products, of rows with one range: each part holds a 4 and a -4."""
+    torch.manual_seed(0)
+    linear = nn.Linear(48, 37)
+    states = torch.randn(600, 48).clamp(-4, 4)
+    states[::50, :2] = torch.tensor([4.0, -4.0])
+    layer = Int8Linear(linear.weight, linear.bias)
+    parts = torch.cat([layer(part) for part in states.split(50)])
+    assert relative_error(layer(states), parts) < 1e-5
+
+
 def model_with(**changes: object) -> tuple[BartForConditionalGeneration, torch.Tensor]:
     torch.manual_seed(1)
     model = BartForConditionalGeneration(tiny_config().copy(init_std=0.3, **changes)).eval()

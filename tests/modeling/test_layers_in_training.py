@@ -61,3 +61,19 @@ def test_compiled(recomputes: bool) -> None:
         torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
     sources = torch.randint(4, 400, (2, 9))
     assert torch.equal(compiled.eval().generate(sources), model.eval().generate(sources))
+
+
+def test_looked_up_rows_are_added_to_the_output_layers_gradient() -> None:
+    """On a CPU no table of embeddings is filled for the few rows that encoder and decoder looked up."""
+    torch.manual_seed(1)
+    sources, labels = torch.randint(4, 400, (3, 11)), torch.randint(4, 400, (3, 7))
+    model = start(CONFIG.copy(dropout=0.0, attention_dropout=0.0)).double()
+    weight = model.model.shared.weight
+    loss = model.summed_loss(sources, None, labels)
+    with torch.profiler.profile() as profile:
+        (found,) = torch.autograd.grad(loss, weight)
+    assert "aten::embedding_dense_backward" not in {event.key for event in profile.key_averages()}
+    assert found.layout == torch.strided and not model.model.shared.sparse
+    mean = model(sources, labels=labels).loss
+    (expected,) = torch.autograd.grad(mean * labels.numel(), weight)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-10)

@@ -173,7 +173,7 @@ def strike_one_of_two(soak: Soak, flags: list[str], folder: Path) -> str | None:
     if commands[1 - rank].process.is_alive():
         commands[1 - rank].process.kill()
         soak.faults.append(f"{folder}: rank {1 - rank} had not ended {_SECONDS_FOR_THE_OTHERS:.0f} s after the other")
-    elif place is not None and commands[1 - rank].process.exitcode == 0:
+    elif place is not None and commands[1 - rank].process.exitcode == 0 and not _has_trained(commands[0]):
         soak.faults.append(f"{folder}: rank {1 - rank} ended with 0, although the other was killed")
     soak.slowest_end = max(soak.slowest_end, time.monotonic() - start)
     return place and f"rank {rank} {place}"
@@ -232,6 +232,11 @@ def _wait_for_step(command: Command, step: int) -> None:
     """Return once it has printed that step, or has ended."""
     while command.process.is_alive() and f"step {step}/" not in command.output:
         time.sleep(0.001)
+
+
+def _has_trained(command: Command) -> bool:
+    """Whether its last step was taken, with the other: either may then end without the other."""
+    return f"step {_STEPS}/" in command.output
 
 
 def _last_step(folder: Path) -> int:

@@ -1,7 +1,8 @@
 """Fine-tuning by this project beside transformers' model in its Trainer: the same weights and texts, one run.
 
 Each system is a process of its own, so that each one's memory is seen, and they take turns, so that a machine that
-slows down slows both. Dropout, label smoothing, clipping and AdamW are the recipe's.
+slows down slows both. Dropout, label smoothing, clipping and AdamW are the recipe's; that of attention weights is with
+--attention_dropout 0.1, which the configurations have.
 
     padded   every source has exactly --source_length tokens and every target --target_length; turns of one step
     natural  lengths of a log-normal distribution, with means in the proportion of XSum's; turns of a share of an epoch;

@@ -332,8 +332,8 @@ class BartForConditionalGeneration(nn.Module):
 
         The weights of linear layers are put into the layout that the fastest kernels read; the results are the same
         but for rounding. With ``quantization`` "int8" these layers compute with 8 bits, and attention is in bfloat16
-        where the processor has it; the weights must be float32 then. What has no faster form,
-        and a model on a GPU, stays as it is. Returns the model.
+        where the processor has it; the weights must be float32 then. What has no faster form, and a model on a GPU,
+        stays as it is. Returns the model.
 
         Raises:
             InputError: int8 is asked for on a GPU, or of weights that are not float32.

@@ -123,7 +123,7 @@ class StepDecoder:
             self._cache, self._mask = self._steps.cache, self._steps.mask
         else:
             encoder_states = model.model.encoder(input_ids, mask)
-            self._cache = model.model.decoder.new_cache(encoder_states, beams, length, model.cache_dtype)
+            self._cache = model.model.decoder.new_cache(encoder_states, beams, length)
             self._mask = None if mask is None else padding_mask(mask.clone())
 
     def next_logits(self, tokens: Tensor) -> Tensor:
@@ -190,5 +190,5 @@ def _recorded_steps(
     if steps is not None:
         steps.restart(encoder_states, mask)
         return steps
-    cache = model.model.decoder.new_cache(encoder_states, beams, max_length, model.cache_dtype)
+    cache = model.model.decoder.new_cache(encoder_states, beams, max_length)
     return memory.put(shape, RecordedSteps(model, cache, None if mask is None else mask.clone()))

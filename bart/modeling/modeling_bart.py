@@ -19,7 +19,7 @@ from torch.utils.checkpoint import checkpoint
 
 from bart.configuration.configuration_bart import BartConfig
 from bart.errors import InputError
-from bart.modeling.attention import padding_mask
+from bart.modeling.attention import MultiHeadAttention, padding_mask
 from bart.modeling.dropout import Dropout
 from bart.modeling.kv_cache import DecoderCache, LayerCache, Step
 from bart.modeling.layers import DecoderLayer, EncoderLayer, LearnedPositions
@@ -126,17 +126,12 @@ class BartDecoder(nn.Module):
             together = _run(self, layer, together, None, encoder_mask, layer_cache, step)
         return together.view_as(states)
 
-    def new_cache(
-        self, encoder_states: Tensor, beams: int, max_length: int, dtype: torch.dtype | None = None
-    ) -> DecoderCache:
-        """An empty cache for ``beams`` sequences of up to ``max_length`` tokens per sentence of (B, S, D).
-
-        dtype: in which keys and values are kept and attention is computed; None: that of the states.
-        """
-        caches = []
-        for both in self._project_sources(encoder_states):
-            keys, values = (each.to(dtype or each.dtype).contiguous() for each in both)
-            caches.append(LayerCache(keys, values, beams, max_length))
+    def new_cache(self, encoder_states: Tensor, beams: int, max_length: int) -> DecoderCache:
+        """An empty cache for ``beams`` sequences of up to ``max_length`` tokens per sentence of (B, S, D)."""
+        caches = [
+            LayerCache(keys.contiguous(), values.contiguous(), beams, max_length)
+            for keys, values in self._project_sources(encoder_states)
+        ]
         return DecoderCache(caches, beams, max_length)
 
     def restart_cache(self, cache: DecoderCache, encoder_states: Tensor) -> None:
@@ -189,7 +184,6 @@ class BartForConditionalGeneration(nn.Module):
         self.model = BartModel(config)
         self.register_buffer("final_logits_bias", torch.zeros(1, config.vocab_size))
         self.packed_output: nn.Module | None = None  # after pack()
-        self.cache_dtype: torch.dtype | None = None  # of a search's keys and values, where it is not the model's
         self.model.apply(self._initialize)
 
     def _initialize(self, module: nn.Module) -> None:
@@ -344,10 +338,9 @@ class BartForConditionalGeneration(nn.Module):
             if self.final_logits_bias.dtype != torch.float32:
                 raise InputError(f"quantization {quantization} needs float32 weights")
             if torch.ops.mkldnn._is_mkldnn_bf16_supported():
-                self.cache_dtype = torch.bfloat16
-                for layer in self.model.encoder.layers:
-                    assert isinstance(layer, EncoderLayer)
-                    layer.self_attn.computes_in = torch.bfloat16
+                for module in self.modules():
+                    if isinstance(module, MultiHeadAttention):
+                        module.computes_in = torch.bfloat16
         self.packed_output = packed(self.model.shared.weight, self.final_logits_bias[0], quantization)
         pack_linears(self.model, quantization)
         return self

@@ -8,7 +8,6 @@ without padding, M source tokens likewise.
 import math
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
@@ -25,6 +24,7 @@ from bart.modeling.kv_cache import DecoderCache, LayerCache, Step
 from bart.modeling.layers import DecoderLayer, EncoderLayer, LearnedPositions
 from bart.modeling.layout import Layout
 from bart.modeling.packed_linear import Quantization, pack_linears, packed
+from bart.modeling.token_embedding import TokenEmbedding
 from bart.modeling.vocabulary_loss import cross_entropy_and_choices, summed_cross_entropy_of_states
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ IGNORED_LABEL = -100  # labels of this value (padding) do not count; F.cross_ent
 class BartEncoder(nn.Module):
     """Token and position embeddings, then bidirectional layers."""
 
-    def __init__(self, config: BartConfig, embed_tokens: nn.Embedding) -> None:
+    def __init__(self, config: BartConfig, embed_tokens: TokenEmbedding) -> None:
         super().__init__()
         self.embed_tokens = embed_tokens
         self.embed_positions = LearnedPositions(config.max_position_embeddings, config.d_model)
@@ -69,7 +69,7 @@ class BartEncoder(nn.Module):
 class BartDecoder(nn.Module):
     """Token and position embeddings, then causal layers that also attend to the encoder's states."""
 
-    def __init__(self, config: BartConfig, embed_tokens: nn.Embedding) -> None:
+    def __init__(self, config: BartConfig, embed_tokens: TokenEmbedding) -> None:
         super().__init__()
         self.embed_tokens = embed_tokens
         self.embed_positions = LearnedPositions(config.max_position_embeddings, config.d_model)
@@ -149,7 +149,7 @@ class BartModel(nn.Module):
 
     def __init__(self, config: BartConfig) -> None:
         super().__init__()
-        self.shared = nn.Embedding(config.vocab_size, config.d_model, config.pad_token_id)
+        self.shared = TokenEmbedding(config.vocab_size, config.d_model, config.pad_token_id)
         self.encoder = BartEncoder(config, self.shared)
         self.decoder = BartDecoder(config, self.shared)
 
@@ -242,11 +242,10 @@ class BartForConditionalGeneration(nn.Module):
             counted: (N,), the places of the labels that count among all B * T. None: they are looked for, and the host
                 waits for a GPU to find them.
         """
-        with self._sparse_lookups(labels.device.type == "cpu"):
+        with self.model.shared.chain():
             states, targets = self._target_states(input_ids, attention_mask, labels, counted)
-        return summed_cross_entropy_of_states(
-            states, self.model.shared.weight, self.final_logits_bias[0], targets, label_smoothing
-        )
+            table = self.model.shared.table
+        return summed_cross_entropy_of_states(states, table, self.final_logits_bias[0], targets, label_smoothing)
 
     def validate(
         self, input_ids: Tensor, attention_mask: Tensor | None, labels: Tensor, counted: Tensor
@@ -279,19 +278,6 @@ class BartForConditionalGeneration(nn.Module):
             decoder_input_ids, encoder_states, attention_mask, layout=layout, encoder_layout=encoder_layout
         )
         return states.flatten(0, -2), targets
-
-    @contextmanager
-    def _sparse_lookups(self, sparse: bool) -> Iterator[None]:
-        """Let the gradients of the tokens' embeddings hold only the rows that were looked up.
-
-        Autograd adds them in place to that of the output layer, which has the same weight, instead of making two more
-        of that size. Not on a GPU, where the order of addition would be left to chance.
-        """
-        self.model.shared.sparse = sparse
-        try:
-            yield
-        finally:
-            self.model.shared.sparse = False
 
     def _leaves_padding_out(self, labels: Tensor) -> bool:
         """On a CPU alone: a GPU would take as long for moving the tokens, and compiled layers want few shapes.

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 LOGITS_AT_ONCE = 2**24  # enough for efficient matrix products; in float32 64 MiB
+_ROWS_ON_CPU = 2048
 _FLOAT16_SCALE = 16.0  # gradients of logits are as small as a V-th, which float16 rounds badly
 
 
@@ -63,7 +64,7 @@ class _SummedCrossEntropy(torch.autograd.Function):
             states, weight, bias = states.to(kind), weight.to(kind), bias.to(kind)
         loss = states.new_zeros((), dtype=torch.promote_types(states.dtype, torch.float32))
         state_gradients = [states.new_empty((0, states.size(1)), dtype=kinds[0])]
-        weight_gradient = torch.zeros_like(weight, dtype=kinds[1]) if wants_weight and not len(states) else None
+        weight_gradient = torch.zeros_like(weight, dtype=kinds[1]) if wants_weight else None
         with torch.autocast(device, enabled=False):
             portions = max(1, -(-len(states) // max(1, LOGITS_AT_ONCE // len(weight))))
             size = max(1, -(-len(states) // portions))  # all alike
@@ -78,14 +79,10 @@ class _SummedCrossEntropy(torch.autograd.Function):
                     continue
                 gradient, scale = _gradient_of_logits(log_probabilities, targets, label_smoothing, kind)
                 if wants_states:
-                    product = torch.mm(gradient, weight.to(gradient.dtype))
-                    state_gradients.append(_unscaled(product.to(kinds[0]), scale))
-                if wants_weight:
-                    product = torch.mm(gradient.t(), portion.to(gradient.dtype))
-                    if weight_gradient is None:
-                        weight_gradient = _unscaled(product.to(kinds[1]), scale)
-                    else:
-                        weight_gradient.add_(product, alpha=1 / scale)
+                    product = torch.mm(gradient, weight.to(gradient.dtype)).to(kinds[0])
+                    state_gradients.append(product if scale == 1 else product.div_(scale))
+                if weight_gradient is not None:
+                    _add_product(weight_gradient, gradient, portion.to(gradient.dtype), 1 / scale)
         ctx.save_for_backward(torch.cat(state_gradients) if wants_states else None, weight_gradient)
         return loss
 
@@ -121,6 +118,9 @@ def _gradient_of_logits(
     return gradient.to(kind), 1.0
 
 
-def _unscaled(product: Tensor, scale: float) -> Tensor:
-    """In place; a table of embeddings is too large to be divided by 1."""
-    return product if scale == 1 else product.div_(scale)
+def _add_product(weight_gradient: Tensor, gradient: Tensor, states: Tensor, factor: float) -> None:
+    """Add ``factor`` gradient^T states, of (n, V) and (n, D), to (V, D); on a CPU by rows that stay in its cache."""
+    rows = _ROWS_ON_CPU if weight_gradient.device.type == "cpu" else len(weight_gradient)
+    for start in range(0, len(weight_gradient), rows):
+        product = torch.mm(gradient[:, start : start + rows].t(), states)
+        weight_gradient[start : start + rows].add_(product.to(weight_gradient.dtype), alpha=factor)

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from bart.configuration.configuration_bart import BartConfig
 from bart.modeling.modeling_bart import BartForConditionalGeneration
+from bart.modeling.token_embedding import TokenEmbedding
 from tests.tiny_setup import tiny_config
 
 CONFIG = tiny_config().copy(encoder_layers=2, decoder_layers=2, dropout=0.2, attention_dropout=0.2, init_std=0.3)
@@ -64,16 +65,29 @@ def test_compiled(recomputes: bool) -> None:
 
 
 def test_looked_up_rows_are_added_to_the_output_layers_gradient() -> None:
-    """On a CPU no table of embeddings is filled for the few rows that encoder and decoder looked up."""
+    """In place: on a CPU no table is filled, copied or added for the few rows that encoder and decoder looked up."""
     torch.manual_seed(1)
     sources, labels = torch.randint(4, 400, (3, 11)), torch.randint(4, 400, (3, 7))
+    sources[1, 8:] = CONFIG.pad_token_id
+    mask = sources != CONFIG.pad_token_id
+    labels[0, 1:3] = labels[2, 4]
     model = start(CONFIG.copy(dropout=0.0, attention_dropout=0.0)).double()
     weight = model.model.shared.weight
-    loss = model.summed_loss(sources, None, labels)
-    with torch.profiler.profile() as profile:
-        (found,) = torch.autograd.grad(loss, weight)
-    assert "aten::embedding_dense_backward" not in {event.key for event in profile.key_averages()}
-    assert found.layout == torch.strided and not model.model.shared.sparse
-    mean = model(sources, labels=labels).loss
-    (expected,) = torch.autograd.grad(mean * labels.numel(), weight)
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-10)
+    loss = model.summed_loss(sources, mask, labels)
+    with torch.profiler.profile(record_shapes=True) as profile:
+        loss.backward()
+    of_tables = {event.name for event in profile.events() if event.input_shapes[:1] == [list(weight.shape)]}
+    assert "aten::index_add_" in of_tables
+    assert not of_tables & {"aten::add", "aten::add_", "aten::clone", "aten::copy_", "aten::embedding_dense_backward"}
+    found, weight.grad = weight.grad, None
+    (model(sources, mask, labels=labels).loss * labels.numel()).backward()
+    torch.testing.assert_close(found, weight.grad, rtol=0, atol=1e-10)
+
+
+def test_a_tables_gradient_without_an_output_layer() -> None:
+    table = TokenEmbedding(6, 2, padding_idx=1)
+    with table.chain():
+        first, second = table(torch.tensor([4, 1, 4])), table(torch.tensor([[0, 4]]))
+    (first.sum() + 2 * second.sum()).backward()
+    assert table.weight.grad is not None
+    assert table.weight.grad.tolist() == [[2, 2], [0, 0], [0, 0], [0, 0], [4, 4], [0, 0]]

@@ -1,8 +1,7 @@
 """Fine-tuning by this project beside transformers' model in its Trainer: the same weights and texts, one run.
 
 Each system is a process of its own, so that each one's memory is seen, and they take turns, so that a machine that
-slows down slows both. Dropout, label smoothing, clipping and AdamW are the recipe's; that of attention weights is with
---attention_dropout 0.1, which the configurations have.
+slows down slows both. Dropout, also of attention weights, label smoothing, clipping and AdamW are the recipe's.
 
     padded   every source has exactly --source_length tokens and every target --target_length; turns of one step
     natural  lengths of a log-normal distribution, with means in the proportion of XSum's; turns of a share of an epoch;
@@ -52,7 +51,7 @@ class CompareArguments:
     shape: str = option("base", "model", "size of the model", choices=tuple(SHAPES))
     vocab_size: int = option(50265, "model", "tokens of the vocabulary", check=at_least(100))
     dropout: float = option(0.1, "model", "dropout", check=probability)
-    attention_dropout: float = option(0.0, "model", "dropout of attention weights", check=probability)
+    attention_dropout: float = option(0.1, "model", "dropout of attention weights", check=probability)
     freeze_embeds: bool = option(False, "model", "do not train the embeddings, in both systems")
     compile: bool = option(False, "systems", "this project with --compile")
     systems: str = option("ours,transformers", "systems", "what is compared, this project first")

@@ -2,9 +2,9 @@
 
 A few sentences, or a few heads of a long one, take turns, so that their attention weights stay in the processor's
 cache, and the backward pass computes these weights again: nothing but queries, keys and values is kept. On two cores of
-a Zen 4, a layer of BART base with 8 padded sentences of 256 tokens took 31 ms forward and backward in bfloat16 (torch:
-69), with dropout 55 (torch: 200), and with dropout in float32 70 (torch: 96); in float32 without dropout torch's is
-faster, 38 to 50. Forward alone, 4 sentences of 512 tokens took 18 ms in bfloat16 (torch: 24).
+a Zen 4, a layer of BART base with 8 sentences of 256 tokens took 28 ms forward and backward in bfloat16 (torch: 46), with
+dropout 39 (torch: 94), and with dropout in float32 60 (torch: 88); in float32 without dropout both take 46. Forward
+alone, 4 sentences of 512 tokens took 18 ms in bfloat16 (torch: 24).
 Shapes: B sentences, b those of a block, T queries, S keys, H heads, Dh size of a head.
 """
 
@@ -12,10 +12,11 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from bart.modeling.dropout import draw_kept, kept_scale, scale_kept
+from bart.modeling.dropout import draw_kept, draw_seed, kept_scale
 
 _WEIGHTS_AT_ONCE = 2**20  # 2 or 4 MiB
 
@@ -46,25 +47,25 @@ class _BlockedAttention(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(queries, keys, values, mask)
         ctx.is_causal, ctx.dropout = is_causal, dropout
-        ctx.random_state = torch.get_rng_state() if dropout > 0 else None
+        ctx.seed = draw_seed() if dropout > 0 else 0
+        bits = np.random.SFC64(ctx.seed)
         mixed = _empty_like(queries)
         with torch.autocast("cpu", enabled=False):
             for block in _blocks(queries, keys):
                 hidden = None if mask is None else ~mask[block[0]]
                 weights = _attention_weights(queries[block], keys[block], hidden, is_causal)
                 if dropout > 0:
-                    weights = scale_kept(weights, draw_kept(weights.shape, dropout), kept_scale(dropout))
+                    weights = _kept(weights, draw_kept(weights.shape, dropout, bits))
                 mixed[block] = weights @ values[block]
-        return mixed
+        return mixed.mul_(kept_scale(dropout)) if dropout > 0 else mixed
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         queries, keys, values, mask = ctx.saved_tensors
-        generator = None
+        bits = np.random.SFC64(ctx.seed)
         if ctx.dropout > 0:
-            generator = torch.Generator()
-            generator.set_state(ctx.random_state)
+            gradient = gradient * kept_scale(ctx.dropout)
         query_gradient, key_gradient, value_gradient = map(_empty_like, (queries, keys, values))
         scale = 1 / math.sqrt(queries.size(-1))
         for block in _blocks(queries, keys):
@@ -73,9 +74,8 @@ class _BlockedAttention(torch.autograd.Function):
             weight_gradient = gradient[block] @ values[block].transpose(-1, -2)
             used = weights
             if ctx.dropout > 0:
-                keep, keep_scale = draw_kept(weights.shape, ctx.dropout, generator), kept_scale(ctx.dropout)
-                used = scale_kept(weights, keep, keep_scale)
-                weight_gradient = scale_kept(weight_gradient, keep, keep_scale)
+                keep = draw_kept(weights.shape, ctx.dropout, bits)
+                used, weight_gradient = _kept(weights, keep), _kept(weight_gradient, keep)
             value_gradient[block] = used.transpose(-1, -2) @ gradient[block]
             score_gradient = torch._softmax_backward_data(weight_gradient, weights, -1, weights.dtype).mul_(scale)
             query_gradient[block] = score_gradient @ keys[block]
@@ -91,6 +91,11 @@ def _attention_weights(queries: Tensor, keys: Tensor, hidden: Tensor | None, is_
     if is_causal:
         scores.masked_fill_(torch.ones(scores.shape[-2:], dtype=torch.bool).triu_(1), -math.inf)
     return scores.softmax(-1)
+
+
+def _kept(weights: Tensor, keep: Tensor) -> Tensor:
+    """``weights`` where ``keep`` is 1, not scaled yet."""
+    return keep.to(weights.dtype).mul_(weights)
 
 
 def _blocks(queries: Tensor, keys: Tensor) -> Iterator[tuple[slice, slice]]:

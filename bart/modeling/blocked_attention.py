@@ -2,9 +2,9 @@
 
 A few sentences, or a few heads of a long one, take turns, so that their attention weights stay in the processor's
 cache, and the backward pass computes these weights again: nothing but queries, keys and values is kept. On two cores of
-a Zen 4, a layer of BART base with 8 sentences of 256 tokens took 28 ms forward and backward in bfloat16 (torch: 46), with
-dropout 39 (torch: 94), and with dropout in float32 60 (torch: 88); in float32 without dropout both take 46. Forward
-alone, 4 sentences of 512 tokens took 18 ms in bfloat16 (torch: 24).
+a Zen 4, a layer of BART base with 8 sentences of 256 tokens took 28 ms forward and backward in bfloat16 (torch: 46),
+with dropout 39 (torch: 94), and with dropout in float32 60 (torch: 88); in float32 without dropout both take 46.
+Forward alone, 4 sentences of 512 tokens took 18 ms in bfloat16 (torch: 24).
 Shapes: B sentences, b those of a block, T queries, S keys, H heads, Dh size of a head.
 """
 

@@ -14,14 +14,20 @@ from tests.end_to_end.test_deaths import children_by_rank
 from tests.end_to_end.test_processes import assert_same_training
 from tests.same_end import assert_same_end
 from tests.tiny_setup import TinySetup
-from utils.checkpointing import checkpoints, load_checkpoint
+from utils.checkpointing import checkpoint_step, checkpoints, load_checkpoint
 from utils.report import read_json
 
 ROOT = Path(__file__).parents[2]
 
 
 def start(
-    setup: TinySetup, results: Path, batch_size: int, steps: int = 12, more: tuple[str, ...] = (), **environment: str
+    setup: TinySetup,
+    results: Path,
+    batch_size: int,
+    steps: int = 12,
+    more: tuple[str, ...] = (),
+    start_new_session: bool = False,
+    **environment: str,
 ) -> subprocess.Popen[str]:
     positionals = [setup.data, setup.config, 0, 1e-3, batch_size, 2, "fp32", steps, 5, 64, 16, 2, 8, 3, 0.5, 50]
     flags = ["--model_name_or_path", "scratch", "--tokenizer_name_or_path", str(setup.tokenizer), "--no-freeze_embeds"]
@@ -36,6 +42,7 @@ def start(
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        start_new_session=start_new_session,
     )
 
 
@@ -78,13 +85,18 @@ def kill_one_at(
     machines: list[subprocess.Popen[str]], results: Path, text: str, machine: int, rank: int | None
 ) -> None:
     """SIGKILL a machine's torchrun or its ``rank``-th process, once the log of the first machine says ``text``."""
+    wait_for(machines, results, text)
+    agent = agent_of(machines[machine])
+    os.kill(agent if rank is None else children_by_rank(agent, "LOCAL_RANK")[rank], signal.SIGKILL)
+
+
+def wait_for(machines: list[subprocess.Popen[str]], results: Path, text: str) -> None:
+    """Until the log of the first machine says ``text``."""
     log = results / "joblog.log"
     deadline = time.monotonic() + 120
     while not log.exists() or text not in log.read_text():
         assert all(each.poll() is None for each in machines) and time.monotonic() < deadline
         time.sleep(0.02)
-    agent = agent_of(machines[machine])
-    os.kill(agent if rank is None else children_by_rank(agent, "LOCAL_RANK")[rank], signal.SIGKILL)
 
 
 def agent_of(script: subprocess.Popen[str]) -> int:
@@ -103,6 +115,32 @@ def test_a_process_that_dies_is_started_again(setup: TinySetup, tmp_path: Path) 
     log = (results / "joblog.log").read_text()
     assert log.count("resuming from") == 1 and log.count("step 10/10  validation") == 1
     assert log.count("test (7 examples") == 1 and read_json(results / "test_rouge.json")["processes"] == 2
+
+
+@pytest.mark.parametrize(
+    "number, code, everyone",
+    [
+        (signal.SIGTERM, 143, False),
+        pytest.param(signal.SIGUSR1, 143, False, marks=pytest.mark.slow),
+        pytest.param(signal.SIGINT, 130, True, marks=pytest.mark.slow),
+    ],
+)
+def test_told_to_end_nothing_is_started_again(
+    setup: TinySetup, tmp_path: Path, number: signal.Signals, code: int, everyone: bool
+) -> None:
+    """A signal to the script, or, as a terminal's Ctrl-C, to all: a checkpoint, the code, and later it goes on."""
+    results, often = tmp_path / "results", {"MAX_RESTARTS": "2", "PROCESSES_PER_NODE": "2"}
+    flags = (*KILLED[:2], "--save_checkpoint_steps", "1000000")
+    machine = start(setup, results, 4, 1000000, flags, start_new_session=True, **often)
+    wait_for([machine], results, "step 5/")
+    (os.killpg if everyone else os.kill)(machine.pid, number)
+    output = machine.communicate(timeout=60)[0]
+    assert machine.returncode == code, output
+    reached = checkpoint_step(checkpoints(results)[-1])
+    log = (results / "joblog.log").read_text()
+    assert f"told to end: saved at step {reached}" in log and "resuming from" not in log and reached >= 5
+    end_well([start(setup, results, 4, reached + 2, (*flags, "--resume"), **often)])
+    assert f"step {reached + 2}/{reached + 2}" in (results / "joblog.log").read_text()
 
 
 @pytest.mark.slow

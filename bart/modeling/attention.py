@@ -25,7 +25,7 @@ class MultiHeadAttention(nn.Module):
         self.v_proj = nn.Linear(d_model, d_model)
         self.q_proj = nn.Linear(d_model, d_model)
         self.out_proj = nn.Linear(d_model, d_model)
-        self.computes_in: torch.dtype | None = None  # and keeps keys and values; None: that of the projections
+        self.computes_in: torch.dtype | None = None  # attention, of keys and values; None: the projections' type
 
     def project_keys_values(self, states: Tensor, layout: Layout | None = None) -> tuple[Tensor, Tensor]:
         """Keys and values of the attended states: (B, S, D), or (N, D) by ``layout`` -> two of (B, H, S, Dh)."""

@@ -48,13 +48,13 @@ class _BlockedAttention(torch.autograd.Function):
         ctx.save_for_backward(queries, keys, values, mask)
         ctx.is_causal, ctx.dropout = is_causal, dropout
         ctx.seed = draw_seed() if dropout > 0 else 0
-        bits = np.random.SFC64(ctx.seed)
+        bits = np.random.SFC64(ctx.seed) if dropout > 0 else None
         mixed = _empty_like(queries)
         with torch.autocast("cpu", enabled=False):
             for block in _blocks(queries, keys):
                 hidden = None if mask is None else ~mask[block[0]]
                 weights = _attention_weights(queries[block], keys[block], hidden, is_causal)
-                if dropout > 0:
+                if bits is not None:
                     weights = _kept(weights, draw_kept(weights.shape, dropout, bits))
                 mixed[block] = weights @ values[block]
         return mixed.mul_(kept_scale(dropout)) if dropout > 0 else mixed
@@ -63,8 +63,9 @@ class _BlockedAttention(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         queries, keys, values, mask = ctx.saved_tensors
-        bits = np.random.SFC64(ctx.seed)
+        bits = None
         if ctx.dropout > 0:
+            bits = np.random.SFC64(ctx.seed)
             gradient = gradient * kept_scale(ctx.dropout)
         query_gradient, key_gradient, value_gradient = map(_empty_like, (queries, keys, values))
         scale = 1 / math.sqrt(queries.size(-1))
@@ -73,7 +74,7 @@ class _BlockedAttention(torch.autograd.Function):
             weights = _attention_weights(queries[block], keys[block], hidden, ctx.is_causal)
             weight_gradient = gradient[block] @ values[block].transpose(-1, -2)
             used = weights
-            if ctx.dropout > 0:
+            if bits is not None:
                 keep = draw_kept(weights.shape, ctx.dropout, bits)
                 used, weight_gradient = _kept(weights, keep), _kept(weight_gradient, keep)
             value_gradient[block] = used.transpose(-1, -2) @ gradient[block]

@@ -23,7 +23,7 @@ class Dropout(nn.Dropout):
         """A tensor of any shape."""
         if not self.training or self.p == 0:
             return states
-        if states.device.type != "cpu" or torch.compiler.is_compiling():
+        if states.device.type != "cpu" or self.p == 1 or torch.compiler.is_compiling():
             return F.dropout(states, self.p)
         dropped: Tensor = _CpuDropout.apply(states, self.p)  # type: ignore[no-untyped-call]
         return dropped
@@ -46,7 +46,7 @@ class _CpuDropout(torch.autograd.Function):
 
 def draw_seed() -> int:
     """From torch's generator, so that its seed and state decide on all that is drawn."""
-    return int(torch.randint(2**63 - 1, ()))
+    return int(torch.randint(2**63 - 1, (), device="cpu"))
 
 
 def draw_kept(shape: torch.Size, probability: float, bits: np.random.SFC64) -> Tensor:
@@ -64,6 +64,7 @@ def kept_scale(probability: float) -> float:
 
 
 def _dropped_levels(probability: float) -> int:
+    """Of ``_LEVELS``, one of which at least is kept."""
     return min(round(probability * _LEVELS), _LEVELS - 1)
 
 

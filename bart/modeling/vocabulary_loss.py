@@ -123,4 +123,4 @@ def _add_product(weight_gradient: Tensor, gradient: Tensor, states: Tensor, fact
     rows = _ROWS_ON_CPU if weight_gradient.device.type == "cpu" else len(weight_gradient)
     for start in range(0, len(weight_gradient), rows):
         product = torch.mm(gradient[:, start : start + rows].t(), states)
-        weight_gradient[start : start + rows].add_(product.to(weight_gradient.dtype), alpha=factor)
+        weight_gradient[start : start + rows].add_(product, alpha=factor)

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -132,9 +133,13 @@ def test_told_to_end_nothing_is_started_again(
     results, often = tmp_path / "results", {"MAX_RESTARTS": "2", "PROCESSES_PER_NODE": "2"}
     flags = (*KILLED[:2], "--save_checkpoint_steps", "1000000")
     machine = start(setup, results, 4, 1000000, flags, start_new_session=True, **often)
-    wait_for([machine], results, "step 5/")
-    (os.killpg if everyone else os.kill)(machine.pid, number)
-    output = machine.communicate(timeout=60)[0]
+    try:
+        wait_for([machine], results, "step 5/")
+        (os.killpg if everyone else os.kill)(machine.pid, number)
+        output = machine.communicate(timeout=60)[0]
+    finally:
+        with suppress(ProcessLookupError):  # nothing of it is left
+            os.killpg(machine.pid, signal.SIGKILL)
     assert machine.returncode == code, output
     reached = checkpoint_step(checkpoints(results)[-1])
     log = (results / "joblog.log").read_text()

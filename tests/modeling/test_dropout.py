@@ -34,3 +34,7 @@ def test_follows_the_seed_and_its_state() -> None:
     assert torch.equal(dropout(states), second) and not torch.equal(first, second)
     assert dropout.eval()(states) is states and Dropout(0.0)(states) is states
     assert Dropout(0.1)(torch.ones(0, 7)).shape == (0, 7)
+
+
+def test_all_can_be_dropped() -> None:
+    assert Dropout(1.0)(torch.ones(300, 300)).count_nonzero() == 0

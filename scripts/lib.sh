@@ -203,9 +203,9 @@ await_file() { # FILE
 collect_training_flags() {
     name_arguments output_dir=RESULTS_DIR data_dir=DATA_DIR config_path=CONFIG_PATH gpus=NUM_GPU learning_rate=LR \
         train_batch_size=BS gradient_accumulation_steps=ACCUM {fp16,bf16,tf32}=PREC max_steps=TRAIN_STEPS \
-        warmup_steps=WARMUP_STEPS \
-        max_source_length=MAX_SOURCE_LEN {,val_}max_target_length=MAX_TARGET_LEN eval_max_gen_length=MAX_TARGET_LEN \
-        eval_batch_size=EVAL_BS val_check_interval=VAL_CHECK_INTERVAL early_stopping_patience=PATIENCE
+        warmup_steps=WARMUP_STEPS max_source_length=MAX_SOURCE_LEN {,val_}max_target_length=MAX_TARGET_LEN \
+        eval_max_gen_length=MAX_TARGET_LEN eval_batch_size=EVAL_BS val_check_interval=VAL_CHECK_INTERVAL \
+        early_stopping_patience=PATIENCE
     training_flags=(
         --data_dir "$DATA_DIR"
         --config_path "$CONFIG_PATH"

@@ -79,8 +79,7 @@ class _SummedCrossEntropy(torch.autograd.Function):
                     continue
                 gradient, scale = _gradient_of_logits(log_probabilities, targets, label_smoothing, kind)
                 if wants_states:
-                    product = torch.mm(gradient, weight.to(gradient.dtype)).to(kinds[0])
-                    state_gradients.append(product if scale == 1 else product.div_(scale))
+                    state_gradients.append(torch.mm(gradient, weight.to(gradient.dtype)).to(kinds[0]).div_(scale))
                 if weight_gradient is not None:
                     _add_product(weight_gradient, gradient, portion.to(gradient.dtype), 1 / scale)
         ctx.save_for_backward(torch.cat(state_gradients) if wants_states else None, weight_gradient)

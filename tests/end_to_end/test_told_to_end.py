@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.commands import ROOT, Command, run, start_as_torchrun
+from tests.end_to_end.test_many_machines import wait_for
 from tests.end_to_end.test_resume import STEPS, resumable_flags
 from tests.same_end import assert_same_end
 from tests.tiny_setup import TinySetup
@@ -131,7 +132,6 @@ def test_through_the_script(
     flags = ["--model_name_or_path", "scratch", "--tokenizer_name_or_path", str(setup.tokenizer), "--no-freeze_embeds"]
     flags += ["--log_every_n_steps", "1", "--save_checkpoint_steps", "100000", "--num_workers", "2"]
     script = ["bash", str(ROOT / "scripts" / "run_summarization.sh"), str(setup.data), str(setup.config)]
-    log = results / "joblog.log"
     with subprocess.Popen(
         [*script, *SCRIPT_ARGUMENTS.split(), *flags],
         cwd=tmp_path,
@@ -140,13 +140,10 @@ def test_through_the_script(
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     ) as process:
-        deadline = time.monotonic() + 120
-        while not log.exists() or "step 3/" not in log.read_text():
-            assert process.poll() is None and time.monotonic() < deadline
-            time.sleep(0.1)
+        wait_for([process], results, "step 3/")
         (os.killpg if to_all else os.kill)(process.pid, number)
         assert process.wait(60) == CODES[number]
-    said = log.read_text()
+    said = (results / "joblog.log").read_text()
     expected = last_lines(f"--output_dir (RESULTS_DIR) {results}", checkpoint_step(checkpoints(results)[-1]), number)
     assert [line for line in said.splitlines() if line in expected] == expected
     assert processes > 1 or "Traceback" not in said  # torchrun has its own words

@@ -6,7 +6,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from utils.args import TrainingArguments
+from utils.args import TrainingArguments, output_limit
 from utils.command_line import run_command, with_argument_names
 from utils.signals import ToldToEnd
 
@@ -293,18 +293,19 @@ def where_to_train(arguments: TrainingArguments, config: "BartConfig", placement
 
 def check_searches(arguments: TrainingArguments, inputs: "TrainingInputs") -> None:
     """Raise InputError, before the training, where the configuration's search settings do not go with the flags."""
-    from bart.generation.search_settings import resolve_search_settings
+    from bart.generation.arguments import check_call
     from utils.lightning_module import validation_search
 
     if arguments.eval_beams > 0:
-        resolve_search_settings(inputs.config, validation_search(arguments))
+        check_call(inputs.config, validation_search(arguments))
     if inputs.test is not None:
-        resolve_search_settings(inputs.config, final_search(arguments, inputs.config))
+        check_call(inputs.config, final_search(arguments, inputs.config))
 
 
 def final_search(arguments: TrainingArguments, config: "BartConfig") -> dict[str, Any]:
     """What the search of the test split is told beyond the configuration."""
-    return {"max_length": arguments.eval_max_gen_length, "num_beams": arguments.eval_beams or config.num_beams}
+    beams = arguments.eval_beams or config.num_beams
+    return {**output_limit(arguments.eval_max_gen_length), "num_beams": beams}
 
 
 def finish(

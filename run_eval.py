@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from bart.configuration.configuration_bart import BartConfig, read_json_object
-from bart.configuration.search_settings import SearchSettings
+from bart.configuration.generation_config import GenerationConfig
 from bart.errors import InputError
-from utils.args import EvaluationArguments
+from utils.args import EvaluationArguments, output_limit
 from utils.command_line import run_command
 from utils.processes import die_with_launcher
 
@@ -115,15 +115,16 @@ def choose_device(name: str) -> str:
 
 def search_settings(arguments: EvaluationArguments, config: BartConfig) -> dict[str, Any]:
     """What the search is told beyond the configuration: the task's settings, beaten by flags."""
-    from bart.generation.search_settings import resolve_search_settings
+    from bart.generation.arguments import check_call
 
     search = {
         **(task_settings(Path(arguments.config), arguments.task) if arguments.task else {}),
         **arguments.search,
-        "max_length": arguments.eval_max_gen_length,
         **({} if arguments.eval_beams is None else {"num_beams": arguments.eval_beams}),
     }
-    resolve_search_settings(config, search)  # an impossible setting is refused now, not after the model is loaded
+    if "max_new_tokens" not in arguments.search:
+        search |= output_limit(arguments.eval_max_gen_length)
+    check_call(config, search)  # an impossible setting is refused now, not after the model is loaded
     return search
 
 
@@ -132,7 +133,7 @@ def task_settings(config_path: Path, task: str) -> dict[str, Any]:
     tasks = read_json_object(config_path).get("task_specific_params") or {}
     if task not in tasks:
         raise InputError(f"--task {task}: {config_path} has {', '.join(tasks) or 'no task_specific_params'}")
-    return {name: value for name, value in tasks[task].items() if name in SearchSettings.names()}
+    return {name: value for name, value in tasks[task].items() if name in GenerationConfig.names()}
 
 
 if __name__ == "__main__":

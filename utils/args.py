@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from bart.configuration.configuration_bart import BartConfig
-from bart.configuration.search_settings import SearchSettings
+from bart.configuration.generation_config import GenerationConfig
 from bart.errors import InputError
 from utils.args_search import SEARCH_MEANINGS
 from utils.command_line import above, all_or_at_least, at_least, between, option, probability, some_of
@@ -15,7 +15,16 @@ _DATA_DIR_HELP = (
     "folder of {train,val,test}.{source,target}, one example per line, or of tables {train,val,test}"
     ".{csv,tsv,jsonl,parquet}; or a data set of the hub: OWNER/NAME[@REVISION][:CONFIG]"
 )
-_NOT_FOR_TEXT = ("output_scores", "return_dict_in_generate")  # they shape what `generate` returns, not what it writes
+_NOT_FOR_TEXT = (
+    "output_scores",
+    "output_logits",
+    "return_dict_in_generate",
+)  # they shape what `generate` returns, not what it writes
+
+
+def output_limit(tokens: int) -> dict[str, Any]:
+    """What a search is told so that its outputs have at most ``tokens`` tokens, whatever the configuration says."""
+    return {"max_length": tokens, "max_new_tokens": None}
 
 
 @dataclass
@@ -81,7 +90,7 @@ class SharedArguments:
     def take_lengths_from(self, config: BartConfig) -> None:
         """Set the lengths that were not given. Raises InputError where one exceeds the model's positions."""
         self.max_source_length = self.max_source_length or config.max_position_embeddings
-        self.max_target_length = self.max_target_length or config.max_length
+        self.max_target_length = self.max_target_length or config.longest_output(config.max_position_embeddings)
         self.eval_max_gen_length = self.eval_max_gen_length or self.max_target_length
         for name in ("max_source_length", "max_target_length", "eval_max_gen_length"):
             if getattr(self, name) > config.max_position_embeddings:
@@ -378,7 +387,12 @@ class EvaluationArguments(SharedArguments):
     task: str | None = option(None, "search", "take the search settings of this task in task_specific_params of CONFIG")
     search: dict[str, Any] = field(
         default_factory=dict,
-        metadata={"group": "search", "settings": SearchSettings, "without": _NOT_FOR_TEXT, "meanings": SEARCH_MEANINGS},
+        metadata={
+            "group": "search",
+            "settings": GenerationConfig,
+            "without": _NOT_FOR_TEXT,
+            "meanings": SEARCH_MEANINGS,
+        },
     )  # the search settings that were given, beside the two that have flags of their own
 
     device: str = option(

@@ -1,8 +1,10 @@
-"""What --help says of the search settings, whose names and limits are bart.configuration.search_settings'."""
+"""What --help says of the search settings, whose names and limits are bart.configuration.generation_config's."""
 
 SEARCH_MEANINGS = {
     "max_length": "tokens of a summary at most",
+    "max_new_tokens": "tokens of a summary at most, its start token not counted; beats --max_length",
     "min_length": "tokens of a summary at least",
+    "min_new_tokens": "tokens of a summary at least, its start token not counted; beats --min_length",
     "num_beams": "summaries followed at once; 1 is greedy search",
     "num_beam_groups": "groups of beams that avoid each other's words",
     "diversity_penalty": "taken from the log probability of a token that an earlier group has just chosen",
@@ -12,11 +14,19 @@ SEARCH_MEANINGS = {
     "no_repeat_ngram_size": "tokens of the n-grams that a summary has once at most; 0 is off",
     "encoder_no_repeat_ngram_size": "tokens of the n-grams of the source that a summary must not have; 0 is off",
     "repetition_penalty": "factor against tokens that have occurred; 1 is off",
+    "encoder_repetition_penalty": "factor for tokens of the source; 1 is off",
     "bad_words_ids": "lists of token ids that must not be written",
+    "sequence_bias": "lists of [token ids, number]: what is added to the score of the last of them",
+    "suppress_tokens": "list of token ids that must not be written",
+    "begin_suppress_tokens": "list of token ids that a summary must not begin with",
     "forced_bos_token_id": "token id that each summary begins with",
     "forced_eos_token_id": "token id that a summary of full length ends with",
+    "exponential_decay_length_penalty": "[tokens, factor]: after so many new tokens the end gets likelier",
     "do_sample": "draw tokens by chance instead of taking the likeliest",
     "temperature": "in sampling, what log probabilities are divided by",
     "top_k": "in sampling, draw from so many likeliest tokens; 0 is off",
     "top_p": "in sampling, draw from the likeliest tokens that together have this probability; 1 is off",
+    "min_p": "in sampling, draw from tokens that have at least this share of the likeliest one's probability",
+    "typical_p": "in sampling, draw from the most typical tokens that together have this probability; 1 is off",
+    "renormalize_logits": "make probabilities of the scores after all other settings",
 }

@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 from bart.errors import InputError
 from bart.modeling.modeling_bart import BartForConditionalGeneration
 from utils.apex_package import fused_optimizers
-from utils.args import TrainingArguments
+from utils.args import TrainingArguments, output_limit
 from utils.data import Batch, decode
 from utils.optimization import build_optimizer, build_schedule, clip_gradients
 from utils.rouge import ROUGE_TYPES, rouge_scores
@@ -152,7 +152,7 @@ def validation_search(arguments: TrainingArguments) -> dict[str, Any]:
     """What the search of a validation is told beyond the configuration: one sequence for each source."""
     return {
         "num_beams": arguments.eval_beams,
-        "max_length": arguments.eval_max_gen_length,
+        **output_limit(arguments.eval_max_gen_length),
         "num_return_sequences": 1,
         "return_dict_in_generate": False,
     }

@@ -12,9 +12,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from bart.errors import InputError
+from utils.args import output_limit
 from utils.command_line import at_least, option, run_command
 from utils.line_files import iterate_stream
 
@@ -56,7 +57,7 @@ def write_summaries(arguments: SummarizeArguments, stream: IO[bytes]) -> None:
     """Read, summarize and print; an empty text has an empty summary."""
     import torch
 
-    from bart.generation.search_settings import resolve_search_settings
+    from bart.generation.arguments import check_call
     from bart.modeling.modeling_bart import BartForConditionalGeneration
     from bart.modeling.weights import read_config
     from utils.data import decode, pad_sources
@@ -68,9 +69,10 @@ def write_summaries(arguments: SummarizeArguments, stream: IO[bytes]) -> None:
     length = arguments.max_source_length or config.max_position_embeddings
     if length > config.max_position_embeddings:
         raise InputError(f"--max_source_length {length}: the model has {config.max_position_embeddings} positions")
-    given = {"num_beams": arguments.num_beams, "max_length": arguments.max_length}
-    search = {name: value for name, value in given.items() if value is not None}
-    resolve_search_settings(config, search)
+    search: dict[str, Any] = {} if arguments.max_length is None else output_limit(arguments.max_length)
+    if arguments.num_beams is not None:
+        search["num_beams"] = arguments.num_beams
+    check_call(config, search)
     tokenizer = load_tokenizer(None, arguments.model, config)
     device = arguments.device
     if device == "auto":

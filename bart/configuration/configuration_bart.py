@@ -2,11 +2,21 @@
 
 import json
 import os
+import warnings
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Self
 
-from bart.configuration.search_settings import SearchSettings, is_number, is_token_id, is_whole_number
+from bart.configuration.generation_config import (
+    SPECIAL_TOKENS,
+    GenerationConfig,
+    is_number,
+    is_token_id,
+    is_token_list,
+    is_whole_number,
+    token_list,
+)
+from bart.configuration.generation_files import OLD_FORCED_BOS, doubtful_settings, search_of_folder
 from bart.errors import InputError
 from bart.hub import find_file
 
@@ -29,7 +39,7 @@ _MODEL_FILE_ONLY = {"architectures": ["BartForConditionalGeneration"], **_FIXED_
 
 
 @dataclass(init=False)
-class BartConfig(SearchSettings):
+class BartConfig(GenerationConfig):
     """A BART model (Lewis et al. 2019, section 2.1) and its default search. The defaults are bart-large's.
 
     Built from keywords, so that ``BartConfig(**json.load(file))`` takes the reference's files and those of
@@ -55,23 +65,25 @@ class BartConfig(SearchSettings):
     init_std: float = 0.02
     bos_token_id: int = 0
     pad_token_id: int = 1
-    eos_token_id: int = 2
+    eos_token_id: int | list[int] | None = 2  # any of several ends an output; None: none does
     decoder_start_token_id: int = 2
-    forced_eos_token_id: int | None = 2
+    forced_eos_token_id: int | list[int] | None = 2
     prefix: str = ""  # put before every source and target text
     fp16: bool = False  # of the reference's scripts; precision is chosen where a model is run, not here
 
     def __init__(self, **values: Any) -> None:
         for setting in fields(self):
             value = values.get(setting.name, setting.default)
-            may_be_null = setting.default is None or setting.name.startswith("forced_")
+            may_be_null = setting.default is None or setting.name in ("forced_eos_token_id", "eos_token_id")
             if setting.type is float and is_whole_number(value):
                 value = float(value)  # transformers reads no 0 for a dropout
             setattr(self, setting.name, setting.default if value is None and not may_be_null else value)
-        if self.forced_bos_token_id is None and values.get("force_bos_token_to_be_generated"):
+        if self.forced_bos_token_id is None and values.get(OLD_FORCED_BOS):
             self.forced_bos_token_id = self.bos_token_id
-        if isinstance(self.eos_token_id, list) and len(self.eos_token_id) == 1:
-            self.eos_token_id = self.eos_token_id[0]
+        for name in ("eos_token_id", "forced_bos_token_id", "forced_eos_token_id"):
+            value = getattr(self, name)
+            if isinstance(value, list) and len(value) == 1:
+                setattr(self, name, value[0])
         for name, only in _FIXED_BY_ARCHITECTURE.items():
             if values.get(name, only) not in (only, None):
                 raise InputError(f"configuration: {name}={values[name]!r} is another model than BART (BART: {only!r})")
@@ -90,15 +102,16 @@ class BartConfig(SearchSettings):
         for name in ("dropout", "attention_dropout", "activation_dropout", "encoder_layerdrop", "decoder_layerdrop"):
             value = getattr(self, name)
             self._require(name, is_number(value) and 0 <= value < 1, "give a probability from 0 up, below 1")
-        for name in ("bos_token_id", "pad_token_id", "eos_token_id", "decoder_start_token_id"):
+        for name in ("bos_token_id", "pad_token_id", "decoder_start_token_id"):
             self._require(name, is_token_id(getattr(self, name)), "give one token id")
-        for name in (
-            *("bos_token_id", "pad_token_id", "eos_token_id", "decoder_start_token_id"),
-            *("forced_bos_token_id", "forced_eos_token_id"),
-        ):
-            value = getattr(self, name)
+        eos = self.eos_token_id
+        is_sound = eos is None or is_token_id(eos) or is_token_list(eos)
+        self._require("eos_token_id", is_sound, "give one token id or a list of several")
+        for name in (*SPECIAL_TOKENS, "forced_bos_token_id", "forced_eos_token_id"):
             self._require(
-                name, not is_token_id(value) or value < self.vocab_size, f"it is outside vocab_size={self.vocab_size}"
+                name,
+                all(token < self.vocab_size for token in token_list(getattr(self, name))),
+                f"it is outside vocab_size={self.vocab_size}",
             )
         self._require("activation_function", self.activation_function in ("gelu", "relu"), "give gelu or relu")
         self._require("init_std", is_number(self.init_std) and self.init_std > 0, "give a number above 0")
@@ -125,23 +138,30 @@ class BartConfig(SearchSettings):
     @classmethod
     def from_json_file(cls, path: str | os.PathLike[str]) -> Self:
         """Read one JSON file that holds all there is, as configs/*.json and the reference's do."""
-        return cls._from_file_values(read_json_object(Path(path)), path)
+        values = read_json_object(Path(path))
+        _warn_of_doubtful(values, Path(path), is_search_alone=False)
+        return cls._from_file_values(values, path)
 
     @classmethod
     def from_pretrained(cls, name_or_path: str | os.PathLike[str]) -> Self:
         """Read the configuration of a Hugging Face folder or hub id.
 
-        Where there is a generation_config.json, the search settings come from there alone, as in transformers.
+        Where there is a generation_config.json, the search settings come from there alone, as in transformers; see
+        ``search_of_folder`` for what they mean.
+
+        Warns:
+            UserWarning: a setting that would change the output is misspelt or not supported.
         """
         path = find_file(name_or_path, "config.json")
         if path is None:
             raise InputError(f"{os.fspath(name_or_path)}: no config.json there; give a folder that holds a model")
         values = read_json_object(path)
         search_path = find_file(name_or_path, "generation_config.json")
-        if search_path is not None:
-            defaults = SearchSettings().search_settings()
-            values = {**values, **defaults, **read_json_object(search_path)}
-        return cls._from_file_values(values, path)
+        search = None if search_path is None else read_json_object(search_path)
+        _warn_of_doubtful(values if search is None else search, search_path or path, is_search_alone=search is not None)
+        of_search = (*cls.names(), *SPECIAL_TOKENS, OLD_FORCED_BOS)
+        own = {name: value for name, value in values.items() if name not in of_search}
+        return cls._from_file_values({**own, **search_of_folder(values, search)}, path)
 
     @classmethod
     def _from_file_values(cls, values: dict[str, Any], path: str | os.PathLike[str]) -> Self:
@@ -153,16 +173,20 @@ class BartConfig(SearchSettings):
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
         """Write config.json (the model) and generation_config.json (the search), as transformers splits them."""
         search = self.search_settings()
-        ids = {
-            name: getattr(self, name)
-            for name in ("bos_token_id", "pad_token_id", "eos_token_id", "decoder_start_token_id")
-        }
+        ids = {name: getattr(self, name) for name in SPECIAL_TOKENS}
         model = {name: value for name, value in self.to_dict().items() if name not in search and name != "fp16"}
         # Not with the search: transformers has no forced ids in its model configuration but this one, and 2 by default.
         model["forced_eos_token_id"] = self.forced_eos_token_id
         write_json_object({**_MODEL_FILE_ONLY, **model}, Path(folder) / "config.json")
         given = {name: value for name, value in search.items() if value is not None}
         write_json_object({**ids, **given}, Path(folder) / "generation_config.json")
+
+
+def _warn_of_doubtful(values: dict[str, Any], path: Path, *, is_search_alone: bool) -> None:
+    doubtful = doubtful_settings(values, is_search_alone=is_search_alone)
+    if doubtful:
+        text = f"{path}: search settings without effect: {'; '.join(doubtful)}"
+        warnings.warn(text, UserWarning, stacklevel=3)
 
 
 def read_json_object(path: Path) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 Ordinary beam search is diverse beam search with one group. Results are those of Hugging Face's beam search, setting
 for setting, which is why unused scores are the finite -1e9 that it uses: where too few tokens are allowed to fill all
 beams, the difference from -inf can be seen.
-Shapes: B sentences, G groups, K beams of a group, L longest output, V vocabulary.
+Shapes: B sentences, G groups, K beams of a group, C candidates of a group, L longest output, P tokens of it that are
+given, V vocabulary.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,12 +12,15 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from bart.configuration.search_settings import SearchSettings
-from bart.generation.logits_rules import Rule
+from bart.configuration.generation_config import GenerationConfig
+from bart.generation.arguments import SpecialTokens
+from bart.generation.decoder import Decoder, read_prompt
+from bart.generation.logits_processors import LogitsProcessor
 from bart.generation.output import GenerationOutput
 from bart.generation.running import Running
 from bart.generation.sampling import draw
-from bart.generation.step_decoder import StepDecoder
+from bart.generation.steps import StepRecord
+from bart.generation.stopping import Condition, is_any_of, meets_any
 
 UNUSED = -1.0e9  # the score of a place that holds nothing yet, and what is added to a candidate to put it last
 
@@ -24,14 +28,26 @@ UNUSED = -1.0e9  # the score of a place that holds nothing yet, and what is adde
 class BeamGroup:
     """The running and the finished beams of one group."""
 
-    def __init__(self, start: Tensor, beams: int, first_row: int, settings: SearchSettings, pad_token_id: int) -> None:
-        """start: (B,) start tokens; first_row: of this group among a sentence's beams."""
+    def __init__(
+        self,
+        prompt: Tensor,
+        beams: int,
+        first_row: int,
+        settings: GenerationConfig,
+        special: SpecialTokens,
+        conditions: Sequence[Condition] = (),
+    ) -> None:
+        """prompt: (B, P), the beginning of every output; first_row: of this group among a sentence's beams."""
+        assert settings.max_length is not None
         self.beams, self.first_row, self.settings = beams, first_row, settings
-        batch, device = start.size(0), start.device
-        self.length = 1  # tokens so far, the start token included
-        self.tokens = torch.full((batch, beams, settings.max_length), pad_token_id, dtype=torch.long, device=device)
-        self.tokens[:, :, 0] = start[:, None]
-        self.rows = torch.full((batch, beams, settings.max_length - 1), -1, dtype=torch.long, device=device)
+        self.max_length, self.eos_token_ids, self.conditions = settings.max_length, special.eos, conditions
+        batch, device = prompt.size(0), prompt.device
+        self.prompt_length = self.length = prompt.size(1)
+        self.candidates = max(2, 1 + len(special.eos)) * beams  # so many that K are left when every beam ends
+        self.tokens = torch.full((batch, beams, self.max_length), special.pad, dtype=torch.long, device=device)
+        self.tokens[:, :, : self.length] = prompt[:, None]
+        new = self.max_length - self.length
+        self.rows = torch.full((batch, beams, new), -1, dtype=torch.long, device=device)
         # Every beam starts the same, so only the first may be continued at first.
         self.scores = torch.full((batch, beams), UNUSED, device=device)
         self.scores[:, 0] = 0.0
@@ -40,27 +56,35 @@ class BeamGroup:
         self.finished_scores = torch.full((batch, beams), UNUSED, device=device)
         self.is_finished = torch.zeros(batch, beams, dtype=torch.bool, device=device)
         self.may_improve = torch.ones(batch, 1, dtype=torch.bool, device=device)
+        self.goes_on = torch.ones(batch, dtype=torch.bool, device=device)  # one of its candidates does not end
 
-    def advance(self, log_probs: Tensor, rows: Tensor, eos_token_id: int) -> tuple[Tensor, Tensor]:
+    def advance(
+        self, log_probs: Tensor, rows: Tensor, steps: tuple[Tensor, ...] | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Continue every beam by one token, and set aside those that end.
 
         Args:
-            log_probs: (B, K, V), of the next token, after all rules.
+            log_probs: (B, K, V), of the next token, after all processors.
             rows: (B, K), the row that each beam has among all beams of the batch.
+            steps: the scores of all steps, for the conditions.
 
         Returns:
             (B, K) the beam that each running beam continues, and (B, K) its new token.
         """
         candidates = (log_probs + self.scores[:, :, None]).flatten(1)  # (B, K * V)
-        scores, places = self._choose(candidates)  # (B, 2K), best first
+        scores, places = self._choose(candidates)  # (B, C), best first
         vocabulary = log_probs.size(-1)
         beams, tokens = places // vocabulary, places % vocabulary
-        candidate_tokens = _take(self.tokens, beams)  # (B, 2K, L)
+        candidate_tokens = _take(self.tokens, beams)  # (B, C, L)
         candidate_tokens[:, :, self.length] = tokens
         candidate_rows = _take(self.rows, beams)
-        candidate_rows[:, :, self.length - 1] = rows.gather(1, beams)
+        candidate_rows[:, :, self.length - self.prompt_length] = rows.gather(1, beams)
         self.length += 1
-        ends = (tokens == eos_token_id) | (self.length >= self.settings.max_length)
+        ends = is_any_of(tokens, self.eos_token_ids) | (self.length >= self.max_length)
+        if self.conditions:
+            so_far = candidate_tokens[:, :, : self.length].flatten(0, 1)
+            ends = ends | meets_any(self.conditions, so_far, steps).view_as(ends)
+            self.goes_on = ~ends.all(1)
 
         running_scores, running = (scores + ends * UNUSED).topk(self.beams)
         self._set_aside(scores, ends, candidate_tokens, candidate_rows)
@@ -73,17 +97,17 @@ class BeamGroup:
         return beams.gather(1, running), tokens.gather(1, running)
 
     def _choose(self, candidates: Tensor) -> tuple[Tensor, Tensor]:
-        """Scores and places of 2K candidates: enough that K are left when K end."""
+        """Scores and places (B, C) of the candidates."""
         if not self.settings.do_sample:
-            return candidates.topk(2 * self.beams)
-        places = draw(candidates, 2 * self.beams)
+            return candidates.topk(self.candidates)
+        places = draw(candidates, self.candidates)
         return candidates.gather(1, places), places
 
     def _set_aside(self, scores: Tensor, ends: Tensor, tokens: Tensor, rows: Tensor) -> None:
-        """Keep the best K of the finished beams and of the candidates (B, 2K) that end among the first K."""
-        among_first = torch.arange(2 * self.beams, device=scores.device) < self.beams
+        """Keep the best K of the finished beams and of the candidates (B, C) that end among the first K."""
+        among_first = torch.arange(self.candidates, device=scores.device) < self.beams
         ends = ends & among_first
-        scores = scores / (self.length - 1) ** self.settings.length_penalty
+        scores = scores / (self.length - self.prompt_length) ** self.settings.length_penalty
         closed = ~self.may_improve
         if self.settings.early_stopping is True:
             closed = closed | self.is_finished.all(1, keepdim=True)
@@ -97,7 +121,7 @@ class BeamGroup:
         """(B, 1): whether the best running beam might still come to a better score than the worst finished one."""
         settings = self.settings
         to_the_end = settings.early_stopping == "never" and settings.length_penalty > 0
-        length = settings.max_length - 1 if to_the_end else self.length - 1
+        length = (self.max_length if to_the_end else self.length) - self.prompt_length
         best_possible = self.scores[:, :1] / float(length**settings.length_penalty)
         worst_finished = self.finished_scores.min(1, keepdim=True).values.where(self.is_finished, UNUSED)  # (B, K)
         return (best_possible > worst_finished).any(1, keepdim=True)
@@ -108,9 +132,10 @@ class BeamGroup:
         It may be over with places that nothing has filled, where too few tokens are allowed.
         """
         is_full = self.is_finished.all(1)
+        over = ~self.may_improve.any() | ~self.goes_on.any()
         if self.settings.early_stopping is True:
-            return is_full, is_full.all() | ~self.may_improve.any()
-        return is_full & ~self.may_improve[:, 0], ~self.may_improve.any()
+            return is_full, is_full.all() | over
+        return is_full & ~self.may_improve[:, 0], over
 
     def select(self, of: Callable[[Tensor], Tensor]) -> None:
         """Let sentences leave: keep of every tensor (B, ...) what ``of`` gives."""
@@ -120,24 +145,35 @@ class BeamGroup:
 
 
 def beam_search(
-    decoder: StepDecoder,
-    start: Tensor,
-    settings: SearchSettings,
-    rules: list[Rule],
-    eos_token_id: int,
-    pad_token_id: int,
+    decoder: Decoder,
+    prompt: Tensor,
+    settings: GenerationConfig,
+    special: SpecialTokens,
+    processors: list[LogitsProcessor],
+    conditions: Sequence[Condition] = (),
+    may_shrink: bool = True,
 ) -> GenerationOutput:
-    """Search with ``settings.num_beams`` beams in ``settings.num_beam_groups`` groups. start: (B,) start tokens."""
-    batch, beams, in_group = start.size(0), settings.num_beams, settings.num_beams // settings.num_beam_groups
-    groups = [BeamGroup(start, in_group, first, settings, pad_token_id) for first in range(0, beams, in_group)]
+    """Search with ``settings.num_beams`` beams in ``settings.num_beam_groups`` groups.
+
+    Args:
+        prompt: (B, P), the beginning of every output.
+        conditions: that end outputs, beside their last token.
+        may_shrink: sentences that are done may leave the batch.
+    """
+    batch, beams, in_group = prompt.size(0), settings.num_beams, settings.num_beams // settings.num_beam_groups
+    groups = [BeamGroup(prompt, in_group, first, settings, special, conditions) for first in range(0, beams, in_group)]
     results = Results(groups)
     # A draw, and the scores of a step, are of the whole batch.
-    running = Running(batch, start.device, not (settings.do_sample or settings.return_dict_in_generate))
-    all_rows = torch.arange(batch * beams, device=start.device).view(batch, beams)
-    tokens = start[:, None].expand(batch, beams)
-    steps: list[Tensor] = []
+    may_shrink = may_shrink and not (settings.do_sample or settings.return_dict_in_generate)
+    running = Running(batch, prompt.device, may_shrink)
+    all_rows = torch.arange(batch * beams, device=prompt.device).view(batch, beams)
+    read_prompt(decoder, prompt.repeat_interleave(beams, dim=0))
+    tokens = prompt[:, -1:].expand(batch, beams)
+    record = StepRecord(settings)
     while not running.all_done:
-        log_probs = decoder.next_logits(tokens.flatten()).log_softmax(-1).view(*tokens.shape, -1)
+        logits = decoder.next_logits(tokens.flatten())
+        record.add_logits(logits)
+        log_probs = logits.log_softmax(-1).view(*tokens.shape, -1)
         processed: list[Tensor] = []
         parents: list[Tensor] = []
         chosen: list[Tensor] = []
@@ -146,14 +182,14 @@ def beam_search(
             scores = log_probs[:, span]
             if settings.diversity_penalty > 0 and chosen:
                 scores = scores - settings.diversity_penalty * _counts(torch.cat(chosen, 1), scores.size(-1))[:, None]
-            scores = _apply(rules, group.tokens[:, :, : group.length], scores)
-            beam, token = group.advance(scores, all_rows[:, span], eos_token_id)
+            scores = _apply(processors, group.tokens[:, :, : group.length], scores)
             processed.append(scores)
+            if len(processed) == len(groups):
+                record.add_scores(torch.cat(processed, 1).flatten(0, 1))
+            beam, token = group.advance(scores, all_rows[:, span], record.scores)
             parents.append(beam + group.first_row)
             chosen.append(token)
-        if settings.output_scores and settings.return_dict_in_generate:
-            steps.append(torch.cat(processed, 1).flatten(0, 1))
-        if groups[0].length >= settings.max_length:
+        if groups[0].length >= groups[0].max_length:
             break
         tokens = torch.cat(chosen, 1)
         decoder.reorder(all_rows.gather(1, torch.cat(parents, 1)).flatten())
@@ -162,10 +198,10 @@ def beam_search(
         move = running.report(done, all_done)
         if move is not None:
             results.take(groups, sentences)
-            move.apply([*groups, *rules, decoder])
+            move.apply([*groups, *processors, decoder])
             tokens, all_rows = move.of(tokens), all_rows[: move.count]
     results.take(groups, running.sentences)
-    return results.best(settings, steps[: len(steps) - running.surplus_steps()])
+    return results.best(settings, record, running.surplus_steps())
 
 
 class Results:
@@ -182,25 +218,26 @@ class Results:
         self.rows[sentences] = torch.cat([group.finished_rows for group in groups], 1)
         self.scores[sentences] = torch.cat([group.finished_scores for group in groups], 1)
 
-    def best(self, settings: SearchSettings, steps: list[Tensor]) -> GenerationOutput:
-        """The best sequences over all groups, cut to the longest of them."""
+    def best(self, settings: GenerationConfig, record: StepRecord, surplus: int) -> GenerationOutput:
+        """The best sequences over all groups, cut to the longest of them; of the steps not the last ``surplus``."""
         scores, best = self.scores.topk(settings.num_return_sequences)
         sequences = _take(self.tokens, best).flatten(0, 1)  # (N, L)
         rows = _take(self.rows, best).flatten(0, 1)  # (N, L - 1)
         longest = int((rows >= 0).sum(1).max())
-        return GenerationOutput(
-            sequences=sequences[:, : longest + 1],
+        prompt_length = sequences.size(1) - rows.size(1)
+        output = GenerationOutput(
+            sequences=sequences[:, : prompt_length + longest],
             sequences_scores=scores.flatten() if settings.output_scores else None,
-            scores=tuple(steps) if settings.output_scores else None,
             beam_indices=rows[:, :longest],
         )
+        return record.complete(output, surplus)
 
 
-def _apply(rules: list[Rule], tokens: Tensor, scores: Tensor) -> Tensor:
-    """Apply rules over a batch of beams: tokens (B, K, L), scores (B, K, V)."""
+def _apply(processors: list[LogitsProcessor], tokens: Tensor, scores: Tensor) -> Tensor:
+    """Apply processors over a batch of beams: tokens (B, K, L), scores (B, K, V)."""
     flat_tokens, flat_scores = tokens.flatten(0, 1), scores.flatten(0, 1)
-    for rule in rules:
-        flat_scores = rule(flat_tokens, flat_scores)
+    for process in processors:
+        flat_scores = process(flat_tokens, flat_scores)
     return flat_scores.view_as(scores)
 
 

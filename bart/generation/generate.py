@@ -1,36 +1,62 @@
 """``generate``: from source tokens to output tokens."""
 
+import warnings
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from bart.configuration.generation_config import GenerationConfig
+from bart.errors import InputError
+from bart.generation.arguments import flatten_call, resolve_settings, resolve_special_tokens
 from bart.generation.beam_search import beam_search
-from bart.generation.logits_rules import build_rules
+from bart.generation.decoder import Decoder
+from bart.generation.logits_processors import CallersProcessors, build_logits_processors
 from bart.generation.output import GenerationOutput
 from bart.generation.sampling import greedy_search_or_sampling
-from bart.generation.search_settings import resolve_search_settings
+from bart.generation.sources import Sources
 from bart.generation.step_decoder import StepDecoder, StepMemory
+from bart.generation.stopping import Condition
+from bart.generation.uncached_decoder import UncachedDecoder
 from bart.modeling.modeling_bart import BartForConditionalGeneration
 
 
 @torch.no_grad()
 def generate(
     model: BartForConditionalGeneration,
-    input_ids: Tensor,
+    input_ids: Tensor | None = None,
     attention_mask: Tensor | None = None,
+    *,
+    encoder_outputs: Any = None,
+    decoder_input_ids: Tensor | None = None,
+    logits_processor: Sequence[Callable[[Tensor, Tensor], Tensor]] | None = None,
+    stopping_criteria: Sequence[Condition] | None = None,
+    prefix_allowed_tokens_fn: Callable[[int, Tensor], Iterable[int]] | None = None,
+    use_cache: bool | None = None,
     memory: StepMemory | None = None,
     **search: Any,
 ) -> Tensor | GenerationOutput:
-    """Search for the outputs of a batch of sources.
+    """Search for the outputs of a batch of sources. Arguments mean what they mean in transformers' ``generate``.
+
+    Groups of beams are searched as transformers 4.53 did, each like a beam search of its own, and the sequences that
+    are returned are the best over all groups.
 
     Args:
         model: should be in evaluation mode; with dropout the outputs are random.
-        input_ids: (B, S).
+        input_ids: (B, S); may be left out if there are ``encoder_outputs``.
         attention_mask: (B, S), 0 where padded; None: padded where ``input_ids`` is the pad token.
+        encoder_outputs: what the encoder has made of the sources: states (B, S, D), or an output that holds them.
+        decoder_input_ids: (B, P), a beginning that every output of a source has; the start token may be left out.
+        logits_processor: callables that change the next token's scores: (tokens (R, L), scores (R, V)) -> (R, V).
+        stopping_criteria: callables that end outputs: (tokens (R, L), scores of the steps or None) -> bool (R,).
+        prefix_allowed_tokens_fn: (number of the source, tokens (L,)) -> the token ids that may come next.
+        use_cache: False: read the whole output again for every token; slow, for checking.
         memory: for searches that follow each other, whose steps on a GPU are then recorded once.
-        search: settings that override the configuration's; see ``SearchSettings`` for all of them.
+        search: settings that override the configuration's, see ``GenerationConfig`` for all of them; the special tokens
+            ``bos_token_id``, ``pad_token_id``, ``eos_token_id`` (one or several) and ``decoder_start_token_id``; and
+            ``generation_config``, a set of all these that is overridden in its turn.
 
     Returns:
         Token ids (B * num_return_sequences, L), a sentence's sequences together and best first, padded on the right;
@@ -39,17 +65,61 @@ def generate(
     Raises:
         InputError: an argument does not exist, is impossible, or contradicts another; or a source is too long.
     """
-    config = model.config
-    settings = resolve_search_settings(config, search)
-    if attention_mask is None:
-        attention_mask = input_ids != config.pad_token_id
+    config, given = model.config, flatten_call(search)
+    sources = Sources(input_ids, attention_mask, encoder_outputs, config.pad_token_id)
+    special = resolve_special_tokens(config, given)
+    prompt = _prompt(decoder_input_ids, sources, special.start, config.vocab_size)
+    settings = resolve_settings(config, given, prompt.size(1))
+    conditions = _as_list("stopping_criteria", stopping_criteria)
+    if conditions and settings.num_beam_groups > 1:
+        raise InputError("generate: stopping_criteria: groups of beams end by themselves; give num_beam_groups=1")
+    callers = CallersProcessors(_as_list("logits_processor", logits_processor), prefix_allowed_tokens_fn)
+    _warn_of_unknown_sources(settings, sources)
+
     beams = settings.num_return_sequences if settings.num_beams == 1 else settings.num_beams
-    rows = input_ids.size(0) * (beams if settings.num_beams == 1 else 1)
+    if settings.num_beams == 1:
+        prompt = prompt.repeat_interleave(beams, dim=0)
     strategy = greedy_search_or_sampling if settings.num_beams == 1 else beam_search
+    may_shrink = not (conditions or callers.any)  # the caller's functions know a sentence by its place
+    assert settings.max_length is not None
     # Streams, events and graphs are made on the current GPU, which need not be the model's.
-    with torch.cuda.device(input_ids.device) if input_ids.is_cuda else nullcontext():
-        decoder = StepDecoder(model, input_ids, attention_mask, beams, settings.max_length, memory)
-        rules = build_rules(settings, input_ids, config.eos_token_id)
-        start = torch.full((rows,), config.decoder_start_token_id, device=input_ids.device)
-        output = strategy(decoder, start, settings, rules, config.eos_token_id, config.pad_token_id)
+    with torch.cuda.device(sources.device) if sources.device.type == "cuda" else nullcontext():
+        decoder: Decoder
+        if use_cache is False:
+            decoder = UncachedDecoder(model, sources, beams)
+        else:
+            decoder = StepDecoder(model, sources, beams, settings.max_length, memory)
+        processors = build_logits_processors(settings, input_ids, special, prompt.size(1), callers)
+        output = strategy(decoder, prompt, settings, special, processors, conditions, may_shrink)
     return output if settings.return_dict_in_generate else output.sequences
+
+
+def _prompt(decoder_input_ids: Tensor | None, sources: Sources, start: int, vocab_size: int) -> Tensor:
+    """The beginning of each source's outputs (B, P). One that no row starts with the start token is put behind it."""
+    sentences = sources.shape[0]
+    start_tokens = torch.full((sentences, 1), start, device=sources.device)
+    if decoder_input_ids is None:
+        return start_tokens
+    if decoder_input_ids.dim() != 2 or len(decoder_input_ids) != sentences or decoder_input_ids.size(1) == 0:
+        found = tuple(decoder_input_ids.shape)
+        raise InputError(f"generate: decoder_input_ids has shape {found}; give a row of tokens for each source")
+    if not 0 <= int(decoder_input_ids.min()) <= int(decoder_input_ids.max()) < vocab_size:
+        raise InputError(f"generate: decoder_input_ids: a token is outside the vocabulary of {vocab_size}")
+    given = decoder_input_ids.to(start_tokens)
+    return torch.cat([start_tokens, given], 1) if bool((given[:, 0] != start).all()) else given
+
+
+def _as_list(name: str, callables: Any) -> list[Any]:
+    given = [callables] if callable(callables) and not isinstance(callables, list) else list(callables or [])
+    if not all(map(callable, given)):
+        raise InputError(f"generate: {name}: give a list of callables")
+    return given
+
+
+def _warn_of_unknown_sources(settings: GenerationConfig, sources: Sources) -> None:
+    """Warn, as transformers does, of settings about the sources' tokens if there are only their states."""
+    if sources.input_ids is not None:
+        return
+    for name in ("encoder_repetition_penalty", "encoder_no_repeat_ngram_size"):
+        if getattr(settings, name) != getattr(GenerationConfig, name):
+            warnings.warn(f"generate: {name} has no effect without input_ids", UserWarning, stacklevel=4)

@@ -1,13 +1,18 @@
 """Greedy search and sampling: one running sequence per row, without beams."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
-from bart.configuration.search_settings import SearchSettings
-from bart.generation.logits_rules import Rule
+from bart.configuration.generation_config import GenerationConfig
+from bart.generation.arguments import SpecialTokens
+from bart.generation.decoder import Decoder, read_prompt
+from bart.generation.logits_processors import LogitsProcessor
 from bart.generation.output import GenerationOutput
 from bart.generation.running import Running
-from bart.generation.step_decoder import StepDecoder
+from bart.generation.steps import StepRecord
+from bart.generation.stopping import Condition, is_any_of, meets_any
 
 
 def draw(scores: Tensor, count: int) -> Tensor:
@@ -19,40 +24,52 @@ def draw(scores: Tensor, count: int) -> Tensor:
 
 
 def greedy_search_or_sampling(
-    decoder: StepDecoder,
-    start: Tensor,
-    settings: SearchSettings,
-    rules: list[Rule],
-    eos_token_id: int,
-    pad_token_id: int,
+    decoder: Decoder,
+    prompt: Tensor,
+    settings: GenerationConfig,
+    special: SpecialTokens,
+    processors: list[LogitsProcessor],
+    conditions: Sequence[Condition] = (),
+    may_shrink: bool = True,
 ) -> GenerationOutput:
     """Take the likeliest token at every step or, with ``settings.do_sample``, draw one from torch's global generator.
 
-    start: (R,) start tokens.
+    Args:
+        prompt: (R, P), the beginning of every output.
+        conditions: that end outputs, beside their last token.
+        may_shrink: sentences that are done may leave the batch.
     """
-    tokens = start[:, None]  # (R, L)
-    done = torch.zeros_like(start, dtype=torch.bool)
-    finished = start.new_full((start.size(0), settings.max_length), pad_token_id)
-    lengths = torch.ones_like(start)
+    max_length = settings.max_length
+    assert max_length is not None
+    tokens = prompt  # (R, L)
+    done = torch.zeros(len(prompt), dtype=torch.bool, device=prompt.device)
+    finished = prompt.new_full((len(prompt), max_length), special.pad)
+    lengths = torch.full_like(prompt[:, 0], prompt.size(1))
     # A draw, and the scores of a step, are of the whole batch.
-    running = Running(start.size(0), start.device, not (settings.do_sample or settings.return_dict_in_generate))
-    steps: list[Tensor] = []
+    may_shrink = may_shrink and not (settings.do_sample or settings.return_dict_in_generate)
+    running = Running(len(prompt), prompt.device, may_shrink)
+    record = StepRecord(settings)
+    read_prompt(decoder, prompt)
     while not running.all_done:
         scores = decoder.next_logits(tokens[:, -1])  # (R, V)
-        for rule in rules:
-            scores = rule(tokens, scores)
-        if settings.output_scores and settings.return_dict_in_generate:
-            steps.append(scores.clone())
+        record.add_logits(scores)
+        for process in processors:
+            scores = process(tokens, scores)
+        record.add_scores(scores)
         chosen = draw(scores, 1).squeeze(1) if settings.do_sample else scores.argmax(-1)
-        tokens = torch.cat([tokens, chosen.masked_fill(done, pad_token_id)[:, None]], 1)
+        if special.eos:  # as in transformers, only then what is done is padded
+            chosen = chosen.masked_fill(done, special.pad)
+            lengths[running.sentences] = torch.where(done, lengths[running.sentences], tokens.size(1) + 1)
+        tokens = torch.cat([tokens, chosen[:, None]], 1)
         finished[running.sentences, : tokens.size(1)] = tokens
-        lengths[running.sentences] = torch.where(done, lengths[running.sentences], tokens.size(1))
-        done = done | (chosen == eos_token_id)
-        if tokens.size(1) >= settings.max_length:
+        done = done | is_any_of(chosen, special.eos)
+        if conditions:
+            done = done | meets_any(conditions, tokens, record.scores)
+        if tokens.size(1) >= max_length:
             break
         move = running.report(done, done.all())
         if move is not None:
             tokens, done = move.of(tokens), move.of(done)
-            move.apply([*rules, decoder])
-    steps = steps[: len(steps) - running.surplus_steps()]
-    return GenerationOutput(finished[:, : int(lengths.max())], scores=tuple(steps) if settings.output_scores else None)
+            move.apply([*processors, decoder])
+    longest = int(lengths.max()) if special.eos else tokens.size(1)
+    return record.complete(GenerationOutput(finished[:, :longest]), running.surplus_steps())

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bart.generation.recorded import Recorder
+from bart.generation.sources import Sources
 from bart.modeling.attention import padding_mask
 from bart.modeling.kv_cache import DecoderCache, Step
 from bart.modeling.modeling_bart import BartForConditionalGeneration
@@ -104,25 +105,24 @@ class StepDecoder:
     def __init__(
         self,
         model: BartForConditionalGeneration,
-        input_ids: Tensor,
-        attention_mask: Tensor,
+        sources: Sources,
         beams: int,
         max_length: int,
         memory: StepMemory | None = None,
     ) -> None:
-        """input_ids, attention_mask: (B, S); max_length: of the outputs, the start token included."""
+        """max_length: of the outputs, the start token included."""
         self._model = model
         self._steps: RecordedSteps | None = None
-        device, length = input_ids.device.type, max_length - 1
-        mask = None if bool(attention_mask.all()) else attention_mask
+        device, length = sources.device.type, max_length - 1
+        mask = sources.mask
         if memory is None or torch.is_autocast_enabled(device):  # its half copies of the weights do not outlive it
             memory = StepMemory()
         self._memory = memory
         if device in _WITH_FIXED_SHAPES and memory.may_record and not model.training:
-            self._steps = _recorded_steps(model, input_ids, mask, beams, length, memory)
+            self._steps = _recorded_steps(model, sources, beams, length, memory)
             self._cache, self._mask = self._steps.cache, self._steps.mask
         else:
-            encoder_states = model.model.encoder(input_ids, mask)
+            encoder_states = sources.encode(model)
             self._cache = model.model.decoder.new_cache(encoder_states, beams, length)
             self._mask = None if mask is None else padding_mask(mask.clone())
 
@@ -164,26 +164,21 @@ def decode(
 
 
 def _recorded_steps(
-    model: BartForConditionalGeneration,
-    input_ids: Tensor,
-    attention_mask: Tensor | None,
-    beams: int,
-    max_length: int,
-    memory: StepMemory,
+    model: BartForConditionalGeneration, sources: Sources, beams: int, max_length: int, memory: StepMemory
 ) -> RecordedSteps:
     """The memory's steps, or new ones, for sources and outputs whose lengths are rounded up, so that few shapes occur.
 
-    input_ids: (B, S); attention_mask: (B, S) or None; max_length: of the outputs, without the start token.
+    max_length: of the outputs, without the start token.
     """
-    sentences, length = input_ids.shape
+    (sentences, length), attention_mask = sources.shape, sources.mask
     missing = -length % _SOURCE_WINDOW
     max_length = -(-max_length // _WINDOW) * _WINDOW
     shape = (sentences, length + missing, attention_mask is None and not missing, beams, max_length)
     steps = memory.get(shape)  # before the encoder: what it gives up, the encoder may need
-    encoder_states = model.model.encoder(input_ids, attention_mask)
+    encoder_states = sources.encode(model)
     if missing:
         if attention_mask is None:
-            attention_mask = torch.ones_like(input_ids)
+            attention_mask = torch.ones(sources.shape, dtype=torch.long, device=sources.device)
         attention_mask = F.pad(attention_mask, (0, missing))
         encoder_states = F.pad(encoder_states, (0, 0, 0, missing))
     mask = padding_mask(attention_mask)

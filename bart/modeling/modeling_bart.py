@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from bart.configuration.configuration_bart import BartConfig
+from bart.configuration.generation_config import GenerationConfig
 from bart.errors import InputError
 from bart.modeling.attention import MultiHeadAttention, padding_mask
 from bart.modeling.dropout import Dropout
@@ -207,16 +208,17 @@ class BartForConditionalGeneration(nn.Module):
         Args:
             input_ids: (B, S).
             attention_mask: (B, S), 0 where padded; None: nothing is padded.
-            decoder_input_ids: (B, T); None: the labels, shifted right.
+            decoder_input_ids: (B, T); None: the labels or, without labels, ``input_ids``, shifted right (which fills
+                masks).
             labels: (B, T), -100 where they do not count.
 
         Raises:
-            InputError: neither decoder_input_ids nor labels are given, or a sequence is too long.
+            InputError: a sequence is too long.
         """
         if decoder_input_ids is None:
-            if labels is None:
-                raise InputError("forward needs decoder_input_ids or labels")
-            decoder_input_ids = shift_tokens_right(labels, self.config.pad_token_id, self.config.decoder_start_token_id)
+            decoder_input_ids = shift_tokens_right(
+                input_ids if labels is None else labels, self.config.pad_token_id, self.config.decoder_start_token_id
+            )
         logits = self.project_to_vocabulary(self.model(input_ids, attention_mask, decoder_input_ids))
         if labels is None:
             return Seq2SeqOutput(logits)
@@ -332,12 +334,42 @@ class BartForConditionalGeneration(nn.Module):
         return self
 
     def generate(
-        self, input_ids: Tensor, attention_mask: Tensor | None = None, **search: Any
+        self, input_ids: Tensor | None = None, attention_mask: Tensor | None = None, **search: Any
     ) -> "Tensor | GenerationOutput":
         """Search for outputs; see ``bart.generation.generate.generate``."""
         from bart.generation.generate import generate  # generation is built on the model, so it is imported late
 
         return generate(self, input_ids, attention_mask, **search)
+
+    @property
+    def generation_config(self) -> GenerationConfig:
+        """The settings that a search has if its call does not say otherwise; changes count from the next search on."""
+        return self.config
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.model.shared.weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of the weights."""
+        return self.model.shared.weight.dtype
+
+    def num_parameters(self, only_trainable: bool = False, exclude_embeddings: bool = False) -> int:
+        """How many numbers the parameters have, the tied ones once.
+
+        Args:
+            only_trainable: without frozen parameters.
+            exclude_embeddings: without the tables of tokens and positions.
+        """
+        tables = {id(module.weight) for module in self.modules() if isinstance(module, nn.Embedding)}
+        return sum(
+            parameter.numel()
+            for parameter in self.parameters()
+            if not (only_trainable and not parameter.requires_grad)
+            and not (exclude_embeddings and id(parameter) in tables)
+        )
 
     @classmethod
     def from_pretrained(cls, name_or_path: str | os.PathLike[str], config: BartConfig | None = None) -> Self:

@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bart.configuration.search_settings import SearchSettings
+from bart.configuration.generation_config import GenerationConfig
 from tests.random_models import ModelPair, model_pair
 
 SEARCHES = 320
 MODELS = 40
-DEFAULTS = SearchSettings().search_settings()
+DEFAULTS = GenerationConfig().search_settings()
 
 
 @lru_cache(maxsize=MODELS)

@@ -3,9 +3,10 @@
 import torch
 from torch import Tensor
 
-from bart.configuration.search_settings import SearchSettings
+from bart.configuration.generation_config import GenerationConfig
+from bart.generation.arguments import SpecialTokens
 from bart.generation.beam_search import beam_search
-from bart.generation.logits_rules import build_rules
+from bart.generation.logits_processors import build_logits_processors
 from bart.generation.output import GenerationOutput
 
 START, PAD, EOS, A, B = range(5)
@@ -30,8 +31,9 @@ class TableDecoder:
 
 def search(table: Tensor, **settings: object) -> GenerationOutput:
     """Beam search for one sentence."""
-    chosen = SearchSettings(output_scores=True, return_dict_in_generate=True, **settings)
+    chosen = GenerationConfig(output_scores=True, return_dict_in_generate=True, **settings)
     chosen.check_search("test")
     decoder = TableDecoder(table, chosen.num_beams)
-    rules = build_rules(chosen, torch.tensor([[START, EOS]]), EOS)
-    return beam_search(decoder, torch.tensor([START]), chosen, rules, EOS, PAD)
+    special = SpecialTokens(START, PAD, [EOS])
+    processors = build_logits_processors(chosen, torch.tensor([[START, EOS]]), special)
+    return beam_search(decoder, torch.tensor([[START]]), chosen, special, processors)

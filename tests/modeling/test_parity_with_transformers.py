@@ -52,6 +52,27 @@ def test_explicit_decoder_input_ids_are_read() -> None:
     assert ours.loss is None and ours[0] is ours.logits
 
 
+def test_the_sources_alone_are_shifted_for_the_decoder() -> None:
+    """As for filling masks."""
+    pair = model_pair(1)
+    theirs = pair.theirs(pair.input_ids, attention_mask=pair.attention_mask)
+    torch.testing.assert_close(
+        pair.ours(pair.input_ids, pair.attention_mask).logits, theirs.logits, rtol=0, atol=TOLERANCE
+    )
+
+
+@pytest.mark.parametrize("only_trainable", [False, True])
+@pytest.mark.parametrize("exclude_embeddings", [False, True])
+def test_what_users_ask_a_model(only_trainable: bool, exclude_embeddings: bool) -> None:
+    pair = model_pair(4)
+    for model in (pair.theirs, pair.ours):
+        model.model.decoder.layers[0].requires_grad_(False)
+    asked = {"only_trainable": only_trainable, "exclude_embeddings": exclude_embeddings}
+    assert pair.ours.num_parameters(**asked) == pair.theirs.num_parameters(**asked)
+    assert (pair.ours.device, pair.ours.dtype) == (pair.theirs.device, pair.theirs.dtype)
+    assert pair.ours.bfloat16().dtype == torch.bfloat16
+
+
 @pytest.mark.parametrize(
     "name", ["dropout", "attention_dropout", "activation_dropout", "encoder_layerdrop", "decoder_layerdrop"]
 )

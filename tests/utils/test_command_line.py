@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from bart.configuration.configuration_bart import BartConfig
-from bart.configuration.search_settings import SearchSettings
+from bart.configuration.generation_config import GenerationConfig
 from bart.errors import InputError, OutOfMemory
 from utils.args import EvaluationArguments, TrainingArguments
 from utils.command_line import ARGUMENT_NAMES, above, build_parser, option, parse_arguments, run_command
@@ -115,8 +115,8 @@ def test_search_settings_are_collected() -> None:
 
 def test_every_search_setting_has_a_flag() -> None:
     flags = build_parser(EvaluationArguments, "").format_help()
-    left_out = {"output_scores", "return_dict_in_generate"}
-    assert all((f"--{name}" in flags) == (name not in left_out) for name in SearchSettings.names())
+    left_out = {"output_scores", "output_logits", "return_dict_in_generate"}
+    assert all((f"--{name}" in flags) == (name not in left_out) for name in GenerationConfig.names())
     assert evaluation("--num_beams", "3").eval_beams == evaluation("--eval_beams", "3").eval_beams == 3
     assert evaluation("--max_length", "9").eval_max_gen_length == 9
 

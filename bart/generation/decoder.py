@@ -1,0 +1,25 @@
+"""What a search needs of a model."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from torch import Tensor
+
+
+class Decoder(Protocol):
+    """The model with its sources: tokens in, the next token's logits out. R rows, V vocabulary, B sentences."""
+
+    def next_logits(self, tokens: Tensor) -> Tensor:
+        """Read the newest tokens (R,) and return the logits of the ones after them, float32 (R, V)."""
+
+    def reorder(self, rows: Tensor) -> None:
+        """Let row i continue what row ``rows[i]`` has read; rows: (R,)."""
+
+    def select(self, of: Callable[[Tensor], Tensor]) -> None:
+        """Let sentences leave: keep of every tensor (B, ...) what ``of`` gives."""
+
+
+def read_prompt(decoder: Decoder, prompt: Tensor) -> None:
+    """Read all but the last tokens of the beginning of every row (R, P)."""
+    for tokens in prompt[:, :-1].unbind(1):
+        decoder.next_logits(tokens)

@@ -1,0 +1,69 @@
+"""The sources of a search: tokens that the encoder has yet to read, or what it has made of them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from bart.errors import InputError
+from bart.modeling.modeling_bart import BartForConditionalGeneration
+
+
+class Sources:
+    """A batch of sources. B sentences, S source length, D model."""
+
+    def __init__(
+        self,
+        input_ids: Tensor | None,
+        attention_mask: Tensor | None,
+        encoder_outputs: Any,
+        pad_token_id: int,
+    ) -> None:
+        """Check that they belong together.
+
+        Args:
+            input_ids: (B, S); None if there are ``encoder_outputs``.
+            attention_mask: (B, S), 0 where padded; None: padded where ``input_ids``, if given, is
+                the pad token.
+            encoder_outputs: states (B, S, D), or a tuple, mapping or object as encoders of transformers return it.
+
+        Raises:
+            InputError: nothing is given, or the shapes contradict each other.
+        """
+        self.input_ids = input_ids
+        self._states = _states(encoder_outputs)
+        if input_ids is None and self._states is None:
+            raise InputError("generate: give input_ids or encoder_outputs")
+        given = input_ids if self._states is None else self._states
+        assert given is not None
+        self.device = given.device
+        self.shape = (given.size(0), given.size(1))
+        if attention_mask is None and input_ids is not None:
+            attention_mask = input_ids != pad_token_id
+        for name, tensor in (("input_ids", input_ids), ("attention_mask", attention_mask)):
+            if tensor is not None and tensor.shape != self.shape:
+                raise InputError(f"generate: {name} has shape {tuple(tensor.shape)}; give {self.shape}")
+        self.mask = None if attention_mask is None or bool(attention_mask.all()) else attention_mask
+
+    def encode(self, model: BartForConditionalGeneration) -> Tensor:
+        """The encoder's states (B, S, D)."""
+        if self._states is not None:
+            return self._states.to(model.dtype)
+        states: Tensor = model.model.encoder(self.input_ids, self.mask)
+        return states
+
+
+def _states(encoder_outputs: Any) -> Tensor | None:
+    """The states (B, S, D) that an encoder's output holds; None if there is none."""
+    if encoder_outputs is None:
+        return None
+    states = encoder_outputs
+    if isinstance(states, Mapping):
+        states = states.get("last_hidden_state")
+    elif hasattr(states, "last_hidden_state"):
+        states = states.last_hidden_state
+    elif isinstance(states, tuple | list):
+        states = next(iter(states), None)
+    if isinstance(states, Tensor) and states.dim() == 3:
+        return states
+    raise InputError("generate: encoder_outputs: give the encoder's states, shape (sentences, length, d_model)")

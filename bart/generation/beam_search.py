@@ -2,7 +2,9 @@
 
 Ordinary beam search is diverse beam search with one group. Results are those of Hugging Face's beam search, setting
 for setting, which is why unused scores are the finite -1e9 that it uses: where too few tokens are allowed to fill all
-beams, the difference from -inf can be seen.
+beams, the difference from -inf can be seen. Transformers 5 has no groups any more; with several, results are those of
+its last version that had them, 4.53, whose search looked at ended candidates too when it asked whether a sentence is
+done, and had a group that is done go on with padding.
 Shapes: B sentences, G groups, K beams of a group, C candidates of a group, L longest output, P tokens of it that are
 given, V vocabulary.
 """
@@ -40,7 +42,7 @@ class BeamGroup:
         """prompt: (B, P), the beginning of every output; first_row: of this group among a sentence's beams."""
         assert settings.max_length is not None
         self.beams, self.first_row, self.settings = beams, first_row, settings
-        self.max_length, self.eos_token_ids, self.conditions = settings.max_length, special.eos, conditions
+        self.max_length, self.special, self.conditions = settings.max_length, special, conditions
         batch, device = prompt.size(0), prompt.device
         self.prompt_length = self.length = prompt.size(1)
         self.candidates = max(2, 1 + len(special.eos)) * beams  # so many that K are left when every beam ends
@@ -80,21 +82,27 @@ class BeamGroup:
         candidate_rows = _take(self.rows, beams)
         candidate_rows[:, :, self.length - self.prompt_length] = rows.gather(1, beams)
         self.length += 1
-        ends = is_any_of(tokens, self.eos_token_ids) | (self.length >= self.max_length)
+        ends = is_any_of(tokens, self.special.eos)
         if self.conditions:
             so_far = candidate_tokens[:, :, : self.length].flatten(0, 1)
             ends = ends | meets_any(self.conditions, so_far, steps).view_as(ends)
             self.goes_on = ~ends.all(1)
 
+        # Those that go on; at the greatest length too, where later groups are still to avoid their tokens.
         running_scores, running = (scores + ends * UNUSED).topk(self.beams)
-        self._set_aside(scores, ends, candidate_tokens, candidate_rows)
+        self._set_aside(scores, ends | (self.length >= self.max_length), candidate_tokens, candidate_rows)
         self.scores, self.tokens, self.rows = (
             running_scores,
             _take(candidate_tokens, running),
             _take(candidate_rows, running),
         )
-        self.may_improve = self.may_improve & self._can_beat_the_worst_finished()
+        best = scores if self.settings.num_beam_groups > 1 else running_scores
+        self.may_improve = self.may_improve & self._can_beat_the_worst_finished(best[:, :1])
         return beams.gather(1, running), tokens.gather(1, running)
+
+    def tokens_to_avoid(self, tokens: Tensor, was_done: Tensor) -> Tensor:
+        """Of the newly chosen tokens (B, K) those that later groups are to avoid: none of sentences that were done."""
+        return tokens.masked_fill(was_done[:, None], self.special.pad)
 
     def _choose(self, candidates: Tensor) -> tuple[Tensor, Tensor]:
         """Scores and places (B, C) of the candidates."""
@@ -117,12 +125,12 @@ class BeamGroup:
         self.finished_rows = _take(torch.cat([self.finished_rows, rows], 1), kept)
         self.is_finished = torch.cat([self.is_finished, ends], 1).gather(1, kept)
 
-    def _can_beat_the_worst_finished(self) -> Tensor:
-        """(B, 1): whether the best running beam might still come to a better score than the worst finished one."""
+    def _can_beat_the_worst_finished(self, best: Tensor) -> Tensor:
+        """(B, 1): whether a beam with the score ``best`` (B, 1) might end with a better one than the worst finished."""
         settings = self.settings
         to_the_end = settings.early_stopping == "never" and settings.length_penalty > 0
         length = (self.max_length if to_the_end else self.length) - self.prompt_length
-        best_possible = self.scores[:, :1] / float(length**settings.length_penalty)
+        best_possible = best / float(length**settings.length_penalty)
         worst_finished = self.finished_scores.min(1, keepdim=True).values.where(self.is_finished, UNUSED)  # (B, K)
         return (best_possible > worst_finished).any(1, keepdim=True)
 
@@ -177,16 +185,20 @@ def beam_search(
         processed: list[Tensor] = []
         parents: list[Tensor] = []
         chosen: list[Tensor] = []
+        avoided: list[Tensor] = []
         for group in groups:
             span = slice(group.first_row, group.first_row + in_group)
             scores = log_probs[:, span]
-            if settings.diversity_penalty > 0 and chosen:
-                scores = scores - settings.diversity_penalty * _counts(torch.cat(chosen, 1), scores.size(-1))[:, None]
+            if avoided:
+                scores = scores - settings.diversity_penalty * _counts(torch.cat(avoided, 1), scores.size(-1))[:, None]
             scores = _apply(processors, group.tokens[:, :, : group.length], scores)
             processed.append(scores)
             if len(processed) == len(groups):
                 record.add_scores(torch.cat(processed, 1).flatten(0, 1))
+            was_done, _ = group.done() if settings.diversity_penalty > 0 else (None, None)
             beam, token = group.advance(scores, all_rows[:, span], record.scores)
+            if was_done is not None:
+                avoided.append(group.tokens_to_avoid(token, was_done))
             parents.append(beam + group.first_row)
             chosen.append(token)
         if groups[0].length >= groups[0].max_length:

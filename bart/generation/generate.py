@@ -40,8 +40,8 @@ def generate(
 ) -> Tensor | GenerationOutput:
     """Search for the outputs of a batch of sources. Arguments mean what they mean in transformers' ``generate``.
 
-    Groups of beams are searched as transformers 4.53 did, each like a beam search of its own, and the sequences that
-    are returned are the best over all groups.
+    Groups of beams, which transformers 5 has no more, are searched as its version 4.53 did. ``pad_token_id`` fills
+    whatever is behind an output, where transformers fills with -1 if there is no ``eos_token_id``.
 
     Args:
         model: should be in evaluation mode; with dropout the outputs are random.

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from tests.generation.table_decoder import EOS, PAD, START, A, B, search
 
-# After <s>: a 0.6, b 0.4.  After a: </s> 0.1, a 0.44, b 0.46.  After b: </s> 0.9, a 0.05, b 0.05.
+# After <s>: a 0.6, b 0.4.  After a: </s> 0.1, a 0.44, b 0.46.  After b: </s> 0.9, a 0.06, b 0.04.
 TABLE = torch.zeros(5, 5)
 TABLE[START, A], TABLE[START, B] = 0.6, 0.4
 TABLE[A, EOS], TABLE[A, A], TABLE[A, B] = 0.1, 0.44, 0.46
-TABLE[B, EOS], TABLE[B, A], TABLE[B, B] = 0.9, 0.05, 0.05
+TABLE[B, EOS], TABLE[B, A], TABLE[B, B] = 0.9, 0.06, 0.04
 TABLE = TABLE.expand(5, 5, 5)  # whatever the token before was
 
 A_B_END, B_END = 0.6 * 0.46 * 0.9, 0.4 * 0.9  # 0.2484 and 0.36
@@ -62,7 +62,8 @@ def test_a_strong_diversity_penalty_sends_the_second_group_elsewhere() -> None:
 
 def test_a_weak_diversity_penalty_lowers_the_scores_of_what_is_shared() -> None:
     # Group 2 at step 1: a, log 0.6 - 0.3 = -0.81, still beats b, -0.92.  Step 2: group 1 took b, so b costs
-    # log 0.46 - 0.3 = -1.08 and a, log 0.44 = -0.82, is taken.  Step 3: b, log 0.46, beats a, and max_length ends it.
+    # log 0.46 - 0.3 = -1.08 and a, log 0.44 = -0.82, is taken.  Step 3: group 1 ends, and would go on with a, which is
+    # avoided; b, log 0.46, beats a, log 0.44 - 0.3, and max_length ends it.
     settings = {"num_beams": 2, "num_beam_groups": 2, "num_return_sequences": 2, "max_length": 4}
     output = search(TABLE, **settings, diversity_penalty=0.3)
     assert output.sequences.tolist() == [[START, A, B, EOS], [START, A, A, B]]

@@ -92,7 +92,7 @@ def run_evaluation(arguments: EvaluationArguments) -> None:
 
 def evaluated_config(arguments: EvaluationArguments) -> BartConfig:
     """The model's own shape and token ids (a distilled model has fewer layers) with CONFIG's prefix and search."""
-    from bart.modeling.weights import read_config
+    from bart.checkpoints.weights import read_config
 
     given = BartConfig.from_json_file(arguments.config)
     return read_config(arguments.model).copy(**given.search_settings(), prefix=given.prefix)

@@ -7,9 +7,9 @@ import torch
 import transformers
 from torch import Tensor
 
+from bart.checkpoints.weights import TIED_TO_EMBEDDINGS
 from bart.configuration.configuration_bart import BartConfig
 from bart.modeling.modeling_bart import BartForConditionalGeneration
-from bart.modeling.weights import TIED_TO_EMBEDDINGS
 
 
 @dataclass

@@ -7,9 +7,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from bart.checkpoints.weights import read_config
 from bart.errors import InputError
 from bart.modeling.modeling_bart import BartForConditionalGeneration
-from bart.modeling.weights import read_config
 from utils.command_line import option, run_command
 from utils.loading import load_tokenizer
 from utils.model_card import model_card

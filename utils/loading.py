@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from bart.checkpoints.weights import is_checkpoint, is_fairseq, read_config
 from bart.configuration.configuration_bart import BartConfig
 from bart.errors import InputError
-from bart.modeling.weights import is_checkpoint, is_fairseq, read_config
 from bart.tokenization.fairseq_tokenizer import load_fairseq_tokenizer
 from bart.tokenization.tokenization_bart import BartTokenizer, check_fits
 

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from bart.checkpoints.weights import is_checkpoint
 from bart.configuration.configuration_bart import BartConfig
-from bart.modeling.weights import is_checkpoint
 from utils.loading import BEST_MODEL_FOLDER
 from utils.report import read_json
 from utils.rouge import ROUGE_TYPES

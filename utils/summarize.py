@@ -57,9 +57,9 @@ def write_summaries(arguments: SummarizeArguments, stream: IO[bytes]) -> None:
     """Read, summarize and print; an empty text has an empty summary."""
     import torch
 
+    from bart.checkpoints.weights import read_config
     from bart.generation.arguments import check_call
     from bart.modeling.modeling_bart import BartForConditionalGeneration
-    from bart.modeling.weights import read_config
     from utils.data import decode, pad_sources
     from utils.freed_memory import keep_freed_memory
     from utils.loading import load_tokenizer

@@ -1,1 +1,1 @@
-"""The encoder-decoder, its decoder cache, and reading and writing its weights."""
+"""The encoder-decoder, and its decoder cache."""

@@ -381,7 +381,7 @@ class BartForConditionalGeneration(nn.Module):
         Raises:
             InputError: nothing usable there, or tensors are missing, surplus or of another shape.
         """
-        from bart.modeling.weights import check_shape, read_config, read_weights
+        from bart.checkpoints.weights import check_shape, read_config, read_weights
 
         if config is None:
             config = read_config(name_or_path)
@@ -394,7 +394,7 @@ class BartForConditionalGeneration(nn.Module):
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
         """Write config.json, generation_config.json and model.safetensors, as transformers reads them."""
-        from bart.modeling.weights import write_weights
+        from bart.checkpoints.weights import write_weights
 
         os.makedirs(folder, exist_ok=True)
         self.config.save_pretrained(folder)

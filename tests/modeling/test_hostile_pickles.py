@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 
+from bart.checkpoints.weights import read_config
 from bart.errors import InputError
 from bart.modeling.modeling_bart import BartForConditionalGeneration
-from bart.modeling.weights import read_config
 from tests.gadgets import GADGETS, torchs_own_name, write_pickle_as
 from tests.tiny_setup import tiny_config
 from utils.checkpointing import AtomicCheckpointIO, load_checkpoint, stored_arguments

@@ -92,10 +92,11 @@ def run_evaluation(arguments: EvaluationArguments) -> None:
 
 def evaluated_config(arguments: EvaluationArguments) -> BartConfig:
     """The model's own shape and token ids (a distilled model has fewer layers) with CONFIG's prefix and search."""
-    from bart.checkpoints.weights import read_config
+    from bart.checkpoints.weights import read_config, say_vocabulary
 
-    given = BartConfig.from_json_file(arguments.config)
-    return read_config(arguments.model).copy(**given.search_settings(), prefix=given.prefix)
+    given, stored = BartConfig.from_json_file(arguments.config), read_config(arguments.model)
+    say_vocabulary(arguments.model, stored, given)
+    return stored.copy(**given.search_settings(), prefix=given.prefix)
 
 
 def choose_device(name: str) -> str:

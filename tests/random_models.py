@@ -7,7 +7,7 @@ import torch
 import transformers
 from torch import Tensor
 
-from bart.checkpoints.weights import TIED_TO_EMBEDDINGS
+from bart.checkpoints.state_dict import TIED_TO_EMBEDDINGS
 from bart.configuration.configuration_bart import BartConfig
 from bart.modeling.modeling_bart import BartForConditionalGeneration
 

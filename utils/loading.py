@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from bart.checkpoints.weights import is_checkpoint, is_fairseq, read_config
+from bart.checkpoints.weights import config_for, is_checkpoint, is_fairseq, read_config
 from bart.configuration.configuration_bart import BartConfig
 from bart.errors import InputError
 from bart.tokenization.fairseq_tokenizer import load_fairseq_tokenizer
@@ -13,8 +13,14 @@ BEST_MODEL_FOLDER = "best_tfmr"
 
 
 def load_config(config_path: str | None, model_name_or_path: str) -> BartConfig:
-    """The configuration of a JSON file or, where none is given, the one stored with a model."""
-    return read_config(model_name_or_path) if config_path is None else BartConfig.from_json_file(config_path)
+    """The configuration of a JSON file for a model or ``scratch``; without a file the one stored with the model.
+
+    Raises InputError if there is none, or if the model is of another shape.
+    """
+    if config_path is None:
+        return read_config(model_name_or_path)
+    config = BartConfig.from_json_file(config_path)
+    return config if model_name_or_path == "scratch" else config_for(model_name_or_path, config)
 
 
 def load_tokenizer(tokenizer_name_or_path: str | None, model_name_or_path: str, config: BartConfig) -> BartTokenizer:

@@ -14,7 +14,7 @@ from torch.distributed.checkpoint.state_dict import (
 )
 from torch.optim import Optimizer
 
-from bart.checkpoints.weights import TIED_TO_EMBEDDINGS
+from bart.checkpoints.state_dict import TIED_TO_EMBEDDINGS
 from utils.checkpointing import load_checkpoint
 
 _WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)

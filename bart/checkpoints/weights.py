@@ -4,15 +4,16 @@ Nothing is unpickled but tensors and plain containers, so that a hostile file ca
 """
 
 import json
+import logging
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from bart.checkpoints.state_dict import TIED_TO_EMBEDDINGS, fit
 from bart.configuration.configuration_bart import BartConfig
 from bart.errors import InputError
 from bart.hub import find_file
@@ -21,17 +22,13 @@ from bart.modeling.torch_files import UNREADABLE, first_line, load_weights_only
 from bart.sealed_file import fits_its_seal
 from bart.whole_folder import new_file_mode
 
-if TYPE_CHECKING:
-    from bart.modeling.modeling_bart import BartForConditionalGeneration
-
-EMBEDDINGS = "model.shared.weight"
-# Stored by some writers, left out by others; either way the same numbers as EMBEDDINGS.
-TIED_TO_EMBEDDINGS = ("model.encoder.embed_tokens.weight", "model.decoder.embed_tokens.weight", "lm_head.weight")
 _SHAPE = (
-    *("vocab_size", "max_position_embeddings", "d_model", "encoder_layers", "decoder_layers"),
+    *("max_position_embeddings", "d_model", "encoder_layers", "decoder_layers"),
     *("encoder_attention_heads", "decoder_attention_heads", "encoder_ffn_dim", "decoder_ffn_dim"),
 )
 _CHECKPOINT_PREFIX = "model."  # the Lightning module holds the model as its attribute `model`
+
+_log = logging.getLogger(__name__)
 
 
 def is_checkpoint(name_or_path: str | os.PathLike[str]) -> bool:
@@ -56,72 +53,58 @@ def read_config(name_or_path: str | os.PathLike[str]) -> BartConfig:
     return BartConfig(**stored)
 
 
-def check_shape(name_or_path: str | os.PathLike[str], config: BartConfig) -> None:
-    """Raise InputError where a model stores a configuration (it need not) of another shape than ``config``'s."""
+def config_for(name_or_path: str | os.PathLike[str], config: BartConfig) -> BartConfig:
+    """The given configuration, with the number of tokens of a model that stores a configuration (it need not).
+
+    Raises InputError if the model is of another shape in anything else.
+    """
     try:
-        stored = read_config(name_or_path).to_dict()
+        stored = read_config(name_or_path)
     except InputError:
-        return
-    given = config.to_dict()
-    differing = [f"{name} {stored[name]} (given: {given[name]})" for name in _SHAPE if stored[name] != given[name]]
+        return config
+    differing = [
+        f"{name} {getattr(stored, name)} (given: {getattr(config, name)})"
+        for name in _SHAPE
+        if getattr(stored, name) != getattr(config, name)
+    ]
     if differing:
         found = f"{os.fspath(name_or_path)}: the model has {', '.join(differing)}"
         raise InputError(f"{found}; give the configuration that belongs to it")
+    if stored.vocab_size == config.vocab_size:
+        return config
+    say_vocabulary(name_or_path, stored, config)
+    return config.copy(vocab_size=stored.vocab_size)
 
 
-def read_weights(name_or_path: str | os.PathLike[str], model: "BartForConditionalGeneration") -> dict[str, Tensor]:
-    """A state dict for ``model``, in float32. Raises InputError unless names and shapes fit."""
+def say_vocabulary(name_or_path: str | os.PathLike[str], stored: BartConfig, given: BartConfig) -> None:
+    """Say in one line that a model has another number of tokens than the configuration says, if it has."""
+    if stored.vocab_size != given.vocab_size:
+        _log.warning(
+            "%s: the model has %s tokens, the configuration says %s: the model's own number counts",
+            *(os.fspath(name_or_path), f"{stored.vocab_size:,}", f"{given.vocab_size:,}"),
+        )
+
+
+def read_weights(name_or_path: str | os.PathLike[str], expected: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A state dict with the names and shapes of ``expected``, in float32. Raises InputError unless they fit."""
     if is_fairseq(name_or_path):
         stored = read_fairseq_weights(Path(name_or_path))
     elif is_checkpoint(name_or_path):
         stored = _checkpoint_weights(Path(name_or_path))
     else:
         stored = _hugging_face_weights(name_or_path)
-    return _fit(stored, model, os.fspath(name_or_path))
+    return fit(stored, expected, os.fspath(name_or_path))
 
 
-def write_weights(model: "BartForConditionalGeneration", folder: str | os.PathLike[str]) -> None:
+def write_weights(state_dict: dict[str, Tensor], folder: str | os.PathLike[str]) -> None:
     """Write model.safetensors, every tensor once. Raises OSError."""
-    tensors = {name: tensor for name, tensor in model.state_dict().items() if name not in TIED_TO_EMBEDDINGS}
+    tensors = {name: tensor for name, tensor in state_dict.items() if name not in TIED_TO_EMBEDDINGS}
     path = Path(folder) / "model.safetensors"
     try:
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path, {"format": "pt"})
     except SafetensorError as error:  # also where the disk is full
         raise OSError(f"{path.name}: {first_line(error)}") from error
     path.chmod(new_file_mode())  # safetensors lets its owner alone read it
-
-
-def _fit(stored: dict[str, Tensor], model: "BartForConditionalGeneration", source: str) -> dict[str, Tensor]:
-    """Match stored tensors with the model's, by name and shape."""
-    expected = model.state_dict()
-    if EMBEDDINGS not in stored:
-        for name in TIED_TO_EMBEDDINGS:
-            if name in stored:
-                stored[EMBEDDINGS] = stored[name]
-    for name in TIED_TO_EMBEDDINGS:
-        copy = stored.pop(name, None)
-        if copy is not None and EMBEDDINGS in stored and not torch.equal(copy, stored[EMBEDDINGS]):
-            raise InputError(f"{source}: {name} differs from {EMBEDDINGS}; BART ties them, so this is another model")
-    stored.setdefault("final_logits_bias", torch.zeros(expected["final_logits_bias"].shape))
-    wanted = {name: tensor for name, tensor in expected.items() if name not in TIED_TO_EMBEDDINGS}
-    _refuse(source, "lacks", wanted.keys() - stored.keys())
-    _refuse(source, "has tensors that this model has not:", stored.keys() - wanted.keys())
-    for name, tensor in wanted.items():
-        if stored[name].shape != tensor.shape:
-            raise InputError(
-                f"{source}: {name} is {tuple(stored[name].shape)}, the configuration says {tuple(tensor.shape)};"
-                " give the configuration that belongs to these weights"
-            )
-    # Copied, because a .ckpt is mapped: the weights must outlive the file.
-    weights = {name: stored[name].to(torch.float32, copy=True) for name in wanted}
-    return {name: weights.get(name, weights[EMBEDDINGS]) for name in expected}
-
-
-def _refuse(source: str, complaint: str, names: set[str]) -> None:
-    if names:
-        shown = sorted(names)[:5]
-        more = f" and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
-        raise InputError(f"{source}: {complaint} {', '.join(shown)}{more}")
 
 
 def _hugging_face_weights(name_or_path: str | os.PathLike[str]) -> dict[str, Tensor]:

@@ -21,8 +21,6 @@ SUFFIX = ".pt"
 _PICKLES_IN_AN_OLD_FILE = 4  # of torch < 1.6: a magic number, a protocol, the system; the fourth is what was saved
 _SIDES = ("encoder", "decoder")
 _PER_SIDE = {"layers": "layers", "attention_heads": "attention_heads", "ffn_dim": "ffn_embed_dim"}
-# Not of the model that is read: counters of versions, heads of classifiers.
-_LEFT_OUT = ("encoder.version", "decoder.version", "classification_heads.")
 
 
 def read_fairseq_config(path: Path) -> BartConfig:
@@ -63,18 +61,19 @@ def read_fairseq_config(path: Path) -> BartConfig:
 
 
 def read_fairseq_weights(path: Path) -> dict[str, Tensor]:
-    """The tensors by the names that Hugging Face gives them. Raises InputError where the file is none of fairseq's."""
+    """The tensors by the names that a bare model of Hugging Face's has, what is not needed among them.
+
+    Raises InputError where the file is none of fairseq's.
+    """
     renamed = {}
     for name, tensor in _weights(_load(path), path).items():
-        if name.startswith(_LEFT_OUT):
-            continue
         if ".in_proj_" in name:  # before November 2019: three matrices, or biases, in one
             for projection, part in zip("qkv", tensor.chunk(3), strict=True):
-                renamed[f"model.{name.replace('in_proj_', f'{projection}_proj.')}"] = part
+                renamed[name.replace("in_proj_", f"{projection}_proj.")] = part
         elif name == "decoder.output_projection.weight":
             renamed["lm_head.weight"] = tensor
         else:
-            renamed[f"model.{name}"] = tensor
+            renamed[name] = tensor
     return renamed
 
 

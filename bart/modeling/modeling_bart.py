@@ -376,20 +376,18 @@ class BartForConditionalGeneration(nn.Module):
         """A model in evaluation mode, float32, from a Hugging Face folder or hub id, or this project's .ckpt.
 
         Args:
-            config: takes the place of the stored configuration; its shape must be that of the weights.
+            config: takes the place of the stored configuration; its shape must be that of the weights. Of the number of
+                tokens the stored one counts.
 
         Raises:
             InputError: nothing usable there, or tensors are missing, surplus or of another shape.
         """
-        from bart.checkpoints.weights import check_shape, read_config, read_weights
+        from bart.checkpoints.weights import config_for, read_config, read_weights
 
-        if config is None:
-            config = read_config(name_or_path)
-        else:
-            check_shape(name_or_path, config)
+        config = read_config(name_or_path) if config is None else config_for(name_or_path, config)
         with torch.device("meta"):
             model = cls(config)
-        model.load_state_dict(read_weights(name_or_path, model), assign=True)
+        model.load_state_dict(read_weights(name_or_path, model.state_dict()), assign=True)
         return model.eval()
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
@@ -398,7 +396,7 @@ class BartForConditionalGeneration(nn.Module):
 
         os.makedirs(folder, exist_ok=True)
         self.config.save_pretrained(folder)
-        write_weights(self, folder)
+        write_weights(self.state_dict(), folder)
 
 
 def counted_places(labels: Tensor) -> Tensor:

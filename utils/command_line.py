@@ -3,6 +3,7 @@
 import argparse
 import difflib
 import json
+import logging
 import math
 import os
 import re
@@ -123,6 +124,8 @@ def run_command(
     that work together the first one says it, for all of them; on another machine it may be for another reason.
     """
     speaks = os.environ.get("LOCAL_RANK", "0") == "0"
+    if not speaks:
+        logging.getLogger("bart").setLevel(logging.ERROR)
     end_at_once_when_told()
     try:
         command(parse_arguments(arguments_class, description, sys.argv[1:]))

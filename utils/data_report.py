@@ -11,6 +11,7 @@ from bart.modeling.modeling_bart import IGNORED_LABEL
 from utils.args import TrainingArguments
 from utils.data import Batch
 from utils.inputs import TrainingData, TrainingInputs, prepare_test
+from utils.model_vocabulary import ModelVocabulary, smaller_vocabulary, unknown_tokens_text
 from utils.prepared_files import PreparedPairs, TextFacts
 from utils.same_texts import found_in, pair_hashes, repeats
 from utils.token_store import TokenStore
@@ -30,8 +31,9 @@ def data_report(arguments: TrainingArguments, inputs: TrainingInputs, data: Trai
     test = prepare_test(arguments, inputs)
     if test is not None:
         splits["test"] = test
+    vocabulary = smaller_vocabulary(inputs.tokenizer, inputs.config)
     report: dict[str, Any] = {
-        "splits": {split: _describe_split(split, pairs, arguments) for split, pairs in splits.items()},
+        "splits": {split: _describe_split(split, pairs, arguments, vocabulary) for split, pairs in splits.items()},
         "overlaps": {
             f"{split} in train": _overlap(pairs, splits["train"]) for split, pairs in splits.items() if split != "train"
         },
@@ -41,14 +43,17 @@ def data_report(arguments: TrainingArguments, inputs: TrainingInputs, data: Trai
     return {**report, "warnings": _warnings(report)}
 
 
-def _describe_split(split: str, pairs: PreparedPairs, arguments: TrainingArguments) -> dict[str, Any]:
+def _describe_split(
+    split: str, pairs: PreparedPairs, arguments: TrainingArguments, vocabulary: ModelVocabulary | None
+) -> dict[str, Any]:
     target_flag = "val_max_target_length" if split == "val" else "max_target_length"
     sources, targets = pairs.source_facts, pairs.target_facts
+    source_tokens, target_tokens = (store.read_by(vocabulary) for store in (pairs.sources, pairs.targets))
     return {
         "pairs": len(pairs.sources),
         "left_out": pairs.left_out,
-        "source": _describe_side(pairs.sources, sources, "max_source_length", arguments),
-        "target": _describe_side(pairs.targets, targets, target_flag, arguments),
+        "source": _describe_side(source_tokens, sources, "max_source_length", arguments),
+        "target": _describe_side(target_tokens, targets, target_flag, arguments),
         "repeated_sources": repeats(sources.hashes),
         "repeated_pairs": repeats(pair_hashes(sources.hashes, targets.hashes)),
     }
@@ -66,6 +71,7 @@ def _describe_side(store: TokenStore, facts: TextFacts, flag: str, arguments: Tr
         "share_of_texts_cut": cut.share_of_texts,
         "bytes": cut.bytes,
         "share_of_bytes_cut": cut.share_of_bytes,
+        "unknown_tokens": store.count_unknown(),  # read as <unk>, as the model has no embedding of them
     }  # fmt: skip
 
 
@@ -117,6 +123,9 @@ def _warnings(report: dict[str, Any]) -> list[str]:
             warnings.append(
                 f"{split}: {facts['repeated_sources']:,} of {facts['pairs']:,} sources repeat one before them"
             )
+        for side in ("source", "target"):
+            if count := facts[side]["unknown_tokens"]:
+                warnings.append(f"{split}: in the {side}s {unknown_tokens_text(count)}")
     if train["target"]["share_of_texts_cut"] > 0.1:
         warnings.append(f"train: {_cut_at(train['target'])} of the targets; it learns summaries without an end")
     for name, overlap in report["overlaps"].items():

@@ -14,6 +14,7 @@ from utils.files import atomic_write
 from utils.generating import BatchSize, generate
 from utils.long_documents import read_sources
 from utils.machine import processor_cores
+from utils.model_vocabulary import smaller_vocabulary, unknown_tokens_text
 from utils.pairs import Pairs
 from utils.peers import Peers
 from utils.report import latency_summary, write_json
@@ -67,13 +68,14 @@ def evaluate(
         (folder / PAGE_FILE).unlink(missing_ok=True)
     in_pieces = settings.long_documents == "chunk"
     sources = read_sources(pairs.sources, tokenizer, settings.max_source_length, settings.prefix, in_pieces)
+    tokens = sources.tokens.read_by(smaller_vocabulary(tokenizer, model.config))
     parts = peers.gather_to_first(
-        generate(model, tokenizer, sources.tokens, settings.batch_size, settings.search, peers, settings.warm_up)
+        generate(model, tokenizer, tokens, settings.batch_size, settings.search, peers, settings.warm_up)
     )
     if parts is None:
         return None
     texts = {row: written for part in parts for row, written in part.texts.items()}
-    in_order = sources.joined([texts[row] for row in range(len(sources.tokens))])
+    in_order = sources.joined([texts[row] for row in range(len(tokens))])
     _write_generations(in_order, folder, settings.split)
     best = [written[0] for written in in_order]
     scores = None
@@ -96,6 +98,7 @@ def evaluate(
             "sources_cut": sources.truncation.cut_texts,
             "share_of_bytes_cut": sources.truncation.share_of_bytes,
         },
+        "unknown_tokens": tokens.count_unknown(),  # of the sources, read as <unk>
         "long_documents": {
             "mode": settings.long_documents,
             "documents_in_pieces": sources.documents_in_pieces,
@@ -121,19 +124,22 @@ def _scored(scores: np.ndarray, splitter: Splitter) -> dict[str, Any]:
 
 
 def result_text(report: dict[str, Any]) -> str:
-    """The scores of a report in one line, for people; after it, what became of documents that are too long."""
+    """The scores of a report in one line, for people; after it, what became of what the model could not read."""
     scores = "  ".join(f"{name} {report[name]:.2f}" for name in ROUGE_TYPES if name in report)
     scores = scores or f"no scores, as there is no {report['split']}.target"
     score_line = f"{report['split']} ({report['n_obs']:,} examples, {report['beams']} beams): {scores}"
+    lines = [score_line]
     cut, long = report["truncation"], report["long_documents"]
     beyond = f"longer than {report['max_source_length']:,} tokens"
     if long["documents_in_pieces"]:
         documents, pieces = long["documents_in_pieces"], long["pieces"]
-        return f"{score_line}\n{documents:,} sources {beyond}: summarized in {pieces:,} pieces"
-    if cut["sources_cut"]:
+        lines.append(f"{documents:,} sources {beyond}: summarized in {pieces:,} pieces")
+    elif cut["sources_cut"]:
         lost = f"{cut['share_of_bytes_cut']:.1%} of all bytes"
-        return f"{score_line}\n{cut['sources_cut']:,} sources {beyond}: cut, which takes {lost} away"
-    return score_line
+        lines.append(f"{cut['sources_cut']:,} sources {beyond}: cut, which takes {lost} away")
+    if report["unknown_tokens"]:
+        lines.append(f"in the sources {unknown_tokens_text(report['unknown_tokens'])}")
+    return "\n".join(lines)
 
 
 def _write_generations(texts: list[list[str]], folder: Path, split: str) -> None:

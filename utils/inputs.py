@@ -15,6 +15,7 @@ from utils.data_source import open_data
 from utils.distributed import Placement
 from utils.line_files import LineFile, iterate_lines
 from utils.loading import load_config, load_tokenizer
+from utils.model_vocabulary import smaller_vocabulary
 from utils.noise import Noise, NoiseSettings
 from utils.padding import padded_length
 from utils.pairs import Pairs, SplitFiles, complete_pairs, read_pairs, scan_documents, scan_split
@@ -149,7 +150,7 @@ def _tokenize_pairs(arguments: TrainingArguments, inputs: TrainingInputs) -> _To
     val_limits = TokenLimits(prefix, source_length, arguments.val_max_target_length, arguments.n_val)
     train = prepare(inputs.train, inputs.tokenizer, train_limits)
     val = prepare(inputs.val, inputs.tokenizer, val_limits)
-    examples = (_pair_examples(files, pairs) for files, pairs in ((inputs.train, train), (inputs.val, val)))
+    examples = (_pair_examples(files, pairs, inputs) for files, pairs in ((inputs.train, train), (inputs.val, val)))
     return *examples, _references(inputs.val, val), {"train": train, "val": val}
 
 
@@ -167,14 +168,16 @@ def _tokenize_documents(arguments: TrainingArguments, inputs: TrainingInputs) ->
     train: Examples = DenoisingExamples(train_blocks.texts, noise, Origin(inputs.train.path, train_blocks.lines))
     if inputs.pairs is not None:
         pairs = prepare(inputs.pairs, tokenizer, TokenLimits(prefix, length, arguments.max_target_length))
-        train = JoinedExamples(train, _pair_examples(inputs.pairs, pairs))
+        train = JoinedExamples(train, _pair_examples(inputs.pairs, pairs, inputs))
     val = DenoisingExamples(val_blocks.texts, noise, Origin(inputs.val.path, val_blocks.lines))
     texts = [val_blocks.texts[row] for row in range(len(val_blocks.texts))]
     return train, val, tokenizer.batch_decode(texts, skip_special_tokens=True), {}
 
 
-def _pair_examples(files: SplitFiles, prepared: PreparedPairs) -> PairExamples:
-    return PairExamples(prepared.sources, prepared.targets, Origin(files.source.path, prepared.lines))
+def _pair_examples(files: SplitFiles, prepared: PreparedPairs, inputs: TrainingInputs) -> PairExamples:
+    vocabulary = smaller_vocabulary(inputs.tokenizer, inputs.config)
+    sources, targets = (store.read_by(vocabulary) for store in (prepared.sources, prepared.targets))
+    return PairExamples(sources, targets, Origin(files.source.path, prepared.lines))
 
 
 def _check_each_fits(max_tokens: int, examples: Examples) -> None:

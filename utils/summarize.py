@@ -64,6 +64,7 @@ def write_summaries(arguments: SummarizeArguments, stream: IO[bytes]) -> None:
     from utils.freed_memory import keep_freed_memory
     from utils.loading import load_tokenizer
     from utils.long_documents import read_sources
+    from utils.model_vocabulary import smaller_vocabulary, unknown_tokens_text
 
     config = read_config(arguments.model)
     length = arguments.max_source_length or config.max_position_embeddings
@@ -87,19 +88,25 @@ def write_summaries(arguments: SummarizeArguments, stream: IO[bytes]) -> None:
         batches = iter([[" ".join(iterate_stream(stream, name))]])
     else:
         batches = batches_as_they_come(stream, name, arguments.bs)
+    vocabulary = smaller_vocabulary(tokenizer, config)
+    unknown = 0
     for texts in batches:
         sources = read_sources(texts, tokenizer, length, config.prefix, arguments.long_documents == "chunk")
+        tokens = sources.tokens.read_by(vocabulary)
+        unknown += tokens.count_unknown()
         summaries: list[list[str]] = []
-        for start in range(0, len(sources.tokens), arguments.bs):  # of pieces there may be more than texts
-            rows = range(start, min(start + arguments.bs, len(sources.tokens)))
-            tokens = [sources.tokens[row] for row in rows]
-            input_ids, mask = pad_sources(tokens, config.pad_token_id, config.max_position_embeddings)
+        for start in range(0, len(tokens), arguments.bs):  # of pieces there may be more than texts
+            rows = range(start, min(start + arguments.bs, len(tokens)))
+            batch = [tokens[row] for row in rows]
+            input_ids, mask = pad_sources(batch, config.pad_token_id, config.max_position_embeddings)
             sequences = model.generate(input_ids.to(device), mask.to(device), **search)
             summaries += [[summary] for summary in decode(sequences, tokenizer)[:: len(sequences) // len(rows)]]
         for text, (summary,) in zip(texts, sources.joined(summaries), strict=True):
             summary = summary if text.strip() else ""
             print(json.dumps({"text": text, "summary": summary}, ensure_ascii=False) if arguments.json else summary)
         sys.stdout.flush()
+    if unknown:
+        print(f"{name}: {unknown_tokens_text(unknown)}", file=sys.stderr)
 
 
 def batches_as_they_come(stream: IO[bytes], name: str, size: int) -> Iterator[list[str]]:

@@ -30,7 +30,7 @@ def not_needed(stored: Weights, bare: Weights) -> list[str]:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_is_the_same_model(form: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Transformers 5 refuses none of them. It too leaves out counters, heads and lm_head.bias; it names all but counters."""
+    """Transformers 5 takes all of them too. It leaves out counters silently, heads and lm_head.bias by name."""
     bare = bare_weights(VOCABULARY, POSITIONS)
     stored = FORMS[form](bare)
     left_out = not_needed(stored, bare)

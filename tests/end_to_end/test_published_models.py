@@ -108,12 +108,15 @@ def test_bart_large(setup: TinySetup, models: Path, config: Path, tmp_path: Path
     with LoopbackHub(models) as hub:
         flags = [*preset(setup.data, config), *SHORT]
         output = script("run_summarization.sh", flags, tmp_path / "results", hub, tmp_path / "cache")
+        evaluation = ["facebook/bart-large", "8", "0", "fp32", "2", "1024", "60", str(setup.data), str(config)]
+        evaluated = script("run_eval_summarization.sh", evaluation, tmp_path / "start", hub, tmp_path / "cache")
     assert ("GET", "/facebook/bart-large/resolve/main/pytorch_model.bin") in {
         (method, path) for method, path in hub.requests if path.endswith(".bin")
     }
-    assert lines_with("left out, as", output) == [
-        "facebook/bart-large: left out, as a summarizer does not need it: decoder.version, encoder.version"
-    ]
+    for said in (output, evaluated):
+        assert lines_with("left out, as", said) == [
+            "facebook/bart-large: left out, as a summarizer does not need it: decoder.version, encoder.version"
+        ]
     assert not lines_with("model's own number", output) and not lines_with("<mask>", output)
     tuned = load_file(tmp_path / "results" / "best_tfmr" / "model.safetensors")
     start = bare_weights(TOKENS, POSITIONS)
@@ -121,7 +124,8 @@ def test_bart_large(setup: TinySetup, models: Path, config: Path, tmp_path: Path
     moved = tuned["model.decoder.layers.0.fc1.weight"] - start["decoder.layers.0.fc1.weight"]
     assert 0 < moved.abs().max() < 0.01
     assert read_json(tmp_path / "results" / "test_rouge.json")["unknown_tokens"] == 0
-    assert len(read_lines(tmp_path / "results" / "test_generations.txt")) == EXAMPLES["test"]
+    for folder in ("results", "start"):
+        assert len(read_lines(tmp_path / folder / "test_generations.txt")) == EXAMPLES["test"]
 
 
 def test_bart_large_cnn(masked: Path, models: Path, config: Path, tmp_path: Path) -> None:

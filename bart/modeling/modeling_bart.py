@@ -376,8 +376,8 @@ class BartForConditionalGeneration(nn.Module):
         """A model in evaluation mode, float32, from a Hugging Face folder or hub id, or this project's .ckpt.
 
         Args:
-            config: takes the place of the stored configuration; its shape must be that of the weights. Of the number of
-                tokens the stored one counts.
+            config: takes the place of the stored configuration, but for the number of tokens; its shape must be that of
+                the weights.
 
         Raises:
             InputError: nothing usable there, or tensors are missing, surplus or of another shape.

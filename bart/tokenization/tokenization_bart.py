@@ -4,6 +4,7 @@ import os
 from typing import Any, Protocol, Self
 
 import transformers
+from tokenizers import AddedToken
 
 from bart.errors import InputError
 from bart.tokenization.tokenizer_files import find_tokenizer
@@ -15,14 +16,24 @@ UNLIMITED = 10**29  # transformers writes 1e30 where a tokenizer names no greate
 class BartTokenizer(transformers.BartTokenizer):
     """Text to token ids and back, token for token as transformers' BartTokenizer.
 
-    Three things differ. Loading a folder that holds no sound BART tokenizer is an InputError. ``model_max_length`` is
-    what the folder says, else 1024, never 1e30. Saving also writes vocab.json and merges.txt, for older programs.
+    Four things differ. Loading a folder that holds no sound BART tokenizer is an InputError. ``model_max_length`` is
+    what the folder says, else 1024, never 1e30. A ``<mask>`` in a text takes the space before it, as in the published
+    tokenizer.json and in transformers 4, unless the folder's files say otherwise; transformers 5 forgets that of
+    vocab.json and merges.txt. Saving also writes vocab.json and merges.txt, for older programs.
     """
 
     # transformers loads a subclass without an __init__ of its own along another path, which drops the given settings.
-    def __init__(self, *arguments: Any, model_max_length: float = MAX_LENGTH, **settings: Any) -> None:
+    def __init__(
+        self,
+        *arguments: Any,
+        model_max_length: float = MAX_LENGTH,
+        mask_token: str | AddedToken = "<mask>",
+        **settings: Any,
+    ) -> None:
         length = MAX_LENGTH if model_max_length > UNLIMITED else model_max_length
-        super().__init__(*arguments, model_max_length=length, **settings)
+        if isinstance(mask_token, str):
+            mask_token = AddedToken(mask_token, lstrip=True, special=True)
+        super().__init__(*arguments, model_max_length=length, mask_token=mask_token, **settings)
 
     @classmethod
     def from_pretrained(

@@ -25,7 +25,7 @@ def folder(tokenizer_folder: Path, tmp_path: Path) -> Path:
 def test_the_same_tokens(folder: Path, tokenizer_folder: Path, name: str) -> None:
     (folder / "dict.txt").rename(folder / name)
     ours, read = BartTokenizer.from_pretrained(tokenizer_folder), load_fairseq_tokenizer(folder / "model.pt")
-    texts = [f" {line}" for line in source_lines()] + ["<mask> it", "", "caf\u00e9 \u4e2d"]
+    texts = [f" {line}" for line in source_lines()] + ["<mask> it", "is it a  <mask> ?", "", "caf\u00e9 \u4e2d"]
     assert read(texts).input_ids == ours(texts).input_ids
     assert read.get_vocab() == ours.get_vocab()
 

@@ -1,10 +1,12 @@
 import json
+import random
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import transformers
+from tokenizers import AddedToken
 
 from bart.errors import InputError
 from bart.tokenization.tokenization_bart import BartTokenizer, check_fits
@@ -26,6 +28,7 @@ TEXTS = [
     "x" * 5000,
 ]
 PAIR = ("vocab.json", "merges.txt")
+MASK = AddedToken("<mask>", lstrip=True, special=True)  # as published; transformers 5 forgets it of the pair
 
 
 @pytest.fixture(params=["whole file", "pair"])
@@ -39,7 +42,7 @@ def folder(request: pytest.FixtureRequest, tokenizer_folder: Path, tmp_path: Pat
 @pytest.mark.parametrize("settings", [{}, {"add_prefix_space": True}])
 def test_gives_what_transformers_gives(folder: Path, settings: dict[str, bool]) -> None:
     ours = BartTokenizer.from_pretrained(folder, **settings)
-    reference = transformers.BartTokenizer.from_pretrained(folder, **settings)
+    reference = transformers.BartTokenizer.from_pretrained(folder, mask_token=MASK, **settings)
     assert ours.get_vocab() == reference.get_vocab()
     for text in TEXTS:
         encoded = ours([text], max_length=1024, truncation=True, return_tensors="pt")
@@ -55,6 +58,43 @@ def test_gives_what_transformers_gives(folder: Path, settings: dict[str, bool]) 
     assert padded["input_ids"].tolist() == expected["input_ids"].tolist()
     assert padded["attention_mask"].tolist() == expected["attention_mask"].tolist()
     assert ours.batch_decode(padded["input_ids"]) == reference.batch_decode(padded["input_ids"])
+
+
+def texts_with_masks(count: int) -> list[str]:
+    """Masks between words, special tokens and all kinds of space, in every order."""
+    spaces = ["", " ", "  ", "\t", "\n", "\r\n", "\u00a0", "\u3000", "\u200b", "\u2028", "\x1f", "\x85"]
+    pieces = [f"{space}<mask>" for space in spaces]
+    pieces += [" <mask", "mask>", "<MASK>", " a", "the", ".", "'s", "\u00e9", " \u4e2d"]
+    pieces += ["<s>", " </s>", "<pad>", "<unk>"]
+    chosen = random.Random(0)
+    return ["".join(chosen.choices(pieces, k=chosen.randint(1, 9))) for _ in range(count)]
+
+
+def test_a_mask_takes_the_space_before_it(folder: Path, tokenizer_folder: Path) -> None:
+    """From the older pair as from tokenizer.json, whose rule transformers reads in the file."""
+    ours = BartTokenizer.from_pretrained(folder)
+    published = transformers.BartTokenizer.from_pretrained(tokenizer_folder)
+    texts = texts_with_masks(1000)
+    assert ours(texts).input_ids == published(texts).input_ids
+    assert ours(" the <mask>").input_ids == [*ours(" the").input_ids[:-1], 799, 2]
+    assert published.added_tokens_decoder[799].lstrip
+
+
+def test_files_that_say_how_a_mask_is_read_are_believed(folder: Path, tmp_path: Path) -> None:
+    """As transformers does: what a model was trained with is what its folder says."""
+    if (whole := folder / "tokenizer.json").exists():
+        content = json.loads(whole.read_bytes())
+        next(token for token in content["added_tokens"] if token["content"] == "<mask>")["lstrip"] = False
+        whole.write_text(json.dumps(content))
+    else:
+        mask = {"__type": "AddedToken", "content": "<mask>", "lstrip": False, "rstrip": False, "single_word": False}
+        (folder / "tokenizer_config.json").write_text(json.dumps({"mask_token": {**mask, "normalized": True}}))
+    ours = BartTokenizer.from_pretrained(folder)
+    texts = texts_with_masks(200)
+    assert ours(texts).input_ids == transformers.BartTokenizer.from_pretrained(folder)(texts).input_ids
+    assert ours.tokenize(" the <mask>")[-2:] == ["\u0120", "<mask>"]
+    ours.save_pretrained(tmp_path / "saved")
+    assert BartTokenizer.from_pretrained(tmp_path / "saved")(texts).input_ids == ours(texts).input_ids
 
 
 def test_truncation_keeps_both_ends(tokenizer_folder: Path) -> None:

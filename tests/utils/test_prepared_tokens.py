@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tokenizers import AddedToken
 
 from bart.errors import InputError
 from bart.tokenization.tokenization_bart import BartTokenizer
@@ -106,6 +107,20 @@ def test_what_the_tokens_depend_on_is_noticed(setup: TinySetup) -> None:
     assert len(prepared_folders(setup.data / FOLDER)) == 6
     expected = encode(read_pairs(setup.data, "train").sources, BartTokenizer.from_pretrained(setup.tokenizer), 40, " ")
     assert np.array_equal(other.sources.tokens, expected.tokens)
+
+
+def test_tokens_of_another_reading_of_masks_are_not_used(setup: TinySetup) -> None:
+    """The same tokens in the same files, but <mask> does not take the space before it, as it once did not."""
+    path = setup.data / "train.source"
+    path.write_text(path.read_text().replace(" ", " <mask> ", 1))
+    today = BartTokenizer.from_pretrained(setup.tokenizer)
+    earlier = BartTokenizer.from_pretrained(setup.tokenizer)
+    earlier.backend_tokenizer.add_special_tokens([AddedToken("<mask>", lstrip=False, special=True)])
+    files, whole = scan_split(setup.data, "train"), TokenLimits(" ", 1000, 12)
+    first, second = prepare(files, earlier, whole).sources[0], prepare(files, today, whole).sources[0]
+    assert len(prepared_folders(setup.data / FOLDER)) == 2
+    assert second.tolist() == today([f" {read_pairs(setup.data, 'train').sources[0]}"]).input_ids[0]
+    assert len(first) == len(second) + 1
 
 
 def test_a_changed_text_is_noticed_and_the_old_tokens_go(setup: TinySetup) -> None:

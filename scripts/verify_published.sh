@@ -2,19 +2,21 @@
 # Evaluates a published BART on its test set and holds the scores against the published ones.
 source "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
 
-usage="usage: bash scripts/verify_published.sh [cnn|xsum [NUM_GPU [PRED_BS [PRECISION]]]] [--n_obs N] [--published FILE]
-           [--tolerance X] [--model MODEL] [--expected_counts TRAIN,VAL,TEST] [--flag ...]
+usage="usage: bash scripts/verify_published.sh [cnn|xsum [NUM_GPU [PRED_BS [PRECISION]]]] [--compare N] [--n_obs N]
+           [--published FILE] [--tolerance X] [--model MODEL] [--expected_counts TRAIN,VAL,TEST] [--flag ...]
 default:   cnn, all GPUs that there are, 32, fp16 on a GPU and fp32 without one
 
   cnn          facebook/bart-large-cnn on CNN-DM; xsum: facebook/bart-large-xsum on XSum
+  --compare    first compare the summaries of so many texts with transformers', token for token (20; 0: of none)
   --n_obs      a quick look at so many examples: their scores and intervals, held against nothing
-  --published  a JSON file of values to hold (default: those of BART's paper)
-  --tolerance  the difference in ROUGE that is allowed (0.2)
+  --published  a JSON file of values to hold (default: what the paper and others measured, utils/published_evaluations.py)
+  --tolerance  how far beyond these the ROUGE may lie (0.2)
   --model      another model
   --expected_counts   of another copy of the corpus
   --flag ...   further flags of run_eval.py
 Needs a network, once: the corpus comes into the checkout's data (BART_DATA), where it stays, the model into the hub's cache.
-Results: \$RESULTS_DIR, by default results/verify_<corpus>_<timestamp>. Exit code 1 where a value is not held."
+Results: \$RESULTS_DIR, by default results/verify_<corpus>_<timestamp>. Exit code 1 if tokens differ, before
+the evaluation, or if a value is not held."
 
 read_command_line "$usage" 4 "$@"
 CORPUS=${positionals[0]:-cnn}
@@ -46,16 +48,18 @@ read_precision PRECISION "$precision" # before anything is downloaded
 verify_flags=()
 corpus_flags=()
 evaluation_flags=()
+compared=20
 while ((${#flags[@]} > 0)); do
     flag=${flags[0]}
     case $flag in
-        --published=* | --tolerance=* | --model=* | --expected_counts=*)
+        --compare=* | --published=* | --tolerance=* | --model=* | --expected_counts=*)
             flags=("${flag%%=*}" "${flag#*=}" "${flags[@]:1}")
             ;;
-        --published | --tolerance | --model | --expected_counts)
+        --compare | --published | --tolerance | --model | --expected_counts)
             value=${flags[1]:-}
             [[ -n $value ]] || die "$flag: its value is missing (see --help)"
             case $flag in
+                --compare) compared=$value ;;
                 --model) model=$value ;;
                 --expected_counts)
                     corpus_flags+=("$flag" "$value")
@@ -71,10 +75,17 @@ while ((${#flags[@]} > 0)); do
             ;;
     esac
 done
+[[ $compared =~ ^(0|[1-9][0-9]*)$ ]] || die "--compare is '$compared': it must be a whole number"
 
 results=${RESULTS_DIR:-results/verify_${CORPUS}_$(date +%Y%m%d_%H%M%S)}
 data=${BART_DATA:-$root/data}
 attend bash "$root/scripts/get_data.sh" "$data" "$folder" "${corpus_flags[@]}"
+if ((compared > 0)); then
+    device=cuda
+    ((NUM_GPU > 0)) || device=cpu
+    attend "$python" -P -m utils.compare_with_transformers "$model" "$config" "$data/$folder" --texts "$compared" \
+        --device "$device" --eval_beams "${limits[0]}" --max_source_length "${limits[1]}" --eval_max_gen_length "${limits[2]}"
+fi
 RESULTS_DIR=$results attend bash "$root/scripts/run_eval_summarization.sh" "$model" "$PRED_BS" "$NUM_GPU" "$precision" \
     "${limits[@]}" "$data/$folder" "$config" "${evaluation_flags[@]}"
 attend "$python" -P -m utils.verify_published "$results" --corpus "$CORPUS" --examples "$examples" "${verify_flags[@]}"

@@ -127,7 +127,11 @@ def _handler_class(hub: LoopbackHub) -> type[BaseHTTPRequestHandler]:
                 self._refuse("EntryNotFound", "no such page")
 
         def _answer_metadata(self, parts: list[str]) -> None:
-            """``<id>``, ``<id>/revision/<revision>`` and ``<id>/tree/<revision>``."""
+            """``<id>``, ``<id>/revision/<revision>``, ``<id>/tree/<revision>`` and the tree of a folder in it."""
+            folder: list[str] = []
+            if "tree" in parts:
+                end = parts.index("tree") + 2
+                parts, folder = parts[:end], parts[end:]
             wants_tree = parts[-2:-1] == ["tree"]
             has_revision = wants_tree or parts[-2:-1] == ["revision"]
             name = "/".join(parts[:-2] if has_revision else parts)
@@ -137,6 +141,10 @@ def _handler_class(hub: LoopbackHub) -> type[BaseHTTPRequestHandler]:
             if parts[-1] in hub.no_revisions:
                 return self._refuse("RevisionNotFound", "Revision not found")
             files = {path.relative_to(repository).as_posix(): path for path in _repository_files(repository)}
+            if folder:
+                files = {file: path for file, path in files.items() if file.startswith("/".join([*folder, ""]))}
+                if not files:
+                    return self._refuse("EntryNotFound", "Entry not found")
             if wants_tree:
                 content: object = [
                     {"type": "file", "path": file, "size": path.stat().st_size, "oid": _sha1(path.read_bytes())}

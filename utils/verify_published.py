@@ -7,26 +7,25 @@ from typing import Any
 
 from bart.errors import InputError
 from utils.command_line import above, option, run_command
+from utils.published_evaluations import EVALUATIONS, Evaluation, spans
 from utils.report import read_json
 
-# BART's paper, table 3 (https://arxiv.org/abs/1910.13461). Its ROUGE-L of CNN-DM is the one by sentences (rougeLsum);
-# XSum's summaries are single sentences.
-PUBLISHED = {
-    "cnn": {"rouge1": 44.16, "rouge2": 21.28, "rougeLsum": 40.90},
-    "xsum": {"rouge1": 45.14, "rouge2": 22.27, "rougeL": 37.25},
-}
 _NOT_HELD = 1  # exit code
 
 
 @dataclass
 class VerifyArguments:
     results: str = option("", "Results", "results folder of the evaluation", positional=True)
-    corpus: str = option("cnn", "Results", "which published values", choices=tuple(PUBLISHED))
+    corpus: str = option("cnn", "Results", "which published values", choices=tuple(EVALUATIONS))
     examples: int = option(11490, "Results", "examples of the whole split; of fewer, only the intervals are shown")
     published: str | None = option(
-        None, "Results", 'JSON file of other values, such as {"rouge1": 44.16} (default: those of BART\'s paper)'
+        None,
+        "Results",
+        'JSON file of other values, such as {"rouge1": 44.16} (default: those of utils/published_evaluations.py)',
     )
-    tolerance: float = option(0.2, "Results", "difference that is allowed, in ROUGE times 100", check=above(0))
+    tolerance: float = option(
+        0.2, "Results", "how far beyond what others measured a value may lie, in ROUGE times 100", check=above(0)
+    )
 
     def check(self) -> None:
         """Nothing to check together."""
@@ -35,17 +34,21 @@ class VerifyArguments:
 def verify(arguments: VerifyArguments) -> None:
     """Print the values beside the published ones. Ends the program with code 1 where one is not held."""
     report = read_json(Path(arguments.results) / "test_rouge.json")
-    published = PUBLISHED[arguments.corpus] if arguments.published is None else _read_values(Path(arguments.published))
+    evaluations = EVALUATIONS[arguments.corpus]
+    if arguments.published is not None:
+        evaluations = [_read_evaluation(Path(arguments.published))]
     whole = report["n_obs"] == arguments.examples
     print(f"{report['model']}: {report['n_obs']:,} examples, ROUGE times 100 ({report['scorer']['scorer']})")
-    print(f"{'':<10}{'published':>10}{'here':>8}   95% interval")
+    print(f"{'':<10}{'published':>15}{'here':>8}   95% interval")
     held = True
-    for name, value in published.items():
-        agrees = abs(report[name] - value) <= arguments.tolerance + 1e-9
+    for name, (lowest, highest) in spans(evaluations).items():
+        agrees = lowest - arguments.tolerance - 1e-9 <= report[name] <= highest + arguments.tolerance + 1e-9
         held = held and agrees
         verdict = "" if not whole else "   held" if agrees else f"   not within {arguments.tolerance}"
         interval = "[{:.2f}, {:.2f}]".format(*report["intervals_95"][name])
-        print(f"{name:<10}{value:10.2f}{report[name]:8.2f}   {interval}{verdict}")
+        span = f"{lowest:.2f} - {highest:.2f}" if lowest < highest else f"{lowest:.2f}"
+        print(f"{name:<10}{span:>15}{report[name]:8.2f}   {interval}{verdict}")
+    _print_differences(evaluations, report)
     if not whole:
         print(f"A part of the split: published values are of all {arguments.examples:,} examples, so nothing is held.")
     elif not held:
@@ -55,14 +58,29 @@ def verify(arguments: VerifyArguments) -> None:
         print("The published values, within the tolerance.")
 
 
-def _read_values(path: Path) -> dict[str, float]:
+def _print_differences(evaluations: list[Evaluation], report: dict[str, Any]) -> None:
+    """A line for each evaluation: its values, and how much higher they are here."""
+    metrics = list(spans(evaluations))
+    width = max(len(evaluation.source) for evaluation in evaluations)
+    print(f"{'published, and how much more here':<{width}}" + "".join(f"{metric:>17}" for metric in metrics))
+    for evaluation in evaluations:
+        cells = [
+            f"{evaluation.rouge[metric]:10.2f}{report[metric] - evaluation.rouge[metric]:+7.2f}"
+            if metric in evaluation.rouge
+            else ""
+            for metric in metrics
+        ]
+        print(f"{evaluation.source:<{width}}{''.join(f'{cell:>17}' for cell in cells)}".rstrip())
+
+
+def _read_evaluation(path: Path) -> Evaluation:
     values: Any = read_json(path)
     known = {"rouge1", "rouge2", "rougeL", "rougeLsum"}
     if not isinstance(values, dict) or not values or not values.keys() <= known:
         raise InputError(f"--published {path}: give an object with some of {', '.join(sorted(known))}")
     if not all(isinstance(value, int | float) for value in values.values()):
         raise InputError(f"--published {path}: give numbers, ROUGE times 100")
-    return values
+    return Evaluation(str(path), values)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from bart.modeling.modeling_bart import BartForConditionalGeneration
+from utils.degenerate_outputs import count_degenerate, degenerate_warning
 from utils.example_scores import write_example_scores
 from utils.files import atomic_write
 from utils.generating import BatchSize, generate
@@ -84,6 +85,7 @@ def evaluate(
     report = {
         **({} if scores is None else _scored(scores, settings.splitter)),
         "traits": summary_traits(pairs.sources, best, pairs.targets),
+        "degenerate_outputs": count_degenerate(texts, set().union(*(part.repeating for part in parts))),
         "split": settings.split,
         "n_obs": len(pairs),
         "latency_seconds": latency_summary([seconds for part in parts for seconds in part.seconds]),  # per batch
@@ -124,22 +126,33 @@ def _scored(scores: np.ndarray, splitter: Splitter) -> dict[str, Any]:
 
 
 def result_text(report: dict[str, Any]) -> str:
-    """The scores of a report in one line, for people; after it, what became of what the model could not read."""
+    """The scores of a report in one line, for people; after it, what became of what the model could not read.
+
+    A warning comes last, if many outputs are no summaries.
+    """
     scores = "  ".join(f"{name} {report[name]:.2f}" for name in ROUGE_TYPES if name in report)
     scores = scores or f"no scores, as there is no {report['split']}.target"
     score_line = f"{report['split']} ({report['n_obs']:,} examples, {report['beams']} beams): {scores}"
-    lines = [score_line]
+    unknown = report["unknown_tokens"]
+    lines = [
+        score_line,
+        _long_documents_text(report),
+        f"in the sources {unknown_tokens_text(unknown)}" if unknown else None,
+        degenerate_warning(report),
+    ]
+    return "\n".join(line for line in lines if line is not None)
+
+
+def _long_documents_text(report: dict[str, Any]) -> str | None:
     cut, long = report["truncation"], report["long_documents"]
     beyond = f"longer than {report['max_source_length']:,} tokens"
     if long["documents_in_pieces"]:
         documents, pieces = long["documents_in_pieces"], long["pieces"]
-        lines.append(f"{documents:,} sources {beyond}: summarized in {pieces:,} pieces")
-    elif cut["sources_cut"]:
+        return f"{documents:,} sources {beyond}: summarized in {pieces:,} pieces"
+    if cut["sources_cut"]:
         lost = f"{cut['share_of_bytes_cut']:.1%} of all bytes"
-        lines.append(f"{cut['sources_cut']:,} sources {beyond}: cut, which takes {lost} away")
-    if report["unknown_tokens"]:
-        lines.append(f"in the sources {unknown_tokens_text(report['unknown_tokens'])}")
-    return "\n".join(lines)
+        return f"{cut['sources_cut']:,} sources {beyond}: cut, which takes {lost} away"
+    return None
 
 
 def _write_generations(texts: list[list[str]], folder: Path, split: str) -> None:

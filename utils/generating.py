@@ -20,6 +20,7 @@ from bart.modeling.modeling_bart import BartForConditionalGeneration
 from bart.out_of_memory import is_out_of_memory
 from utils.batching import batches_by_length, batches_by_tokens
 from utils.data import decode, pad_sources
+from utils.degenerate_outputs import repeats_special_tokens
 from utils.peers import Peers
 from utils.token_store import TokenStore
 
@@ -42,6 +43,7 @@ class Generations:
 
     texts: dict[int, list[str]]  # by row of the sources' tokens: num_return_sequences texts, best first
     seconds: list[float]  # that each batch took to generate
+    repeating: set[int]  # rows whose best sequence repeats special tokens
 
 
 def generate(
@@ -66,6 +68,7 @@ def generate(
     searcher = Searcher(model, sources, search)
     texts: dict[int, list[str]] = {}
     seconds: list[float] = []
+    repeating: set[int] = set()
     if warm_up and batches:
         for _ in searcher.search(batches[0]):
             pass
@@ -76,11 +79,13 @@ def generate(
             for rows, sequences, duration in searcher.search(batch):
                 seconds.append(duration)
                 written.append((rows, writer.submit(decode, sequences, tokenizer)))
+                best = sequences[:: len(sequences) // len(rows)]
+                repeating.update(rows[repeats_special_tokens(best, tokenizer).numpy()].tolist())
                 progress.update(len(rows))
                 peers.batch_done()
         for rows, future in written:
             texts |= zip(rows.tolist(), _by_source(future.result(), len(rows)), strict=True)
-    return Generations(texts, seconds)
+    return Generations(texts, seconds, repeating)
 
 
 class Searcher:

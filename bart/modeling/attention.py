@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bart.modeling.blocked_attention import blocked_attention
+from bart.modeling.blocked_attention import blocked_attention, lowest, sees_nothing
 from bart.modeling.layout import Layout
 
 _FEW = 16  # queries of a sentence
@@ -49,7 +49,8 @@ class MultiHeadAttention(nn.Module):
         Args:
             states: (B, T, D), or (N, D) by ``layout``: what the queries are made of.
             keys, values: (B, H, S, Dh), as ``project_keys_values`` gives them; in their type attention is computed.
-            mask: bool, broadcastable to (B, H, T, S); True where a query may look. None: everywhere.
+            mask: bool, broadcastable to (B, H, T, S); True where a query may look. None: everywhere. A query that may
+                look nowhere gets zeros.
             is_causal: query t sees keys up to t alone; needs T = S and no mask.
 
         Returns:
@@ -105,7 +106,9 @@ def _few_on_cpu(queries: Tensor) -> bool:
 def _attend_plainly(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
     """softmax(Q K^T / sqrt(Dh)) V of (B, H, T, Dh) and (B, H, S, Dh) -> (B, H, T, Dh)."""
     scores = (queries * queries.size(-1) ** -0.5) @ keys.transpose(-1, -2)  # (B, H, T, S)
-    if mask is not None:
-        scores = scores.masked_fill(~mask, float("-inf")) if mask.dtype == torch.bool else scores + mask
-    mixed: Tensor = scores.softmax(-1) @ values
-    return mixed
+    if mask is None or mask.dtype != torch.bool:
+        mixed: Tensor = (scores if mask is None else scores + mask).softmax(-1) @ values
+        return mixed
+    mixed = scores.masked_fill(~mask, lowest(scores)).softmax(-1) @ values
+    blind = sees_nothing(mask)
+    return mixed if blind is None else mixed.masked_fill(blind, 0)

@@ -29,7 +29,7 @@ def blocked_attention(
 
     Args:
         queries: (B, H, T, Dh); keys, values: (B, H, S, Dh).
-        mask: bool (B, 1, 1, S) or None; True where a key may be seen. No sentence may hide them all.
+        mask: bool (B, 1, 1, S) or None; True where a key may be seen. A sentence that hides them all gets zeros.
 
     Returns:
         (B, H, T, Dh), laid out as (B, T, H, Dh)
@@ -57,6 +57,8 @@ class _BlockedAttention(torch.autograd.Function):
                 if bits is not None:
                     weights = _kept(weights, draw_kept(weights.shape, dropout, bits))
                 mixed[block] = weights @ values[block]
+        if (blind := sees_nothing(mask)) is not None:
+            mixed.masked_fill_(blind, 0)
         return mixed.mul_(kept_scale(dropout)) if dropout > 0 else mixed
 
     @staticmethod
@@ -67,6 +69,8 @@ class _BlockedAttention(torch.autograd.Function):
         if ctx.dropout > 0:
             bits = np.random.SFC64(ctx.seed)
             gradient = gradient * kept_scale(ctx.dropout)
+        if (blind := sees_nothing(mask)) is not None:
+            gradient = gradient.masked_fill(blind, 0)
         query_gradient, key_gradient, value_gradient = map(_empty_like, (queries, keys, values))
         scale = 1 / math.sqrt(queries.size(-1))
         for block in _blocks(queries, keys):
@@ -84,11 +88,27 @@ class _BlockedAttention(torch.autograd.Function):
         return query_gradient, key_gradient, value_gradient, None, None, None
 
 
+def lowest(scores: Tensor) -> float:
+    """What hides a key: its weight is 0 beside any that may be seen, and no row of weights is NaN, as with -inf."""
+    return torch.finfo(scores.dtype).min
+
+
+def sees_nothing(mask: Tensor | None) -> Tensor | None:
+    """The queries for which a mask (B, 1, T, S) hides every key: bool (B, 1, T, 1); None if there are none, as usual.
+
+    They attend to nothing, so that zeros come of it, as in torch's own attention.
+    """
+    if mask is None:
+        return None
+    blind = ~mask.any(-1, keepdim=True)
+    return blind if bool(blind.any()) else None
+
+
 def _attention_weights(queries: Tensor, keys: Tensor, hidden: Tensor | None, is_causal: bool) -> Tensor:
     """(b, H, T, S), each row's sum is 1."""
     scores = (queries * (1 / math.sqrt(queries.size(-1)))) @ keys.transpose(-1, -2)
     if hidden is not None:
-        scores.masked_fill_(hidden, -math.inf)
+        scores.masked_fill_(hidden, lowest(scores))
     if is_causal:
         scores.masked_fill_(torch.ones(scores.shape[-2:], dtype=torch.bool).triu_(1), -math.inf)
     return scores.softmax(-1)

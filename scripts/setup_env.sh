@@ -4,7 +4,7 @@ source "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
 
 usage="usage: bash scripts/setup_env.sh [--dev]
   --dev   also install what scripts/test.sh needs
-Needs Python 3.11 or 3.12. pip's own settings (PIP_INDEX_URL, PIP_FIND_LINKS, ...) choose where packages come from,
+Needs Python 3.11 to 3.14. pip's own settings (PIP_INDEX_URL, PIP_FIND_LINKS, ...) choose where packages come from,
 and so which build of torch. With PYTHON set to an interpreter, the scripts run that one and no .venv is made."
 
 sets=(runtime)
@@ -40,13 +40,13 @@ up_to_date() {
 # Prints the first suitable Python on PATH.
 base_python() {
     local candidate
-    for candidate in python3 python3.12 python3.11; do
-        if "$candidate" -c 'import sys; sys.exit(sys.version_info[:2] not in {(3, 11), (3, 12)})' 2>/dev/null; then
+    for candidate in python3 python3.14 python3.13 python3.12 python3.11; do
+        if "$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null; then
             echo "$candidate"
             return
         fi
     done
-    die "Python 3.11 or 3.12 is needed (python3 is $(python3 --version 2>/dev/null || echo missing)): install one of them"
+    die "Python 3.11 to 3.14 is needed (python3 is $(python3 --version 2>/dev/null || echo missing)): install one of them"
 }
 
 make_venv() {

@@ -8,7 +8,7 @@ usage="usage: bash scripts/docker/build.sh [BASE] [--flag ...]
               apex     nvcr.io/nvidia/pytorch:25.05-py3, the newest that has apex.amp (default)
               current  nvcr.io/nvidia/pytorch:25.12-py3, without apex.amp
               volta    pytorch/pytorch:2.8.0-cuda12.6-cudnn9-runtime, whose torch still runs on V100; without apex
-              or any image with Python 3.11 or 3.12 and torch 2.8 or newer
+              or any image with Python 3.11 to 3.14 and torch 2.8 or newer
   --flag ...  further flags of docker build
 The image is called \$BART_IMAGE, by default bart_pyt."
 

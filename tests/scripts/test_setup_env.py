@@ -58,7 +58,7 @@ class Checkout:
 
     def fake_python(self, script: str) -> None:
         """Put programs of this text first on PATH under every name that the script looks for."""
-        for name in ("python3", "python3.11", "python3.12"):
+        for name in ("python3", *(f"python3.{minor}" for minor in range(11, 15))):
             program = self.folder / "bin" / name
             program.unlink(missing_ok=True)
             program.write_text(f"#!/usr/bin/env bash\n{script}\n")
@@ -125,7 +125,7 @@ def test_a_python_that_cannot_be_used(checkout: Checkout) -> None:
     code, output = checkout.set_up()
     assert (code, output.splitlines()[-1]) == (
         2,
-        "error: Python 3.11 or 3.12 is needed (python3 is Python 3.9.2): install one of them",
+        "error: Python 3.11 to 3.14 is needed (python3 is Python 3.9.2): install one of them",
     )
     checkout.fake_python("[[ $2 != *ensurepip* ]]")
     code, output = checkout.set_up()

@@ -186,6 +186,9 @@ def planned_loader(dataset: Dataset[Any], plans: Any, num_workers: int, pin_memo
         num_workers=num_workers,
         pin_memory=pin_memory,
         generator=torch.Generator(),
+        # From Python 3.14 on the system's choice is a server: workers would be its children, which ``serve`` takes for
+        # orphans, and each would get a copy of the data.
+        multiprocessing_context="fork" if num_workers > 0 else None,
         # Else Ctrl-C, or a SIGTERM to all processes, ends them in mid-training.
         worker_init_fn=partial(serve, parent=os.getpid()),
     )

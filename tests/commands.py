@@ -11,12 +11,24 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[1]
 _SLOW_IMPORTS = ["pytorch_lightning", "pytorch_lightning.loggers", "transformers.optimization", "tensorboard", "nltk"]
 _LONGEST_SECONDS = 120
+
+
+def start_process(target: Callable[..., None], *arguments: Any) -> BaseProcess:
+    """Call a function in a process of the server, which the first call starts, with what it imports for all of them."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(_SLOW_IMPORTS)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # before the server starts: the same sums on any machine
+    process = context.Process(target=target, args=arguments)
+    process.start()
+    return process
 
 
 class Command:
@@ -24,13 +36,9 @@ class Command:
 
     def __init__(self, script: str, arguments: list[str], log: Path, environment: dict[str, str] | None = None) -> None:
         """``log`` takes stdout and stderr; ``environment`` is added to this process's."""
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(_SLOW_IMPORTS)
-        os.environ.setdefault("OMP_NUM_THREADS", "1")  # before the server starts: the same sums on any machine
         self.log = log
         self.log.write_text("")
-        self.process: BaseProcess = context.Process(target=_run, args=(script, arguments, str(log), environment or {}))
-        self.process.start()
+        self.process = start_process(_run, script, arguments, str(log), environment or {})
 
     def wait(self) -> int:
         """The exit code; minus the signal where one ended it."""
@@ -106,7 +114,7 @@ def _run(script: str, arguments: list[str], log: str, environment: dict[str, str
     os.dup2(descriptor, 2)
     sys.stdout = open(1, "w", buffering=1, closefd=False)  # noqa: SIM115 -- for the life of the process
     sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
-    multiprocessing.set_start_method("fork", force=True)  # the default from a shell; a child inherits another
+    multiprocessing.set_start_method(None, force=True)  # what Python chooses, as from a shell; a child inherits another
     sys.argv = [script, *arguments]
     sys.path.insert(0, str(ROOT))
     runpy.run_path(str(ROOT / script), run_name="__main__")

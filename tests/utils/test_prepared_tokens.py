@@ -1,4 +1,3 @@
-import multiprocessing
 import os
 import signal
 import time
@@ -12,6 +11,7 @@ from tokenizers import AddedToken
 from bart.errors import InputError
 from bart.tokenization.tokenization_bart import BartTokenizer
 from bart.tokenization.training import train_tokenizer
+from tests.commands import start_process
 from tests.tiny_setup import TinySetup, write_tiny_setup
 from utils.kept_folders import FOLDER
 from utils.pairs import read_pairs, scan_split
@@ -187,12 +187,6 @@ def _prepare_in_process(setup: TinySetup, log: Path) -> None:
         prepare_split(setup)
 
 
-def start(setup: TinySetup, log: Path) -> multiprocessing.process.BaseProcess:
-    process = multiprocessing.get_context("forkserver").Process(target=_prepare_in_process, args=(setup, log))
-    process.start()
-    return process
-
-
 def wait_until(condition: Callable[[], object]) -> None:
     deadline = time.monotonic() + 60
     while not condition():
@@ -208,7 +202,7 @@ def wait_for_part(place: Path) -> Path:
 
 def test_a_killed_preparation_leaves_nothing_that_looks_whole(setup: TinySetup, tmp_path: Path) -> None:
     make_long(setup, 300)
-    process = start(setup, tmp_path / "log")
+    process = start_process(_prepare_in_process, setup, tmp_path / "log")
     part = wait_for_part(setup.data / FOLDER)
     os.kill(process.pid, signal.SIGKILL)
     process.join()
@@ -220,10 +214,10 @@ def test_a_killed_preparation_leaves_nothing_that_looks_whole(setup: TinySetup, 
 def test_two_processes_at_once(setup: TinySetup, tmp_path: Path) -> None:
     """The second waits, says so, and takes what the first has made."""
     make_long(setup, 300)
-    first = start(setup, tmp_path / "first")
+    first = start_process(_prepare_in_process, setup, tmp_path / "first")
     wait_for_part(setup.data / FOLDER)
     os.kill(first.pid, signal.SIGSTOP)
-    second = start(setup, tmp_path / "second")
+    second = start_process(_prepare_in_process, setup, tmp_path / "second")
     said = f"{setup.data / FOLDER}: waiting for another process that prepares tokens\n"
     try:
         wait_until(lambda: (tmp_path / "second").exists() and (tmp_path / "second").read_text() == said)

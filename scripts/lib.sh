@@ -243,7 +243,8 @@ run_logged() { # LOG COMMAND...
     local file=$1 output tee told=0 status=0
     ${keeps_log:-true} || file=/dev/null
     shift
-    exec {output}> >(trap '' INT TERM USR1 HUP TTOU && exec tee -a -- "$file")
+    # With bash 5.3, what stands behind >( ignores INT at first, and would no longer do so after `trap ''` alone and exec.
+    exec {output}> >(trap : INT && trap '' INT TERM USR1 HUP TTOU && exec tee -a -- "$file")
     tee=$!
     PYTHONUNBUFFERED=1 run_job "$@" >&"$output" 2>&1 || status=$?
     exec {output}>&-

@@ -5,6 +5,8 @@ import resource
 import shutil
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -67,18 +69,28 @@ def test_what_another_machine_lacks(setup: TinySetup, tmp_path: Path) -> None:
     assert command.output.count("\n") == 1
 
 
+def most_data_bytes(command: Command) -> int:
+    """What RLIMIT_DATA would limit, at its highest while the command runs."""
+    most = 0
+    while command.process.is_alive():
+        with suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
+            lines = Path(f"/proc/{command.process.pid}/status").read_text().splitlines()
+            most = max([most, *(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmData:"))])
+        time.sleep(0.01)
+    assert command.wait() == 0, command.output
+    return most
+
+
 def test_a_training_that_does_not_fit_into_memory(broken: TinySetup, tmp_path: Path) -> None:
-    """A limit of the real system; the activations of a step are larger than what is left."""
+    """A limit of the real system, between what steps of one example take and the activations of a step of all."""
     shape = json.loads(broken.config.read_text())
     broken.config.write_text(json.dumps({**shape, "encoder_ffn_dim": 2**16}))
-    flags = ["--train_batch_size", "61", "--gradient_accumulation_steps", "1"]
-    flags += ["--output_dir", str(tmp_path / "results")]
-    names = {ARGUMENT_NAMES: "train_batch_size=BS"}
-    command = Command("finetune.py", [*broken.training_flags, *flags], tmp_path / "log", names)
-    pid = command.process.pid
-    status = dict(line.split(":\t") for line in Path(f"/proc/{pid}/status").read_text().splitlines())
-    limit = int(status["VmData"].split()[0]) * 1024 + 700 * 10**6
-    resource.prlimit(pid, resource.RLIMIT_DATA, (limit, limit))
+    flags = [*broken.training_flags, "--gradient_accumulation_steps", "1", "--max_steps", "2", "--warmup_steps", "1"]
+    single = [*flags, "--train_batch_size", "1", "--output_dir", str(tmp_path / "single")]
+    limit = most_data_bytes(Command("finetune.py", single, tmp_path / "single.log")) + 200 * 10**6
+    flags += ["--train_batch_size", "61", "--output_dir", str(tmp_path / "results")]
+    command = Command("finetune.py", flags, tmp_path / "log", {ARGUMENT_NAMES: "train_batch_size=BS"})
+    resource.prlimit(command.process.pid, resource.RLIMIT_DATA, (limit, limit))
     assert command.wait() == 2, command.output
     line = command.output.splitlines()[-1]
     assert line.startswith("error: out of memory: lower --train_batch_size (BS) and raise --gradient_accumulation")

@@ -1,3 +1,5 @@
+import multiprocessing
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import combinations, islice
 
@@ -178,6 +180,15 @@ class Rows(Dataset[torch.Tensor]):
         return torch.from_numpy(plan.rows)
 
 
+@pytest.fixture
+def process_server() -> Iterator[None]:
+    """Processes are started as Python 3.14 does by itself, by a server."""
+    multiprocessing.set_start_method("forkserver", force=True)
+    yield
+    multiprocessing.set_start_method(None, force=True)
+
+
+@pytest.mark.usefixtures("process_server")
 @pytest.mark.parametrize("workers", [0, 2])
 def test_loader_goes_on_where_it_stood(workers: int) -> None:
     def loader() -> TrainingLoader:

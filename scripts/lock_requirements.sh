@@ -14,7 +14,9 @@ resolve() {
         sed -E '/^(nvidia-|cuda-|triton)/d; s/\+.*//'
 }
 
-python3 -m venv "$scratch"
+# What the oldest Python takes, the newer ones do; numpy's newest releases, for one, leave the oldest out.
+command -v python3.11 >/dev/null || die "python3.11 is needed, the oldest Python that the lock is for: install it"
+python3.11 -m venv "$scratch"
 # New environments of Python 3.11 bring an old setuptools along; without it the newest one is resolved.
 "$scratch/bin/python" -m pip uninstall --quiet --yes setuptools
 runtime=$(resolve "$requirements/runtime.in")

@@ -127,9 +127,10 @@ def test_a_python_that_cannot_be_used(checkout: Checkout) -> None:
         2,
         "error: Python 3.11 to 3.14 is needed (python3 is Python 3.9.2): install one of them",
     )
-    checkout.fake_python("[[ $2 != *ensurepip* ]]")
-    code, output = checkout.set_up()
-    assert code == 2 and output.splitlines()[-1].startswith("error: python3 cannot make virtual environments")
+    for name, condition in (("python3", ""), ("python3.13", "$0 == *3.13 &&")):  # the first that is right
+        checkout.fake_python(f"[[ {condition} $2 != *ensurepip* ]]")
+        code, output = checkout.set_up()
+        assert code == 2 and output.splitlines()[-1].startswith(f"error: {name} cannot make virtual environments")
 
 
 def test_an_unknown_argument(checkout: Checkout) -> None:

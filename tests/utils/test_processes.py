@@ -33,7 +33,7 @@ def launched(program: str, processes: int) -> Iterator[subprocess.Popen[str]]:
         launcher.kill()
 
 
-def read_pids(launcher: subprocess.Popen[str], count: int) -> list[int]:
+def read_numbers(launcher: subprocess.Popen[str], count: int) -> list[int]:
     assert launcher.stdout is not None
     return [int(launcher.stdout.readline()) for _ in range(count)]
 
@@ -63,24 +63,25 @@ def test_they_find_each_other() -> None:
 
 def test_one_that_is_killed_ends_all() -> None:
     with launched(f"if rank == 1: os.kill(os.getpid(), signal.SIGKILL)\n{SAY_PID_AND_SLEEP}", 3) as launcher:
-        pids = read_pids(launcher, 2)
+        pids = read_numbers(launcher, 2)
         assert launcher.wait(30) == 128 + signal.SIGKILL
         assert are_gone(pids)
 
 
 def test_none_outlives_the_launcher() -> None:
     with launched(SAY_PID_AND_SLEEP, 2) as launcher:
-        pids = read_pids(launcher, 2)
+        pids = read_numbers(launcher, 2)
         launcher.kill()
         assert are_gone(pids)
 
 
 def test_sigterm_reaches_all() -> None:
-    program = f"signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))\n{SAY_PID_AND_SLEEP}"
+    program = f"signal.signal(signal.SIGTERM, lambda *_: (say(-rank), sys.exit(143)))\n{SAY_PID_AND_SLEEP}"
     with launched(program, 2) as launcher:
-        read_pids(launcher, 2)
+        read_numbers(launcher, 2)
         os.kill(launcher.pid, signal.SIGTERM)
-        assert launcher.wait(2) == 143
+        assert sorted(read_numbers(launcher, 2)) == [-1, 0]  # the launcher would kill one that was not told
+        assert launcher.wait(30) == 143
 
 
 ORPHAN = """
@@ -103,7 +104,7 @@ def test_a_process_that_prepares_batches_ends_with_its_parent(killed_before: boo
     """Also where that was killed before it could watch."""
     command = [sys.executable, "-c", ORPHAN.format(killed=killed_before)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
-        pids = read_pids(process, 1 if killed_before else 2)
+        pids = read_numbers(process, 1 if killed_before else 2)
         children = list(map(int, Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()))
         assert process.pid in pids and len(children) == 1
         process.kill()

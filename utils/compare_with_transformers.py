@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from bart.configuration.configuration_bart import BartConfig
 from bart.errors import InputError
+from utils.args import output_limit
 from utils.command_line import at_least, option, run_command
 
 if TYPE_CHECKING:
@@ -144,17 +145,19 @@ def _our_tokens(
 
 def _evaluated_config(arguments: CompareArguments) -> BartConfig:
     """The model's own shape and token ids, with the search settings that run_eval.py would have."""
-    from bart.generation.search_settings import resolve_search_settings
-    from bart.modeling.weights import read_config
+    from bart.checkpoints.weights import read_config
+    from bart.generation.arguments import check_call
 
     given = BartConfig.from_json_file(arguments.config)
     config = read_config(arguments.model).copy(**given.search_settings(), prefix=given.prefix)
-    search: dict[str, Any] = {"max_length": arguments.eval_max_gen_length, "num_beams": arguments.eval_beams}
-    config = config.copy(**{name: value for name, value in search.items() if value is not None})
+    length, beams = arguments.eval_max_gen_length, arguments.eval_beams
+    config = config.copy(
+        **({} if length is None else output_limit(length)), **({} if beams is None else {"num_beams": beams})
+    )
     positions = config.max_position_embeddings
     if arguments.max_source_length > positions:
         raise InputError(f"--max_source_length {arguments.max_source_length}: the model has {positions} positions")
-    resolve_search_settings(config, {})
+    check_call(config, {})
     return config
 
 

@@ -34,11 +34,18 @@ def start_process(target: Callable[..., None], *arguments: Any) -> BaseProcess:
 class Command:
     """A started command."""
 
-    def __init__(self, script: str, arguments: list[str], log: Path, environment: dict[str, str] | None = None) -> None:
-        """``log`` takes stdout and stderr; ``environment`` is added to this process's."""
+    def __init__(
+        self,
+        script: str,
+        arguments: list[str],
+        log: Path,
+        environment: dict[str, str] | None = None,
+        folder: Path | None = None,
+    ) -> None:
+        """``log`` takes stdout and stderr; ``environment`` is added to this process's; it runs in ``folder``."""
         self.log = log
         self.log.write_text("")
-        self.process = start_process(_run, script, arguments, str(log), environment or {})
+        self.process = start_process(_run, script, arguments, str(log), environment or {}, str(folder or Path.cwd()))
 
     def wait(self) -> int:
         """The exit code; minus the signal where one ended it."""
@@ -65,9 +72,9 @@ class Command:
         assert self.wait() == -signal.SIGKILL
 
 
-def run(script: str, arguments: list[str], log: Path) -> str:
-    """Run a command that must succeed; returns its output."""
-    command = Command(script, arguments, log)
+def run(script: str, arguments: list[str], log: Path, folder: Path | None = None) -> str:
+    """Run a command that must succeed, in ``folder``; returns its output."""
+    command = Command(script, arguments, log, folder=folder)
     assert command.wait() == 0, command.output
     return command.output
 
@@ -107,8 +114,9 @@ def start_as_torchrun(script: str, arguments: list[list[str]], log: Path) -> lis
     ]
 
 
-def _run(script: str, arguments: list[str], log: str, environment: dict[str, str]) -> None:
+def _run(script: str, arguments: list[str], log: str, environment: dict[str, str], folder: str) -> None:
     os.environ.update(environment)
+    os.chdir(folder)
     descriptor = os.open(log, os.O_WRONLY | os.O_APPEND)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)

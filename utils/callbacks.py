@@ -29,6 +29,8 @@ def is_better(metric: str, value: float, best: float) -> bool:
 class EarlyStopping(Callback):
     """Stops after ``patience`` validations in a row without a better value."""
 
+    state_key = "EarlyStopping"  # its name in checkpoints, whatever the class is called: old ones are resumed
+
     def __init__(self, metric: str, patience: int, min_steps: int) -> None:
         """Validations before ``min_steps`` optimizer steps are not counted."""
         self.metric = metric
@@ -73,6 +75,8 @@ class LastValidation(Callback):
 
 class RandomStates(Callback):
     """Keeps the states of the random number generators in checkpoints, so that dropout goes on as it would have."""
+
+    state_key = "RandomStates"  # in checkpoints
 
     def __init__(self) -> None:
         self._loaded: dict[str, Any] | None = None  # of this process

@@ -39,6 +39,8 @@ class CheckpointSaver(Checkpoint):
     callbacks, so that their states are those after the validation, too.)
     """
 
+    state_key = "CheckpointSaver"  # in checkpoints
+
     def __init__(self, folder: Path, every_n_steps: int, top_k: int, metric: str, steps_per_epoch: int) -> None:
         self.folder = folder
         self.every_n_steps = every_n_steps

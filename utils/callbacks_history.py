@@ -28,6 +28,8 @@ class TrainingHistory(Callback):
     clock says is kept apart: in ``speed``, and in ``throughput`` over all steps that this process has taken.
     """
 
+    state_key = "TrainingHistory"  # in checkpoints
+
     def __init__(self, path: Path, every_n_steps: int, steps_per_epoch: int) -> None:
         """``path`` is that of metrics.json."""
         self.path = path

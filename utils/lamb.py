@@ -20,6 +20,8 @@ class Lamb(Optimizer):
     taken. The norm of the weights is not bounded. NVIDIA's FusedLAMB with ``use_nvlamb`` does the same, in one kernel.
     """
 
+    NAME_IN_CHECKPOINTS = "utils.lamb.Lamb"  # as it was in those of earlier versions
+
     def __init__(
         self,
         params: Iterable[Any],

@@ -159,4 +159,6 @@ def validation_search(arguments: TrainingArguments) -> dict[str, Any]:
 
 
 def _class_name(optimizer: Optimizer) -> str:
-    return f"{type(optimizer).__module__}.{type(optimizer).__qualname__}"
+    """The optimizer's name in checkpoints; the project's own have one that stays when their module moves."""
+    kind = type(optimizer)
+    return getattr(kind, "NAME_IN_CHECKPOINTS", f"{kind.__module__}.{kind.__qualname__}")

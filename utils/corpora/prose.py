@@ -26,7 +26,6 @@ from utils.pairs import Pairs, read_pairs
 Document = list[str]  # of paragraphs
 
 MOST_OF_A_PARAGRAPH = 3  # copies kept; more are a template
-_MADE_BY = ("prose", "docstrings", "docstring_pairs", "leaks", "python_sources")
 
 
 @dataclass
@@ -44,7 +43,7 @@ def build_prose(sources: PythonSources, pairs: Mapping[str, Pairs], config: Bart
 
     ``pairs`` are the splits of the docstring corpus. Raises InputError where ``folder`` holds something else.
     """
-    made_from = describe_origin(sources, config, _MADE_BY)
+    made_from = describe_origin(sources, config)
     if is_up_to_date(folder, made_from):
         print(f"{folder} is up to date.")
         return

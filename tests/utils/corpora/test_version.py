@@ -1,0 +1,57 @@
+"""The version of the rules that make corpora stands for what they make: a change of that raises it."""
+
+import hashlib
+import random
+from pathlib import Path
+
+from bart.configuration.configuration_bart import BartConfig
+from utils.corpora.docstrings import RULES_VERSION, build_corpus
+from utils.corpora.prose import build_prose
+from utils.corpora.python_sources import PythonSources
+from utils.pairs import read_pairs
+
+CONFIG = BartConfig(vocab_size=400)
+MODULES = 120
+# What both corpora are, by version. When a test says otherwise: raise the version, and write the new hashes here.
+MADE_BY_VERSION = {
+    1: (
+        "38cc949117de7acf5f4bb66c8694d22608ce31bef1d9e736d17aca334599b238",
+        "ecd7f74c3f08b18f739566e69a4a31db3c826ff261feab0f473d18d6c1f4a33e",
+    )
+}
+
+
+def write_modules(folder: Path) -> PythonSources:
+    """Modules of random words with docstrings and comments, the same on every machine."""
+    rng = random.Random(0)
+    vocabulary = ["".join(rng.choices("abcdefghijklmnopqrstuvwxyz", k=rng.randint(3, 8))) for _ in range(300)]
+
+    def sentence() -> str:
+        return f"{' '.join(rng.choices(vocabulary, k=rng.randint(6, 12))).capitalize()}."
+
+    def docstring() -> str:
+        body = " ".join(sentence() for _ in range(rng.randint(2, 4)))
+        return f'"""{sentence()}\n\n    {body}\n    """'
+
+    modules = {}
+    for number in range(MODULES):
+        functions = [f"def read{index}():\n    {docstring()}\n" for index in range(4)]
+        comment = f"# {sentence()}\n# {sentence()}\n"
+        modules[f"module{number}.py"] = folder / f"module{number}.py"
+        modules[f"module{number}.py"].write_text("\n\n".join([docstring(), comment, *functions]), encoding="utf-8")
+    return PythonSources(modules, {"CPython": "3"}, [])
+
+
+def hash_of(folder: Path) -> str:
+    """Of the texts and of the tokenizer's merges."""
+    files = sorted([*folder.glob("*.source"), *folder.glob("*.target"), folder / "tokenizer" / "merges.txt"])
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+
+
+def test_the_same_version_makes_the_same_corpora(tmp_path: Path) -> None:
+    sources, docstrings, prose = write_modules(tmp_path), tmp_path / "docstrings", tmp_path / "prose"
+    build_corpus(sources, CONFIG, docstrings)
+    pairs = {split: read_pairs(docstrings, split) for split in ("train", "val", "test")}
+    assert min(len(split) for split in pairs.values()) > 5
+    build_prose(sources, pairs, CONFIG, prose)
+    assert (hash_of(docstrings), hash_of(prose)) == MADE_BY_VERSION[RULES_VERSION]

@@ -66,6 +66,7 @@ def test_sound_outputs_are_not_warned_of(tokenizer: BartTokenizer, tmp_path: Pat
     banned = {"bad_words_ids": [[0], [1], [3], [399]]}
     said, counts = evaluated(tokenizer, tmp_path, min_length=6, **banned)
     assert counts == {"outputs": 5, "empty": 0, "repeat_special_tokens": 0, "either": 0}
+    assert "repeat special tokens" not in (tmp_path / "results.html").read_text(encoding="utf-8")
     assert "\n" not in said and all(read_lines(tmp_path / "test_generations.txt"))
 
 
@@ -77,6 +78,8 @@ def test_endless_special_tokens_are_warned_of(tokenizer: BartTokenizer, tmp_path
     line = said.splitlines()[-1]
     assert line.startswith("warning: 5 of 5 outputs (100.0%) repeat special tokens (5) or are empty (")
     assert line.endswith("): see docs/first_token.md")
+    page = (tmp_path / "results.html").read_text(encoding="utf-8")
+    assert "5 of 5 outputs repeat special tokens or are empty." in page
     assert not any("<s>" in text for text in read_lines(tmp_path / "test_generations.txt"))
     assert (Path(__file__).parents[2] / "docs" / "first_token.md").is_file()
 

@@ -6,26 +6,26 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from utils.args import TrainingArguments, output_limit
-from utils.command_line import run_command, with_argument_names
-from utils.signals import ToldToEnd
+from utils.cli.args import TrainingArguments, output_limit
+from utils.cli.command_line import run_command, with_argument_names
+from utils.runtime.signals import ToldToEnd
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
 
     from bart.configuration.configuration_bart import BartConfig
     from bart.modeling.modeling_bart import BartForConditionalGeneration
-    from utils.distributed import Placement
-    from utils.folder_lock import FolderLock
-    from utils.inputs import TrainingData, TrainingInputs
+    from utils.data.training_data import TrainingData, TrainingInputs
+    from utils.io.folder_lock import FolderLock
+    from utils.runtime.world import Placement
 
 # Torch and Lightning take seconds to import, so the functions do it: --help and a wrong flag are answered at once.
 
 
 def run(arguments: TrainingArguments) -> None:
     """Do what the command line asks for."""
-    from utils.distributed import are_started, check_gpus
-    from utils.processes import die_with_launcher, launch, this_command
+    from utils.runtime.launcher import die_with_launcher, launch, this_command
+    from utils.runtime.world import are_started, check_gpus
 
     die_with_launcher()
     if arguments.data_report:
@@ -39,8 +39,8 @@ def run(arguments: TrainingArguments) -> None:
 
 def fine_tune(arguments: TrainingArguments) -> None:
     """Train as the command line says. Raises InputError, before anything expensive, where its input is unusable."""
-    from utils.distributed import choose_placement
-    from utils.folder_lock import FolderLock
+    from utils.io.folder_lock import FolderLock
+    from utils.runtime.world import choose_placement
 
     placement = choose_placement(arguments.gpus, arguments.num_nodes)
     writes = placement.rank == 0 and not arguments.dry_run
@@ -54,22 +54,22 @@ def train_and_test(arguments: TrainingArguments, placement: "Placement", lock: "
     import torch
 
     from bart.out_of_memory import out_of_memory_as
-    from utils.affinity import stay_near_gpu
-    from utils.auto_batch_size import fit_batch
-    from utils.batching import TrainingLoader
-    from utils.compilation import compile_where_possible
-    from utils.data import validation_loader
-    from utils.data_report import data_report
-    from utils.disk_space import check_disk_space
-    from utils.distributed import leave_process_group, local_process_rank
-    from utils.freed_memory import keep_freed_memory
-    from utils.inputs import read_inputs, tokenize_inputs
-    from utils.lightning_module import SummarizationModule
-    from utils.loggers import check_loggers
-    from utils.precision import apply_matmul_precision, check_precision, choose_amp_backend
-    from utils.resume import check_steps
-    from utils.run_folder import checkpoint_to_resume, describe_run, open_run_folder, record_data_report
-    from utils.strategies import check_strategy
+    from utils.checkpoint.disk_space import check_disk_space
+    from utils.checkpoint.resume import check_steps
+    from utils.checkpoint.run_folder import checkpoint_to_resume, describe_run, open_run_folder, record_data_report
+    from utils.data.batch_sampler import TrainingLoader
+    from utils.data.examples import validation_loader
+    from utils.data.report import data_report
+    from utils.data.training_data import read_inputs, tokenize_inputs
+    from utils.runtime.cpu_affinity import stay_near_gpu
+    from utils.runtime.malloc import keep_freed_memory
+    from utils.runtime.precision import apply_matmul_precision, check_precision, choose_amp_backend
+    from utils.runtime.world import leave_process_group, local_process_rank
+    from utils.training.batch_size_finder import fit_batch
+    from utils.training.compilation import compile_where_possible
+    from utils.training.loggers import check_loggers
+    from utils.training.module import SummarizationModule
+    from utils.training.strategies.select import check_strategy
 
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # its import sets another level
     if placement.on_gpu:
@@ -137,10 +137,10 @@ def train_and_test(arguments: TrainingArguments, placement: "Placement", lock: "
 
 def print_data_report(arguments: TrainingArguments) -> None:
     """Say what the data are like; needs neither weights, nor the GPUs, nor a results folder."""
-    from utils.data_report import data_report
-    from utils.data_report_text import whole_report
-    from utils.distributed import Placement, process_count, process_rank
-    from utils.inputs import read_inputs, tokenize_inputs
+    from utils.data.report import data_report
+    from utils.data.report_text import whole_report
+    from utils.data.training_data import read_inputs, tokenize_inputs
+    from utils.runtime.world import Placement, process_count, process_rank
 
     if process_rank() > 0:
         return
@@ -163,13 +163,13 @@ def rehearse(
     import pytorch_lightning as pl
 
     from bart.out_of_memory import out_of_memory_as
-    from utils.batching import planned_loader
-    from utils.callbacks_clock import StepClock
-    from utils.data import validation_plans
-    from utils.data_report import data_report
-    from utils.data_report_text import short_report
-    from utils.dry_run import Measured, forecast, longest_and_middling, plans_of, sizes_of, steps_to_try
-    from utils.lightning_module import SummarizationModule
+    from utils.data.batch_sampler import planned_loader
+    from utils.data.examples import validation_plans
+    from utils.data.report import data_report
+    from utils.data.report_text import short_report
+    from utils.training.callbacks.step_timer import StepClock
+    from utils.training.dry_run import Measured, forecast, longest_and_middling, plans_of, sizes_of, steps_to_try
+    from utils.training.module import SummarizationModule
 
     steps, clock = steps_to_try(data.order), StepClock()
     module = SummarizationModule(model, arguments, data.total_steps, inputs.tokenizer, data.val_references)
@@ -208,7 +208,7 @@ def build_model(
 ) -> "BartForConditionalGeneration":
     """The model to start from, in training mode, what is to be frozen frozen."""
     from bart.modeling.modeling_bart import BartForConditionalGeneration
-    from utils.optimization import freeze
+    from utils.training.optimization import freeze
 
     if checkpoint is not None or arguments.model_name_or_path == "scratch":
         model = BartForConditionalGeneration(inputs.config)  # the trainer reads a checkpoint's weights
@@ -226,16 +226,16 @@ def build_trainer(
     """Lightning's trainer for one long epoch of ``data.total_steps`` optimizer steps."""
     import pytorch_lightning as pl
 
-    from utils.callbacks import EarlyStopping, LastValidation, RandomStates
-    from utils.callbacks_checkpoint import CheckpointSaver
-    from utils.callbacks_data import SameData
-    from utils.callbacks_finite import FiniteLoss
-    from utils.callbacks_history import TrainingHistory
-    from utils.callbacks_progress import Progress
-    from utils.checkpointing import AtomicCheckpointIO
-    from utils.loggers import build_loggers
-    from utils.precision import scales_loss
-    from utils.run_folder import LOGS_FOLDER, METRICS_FILE, next_log_version
+    from utils.checkpoint.checkpoint_io import AtomicCheckpointIO
+    from utils.checkpoint.run_folder import LOGS_FOLDER, METRICS_FILE, next_log_version
+    from utils.runtime.precision import scales_loss
+    from utils.training.callbacks.checkpoint_saver import CheckpointSaver
+    from utils.training.callbacks.data_consistency import SameData
+    from utils.training.callbacks.early_stopping import EarlyStopping, LastValidation, RandomStates
+    from utils.training.callbacks.metrics_history import TrainingHistory
+    from utils.training.callbacks.non_finite import FiniteLoss
+    from utils.training.callbacks.progress import Progress
+    from utils.training.loggers import build_loggers
 
     folder = Path(arguments.output_dir)
     steps_per_epoch = data.order.steps_per_epoch
@@ -270,8 +270,8 @@ def where_to_train(arguments: TrainingArguments, config: "BartConfig", placement
     """The arguments of Lightning's trainer that say where and how it computes: a training's and a dry run's."""
     from pytorch_lightning.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 
-    from utils.precision_plugin import precision_plugin
-    from utils.strategies import training_strategy
+    from utils.training.precision_plugin import precision_plugin
+    from utils.training.strategies.select import training_strategy
 
     # Named, lest Lightning finds SLURM: it would ask for one SLURM task per process, and re-queue jobs by itself.
     environment = TorchElasticEnvironment() if TorchElasticEnvironment.detect() else LightningEnvironment()
@@ -294,7 +294,7 @@ def where_to_train(arguments: TrainingArguments, config: "BartConfig", placement
 def check_searches(arguments: TrainingArguments, inputs: "TrainingInputs") -> None:
     """Raise InputError, before the training, where the configuration's search settings do not go with the flags."""
     from bart.generation.arguments import check_call
-    from utils.lightning_module import validation_search
+    from utils.training.module import validation_search
 
     if arguments.eval_beams > 0:
         check_call(inputs.config, validation_search(arguments))
@@ -313,12 +313,12 @@ def finish(
 ) -> None:
     """Write the best model as a Hugging Face folder and evaluate it on the test split."""
     from bart.modeling.modeling_bart import BartForConditionalGeneration
-    from utils.evaluation import EvaluationSettings, evaluate, result_text
-    from utils.generating import BatchSize
-    from utils.loading import BEST_MODEL_FOLDER
-    from utils.precision import evaluation_dtype, precision_name
-    from utils.results_page.page import PAGE_FILE, write_page
-    from utils.run_folder import save_model
+    from utils.checkpoint.pretrained import BEST_MODEL_FOLDER
+    from utils.checkpoint.run_folder import save_model
+    from utils.evaluation.evaluate import EvaluationSettings, evaluate, result_text
+    from utils.evaluation.generate import BatchSize
+    from utils.reporting.results_page.page import PAGE_FILE, write_page
+    from utils.runtime.precision import evaluation_dtype, precision_name
 
     folder = Path(arguments.output_dir)
     best = BartForConditionalGeneration.from_pretrained(trainer.checkpoint_callback.best_checkpoint())

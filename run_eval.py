@@ -7,9 +7,9 @@ from typing import Any
 from bart.configuration.configuration_bart import BartConfig, read_json_object
 from bart.configuration.generation_config import GenerationConfig
 from bart.errors import InputError
-from utils.args import EvaluationArguments, output_limit
-from utils.command_line import run_command
-from utils.processes import die_with_launcher
+from utils.cli.args import EvaluationArguments, output_limit
+from utils.cli.command_line import run_command
+from utils.runtime.launcher import die_with_launcher
 
 # Torch and transformers take seconds to import, so the functions do it: --help and a wrong flag are answered at once.
 
@@ -19,21 +19,21 @@ def run_evaluation(arguments: EvaluationArguments) -> None:
     import torch
 
     from bart.modeling.modeling_bart import BartForConditionalGeneration
-    from utils.affinity import stay_near_gpu
-    from utils.corpora.tables import AskedColumns
-    from utils.data_source import open_data
-    from utils.distributed import process_rank
-    from utils.evaluation import EvaluationSettings, evaluate, result_text
-    from utils.files import make_folder
-    from utils.folder_lock import FolderLock
-    from utils.freed_memory import keep_freed_memory
-    from utils.generating import BatchSize
-    from utils.loading import load_tokenizer
-    from utils.machine import software
-    from utils.pairs import Pairs, deranged, read_pairs
-    from utils.peers import process_group
-    from utils.precision import apply_matmul_precision, check_precision, evaluation_dtype, precision_name
-    from utils.results_page.page import PAGE_FILE
+    from utils.checkpoint.pretrained import load_tokenizer
+    from utils.data.formats.tables import AskedColumns
+    from utils.data.sources import open_data
+    from utils.data.splits import Pairs, deranged, read_pairs
+    from utils.evaluation.evaluate import EvaluationSettings, evaluate, result_text
+    from utils.evaluation.generate import BatchSize
+    from utils.io.atomic_files import make_folder
+    from utils.io.folder_lock import FolderLock
+    from utils.reporting.results_page.page import PAGE_FILE
+    from utils.runtime.cpu_affinity import stay_near_gpu
+    from utils.runtime.evaluation_group import process_group
+    from utils.runtime.hardware import software
+    from utils.runtime.malloc import keep_freed_memory
+    from utils.runtime.precision import apply_matmul_precision, check_precision, evaluation_dtype, precision_name
+    from utils.runtime.world import process_rank
 
     die_with_launcher()
     device = choose_device(arguments.device)
@@ -103,7 +103,7 @@ def choose_device(name: str) -> str:
     """The CPU, or this process's GPU. Raises InputError where a GPU is asked for and there is none."""
     import torch
 
-    from utils.distributed import local_process_count, local_process_rank
+    from utils.runtime.world import local_process_count, local_process_rank
 
     present = torch.cuda.device_count()
     if name == "cpu" or (name == "auto" and present == 0):

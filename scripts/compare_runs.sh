@@ -12,4 +12,4 @@ Prints ROUGE of both, the difference with its 95% interval, and p by the paired 
 read_command_line "$usage" 2 "$@"
 ((${#positionals[@]} == 2)) || die "${#positionals[@]} positional arguments, of 2: two results folders (see --help)"
 find_python
-exec "$python" -P -m utils.compare_runs "${positionals[@]}" "${flags[@]}"
+exec "$python" -P -m utils.commands.compare_runs "${positionals[@]}" "${flags[@]}"

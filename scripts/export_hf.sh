@@ -14,4 +14,4 @@ usage="usage: bash scripts/export_hf.sh MODEL TARGET [--half] [--tokenizer_name_
 read_command_line "$usage" 2 "$@"
 ((${#positionals[@]} == 2)) || die "${#positionals[@]} positional arguments, of 2: MODEL and TARGET (see --help)"
 find_python
-exec "$python" -P -m utils.export_model "${positionals[@]}" "${flags[@]}"
+exec "$python" -P -m utils.commands.export_model "${positionals[@]}" "${flags[@]}"

@@ -40,6 +40,6 @@ evaluate models/bart_mini "$results/pretrained"
 say "... as many steps of training from random weights, ..."
 RESULTS_DIR=$results/from_scratch attend bash "$root/scripts/run_summarization.sh" "${from_scratch[@]}" "${flags[@]}"
 say "... and the first sentence of every text."
-attend "$python" -P -m utils.baselines.first_sentence "$data" "$results/first_sentence"
+attend "$python" -P -m utils.commands.first_sentence "$data" "$results/first_sentence"
 
-attend "$python" -P -m utils.quickstart_report "$data" "$results"
+attend "$python" -P -m utils.commands.quickstart_report "$data" "$results"

@@ -40,7 +40,7 @@ evaluate() { # NAME PRED_BS NUM_GPU PRECISION
 }
 
 # A line for each number of GPUs and precision: to measure, or to skip and why.
-plan=$("$python" -P -c 'from utils.machine import precision_plan; print("\n".join(precision_plan()))')
+plan=$("$python" -P -c 'from utils.runtime.hardware import precision_plan; print("\n".join(precision_plan()))')
 best=""
 while read -r action gpus precision reason; do
     if [[ $action == skip ]]; then

@@ -46,7 +46,7 @@ train() { # NAME NUM_GPU PRECISION
 }
 
 # A line for each number of GPUs and precision: to measure, or to skip and why.
-plan=$("$python" -P -c 'from utils.machine import precision_plan; print("\n".join(precision_plan()))')
+plan=$("$python" -P -c 'from utils.runtime.hardware import precision_plan; print("\n".join(precision_plan()))')
 while read -r action gpus precision reason; do
     if [[ $action == skip ]]; then
         echo "skipped: $precision, $reason" | tee -a -- "$results/skipped.txt"

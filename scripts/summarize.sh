@@ -8,11 +8,11 @@ usage="usage: bash scripts/summarize.sh MODEL [FILE|-] [--flag ...]
   FILE        a text on each line; - or nothing: standard input
   --one_text  all of the file is one text, such as an article with its paragraphs
   --json      JSON Lines with text and summary
-  --flag ...  further flags of python -m utils.summarize (its --help lists them)
+  --flag ...  further flags of python -m utils.commands.summarize (its --help lists them)
 Every summary is printed as soon as it is there, in the order of the texts:
     echo 'A long text.' | bash scripts/summarize.sh models/bart_mini"
 
 read_command_line "$usage" 2 "$@"
 ((${#positionals[@]} >= 1)) || die "MODEL is missing (see --help)"
 find_python
-exec "$python" -P -m utils.summarize "${positionals[0]}" "${positionals[1]:--}" "${flags[@]}"
+exec "$python" -P -m utils.commands.summarize "${positionals[0]}" "${positionals[1]:--}" "${flags[@]}"

@@ -9,7 +9,7 @@ default:   cnn, all GPUs that there are, 32, fp16 on a GPU and fp32 without one
   cnn          facebook/bart-large-cnn on CNN-DM; xsum: facebook/bart-large-xsum on XSum
   --compare    first compare the summaries of so many texts with transformers', token for token (20; 0: of none)
   --n_obs      a quick look at so many examples: their scores and intervals, held against nothing
-  --published  a JSON file of values to hold (default: what the paper and others measured, utils/published_evaluations.py)
+  --published  a JSON file of values to hold (default: what the paper and others measured, utils/reporting/published_evaluations.py)
   --tolerance  how far beyond these the ROUGE may lie (0.2)
   --model      another model
   --expected_counts   of another copy of the corpus
@@ -83,9 +83,9 @@ attend bash "$root/scripts/get_data.sh" "$data" "$folder" "${corpus_flags[@]}"
 if ((compared > 0)); then
     device=cuda
     ((NUM_GPU > 0)) || device=cpu
-    attend "$python" -P -m utils.compare_with_transformers "$model" "$config" "$data/$folder" --texts "$compared" \
+    attend "$python" -P -m utils.commands.compare_with_transformers "$model" "$config" "$data/$folder" --texts "$compared" \
         --device "$device" --eval_beams "${limits[0]}" --max_source_length "${limits[1]}" --eval_max_gen_length "${limits[2]}"
 fi
 RESULTS_DIR=$results attend bash "$root/scripts/run_eval_summarization.sh" "$model" "$PRED_BS" "$NUM_GPU" "$precision" \
     "${limits[@]}" "$data/$folder" "$config" "${evaluation_flags[@]}"
-attend "$python" -P -m utils.verify_published "$results" --corpus "$CORPUS" --examples "$examples" "${verify_flags[@]}"
+attend "$python" -P -m utils.commands.verify_published "$results" --corpus "$CORPUS" --examples "$examples" "${verify_flags[@]}"

@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from utils.checkpointing import checkpoint_step, checkpoints, load_checkpoint
-from utils.report import read_json
+from utils.checkpoint.checkpoint_io import checkpoint_step, checkpoints, load_checkpoint
+from utils.io.json_files import read_json
 
 
 def differences(ours: Any, theirs: Any, place: str = "") -> list[str]:

@@ -6,9 +6,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 ENTRY_POINTS = {"finetune", "run_eval"}
 MAY_IMPORT_LIGHTNING = (
-    *("utils.lightning_module", "utils.callbacks", "utils.precision", "utils.checkpointing"),
-    "utils.strategies",
-    "utils.loggers",
+    "utils.training",
+    "utils.checkpoint.checkpoint_io",
 )
 # What each part of bart may import of bart, beside bart.errors and the like at its top.
 BART_PARTS = {
@@ -73,7 +72,7 @@ def test_lightning_stays_where_it_belongs() -> None:
         if any(is_within(name, "pytorch_lightning") for name in imported(path))
     }
     assert all(module in ENTRY_POINTS or module.startswith(MAY_IMPORT_LIGHTNING) for module in users), users
-    assert {"finetune", "utils.lightning_module"} <= users
+    assert {"finetune", "utils.training.module"} <= users
 
 
 def test_nothing_imports_the_entry_points() -> None:

@@ -11,12 +11,12 @@ from pytorch_lightning.plugins.precision import Precision
 
 from bart.modeling.modeling_bart import BartForConditionalGeneration
 from tests.tiny_setup import tiny_config
-from utils.args import TrainingArguments
-from utils.batching import TrainingLoader, TrainingOrder
-from utils.checkpointing import AtomicCheckpointIO
-from utils.data import BatchDataset, Origin, PairExamples
-from utils.lightning_module import SummarizationModule
-from utils.token_store import TokenStore
+from utils.checkpoint.checkpoint_io import AtomicCheckpointIO
+from utils.cli.args import TrainingArguments
+from utils.data.batch_sampler import TrainingLoader, TrainingOrder
+from utils.data.examples import BatchDataset, Origin, PairExamples
+from utils.data.tokens.token_array import TokenStore
+from utils.training.module import SummarizationModule
 
 CONFIG = tiny_config().copy(dropout=0.0)
 _TEXTS = 30

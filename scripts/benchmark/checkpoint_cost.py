@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from bart.configuration.configuration_bart import BartConfig
-from utils.command_line import at_least, option, run_command
-from utils.report import read_json, write_json
+from utils.cli.command_line import at_least, option, run_command
+from utils.io.json_files import read_json, write_json
 
 ROOT = Path(__file__).parents[2]
 _SAVES = 20  # of a training, by default
@@ -63,7 +63,7 @@ def cost_of_saves(config: BartConfig, folder: Path, repeats: int) -> dict[str, f
     from pytorch_lightning.plugins.io import TorchCheckpointIO
 
     from bart.sealed_file import fits_its_seal
-    from utils.checkpointing import AtomicCheckpointIO, load_checkpoint
+    from utils.checkpoint.checkpoint_io import AtomicCheckpointIO, load_checkpoint
 
     state = training_state(config)
     paths = {name: folder / f"{name}.ckpt" for name in ("plain", "lightning", "safe")}

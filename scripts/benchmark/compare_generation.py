@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bart.errors import InputError
-from utils.command_line import at_least, option, run_command
-from utils.freed_memory import keep_freed_memory
-from utils.machine import describe_machine, processor_cores
+from utils.cli.command_line import at_least, option, run_command
+from utils.runtime.hardware import describe_machine, processor_cores
+from utils.runtime.malloc import keep_freed_memory
 
 if TYPE_CHECKING:
     from scripts.benchmark.generation_systems import Search, System
@@ -95,7 +95,7 @@ def compare(arguments: CompareArguments) -> list[dict[str, Any]]:
                     system.close()
     print_table(report["results"])
     if arguments.json is not None:
-        from utils.report import write_json
+        from utils.io.json_files import write_json
 
         write_json(arguments.json, report)
     return list(report["results"])

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from bart.errors import InputError
-from utils.command_line import option, run_command
+from utils.cli.command_line import option, run_command
 
 ROOT = Path(__file__).parents[2]
 PRESET = "source scripts/params/docstrings_params.sh && cpu"
@@ -42,8 +42,8 @@ class PrecisionArguments:
 
 def compare(arguments: PrecisionArguments) -> None:
     """Train, print, and write."""
-    from utils.machine import describe_machine
-    from utils.report import read_json, write_json
+    from utils.io.json_files import read_json, write_json
+    from utils.runtime.hardware import describe_machine
 
     precisions, seeds = arguments.precisions.split(","), list(map(int, arguments.seeds.split(",")))
     scores: dict[str, list[np.ndarray]] = {precision: [] for precision in precisions}
@@ -87,9 +87,9 @@ def train(results: Path, precision: str, seed: int, flags: list[str]) -> Path:
 
 def rouge1_of_each(results: Path, data_dir: Path) -> np.ndarray:
     """ROUGE-1 from 0 to 1 of each test text."""
-    from utils.line_files import read_lines
-    from utils.pairs import read_pairs
-    from utils.rouge import ROUGE_TYPES, example_scores
+    from utils.data.line_files import read_lines
+    from utils.data.splits import read_pairs
+    from utils.evaluation.rouge import ROUGE_TYPES, example_scores
 
     scores = example_scores(read_lines(results / "test_generations.txt"), read_pairs(data_dir, "test").targets)
     return scores[:, ROUGE_TYPES.index("rouge1")]

@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bart.errors import InputError
-from utils.command_line import at_least, between, option, probability, run_command
-from utils.machine import describe_machine, processor_cores
+from utils.cli.command_line import at_least, between, option, probability, run_command
+from utils.runtime.hardware import describe_machine, processor_cores
 
 if TYPE_CHECKING:
     from bart.configuration.configuration_bart import BartConfig
@@ -143,7 +143,7 @@ def compare(arguments: CompareArguments) -> None:
             print("\n".join(lines(results)), flush=True)
             report["results"] += results
     if arguments.json is not None:
-        from utils.report import write_json
+        from utils.io.json_files import write_json
 
         write_json(arguments.json, report)
 
@@ -288,7 +288,7 @@ def check_losses(arguments: CompareArguments, systems: Sequence[Worker], precisi
 
 def _operations(arguments: CompareArguments, examples: int) -> float:
     """Of a turn: matrix products of that many examples' tokens, without padding."""
-    from utils.operations import LengthSums, training_operations
+    from utils.training.flops import LengthSums, training_operations
 
     sources, targets = (np.array(lengths[:examples], dtype=float) for lengths in make_lengths(arguments))
     products = ((sources**2).sum(), (targets**2).sum(), (sources * targets).sum())

@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from bart.errors import InputError
-from utils.command_line import above, option, run_command
-from utils.files import make_folder
-from utils.machine import git_commit
-from utils.report import write_json
+from utils.cli.command_line import above, option, run_command
+from utils.io.atomic_files import make_folder
+from utils.io.json_files import write_json
+from utils.runtime.hardware import git_commit
 
 ROOT = Path(__file__).parents[2]
 EVENTS_VARIABLE = "BART_ACCEPTANCE_EVENTS"  # names the file that acceptance_events writes to

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from bart.errors import InputError
-from utils.command_line import option, run_command
-from utils.machine import describe_machine
-from utils.report import read_json, write_json
+from utils.cli.command_line import option, run_command
+from utils.io.json_files import read_json, write_json
+from utils.runtime.hardware import describe_machine
 
 
 @dataclass

@@ -22,13 +22,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from utils.command_line import at_least, option, run_command
-from utils.padding import padded_length
+from utils.cli.command_line import at_least, option, run_command
+from utils.data.padding import padded_length
 
 if TYPE_CHECKING:
     from bart.tokenization.tokenization_bart import BartTokenizer
-    from utils.batching import TrainingOrder
-    from utils.prepared_files import PreparedPairs
+    from utils.data.batch_sampler import TrainingOrder
+    from utils.data.tokens.pair_files import PreparedPairs
 
 # Transformers takes seconds to import, so the functions do it: --help and a wrong flag are answered at once.
 
@@ -64,7 +64,7 @@ class BenchmarkArguments:
 
 def benchmark(arguments: BenchmarkArguments) -> None:
     """Generate, measure, print."""
-    from utils.report import write_json
+    from utils.io.json_files import write_json
 
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(arguments.folder or temporary)
@@ -151,7 +151,7 @@ def in_own_process(function: Any, *arguments: Any) -> dict[str, float]:
 def plain_loop(folder: Path, tokenizer_name: str, arguments: BenchmarkArguments) -> dict[str, float]:
     """One text after another through the tokenizer's own call."""
     from bart.tokenization.tokenization_bart import BartTokenizer
-    from utils.line_files import iterate_lines
+    from utils.data.line_files import iterate_lines
 
     tokenizer = BartTokenizer.from_pretrained(tokenizer_name)
     pairs = list(
@@ -188,9 +188,9 @@ def prepare_once(folder: Path, tokenizer_name: str, arguments: BenchmarkArgument
 
 def prepare_train(folder: Path, tokenizer: "BartTokenizer", arguments: BenchmarkArguments) -> "PreparedPairs":
     """What a training does about its texts."""
-    from utils.pairs import scan_split
-    from utils.prepared_files import TokenLimits
-    from utils.prepared_tokens import prepare
+    from utils.data.splits import scan_split
+    from utils.data.tokens.pair_cache import prepare
+    from utils.data.tokens.pair_files import TokenLimits
 
     limits = TokenLimits(PREFIX, arguments.max_source_length, arguments.max_target_length)
     return prepare(scan_split(folder, "train"), tokenizer, limits)
@@ -199,7 +199,7 @@ def prepare_train(folder: Path, tokenizer: "BartTokenizer", arguments: Benchmark
 def plan_epochs(folder: Path, tokenizer_name: str, arguments: BenchmarkArguments) -> dict[str, float]:
     """The padding of an epoch, of batches as a training makes them by default and otherwise; the slowest plan."""
     from bart.tokenization.tokenization_bart import BartTokenizer
-    from utils.batching import TrainingOrder
+    from utils.data.batch_sampler import TrainingOrder
 
     prepared = prepare_train(folder, BartTokenizer.from_pretrained(tokenizer_name), arguments)
     random = TrainingOrder(

@@ -20,9 +20,9 @@ from bart.errors import InputError
 from tests.commands import Command, run, run_as_torchrun, start_as_torchrun
 from tests.same_end import differences_of_runs
 from tests.tiny_setup import TinySetup, write_tiny_setup
-from utils.checkpointing import checkpoints
-from utils.command_line import at_least, option, run_command
-from utils.report import read_json, write_json
+from utils.checkpoint.checkpoint_io import checkpoints
+from utils.cli.command_line import at_least, option, run_command
+from utils.io.json_files import read_json, write_json
 
 MODES = ("train", "save", "ranks")
 _STEPS = 40  # of a run, over several epochs, each with two validations

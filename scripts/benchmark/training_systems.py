@@ -22,8 +22,8 @@ import numpy as np
 import torch
 
 from bart.modeling.modeling_bart import IGNORED_LABEL
-from utils.batching import TrainingOrder
-from utils.operations import measured_peak
+from utils.data.batch_sampler import TrainingOrder
+from utils.training.flops import measured_peak
 
 LEARNING_RATE, WEIGHT_DECAY, CLIP = 1e-4, 0.1, 0.1
 _MANY_STEPS = 100_000
@@ -77,12 +77,12 @@ def train_ours(work: dict[str, Any], settings: dict[str, Any], gate: Gate) -> No
     import pytorch_lightning as pl
 
     from bart.modeling.modeling_bart import BartForConditionalGeneration
-    from utils.batching import TrainingLoader
-    from utils.callbacks_history import TrainingHistory
-    from utils.data import Batch, BatchDataset
-    from utils.lightning_module import SummarizationModule
-    from utils.optimization import freeze
-    from utils.precision_plugin import precision_plugin
+    from utils.data.batch_sampler import TrainingLoader
+    from utils.data.examples import Batch, BatchDataset
+    from utils.training.callbacks.metrics_history import TrainingHistory
+    from utils.training.module import SummarizationModule
+    from utils.training.optimization import freeze
+    from utils.training.precision_plugin import precision_plugin
 
     class AtGate(pl.Callback):
         def on_train_batch_start(self, trainer: Any, module: Any, batch: Batch, batch_index: int) -> None:
@@ -190,7 +190,7 @@ def training_order(work: dict[str, Any], settings: dict[str, Any]) -> TrainingOr
 
 
 def _our_arguments(work: dict[str, Any], settings: dict[str, Any]) -> Any:
-    from utils.args import TrainingArguments
+    from utils.cli.args import TrainingArguments
 
     precision = settings["precision"]
     return TrainingArguments(
@@ -207,8 +207,8 @@ def _our_arguments(work: dict[str, Any], settings: dict[str, Any]) -> Any:
 
 def _examples(work: dict[str, Any]) -> Any:
     """Texts of any tokens, <s> first and </s> last, of the lengths asked for."""
-    from utils.data import Origin, PairExamples
-    from utils.token_store import TokenStore
+    from utils.data.examples import Origin, PairExamples
+    from utils.data.tokens.token_array import TokenStore
 
     random = np.random.default_rng(work["seed"])
 
@@ -223,7 +223,7 @@ def _examples(work: dict[str, Any]) -> Any:
 def _collate(config: Any) -> Callable[[list[dict[str, Any]]], dict[str, Any]]:
     """Batches padded to their longest text, as transformers' own collator makes them with decoder_input_ids."""
     from bart.modeling.modeling_bart import shift_tokens_right
-    from utils.data import pad_sources
+    from utils.data.examples import pad_sources
 
     def collate(examples: list[dict[str, Any]]) -> dict[str, Any]:
         input_ids, attention_mask = pad_sources([example["input_ids"] for example in examples], config.pad_token_id, 0)
@@ -265,7 +265,7 @@ def main(name: str, work_path: str) -> None:
 
     torch.set_num_threads(work["threads"])
     if name in work["keep_freed_memory"]:
-        from utils.freed_memory import keep_freed_memory
+        from utils.runtime.malloc import keep_freed_memory
 
         keep_freed_memory()
     requests: list[dict[str, Any]] = []

@@ -11,9 +11,9 @@ from typing import Any
 
 from bart.errors import InputError
 from scripts.benchmark.inference_table import TableArguments, skipped_lines
-from utils.command_line import run_command
-from utils.machine import describe_machine
-from utils.report import read_json, write_json
+from utils.cli.command_line import run_command
+from utils.io.json_files import read_json, write_json
+from utils.runtime.hardware import describe_machine
 
 
 def print_table(arguments: TableArguments) -> None:

@@ -7,8 +7,8 @@ import pytest
 
 from tests.commands import run
 from tests.tiny_setup import TinySetup
-from utils.line_files import read_lines
-from utils.report import read_json
+from utils.data.line_files import read_lines
+from utils.io.json_files import read_json
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ import pytest
 
 from tests.commands import ROOT, start_as_torchrun
 from tests.tiny_setup import TinySetup
-from utils.checkpointing import checkpoint_step, checkpoints
+from utils.checkpoint.checkpoint_io import checkpoint_step, checkpoints
 
-LAUNCH = "import sys; from utils.processes import launch; sys.exit(launch([sys.executable, *sys.argv[1:]], 2))"
+LAUNCH = "import sys; from utils.runtime.launcher import launch; sys.exit(launch([sys.executable, *sys.argv[1:]], 2))"
 LAUNCHERS = {
     "own": [sys.executable, "-c", LAUNCH],
     "torchrun": [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"],

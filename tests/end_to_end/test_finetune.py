@@ -16,9 +16,9 @@ from bart.modeling.modeling_bart import BartForConditionalGeneration
 from bart.tokenization.tokenization_bart import BartTokenizer
 from tests.commands import ROOT, Command, run
 from tests.tiny_setup import TinySetup
-from utils.checkpointing import checkpoint_step, checkpoints, load_checkpoint
-from utils.line_files import read_lines
-from utils.report import read_json
+from utils.checkpoint.checkpoint_io import checkpoint_step, checkpoints, load_checkpoint
+from utils.data.line_files import read_lines
+from utils.io.json_files import read_json
 
 
 def test_losses_fall_and_are_recorded(whole_run: Path) -> None:

@@ -14,8 +14,8 @@ from bart.modeling.modeling_bart import BartForConditionalGeneration
 from bart.tokenization.tokenization_bart import BartTokenizer
 from tests.commands import ROOT, refusal, run
 from tests.tiny_setup import EXAMPLES, TinySetup
-from utils.line_files import one_line
-from utils.report import read_json
+from utils.data.line_files import one_line
+from utils.io.json_files import read_json
 
 ROW = 2  # of each split, from 0: the hostile one
 

@@ -9,8 +9,8 @@ from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 
 from tests.commands import refusal, run
 from tests.tiny_setup import TinySetup
-from utils.callbacks_history import TrainingHistory
-from utils.report import read_json
+from utils.io.json_files import read_json
+from utils.training.callbacks.metrics_history import TrainingHistory
 
 SHORT = ["--max_steps", "3", "--warmup_steps", "1"]
 

@@ -9,7 +9,7 @@ from bart.modeling.modeling_bart import BartForConditionalGeneration
 from bart.tokenization.tokenization_bart import BartTokenizer
 from tests.commands import Command, start_as_torchrun
 from tests.tiny_setup import TinySetup, tiny_config
-from utils.checkpointing import checkpoint_step, checkpoints, load_checkpoint
+from utils.checkpoint.checkpoint_io import checkpoint_step, checkpoints, load_checkpoint
 
 POISONED = 38  # the line, from 1, that is longer than all others
 

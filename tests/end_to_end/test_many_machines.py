@@ -15,8 +15,8 @@ from tests.end_to_end.test_deaths import children_by_rank
 from tests.end_to_end.test_processes import assert_same_training
 from tests.same_end import assert_same_end
 from tests.tiny_setup import TinySetup
-from utils.checkpointing import checkpoint_step, checkpoints, load_checkpoint
-from utils.report import read_json
+from utils.checkpoint.checkpoint_io import checkpoint_step, checkpoints, load_checkpoint
+from utils.io.json_files import read_json
 
 ROOT = Path(__file__).parents[2]
 

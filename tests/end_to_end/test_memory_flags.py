@@ -9,7 +9,7 @@ import pytest
 
 from tests.commands import ROOT, Command, refusal
 from tests.tiny_setup import TinySetup
-from utils.report import read_json
+from utils.io.json_files import read_json
 
 
 def train(setup: TinySetup, folder: Path, *flags: str) -> str:

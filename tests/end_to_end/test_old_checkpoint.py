@@ -7,13 +7,13 @@ import pytest
 
 from tests.commands import run
 from tests.tiny_setup import TinySetup
-from utils.callbacks import EarlyStopping, RandomStates
-from utils.callbacks_checkpoint import CheckpointSaver
-from utils.callbacks_history import TrainingHistory
-from utils.checkpointing import load_checkpoint
-from utils.lamb import Lamb
-from utils.precision_plugin import NativeAmp
-from utils.report import read_json
+from utils.checkpoint.checkpoint_io import load_checkpoint
+from utils.io.json_files import read_json
+from utils.training.callbacks.checkpoint_saver import CheckpointSaver
+from utils.training.callbacks.early_stopping import EarlyStopping, RandomStates
+from utils.training.callbacks.metrics_history import TrainingHistory
+from utils.training.lamb import Lamb
+from utils.training.precision_plugin import NativeAmp
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "run_of_4babf91"
 KILLED_AT, STEPS = 12, 20
@@ -48,4 +48,4 @@ def test_names_in_checkpoints_are_those_of_earlier_versions(tmp_path: Path) -> N
     saved = load_checkpoint(next((FIXTURE / "run").glob("*.ckpt")))["callbacks"]
     assert {callback.state_key for callback in callbacks} | {CheckpointSaver.state_key} == set(saved)
     assert NativeAmp.__qualname__ == "NativeAmp"  # Lightning takes the class's
-    assert Lamb.NAME_IN_CHECKPOINTS == "utils.lamb.Lamb"
+    assert Lamb.NAME_IN_CHECKPOINTS == "utils.training.lamb.Lamb"

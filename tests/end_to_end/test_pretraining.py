@@ -10,13 +10,13 @@ from bart.modeling.modeling_bart import BartForConditionalGeneration
 from bart.tokenization.tokenization_bart import BartTokenizer
 from tests.commands import Command, refusal, run
 from tests.tiny_setup import TinySetup
-from utils.batching import BatchPlan
-from utils.checkpointing import load_checkpoint
-from utils.data import BatchDataset, DenoisingExamples, Origin
-from utils.line_files import scan
-from utils.noise import Noise, NoiseSettings
-from utils.prepared_blocks import BlockLimits, prepare_blocks
-from utils.report import read_json
+from utils.checkpoint.checkpoint_io import load_checkpoint
+from utils.data.batch_sampler import BatchPlan
+from utils.data.denoising import Noise, NoiseSettings
+from utils.data.examples import BatchDataset, DenoisingExamples, Origin
+from utils.data.line_files import scan
+from utils.data.tokens.block_cache import BlockLimits, prepare_blocks
+from utils.io.json_files import read_json
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import pytest
 from tests.commands import ROOT, run_as_torchrun
 from tests.end_to_end.test_processes import assert_same_training
 from tests.tiny_setup import TinySetup
-from utils.report import read_json
+from utils.io.json_files import read_json
 
 pytestmark = pytest.mark.slow
 FOUR_A_STEP = ["--train_batch_size", "1", "--dropout", "0", "--max_steps", "12", "--n_train", "33"]

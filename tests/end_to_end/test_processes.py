@@ -7,9 +7,9 @@ import pytest
 
 from tests.commands import run, run_as_torchrun, start_as_torchrun
 from tests.tiny_setup import TinySetup
-from utils.checkpointing import checkpoints, load_checkpoint
-from utils.report import read_json
-from utils.rouge import ROUGE_TYPES
+from utils.checkpoint.checkpoint_io import checkpoints, load_checkpoint
+from utils.evaluation.rouge import ROUGE_TYPES
+from utils.io.json_files import read_json
 
 
 def test_evaluation_writes_the_same_file(setup: TinySetup, talkative_model: Path, tmp_path: Path) -> None:

@@ -20,8 +20,8 @@ from tests.commands import Command, refusal, run, run_as_torchrun
 from tests.loopback_hub import LoopbackHub
 from tests.published_forms import SIZES, bare_weights, write_model
 from tests.tiny_setup import EXAMPLES, TinySetup
-from utils.line_files import read_lines
-from utils.report import read_json
+from utils.data.line_files import read_lines
+from utils.io.json_files import read_json
 
 ROOT = Path(__file__).parents[2]
 TOKENS = 50265  # of the tokenizer, <mask> the last of them
@@ -163,7 +163,7 @@ def test_a_text_with_a_mask_is_summarized(models: Path, tmp_path: Path) -> None:
     for token in ("<mask>", "<unk>"):
         (tmp_path / "texts").write_text(f"A{token} of the parser.\nparser\n")
         arguments = [str(models / "facebook" / "bart-large-cnn"), str(tmp_path / "texts"), "--max_length", "8"]
-        output = run("utils/summarize.py", arguments, tmp_path / "log").splitlines()
+        output = run("utils/commands/summarize.py", arguments, tmp_path / "log").splitlines()
         said = f"{tmp_path / 'texts'}: 1 token is not in the model's vocabulary (<mask>), so it reads <unk> there"
         assert output[2:] == ([said] if token == "<mask>" else [])
         summaries.append(output[:2])
@@ -183,7 +183,7 @@ def test_both_are_exported(models: Path, tmp_path: Path) -> None:
     """What is written, transformers reads without a remark, and here it is the same model."""
     for name, left_out in (("bart-large", 1), ("bart-large-cnn", 0)):
         start = models / "facebook" / name
-        output = run("utils/export_model.py", [str(start), str(tmp_path / name)], tmp_path / "log")
+        output = run("utils/commands/export_model.py", [str(start), str(tmp_path / name)], tmp_path / "log")
         assert len(lines_with("left out", output)) == left_out
         exported, expected = (
             BartForConditionalGeneration.from_pretrained(folder).state_dict() for folder in (tmp_path / name, start)

@@ -19,13 +19,13 @@ from scripts.benchmark import (
     soak,
 )
 from tests.tiny_setup import TinySetup
-from utils.args import EvaluationArguments, TrainingArguments
-from utils.command_line import Arguments, build_parser
-from utils.compare_runs import CompareRunsArguments
+from utils.cli.args import EvaluationArguments, TrainingArguments
+from utils.cli.command_line import Arguments, build_parser
+from utils.commands.compare_runs import CompareRunsArguments
+from utils.commands.export_model import ExportArguments
+from utils.commands.summarize import SummarizeArguments
+from utils.commands.verify_published import VerifyArguments
 from utils.corpora.get_data import GetDataArguments
-from utils.export_model import ExportArguments
-from utils.summarize import SummarizeArguments
-from utils.verify_published import VerifyArguments
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

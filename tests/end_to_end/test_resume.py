@@ -9,8 +9,8 @@ from tests.commands import Command, refusal, run, run_as_torchrun, start_as_torc
 from tests.gadgets import GADGETS
 from tests.same_end import assert_same_end
 from tests.tiny_setup import TinySetup
-from utils.checkpointing import AtomicCheckpointIO, checkpoints, load_checkpoint
-from utils.report import read_json
+from utils.checkpoint.checkpoint_io import AtomicCheckpointIO, checkpoints, load_checkpoint
+from utils.io.json_files import read_json
 
 STEPS = 20
 

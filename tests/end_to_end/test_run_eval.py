@@ -10,13 +10,13 @@ from bart.modeling.modeling_bart import BartForConditionalGeneration
 from bart.tokenization.tokenization_bart import BartTokenizer
 from tests.commands import run, run_as_torchrun
 from tests.tiny_setup import TinySetup
-from utils.line_files import one_line, read_lines
-from utils.long_documents import pieces
-from utils.pairs import read_pairs
-from utils.report import read_json
-from utils.results_page.rewrite import PageArguments, write_again
-from utils.rouge import rouge_scores
-from utils.summary_traits import summary_traits
+from utils.commands.rewrite_pages import PageArguments, write_again
+from utils.data.chunking import pieces
+from utils.data.line_files import one_line, read_lines
+from utils.data.splits import read_pairs
+from utils.evaluation.rouge import rouge_scores
+from utils.evaluation.summary_stats import summary_traits
+from utils.io.json_files import read_json
 
 
 def evaluate(model: Path, setup: TinySetup, folder: Path, *flags: str) -> dict[str, object]:

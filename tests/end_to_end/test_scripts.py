@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 from tests.tiny_setup import TinySetup
-from utils.checkpointing import checkpoint_step, checkpoints
-from utils.report import read_json
-from utils.rouge import ROUGE_TYPES
+from utils.checkpoint.checkpoint_io import checkpoint_step, checkpoints
+from utils.evaluation.rouge import ROUGE_TYPES
+from utils.io.json_files import read_json
 
 ROOT = Path(__file__).parents[2]
 

@@ -13,7 +13,7 @@ from tests.end_to_end.slurm_cluster import SlurmCluster, what_is_missing
 from tests.end_to_end.test_resume import STEPS
 from tests.same_end import assert_same_end
 from tests.tiny_setup import TinySetup
-from utils.report import read_json
+from utils.io.json_files import read_json
 
 ROOT = Path(__file__).parents[2]
 MISSING = what_is_missing()

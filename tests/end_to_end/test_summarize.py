@@ -13,8 +13,8 @@ import torch
 from bart.modeling.modeling_bart import BartForConditionalGeneration
 from bart.tokenization.tokenization_bart import BartTokenizer
 from tests.tiny_setup import TinySetup
-from utils.line_files import one_line
-from utils.pairs import read_pairs
+from utils.data.line_files import one_line
+from utils.data.splits import read_pairs
 
 ROOT = Path(__file__).parents[2]
 

@@ -13,9 +13,9 @@ import pyarrow.parquet
 from tests.commands import ROOT, refusal, run, run_as_torchrun
 from tests.loopback_hub import LoopbackHub
 from tests.tiny_setup import EXAMPLES, TinySetup
-from utils.kept_folders import FOLDER
-from utils.pairs import read_pairs
-from utils.report import read_json
+from utils.data.splits import read_pairs
+from utils.io.artifact_cache import FOLDER
+from utils.io.json_files import read_json
 
 
 def write_tables(setup: TinySetup, folder: Path, text: str, summary: str) -> None:

@@ -15,7 +15,7 @@ from tests.end_to_end.test_many_machines import wait_for
 from tests.end_to_end.test_resume import STEPS, resumable_flags
 from tests.same_end import assert_same_end
 from tests.tiny_setup import TinySetup
-from utils.checkpointing import checkpoint_step, checkpoints, is_whole
+from utils.checkpoint.checkpoint_io import checkpoint_step, checkpoints, is_whole
 
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGUSR1: 143}
 
@@ -80,7 +80,7 @@ def test_all_processes_end_at_the_same_step(setup: TinySetup, tmp_path: Path, nu
 BEFORE_OR_AFTER = """
 import sys, time
 from dataclasses import dataclass
-from utils.command_line import run_command
+from utils.cli.command_line import run_command
 @dataclass
 class Arguments:
     def check(self): pass

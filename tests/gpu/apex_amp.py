@@ -9,7 +9,7 @@ from pytorch_lightning.plugins.precision import Precision
 from torch import Tensor
 
 from tests.tiny_training import SaveAt, batch_order, fit, start_model, start_module
-from utils.precision_apex import ApexAmp
+from utils.training.apex_amp import ApexAmp
 
 STEPS = 12
 ORDER = batch_order(batch_size=4, accumulation=2)

@@ -10,11 +10,11 @@ import torch
 from tests.commands import refusal, run, run_as_torchrun
 from tests.end_to_end.test_processes import assert_same_training
 from tests.tiny_setup import TinySetup, tiny_config, write_tiny_setup
-from tests.utils.test_strategies import fit
-from utils.affinity import stay_near_gpu
-from utils.args import TrainingArguments
-from utils.report import read_json
-from utils.strategies import training_strategy
+from tests.utils.training.strategies.test_select import fit
+from utils.cli.args import TrainingArguments
+from utils.io.json_files import read_json
+from utils.runtime.cpu_affinity import stay_near_gpu
+from utils.training.strategies.select import training_strategy
 
 pytestmark = pytest.mark.gpu
 

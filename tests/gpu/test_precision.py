@@ -17,11 +17,11 @@ from torch import Tensor
 from bart.modeling.modeling_bart import BartForConditionalGeneration
 from tests.tiny_setup import tiny_config
 from tests.tiny_training import SaveAt, batch_order, fit, start_model, start_module
-from utils.apex_package import fused_optimizers, why_no_amp
-from utils.args import TrainingArguments
-from utils.optimization import build_optimizer, clip_gradients
-from utils.precision import apply_matmul_precision, choose_amp_backend
-from utils.precision_plugin import NativeAmp, precision_plugin
+from utils.cli.args import TrainingArguments
+from utils.runtime.apex_package import fused_optimizers, why_no_amp
+from utils.runtime.precision import apply_matmul_precision, choose_amp_backend
+from utils.training.optimization import build_optimizer, clip_gradients
+from utils.training.precision_plugin import NativeAmp, precision_plugin
 
 pytestmark = pytest.mark.gpu
 

@@ -10,7 +10,7 @@ import pytest
 
 from scripts.benchmark.compare_training import CompareArguments, compare
 from scripts.benchmark.gpu_acceptance import EVENTS_VARIABLE
-from utils.report import read_json
+from utils.io.json_files import read_json
 
 pytestmark = pytest.mark.gpu
 

@@ -14,7 +14,7 @@ from bart.errors import InputError
 from bart.modeling.modeling_bart import BartForConditionalGeneration
 from tests.gadgets import GADGETS, torchs_own_name, write_pickle_as
 from tests.tiny_setup import tiny_config
-from utils.checkpointing import AtomicCheckpointIO, load_checkpoint, stored_arguments
+from utils.checkpoint.checkpoint_io import AtomicCheckpointIO, load_checkpoint, stored_arguments
 
 
 def in_checkpoint(tmp_path: Path, gadget: Any) -> Path:

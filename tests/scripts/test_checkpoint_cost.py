@@ -10,7 +10,7 @@ import torch
 from bart.modeling.modeling_bart import BartForConditionalGeneration
 from scripts.benchmark.checkpoint_cost import training_state
 from tests.tiny_setup import tiny_config
-from utils.report import read_json
+from utils.io.json_files import read_json
 
 ROOT = Path(__file__).parents[2]
 

@@ -6,7 +6,7 @@ import pytest
 
 from scripts.benchmark.compare_generation import CompareArguments, compare, make_sources
 from scripts.benchmark.profile_generation import ProfileArguments, profile
-from utils.report import read_json
+from utils.io.json_files import read_json
 
 TINY = {"shape": "tiny", "vocab_size": 300, "systems": "ours,transformers", "rounds": 1, "threads": 1, "apart": False}
 

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from utils.report import read_json
+from utils.io.json_files import read_json
 
 ROOT = Path(__file__).parents[2]
 

@@ -14,8 +14,8 @@ from bart.modeling.modeling_bart import BartForConditionalGeneration
 from bart.tokenization.tokenization_bart import BartTokenizer
 from tests.foreign_modules import write_foreign_modules
 from tests.tiny_setup import write_tiny_setup
-from utils.report import read_json
-from utils.run_folder import save_model
+from utils.checkpoint.run_folder import save_model
+from utils.io.json_files import read_json
 
 ROOT = Path(__file__).parents[2]
 

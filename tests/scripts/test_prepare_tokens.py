@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from tests.tiny_setup import write_tiny_setup
-from utils.line_files import read_lines
-from utils.report import read_json
+from utils.data.line_files import read_lines
+from utils.io.json_files import read_json
 
 ROOT = Path(__file__).parents[2]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from utils.report import read_json
+from utils.io.json_files import read_json
 
 ROOT = Path(__file__).parents[2]
 

@@ -20,8 +20,8 @@ import pytest
 
 from tests.foreign_modules import write_foreign_modules
 from tests.mounts import fill, small_disk
-from utils.args import EvaluationArguments, TrainingArguments
-from utils.command_line import parse_arguments
+from utils.cli.args import EvaluationArguments, TrainingArguments
+from utils.cli.command_line import parse_arguments
 
 ROOT = Path(__file__).parents[2]
 STANDALONE = "-m torch.distributed.run --standalone --local_addr 127.0.0.1"

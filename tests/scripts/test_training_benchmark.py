@@ -11,7 +11,7 @@ import pytest
 from scripts.benchmark.compare_training import CompareArguments, compare, make_lengths
 from tests.foreign_modules import write_foreign_modules
 from tests.tiny_setup import write_tiny_setup
-from utils.report import read_json, write_json
+from utils.io.json_files import read_json, write_json
 
 ROOT = Path(__file__).parents[2]
 TINY = {"shape": "tiny", "vocab_size": 300, "threads": 1, "rounds": 1, "systems": "ours,transformers"}

@@ -10,13 +10,13 @@ from bart.configuration.configuration_bart import BartConfig
 from bart.modeling.modeling_bart import IGNORED_LABEL, BartForConditionalGeneration, shift_tokens_right
 from bart.tokenization.tokenization_bart import BartTokenizer
 from tests.tiny_setup import TinySetup, tiny_config
-from utils.batching import BatchPlan
-from utils.data import BatchDataset, Origin, PairExamples
-from utils.optimization import build_optimizer
-from utils.pairs import scan_split
-from utils.prepared_files import TokenLimits
-from utils.prepared_tokens import prepare
-from utils.run_folder import save_model
+from utils.checkpoint.run_folder import save_model
+from utils.data.batch_sampler import BatchPlan
+from utils.data.examples import BatchDataset, Origin, PairExamples
+from utils.data.splits import scan_split
+from utils.data.tokens.pair_cache import prepare
+from utils.data.tokens.pair_files import TokenLimits
+from utils.training.optimization import build_optimizer
 
 ROOT = Path(__file__).parents[2]
 BOS, PAD, EOS = 0, 1, 2

@@ -16,12 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bart.errors import InputError
-from utils.command_line import option, run_command
-from utils.corpora import hub, originals, stories
+from utils.cli.command_line import option, run_command
+from utils.corpora import originals, stories
 from utils.corpora.archives import extract
 from utils.corpora.docstring_pairs import Pair
-from utils.corpora.line_corpus import Counts, is_there, write_corpus
-from utils.corpora.parquet import Columns, read_pairs, without_set_off_periods
+from utils.data.formats import hub
+from utils.data.formats.line_corpus import Counts, is_there, write_corpus
+from utils.data.formats.parquet import Columns, read_pairs, without_set_off_periods
 
 CORPORA = ("cnn_dm", "xsum")
 SPLITS = Counts._fields

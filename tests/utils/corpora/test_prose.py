@@ -12,8 +12,8 @@ from utils.corpora.docstrings import split_of
 from utils.corpora.leaks import LeakFilter
 from utils.corpora.prose import build_prose, make_splits
 from utils.corpora.python_sources import PythonSources
-from utils.line_files import read_lines
-from utils.pairs import Pairs
+from utils.data.line_files import read_lines
+from utils.data.splits import Pairs
 
 CONFIG = BartConfig(vocab_size=600)
 MODULE = b'''"""Read a file of lines.

@@ -8,7 +8,7 @@ from bart.configuration.configuration_bart import BartConfig
 from utils.corpora.docstrings import RULES_VERSION, build_corpus
 from utils.corpora.prose import build_prose
 from utils.corpora.python_sources import PythonSources
-from utils.pairs import read_pairs
+from utils.data.splits import read_pairs
 
 CONFIG = BartConfig(vocab_size=400)
 MODULES = 120

@@ -1,0 +1,229 @@
+from dataclasses import dataclass, fields
+from typing import Any
+
+import pytest
+
+from bart.configuration.configuration_bart import BartConfig
+from bart.configuration.generation_config import GenerationConfig
+from bart.errors import InputError, OutOfMemory
+from utils.cli.args import EvaluationArguments, TrainingArguments
+from utils.cli.command_line import ARGUMENT_NAMES, above, build_parser, option, parse_arguments, run_command
+
+POSITIONALS = ["model", "config.json", "data", "results"]
+
+
+def training(*flags: str) -> TrainingArguments:
+    return parse_arguments(TrainingArguments, "", flags)
+
+
+def evaluation(*flags: str) -> EvaluationArguments:
+    return parse_arguments(EvaluationArguments, "", [*POSITIONALS, *flags])
+
+
+def test_defaults_live_in_the_class() -> None:
+    assert training() == TrainingArguments()
+
+
+# With flags that are of use with others alone.
+DENOISING = ["--task", "denoising", "--no-freeze_embeds"]
+NEEDED = {"task": DENOISING, "pairs_dir": DENOISING}
+
+
+def test_every_flag_reaches_its_field() -> None:
+    """A value other than the default, given to every flag of both programs, one by one."""
+    for parse, arguments_class in ((training, TrainingArguments), (evaluation, EvaluationArguments)):
+        for argument in fields(arguments_class):
+            if "settings" in argument.metadata or argument.metadata["positional"]:
+                continue
+            flag, expected = _other_value(argument, arguments_class)
+            needed = NEEDED.get(argument.name, []) if arguments_class is TrainingArguments else []
+            assert getattr(parse(*flag, *needed), argument.name) == expected, argument.name
+
+
+def _other_value(argument: Any, arguments_class: type) -> tuple[list[str], Any]:
+    name = f"--{argument.name}"
+    if argument.name == "logger":
+        return [name, "csv"], "csv"
+    if argument.type is bool:
+        return ([f"--no-{argument.name}"], False) if argument.default else ([name], True)
+    if argument.metadata["choices"]:
+        other = next(choice for choice in argument.metadata["choices"] if choice != argument.default)
+        return [name, other], other
+    if "float" in str(argument.type):
+        return [name, "0.25"], 0.25
+    return [name, "3"], 3 if "int" in str(argument.type) else "3"
+
+
+def test_flags_are_named_with_the_arguments_of_the_script(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(ARGUMENT_NAMES, "fp16=PREC learning_rate=LR")
+    monkeypatch.setattr("sys.argv", ["finetune.py", "--fp16", "--bf16"])
+    assert run_command(TrainingArguments, "", print) == 2
+    said = "error: --fp16 (PREC) and --bf16 exclude each other; give one of them\n"
+    assert capsys.readouterr().err == said
+    monkeypatch.delenv(ARGUMENT_NAMES)
+    assert run_command(TrainingArguments, "", print) == 2
+    assert capsys.readouterr().err == said.replace(" (PREC)", "")
+
+
+@pytest.mark.parametrize(
+    ("rank", "local_rank", "error", "says"),
+    [(1, 0, InputError, True), (1, 1, InputError, False), (3, 1, OutOfMemory, True), (0, 0, OutOfMemory, True)],
+)
+def test_of_the_processes_of_a_machine_one_says_the_error(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    rank: int,
+    local_rank: int,
+    error: type[InputError],
+    says: bool,
+) -> None:
+    """The first, for what all of them find; what happens to one alone that one says."""
+
+    def fail(_: TrainingArguments) -> None:
+        raise error("what is wrong")
+
+    monkeypatch.setenv("RANK", str(rank))
+    monkeypatch.setenv("LOCAL_RANK", str(local_rank))
+    monkeypatch.setattr("sys.argv", ["finetune.py"])
+    assert run_command(TrainingArguments, "", fail) == 2
+    assert capsys.readouterr().err == ("error: what is wrong\n" if says else "")
+
+
+def test_every_training_flag_of_the_recipe_is_there() -> None:
+    """The specification's Parameters, and the flags that the reference's training script fixes."""
+    recipe = """
+        config_path warmup_steps max_steps data_dir gpus learning_rate n_val train_batch_size
+        gradient_accumulation_steps val_check_interval max_source_length max_target_length val_max_target_length
+        eval_max_gen_length weight_decay dropout early_stopping_patience amp_level
+        sortish_sampler lr_scheduler label_smoothing attention_dropout gradient_clip_val freeze_embeds seed min_epochs
+        num_sanity_val_steps
+    """
+    assert set(recipe.split()) <= {argument.name for argument in fields(TrainingArguments)}
+
+
+def test_search_settings_are_collected() -> None:
+    given = evaluation(
+        "--length_penalty", "2", "--early_stopping", "never", "--no-do_sample", "--bad_words_ids", "[[5]]"
+    )
+    assert given.search == {
+        "length_penalty": 2.0, "early_stopping": "never", "do_sample": False, "bad_words_ids": [[5]]
+    }  # fmt: skip
+    assert evaluation("--early_stopping", "true").search == {"early_stopping": True}
+
+
+def test_every_search_setting_has_a_flag() -> None:
+    flags = build_parser(EvaluationArguments, "").format_help()
+    left_out = {"output_scores", "output_logits", "return_dict_in_generate"}
+    assert all((f"--{name}" in flags) == (name not in left_out) for name in GenerationConfig.names())
+    assert evaluation("--num_beams", "3").eval_beams == evaluation("--eval_beams", "3").eval_beams == 3
+    assert evaluation("--max_length", "9").eval_max_gen_length == 9
+
+
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        (["--max_steps", "0"], "--max_steps 0"),
+        (["--n_val", "0"], "--n_val 0"),
+        (["--n_val", "-2"], "--n_val -2"),
+        (["--dropout", "1"], "--dropout 1.0"),
+        (["--learning_rate", "0"], "--learning_rate 0.0"),
+        (["--learning_rate", "nan"], "--learning_rate: invalid number value: 'nan'"),
+        (["--label_smoothing", "-0.1"], "--label_smoothing -0.1"),
+        (["--val_check_interval", "0"], "--val_check_interval 0.0"),
+        (["--max_steps", "many"], "--max_steps: invalid int value: 'many'"),
+        (["--lr_scheduler", "wavy"], "--lr_scheduler: invalid choice: 'wavy'"),
+        (["--max_step", "3"], "unrecognized arguments: --max_step 3"),
+        (["--gpus", "-1"], "--gpus -1"),
+        (["--seed", "2147483648"], "--seed 2147483648"),
+        (["--fp16", "--bf16"], "--fp16 and --bf16 exclude each other"),
+        (["--resume", "--overwrite_output_dir"], "--resume and --overwrite_output_dir exclude each other"),
+        (["--model_name_or_path", "scratch"], "--config_path"),
+        (["--model_name_or_path", "scratch", "--config_path", "c"], "--tokenizer_name_or_path"),
+        (["--model_name_or_path=scratch", "--config_path=c", "--tokenizer_name_or_path=t"], "--no-freeze_embeds"),
+    ],
+)  # fmt: skip
+def test_impossible_values_are_named(flags: list[str], named: str) -> None:
+    with pytest.raises(InputError) as refused:
+        training(*flags)
+    assert named in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_missing_positionals_are_named() -> None:
+    with pytest.raises(InputError, match="CONFIG, DATA_DIR, SAVE_PATH"):
+        parse_arguments(EvaluationArguments, "", ["model"])
+
+
+def test_help_says_every_default() -> None:
+    """Under its group, in words, with the value where there is one."""
+    text = " ".join(build_parser(TrainingArguments, "What it does.").format_help().split())
+    assert "What it does." in text
+    unbroken = text.replace(" ", "")  # lines end at hyphens, too
+    for argument in fields(TrainingArguments):
+        assert argument.metadata["help"].split(" (default")[0].replace(" ", "") in unbroken
+        if argument.default is not None and not isinstance(argument.default, bool):
+            assert f"(default: {argument.default})" in text
+    assert "--sortish_sampler, --no-sortish_sampler" in text and "(default: yes)" in text
+
+
+def test_a_new_option_needs_one_line() -> None:
+    @dataclass
+    class Arguments:
+        share: float = option(0.5, "group", "a share of 100%", check=above(0))
+
+        def check(self) -> None:
+            pass
+
+    assert parse_arguments(Arguments, "", ["--share", "2"]).share == 2.0
+    assert "a share of 100% (default: 0.5)" in build_parser(Arguments, "").format_help()
+
+
+def test_lengths_come_from_the_configuration() -> None:
+    config = BartConfig(max_position_embeddings=100, max_length=30)
+    given = training()
+    given.take_lengths_from(config)
+    lengths = (given.max_source_length, given.max_target_length, given.val_max_target_length, given.eval_max_gen_length)
+    assert lengths == (100, 30, 30, 30)
+    given = training("--max_target_length", "40", "--eval_max_gen_length", "50")
+    given.take_lengths_from(config)
+    assert (given.max_target_length, given.val_max_target_length, given.eval_max_gen_length) == (40, 40, 50)
+    with pytest.raises(InputError, match="--max_source_length 101: the model has 100 positions"):
+        training("--max_source_length", "101").take_lengths_from(config)
+
+
+def test_the_metric_follows_the_validation() -> None:
+    assert training().val_metric == "loss"
+    assert training("--eval_beams", "2").val_metric == "rouge2"
+    assert training("--eval_beams", "2", "--val_metric", "rouge1").val_metric == "rouge1"
+
+
+def test_help_explains_every_flag_in_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With its default, where it has one, and no line wider than the terminal."""
+    monkeypatch.setenv("COLUMNS", "100")
+    for arguments_class in (TrainingArguments, EvaluationArguments):
+        parser = build_parser(arguments_class, "What it does.")
+        text = parser.format_help()
+        assert max(map(len, text.splitlines())) <= 98
+        assert text.index("\nmodel:") < text.index("\ndata:") < text.index("\nsearch") < text.index("\nprecision")
+        for group in parser._action_groups:
+            for action in group._group_actions:
+                assert len((action.help or "").partition("(default")[0]) > 8, action.option_strings
+    usage = build_parser(EvaluationArguments, "").format_usage()
+    assert usage.split()[2:] == ["MODEL", "CONFIG", "DATA_DIR", "SAVE_PATH", "[--flag", "VALUE", "...]"]
+
+
+@pytest.mark.parametrize("argument", ["", "a b"])
+def test_what_is_unknown_is_quoted(argument: str) -> None:
+    with pytest.raises(InputError, match=f"^unrecognized arguments: '{argument}'; --help lists all arguments$"):
+        training(argument)
+
+
+@pytest.mark.parametrize(
+    ("flag", "meant"), [("--max_step=3", "--max_steps"), ("--eval_beam 2", "--eval_beams"), ("--nothing_like_it", None)]
+)
+def test_a_slip_of_a_flag_is_told(flag: str, meant: str | None) -> None:
+    with pytest.raises(InputError) as refused:
+        training(*flag.split())
+    assert flag.split()[0] in str(refused.value)
+    assert (f"did you mean {meant}?" in str(refused.value)) == (meant is not None)

@@ -1,0 +1,74 @@
+import numpy as np
+import pytest
+import torch
+
+from bart.modeling.modeling_bart import IGNORED_LABEL
+from bart.tokenization.tokenization_bart import BartTokenizer
+from tests.tiny_setup import TinySetup
+from utils.data.batch_sampler import BatchPlan
+from utils.data.examples import BatchDataset, Origin, PairExamples, decode, validation_loader
+from utils.data.splits import read_pairs
+from utils.data.tokens.token_array import encode
+
+
+def tokenized(
+    setup: TinySetup, tokenizer: BartTokenizer, split: str, max_source_length: int = 64, max_padded_length: int = 64
+) -> BatchDataset:
+    pairs = read_pairs(setup.data, split)
+    sources = encode(pairs.sources, tokenizer, max_source_length, " ")
+    targets = encode(pairs.targets, tokenizer, 16, " ")
+    origin = Origin(setup.data / f"{split}.source", np.arange(len(sources)))
+    return BatchDataset(PairExamples(sources, targets, origin), tokenizer.pad_token_id, max_padded_length)
+
+
+def test_checksum_sees_a_changed_token(setup: TinySetup, tokenizer: BartTokenizer) -> None:
+    dataset = tokenized(setup, tokenizer, "val")
+    before = dataset.examples.checksum()
+    dataset.examples.targets.tokens[5] += 1
+    assert dataset.examples.checksum() != before
+
+
+def test_batch(setup: TinySetup, tokenizer: BartTokenizer) -> None:
+    dataset = tokenized(setup, tokenizer, "train", max_source_length=50, max_padded_length=50)
+    rows = np.array([7, 3, 11])
+    batch = dataset[BatchPlan(rows, step_target_tokens=99)]
+    assert batch.rows.tolist() == [7, 3, 11] and batch.step_target_tokens == 99
+    for index, row in enumerate(rows):
+        source, target = dataset.examples.sources[row].tolist(), dataset.examples.targets[row].tolist()
+        assert batch.input_ids[index, : len(source)].tolist() == source
+        assert (batch.input_ids[index, len(source) :] == tokenizer.pad_token_id).all()
+        assert batch.attention_mask[index].tolist() == [1] * len(source) + [0] * (batch.input_ids.size(1) - len(source))
+        assert batch.labels[index, : len(target)].tolist() == target
+        assert (batch.labels[index, len(target) :] == IGNORED_LABEL).all()
+    assert batch.labels.size(1) % 8 == 0
+    longest = dataset[BatchPlan(np.array([int(dataset.examples.source_lengths.argmax())]), 0)]
+    assert longest.input_ids.size(1) == 50  # not 56: there are no more positions
+
+
+def test_a_stand_in_does_not_count(setup: TinySetup, tokenizer: BartTokenizer) -> None:
+    dataset = tokenized(setup, tokenizer, "val")
+    batch = dataset[BatchPlan(np.array([2]), 9, is_stand_in=True)]
+    assert (batch.labels == IGNORED_LABEL).all() and batch.attention_mask.any()
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3, 12, 15])
+def test_validation_shares_the_examples(setup: TinySetup, tokenizer: BartTokenizer, processes: int) -> None:
+    """Each is counted once, in as many batches on every process."""
+    dataset = tokenized(setup, tokenizer, "val")
+    shares = [
+        list(validation_loader(dataset, 4, processes, rank, num_workers=0, pin_memory=False))
+        for rank in range(processes)
+    ]
+    assert len(set(map(len, shares))) == 1 and shares[0]
+    counted = [batch.rows[(batch.labels != IGNORED_LABEL).any(1)] for share in shares for batch in share]
+    assert torch.cat(counted).sort().values.tolist() == list(range(13))
+
+
+def test_a_decoded_text_is_one_line(tokenizer: BartTokenizer) -> None:
+    ids = tokenizer([" first\nsecond ", " third"], padding=True, return_tensors="pt")["input_ids"]
+    assert decode(ids, tokenizer) == ["first second", "third"]
+    unusual = [chr(code) for code in range(0x3000) if chr(code).isspace() or not chr(code).isprintable()]
+    ids = tokenizer([f" a{character}b" for character in unusual], padding=True, return_tensors="pt")["input_ids"]
+    texts = decode(ids, tokenizer)
+    assert all(len(text.splitlines()) == 1 and "\0" not in text for text in texts)
+    assert [len(text) for text in texts] == [3] * len(texts)

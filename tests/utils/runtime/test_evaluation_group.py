@@ -1,0 +1,31 @@
+import threading
+import time
+
+import pytest
+from torch.distributed import HashStore
+
+from utils.runtime.evaluation_group import Peers
+
+
+def test_one_that_works_is_waited_for_and_one_that_hangs_is_not() -> None:
+    """The other process finishes batches for longer than the timeout, and then nothing any more."""
+    store = HashStore()
+    me, other = Peers(0, 2, store, timeout=1), Peers(1, 2, store, timeout=1)
+
+    def work() -> None:
+        for _ in range(8):
+            time.sleep(0.2)
+            other.batch_done()
+
+    worker = threading.Thread(target=work)
+    start = time.monotonic()
+    worker.start()
+    with pytest.raises(TimeoutError, match="--timeout 1: 1 of 2 processes"):
+        me.gather_to_first("texts")
+    assert time.monotonic() - start > 2.4  # 8 batches of 0.2 seconds, and the timeout
+    worker.join()
+
+
+def test_alone() -> None:
+    peers = Peers()
+    assert peers.gather_to_first("texts") == ["texts"] and peers.agree_on(b"anything")

@@ -1,0 +1,76 @@
+"""Batches as large as memory allows, and steps as large as before."""
+
+import numpy as np
+import pytest
+
+from bart.errors import InputError
+from tests.tiny_training import start_model
+from utils.cli.args import TrainingArguments
+from utils.data.batch_sampler import TrainingOrder
+from utils.runtime.world import Placement
+from utils.training import batch_size_finder as auto_batch_size
+from utils.training.batch_size_finder import available_memory, divisors, fit_batch, largest_that_fits, total_memory
+
+HERE = Placement(on_gpu=False, processes=1, rank=0)
+
+
+def order(arguments: TrainingArguments) -> TrainingOrder:
+    lengths = np.array([40, 9, 30] * 40)
+    batch_size, accumulation = arguments.train_batch_size, arguments.gradient_accumulation_steps
+    return TrainingOrder(lengths, lengths // 2, batch_size, accumulation, 1, group_by_length=True)
+
+
+@pytest.mark.parametrize("largest", range(13))
+def test_largest_that_fits(largest: int) -> None:
+    tried: list[int] = []
+    found = largest_that_fits(divisors(12), lambda size: tried.append(size) or size <= largest)
+    assert found == max((size for size in (1, 2, 3, 4, 6, 12) if size <= largest), default=None)
+    assert len(tried) <= 3
+
+
+def test_steps_stay_the_same(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """By formula: about 0.2 MB for an example of this model."""
+    for memory, expected in ((10**9, (24, 1)), (3_200_000, None)):
+        monkeypatch.setattr(auto_batch_size, "available_memory", lambda memory=memory: memory)
+        arguments = TrainingArguments(train_batch_size=4, gradient_accumulation_steps=6)
+        before = order(arguments)
+        after = fit_batch(arguments, start_model(), before, HERE)
+        chosen = arguments.train_batch_size, arguments.gradient_accumulation_steps
+        assert chosen == (expected or chosen) and chosen[0] * chosen[1] == 24
+        assert (after.batch_size, after.accumulation) == chosen
+        assert f"batches of {chosen[0]} by formula (longest: 40 and 24 tokens)" in capsys.readouterr().out
+        for step, same in zip(before.steps(0), after.steps(0), strict=True):
+            assert step.tolist() == same.tolist()
+    assert 1 <= chosen[0] < 24
+
+
+def test_not_even_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auto_batch_size, "available_memory", lambda: 10**5)
+    arguments = TrainingArguments(train_batch_size=4)
+    with pytest.raises(InputError, match="--auto_batch_size: not one example of 40 and 24 tokens"):
+        fit_batch(arguments, start_model(), order(arguments), HERE)
+
+
+def test_several_processes_come_to_the_same_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each reads at its own moment what is free, but not what there is in all."""
+    chosen = set()
+    for free in (10**5, 10**9):
+        monkeypatch.setattr(auto_batch_size, "available_memory", lambda free=free: free)
+        arguments = TrainingArguments(train_batch_size=4)
+        fit_batch(arguments, start_model(), order(arguments), Placement(on_gpu=False, processes=2, rank=1))
+        chosen.add(arguments.train_batch_size)
+    assert chosen == {4}
+
+
+def test_a_sharded_model_takes_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auto_batch_size, "total_memory", lambda: 2 * 10**6)
+    placement = Placement(on_gpu=False, processes=2, rank=1)
+    with pytest.raises(InputError, match="not one example"):
+        arguments = TrainingArguments(train_batch_size=4)
+        fit_batch(arguments, start_model(), order(arguments), placement)
+    arguments = TrainingArguments(train_batch_size=4, strategy="fsdp")
+    fit_batch(arguments, start_model(), order(arguments), placement)
+
+
+def test_memory() -> None:
+    assert 10**8 < available_memory() <= total_memory() < 10**14

@@ -1,0 +1,58 @@
+"""The memory that a step keeps, by formula and as torch's autograd has it."""
+
+import pytest
+import torch
+
+from bart.configuration.configuration_bart import BartConfig
+from bart.modeling.modeling_bart import BartForConditionalGeneration
+from utils.training.memory_estimate import MemoryPlan, activation_bytes
+
+HEADS = dict.fromkeys(("encoder_attention_heads", "decoder_attention_heads"), 4)
+
+
+def kept_bytes(model: BartForConditionalGeneration, kind: torch.dtype | None, batch: tuple[int, int, int]) -> int:
+    """Of all tensors that the backward pass of the layers needs, but for weights and their casts; each once."""
+    examples, sources, targets = batch
+    own = {weight.numel() for weight in model.parameters() if weight.ndim == 2}
+    kept: dict[int, torch.UntypedStorage] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.numel() not in own or tensor.requires_grad is False:
+            kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage()
+        return tensor
+
+    tokens, labels = torch.full((examples, sources), 5), torch.full((examples, targets), 5)
+    mask = torch.ones_like(tokens)
+    mask[0, -1] = 0
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        with torch.autocast("cpu", kind, enabled=kind is not None):
+            model._target_states(tokens, mask, labels, None)[0].sum()
+        weights = {weight.untyped_storage().data_ptr() for weight in model.parameters()}
+        return sum(storage.nbytes() for pointer, storage in kept.items() if pointer not in weights)
+
+
+@pytest.mark.parametrize("kind", [None, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("batch", [(3, 60, 20), (2, 50, 50)])
+def test_agrees_with_what_torch_keeps(batch: tuple[int, int, int], kind: torch.dtype | None) -> None:
+    config = BartConfig(
+        d_model=64,
+        vocab_size=101,
+        encoder_layers=3,
+        decoder_layers=2,
+        encoder_ffn_dim=200,
+        decoder_ffn_dim=144,
+        **HEADS,
+    )
+    torch.manual_seed(0)
+    model = BartForConditionalGeneration(config).train()
+    plan = MemoryPlan(config, 0, 0, mixed_precision=kind is not None, recomputes_layers=False)
+    measured = kept_bytes(model, kind, batch)
+    logits = activation_bytes(plan, *batch) - measured  # the formula has them, and rounds up
+    assert -0.05 * measured < logits < 0.3 * measured, (measured, activation_bytes(plan, *batch))
+
+
+def test_recomputing_layers_takes_a_fraction() -> None:
+    config = BartConfig.from_json_file("configs/config.json")
+    plans = [MemoryPlan(config, 0, 0, mixed_precision=True, recomputes_layers=again) for again in (False, True)]
+    whole, inputs = (activation_bytes(plan, 8, 1024, 142) for plan in plans)
+    assert inputs < whole / 4

@@ -1,0 +1,49 @@
+"""Whether the checkpoints of a run will find room, seen before it begins."""
+
+import shutil
+from pathlib import Path
+
+from torch import nn
+
+from bart.errors import InputError
+from utils.checkpoint.checkpoint_io import NEWEST_KEPT, checkpoints
+from utils.cli.args import TrainingArguments
+
+_MOMENTS = {"adamw": 2, "lamb": 2, "adafactor": 1}  # numbers kept by an optimizer for one that it trains, at most
+_BYTES_OF_NUMBER = 4
+_BYTES_BESIDE = 2**20  # of a checkpoint: random states, history; and of the other files
+
+
+def check_disk_space(arguments: TrainingArguments, model: nn.Module) -> None:
+    """Raise InputError where the disk of --output_dir is too small for the checkpoints and the best model."""
+    folder = Path(arguments.output_dir)
+    weights = sum(parameter.numel() for parameter in model.parameters()) * _BYTES_OF_NUMBER
+    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad) * _BYTES_OF_NUMBER
+    checkpoint = weights + _MOMENTS[arguments.optimizer] * trained + _BYTES_BESIDE
+    at_once = checkpoints_at_once(arguments)
+    needed = at_once * checkpoint + weights
+    free = free_space(folder)
+    if free < needed:
+        raise InputError(
+            f"--output_dir {folder}: the run needs {_shown(needed)} ({at_once} checkpoints of {_shown(checkpoint)} and"
+            f" the best model), and {_shown(free)} are free; make room, or give another folder, a lower --save_top_k,"
+            " or --no-check_disk_space"
+        )
+
+
+def checkpoints_at_once(arguments: TrainingArguments) -> int:
+    """How many lie in a results folder at most: those that are kept, and one that is being written."""
+    return NEWEST_KEPT + arguments.save_top_k + 1
+
+
+def free_space(folder: Path) -> int:
+    """Bytes that a run may fill in a results folder, which need not be there yet.
+
+    The checkpoints of an earlier start of the run count as free: they are replaced.
+    """
+    existing = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.is_dir())
+    return shutil.disk_usage(existing).free + sum(path.stat().st_size for path in checkpoints(folder))
+
+
+def _shown(size: int) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"

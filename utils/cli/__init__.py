@@ -1,0 +1,1 @@
+"""Command lines: flags, their checks, and how a program begins and ends."""

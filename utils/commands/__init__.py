@@ -1,0 +1,1 @@
+"""What is run as python -m utils.commands.NAME."""

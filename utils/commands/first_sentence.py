@@ -1,0 +1,55 @@
+"""The first sentence of every source as its summary, written and scored as an evaluation.
+
+python -m utils.commands.first_sentence data/docstrings results/first_sentence
+"""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import nupunkt
+
+from utils.cli.command_line import option, run_command
+from utils.data.splits import read_pairs
+from utils.evaluation.rouge import bootstrap_intervals, example_scores, mean_scores, scorer_description
+from utils.io.atomic_files import atomic_write
+from utils.io.json_files import write_json
+
+
+@dataclass
+class FirstSentenceArguments:
+    data_dir: str = option("", "Data", "folder of {train,val,test}.{source,target}", positional=True)
+    save_path: str = option("", "Data", "folder to write to", positional=True)
+
+    def check(self) -> None:
+        """Nothing to check together."""
+
+
+def first_sentence(text: str) -> str:
+    """The first sentence by nupunkt; of a text without any, nothing."""
+    return str(next(iter(nupunkt.sent_tokenize(text)), ""))
+
+
+def evaluate_first_sentences(arguments: FirstSentenceArguments) -> None:
+    """Write test_generations.txt and test_rouge.json. Raises InputError where the test split cannot be read."""
+    pairs = read_pairs(arguments.data_dir, "test")
+    sentences = [first_sentence(source) for source in pairs.sources]
+    folder = Path(arguments.save_path)
+    folder.mkdir(parents=True, exist_ok=True)
+    with atomic_write(folder / "test_generations.txt") as file:
+        file.writelines(f"{sentence}\n" for sentence in sentences)
+    scores = example_scores(sentences, pairs.targets)
+    report = {
+        **mean_scores(scores),
+        "intervals_95": bootstrap_intervals(scores),
+        "scorer": scorer_description(),
+        "split": "test",
+        "n_obs": len(pairs),
+        "model": f"first sentence by nupunkt {nupunkt.__version__}",
+    }
+    write_json(folder / "test_rouge.json", report)
+
+
+if __name__ == "__main__":
+    description = "Score the first sentence of every source as its summary."
+    sys.exit(run_command(FirstSentenceArguments, description, evaluate_first_sentences))

@@ -1,0 +1,70 @@
+"""Writes results.html of a results folder anew, with what has come since:
+
+python -m utils.commands.rewrite_pages results/bart_pyt_<timestamp>
+"""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bart.errors import InputError
+from utils.cli.command_line import option, run_command
+from utils.data.formats.tables import AskedColumns
+from utils.data.line_files import read_lines
+from utils.data.sources import open_data
+from utils.data.splits import deranged, read_pairs
+from utils.evaluation.rouge import example_scores
+from utils.io.json_files import read_json
+from utils.reporting.results_page.examples import Examples
+from utils.reporting.results_page.page import PAGE_FILE, write_page
+from utils.runtime.hardware import processor_cores
+
+
+@dataclass
+class PageArguments:
+    results: str = option("", "page", "results folder of a training or an evaluation", positional=True)
+    split: str = option("test", "page", "split whose examples are shown", choices=("train", "val", "test"))
+    data_dir: str | None = option(None, "page", "where the split's texts are (default: where the evaluation had them)")
+    text_column: str | None = option(None, "page", "column of the texts in tables (default: a usual name)")
+    summary_column: str | None = option(None, "page", "column of the summaries in tables (default: a usual name)")
+
+    def check(self) -> None:
+        """Nothing to check together."""
+
+
+def write_again(arguments: PageArguments) -> Path:
+    """Read what the folder holds and write the page, whose path it returns. Raises InputError where that fails."""
+    folder = Path(arguments.results)
+    if not folder.is_dir():
+        raise InputError(f"{folder}: is no folder; give the results folder of a run")
+    path = folder / f"{arguments.split}_rouge.json"
+    if path.exists():
+        report = read_json(path)
+        write_page(folder, report, _read_examples(arguments, folder, report))
+    else:
+        write_page(folder)
+    return folder / PAGE_FILE
+
+
+def _read_examples(arguments: PageArguments, folder: Path, report: dict[str, Any]) -> Examples:
+    data_dir = arguments.data_dir or report.get("data_dir")
+    if data_dir is None:
+        raise InputError(f"{folder}: does not say where its texts are; give --data_dir")
+    data = open_data(data_dir, AskedColumns(arguments.text_column, arguments.summary_column))
+    data.check_has([arguments.split])
+    pairs = read_pairs(data.lines_of(arguments.split), arguments.split, report["n_obs"])
+    sources = deranged(pairs.sources, report["seed"]) if report.get("shuffled_sources") else pairs.sources
+    generations = read_lines(folder / f"{arguments.split}_generations.txt")
+    if len(generations) != len(pairs):
+        raise InputError(
+            f"--data_dir {data_dir}: has {len(pairs)} texts for {len(generations)} generations of {folder}"
+        )
+    splitter = report["scorer"]["splitter"].split()[0]  # without its version
+    scores = example_scores(generations, pairs.targets, splitter, processor_cores())
+    return Examples(sources, pairs.targets, generations, scores)
+
+
+if __name__ == "__main__":
+    description = "Write the page of a results folder anew."
+    sys.exit(run_command(PageArguments, description, lambda arguments: print(f"wrote {write_again(arguments)}")))

@@ -1,0 +1,209 @@
+"""Rows of tables as pairs of lines: CSV, TSV, JSON Lines, Parquet, read as a stream.
+
+Row i becomes pair i, whatever its cells hold. A line break within a cell becomes a space, a cell without a value an
+empty text; what is no text is refused by its place.
+"""
+
+import csv
+import gzip
+import json
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from itertools import chain, islice
+from pathlib import Path
+from typing import NamedTuple
+
+from bart.errors import InputError
+from utils.corpora.docstring_pairs import Pair
+from utils.data.formats import parquet
+from utils.data.formats.parquet import Columns, on_one_line
+from utils.data.line_files import decode_lines
+
+# Tried in this order where the columns are not named.
+KNOWN_COLUMNS = tuple(
+    Columns(*pair.split("/"))
+    for pair in (
+        "article/highlights", "document/summary", "dialogue/summary", "text/summary", "source/target",
+        "article/abstract", "article/summary", "content/summary", "body/summary", "input/target",
+    )
+)  # fmt: skip
+_LONGEST_CELL = 10**8  # characters; a quote that is never closed ends there, not where the memory does
+_ROWS_LOOKED_AT = 1000  # of JSON Lines, for the names of the columns
+_NAMES_SHOWN = 20
+_JSON_KINDS = (".json", ".jsonl")
+_JSON_LINES = "write each row as one object on one line"
+
+Place = str  # of a row in its file, for messages
+
+
+class AskedColumns(NamedTuple):
+    """The columns of --text_column and --summary_column; None for what is to be found."""
+
+    text: str | None = None
+    summary: str | None = None
+
+
+def find_columns(path: Path, asked: AskedColumns) -> Columns:
+    """The columns of the text and of its summary in a table.
+
+    Raises InputError where they are not there or not to be known.
+    """
+    there = _column_names(path)
+    named = [name for name in asked if name is not None]
+    _check_are_there(named, there, path)
+    if asked.text is not None and asked.summary is not None:
+        return Columns(asked.text, asked.summary)
+    for pair in KNOWN_COLUMNS:
+        fits = asked.text in (None, pair.source) and asked.summary in (None, pair.target)
+        if fits and there.count(pair.source) == there.count(pair.target) == 1:
+            return pair
+    raise InputError(
+        f"{path}: which columns are text and summary? Give --text_column and --summary_column; it has {_shown(there)}"
+    )
+
+
+def read_tables(paths: Iterable[Path], columns: Columns) -> Iterator[Pair]:
+    """The pairs of all rows of the files in order.
+
+    Raises InputError, naming the file and the row, where a file cannot be read, lacks a column or holds no text.
+    """
+    for path in paths:
+        for place, source, target in _rows(path, columns):
+            yield Pair(_text(source, path, place), _text(target, path, place))
+
+
+def _column_names(path: Path) -> list[str]:
+    if _kind(path) == ".parquet":
+        return parquet.column_names(path)
+    with _open(path) as lines:
+        if _kind(path) in _JSON_KINDS:
+            return _json_names(_first_rows(_json_rows(lines, path), path))
+        return next(_csv_rows(lines, path))[1]
+
+
+def _rows(path: Path, columns: Columns) -> Iterator[tuple[Place, object, object]]:
+    if _kind(path) == ".parquet":
+        _check_are_there(columns, parquet.column_names(path), path)
+        yield from ((f"row {row}", *cells) for row, *cells in parquet.iterate_rows(path, columns))
+        return
+    with _open(path) as lines:
+        if _kind(path) in _JSON_KINDS:
+            objects = _json_rows(lines, path)
+            first = _first_rows(objects, path)
+            _check_are_there(columns, _json_names(first), path)
+            for place, row in chain(first, objects):
+                yield place, row.get(columns.source), row.get(columns.target)
+        else:
+            rows = _csv_rows(lines, path)
+            _, header = next(rows)
+            _check_are_there(columns, header, path)
+            source, target = map(header.index, columns)
+            for place, cells in rows:
+                yield place, cells[source], cells[target]
+
+
+def _csv_rows(lines: Iterator[str], path: Path) -> Iterator[tuple[Place, list[str]]]:
+    """The place and the cells of each row, the one that names the columns first; all have as many cells."""
+    csv.field_size_limit(_LONGEST_CELL)
+    reader = csv.reader(lines, delimiter="\t" if _kind(path) == ".tsv" else ",", strict=True)
+    begins, width, blank = 1, 0, None  # begins: the line that a row begins on
+    try:
+        for row, cells in enumerate(reader):
+            place, begins = f"row {row} (line {begins})", reader.line_num + 1
+            width = width or len(cells)
+            if width == 0:
+                raise InputError(f"{path}: line 1 is empty; it must name the columns")
+            if not cells:  # many programs leave a blank line at the end
+                blank = blank or place
+                continue
+            if blank is not None:
+                raise InputError(f"{path}: {blank} is empty, and rows follow; delete the line or fill its cells")
+            if len(cells) != width:
+                raise InputError(
+                    f"{path}: {place} has {len(cells)} cells, and line 1 names {width} columns; put quotes around a "
+                    "cell that holds a separator, and double the quotes in it"
+                )
+            yield place, cells
+    except csv.Error as error:
+        raise InputError(f"{path}: the row that begins on line {begins} is broken: {error}; mend its quotes") from error
+    if width == 0:
+        raise InputError(f"{path}: is empty; line 1 must name the columns")
+
+
+def _json_rows(lines: Iterator[str], path: Path) -> Iterator[tuple[Place, dict[str, object]]]:
+    blank = None
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            blank = blank or number
+            continue
+        if blank is not None:
+            raise InputError(f"{path}: line {blank} is empty, and rows follow; delete it or write {{}} in it")
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            reason = f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else str(error)
+            raise InputError(f"{path}: line {number} is no JSON ({reason}); {_JSON_LINES}") from None
+        if not isinstance(row, dict):
+            raise InputError(f"{path}: line {number} is no JSON object; {_JSON_LINES}")
+        yield f"line {number}", row
+
+
+def _first_rows(rows: Iterator[tuple[Place, dict[str, object]]], path: Path) -> list[tuple[Place, dict[str, object]]]:
+    """Enough to know the columns by: a row may lack one that others have."""
+    first = list(islice(rows, _ROWS_LOOKED_AT))
+    if not first:
+        raise InputError(f"{path}: is empty; give at least one row")
+    return first
+
+
+def _json_names(rows: Iterable[tuple[Place, dict[str, object]]]) -> list[str]:
+    return list(dict.fromkeys(chain.from_iterable(row for _, row in rows)))
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[Iterator[str]]:
+    """The lines of a file, decompressed, with their ends."""
+    try:
+        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
+            yield decode_lines(file, path)
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{path}: cannot be read: {error}") from error
+
+
+def _kind(path: Path) -> str:
+    return Path(path.name.removesuffix(".gz")).suffix
+
+
+def _check_are_there(names: Iterable[str], there: list[str], path: Path) -> None:
+    for name in names:
+        if there.count(name) != 1:
+            problem = "has no column" if name not in there else "has more than one column"
+            raise InputError(
+                f"{path}: {problem} {_short(name)}; it has {_shown(there)}; see --text_column and --summary_column"
+            )
+
+
+def _shown(names: list[str]) -> str:
+    return ", ".join(_short(name) for name in names[:_NAMES_SHOWN]) + (", ..." if len(names) > _NAMES_SHOWN else "")
+
+
+def _text(cell: object, path: Path, place: Place) -> str:
+    if cell is None:
+        return ""
+    if not isinstance(cell, str):
+        shown = _short(json.dumps(cell, default=str))
+        raise InputError(f"{path}: {place} holds {shown}, which is no text; write it as one")
+    if "\0" in cell:
+        raise InputError(f"{path}: {place} holds a NUL character; remove it")
+    try:
+        cell.encode()
+    except UnicodeEncodeError as error:
+        surrogate = ord(cell[error.start])
+        raise InputError(f"{path}: {place} holds half a character (U+{surrogate:04X}); remove it") from None
+    return on_one_line(cell)
+
+
+def _short(name: str) -> str:
+    shown = name if name.isprintable() else repr(name)  # a line break, or what cannot be seen
+    return shown if len(shown) <= 40 else f"{shown[:40]}..."

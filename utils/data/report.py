@@ -1,0 +1,143 @@
+"""What the data of a training are like: lengths, what is cut, what is there twice, and the first batch."""
+
+import re
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from bart.modeling.modeling_bart import IGNORED_LABEL
+from utils.cli.args import TrainingArguments
+from utils.data.examples import Batch
+from utils.data.model_vocabulary import ModelVocabulary, smaller_vocabulary, unknown_tokens_text
+from utils.data.tokens.duplicates import found_in, pair_hashes, repeats
+from utils.data.tokens.pair_files import PreparedPairs, TextFacts
+from utils.data.tokens.token_array import TokenStore
+from utils.data.training_data import TrainingData, TrainingInputs, prepare_test
+
+CUT_IS_COUNTED_IN = "bytes of UTF-8: how many tokens the rest of a cut text has is not known, as it is not tokenized"
+_MANY_REPEATS = 0.05  # of the sources of a split
+_SHOWN_EXAMPLES = 2
+_SHOWN_START, _SHOWN_END = 240, 80  # characters
+
+
+def data_report(arguments: TrainingArguments, inputs: TrainingInputs, data: TrainingData) -> dict[str, Any]:
+    """Everything that can be said without reading the texts, as plain JSON types.
+
+    The tokens of the test split are prepared where they were not yet.
+    """
+    splits = dict(data.prepared)
+    test = prepare_test(arguments, inputs)
+    if test is not None:
+        splits["test"] = test
+    vocabulary = smaller_vocabulary(inputs.tokenizer, inputs.config)
+    report: dict[str, Any] = {
+        "splits": {split: _describe_split(split, pairs, arguments, vocabulary) for split, pairs in splits.items()},
+        "overlaps": {
+            f"{split} in train": _overlap(pairs, splits["train"]) for split, pairs in splits.items() if split != "train"
+        },
+        "cut_is_counted_in": CUT_IS_COUNTED_IN,
+        "first_batch": _describe_batch(data.train[next(data.order.plans(0, 1))], inputs.tokenizer),
+    }
+    return {**report, "warnings": _warnings(report)}
+
+
+def _describe_split(
+    split: str, pairs: PreparedPairs, arguments: TrainingArguments, vocabulary: ModelVocabulary | None
+) -> dict[str, Any]:
+    target_flag = "val_max_target_length" if split == "val" else "max_target_length"
+    sources, targets = pairs.source_facts, pairs.target_facts
+    source_tokens, target_tokens = (store.read_by(vocabulary) for store in (pairs.sources, pairs.targets))
+    return {
+        "pairs": len(pairs.sources),
+        "left_out": pairs.left_out,
+        "source": _describe_side(source_tokens, sources, "max_source_length", arguments),
+        "target": _describe_side(target_tokens, targets, target_flag, arguments),
+        "repeated_sources": repeats(sources.hashes),
+        "repeated_pairs": repeats(pair_hashes(sources.hashes, targets.hashes)),
+    }
+
+
+def _describe_side(store: TokenStore, facts: TextFacts, flag: str, arguments: TrainingArguments) -> dict[str, Any]:
+    lengths, cut = store.lengths, facts.truncation
+    median, p90, p99 = np.percentile(lengths, [50, 90, 99], method="nearest").tolist()
+    return {
+        "tokens": {  # as learnt from, <s> and </s> included
+            "mean": float(lengths.mean()), "median": median, "p90": p90, "p99": p99, "longest": int(lengths.max()),
+        },
+        "limit": {flag: getattr(arguments, flag)},
+        "cut_texts": cut.cut_texts,
+        "share_of_texts_cut": cut.share_of_texts,
+        "bytes": cut.bytes,
+        "share_of_bytes_cut": cut.share_of_bytes,
+        "unknown_tokens": store.count_unknown(),  # read as <unk>, as the model has no embedding of them
+    }  # fmt: skip
+
+
+def _overlap(pairs: PreparedPairs, train: PreparedPairs) -> dict[str, int]:
+    return {
+        "pairs": len(pairs.sources),
+        "same_source": found_in(pairs.source_facts.hashes, train.source_facts.hashes),
+        "same_target": found_in(pairs.target_facts.hashes, train.target_facts.hashes),
+    }
+
+
+def _describe_batch(batch: Batch, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+    labels = batch.labels.masked_fill(batch.labels == IGNORED_LABEL, tokenizer.pad_token_id)
+    shown = range(min(_SHOWN_EXAMPLES, len(batch.rows)))
+    return {
+        "source_shape": list(batch.input_ids.shape),
+        "target_shape": list(batch.labels.shape),
+        "source_padding": 1 - batch.attention_mask.float().mean().item(),
+        "target_padding": (batch.labels == IGNORED_LABEL).float().mean().item(),
+        "examples": [
+            {"source": _shown(batch.input_ids[row], tokenizer), "target": _shown(labels[row], tokenizer)}
+            for row in shown
+        ],
+    }
+
+
+def _shown(ids: Tensor, tokenizer: PreTrainedTokenizerBase) -> str:
+    """The text of some ids with its special tokens, its middle left out where it is long."""
+    text = tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+    padding = tokenizer.pad_token
+    text = re.sub(f"({re.escape(padding)}){{2,}}", lambda run: f"{len(run[0]) // len(padding)} x {padding}", text)
+    if len(text) <= _SHOWN_START + _SHOWN_END:
+        return text
+    return f"{text[:_SHOWN_START]} [...] {text[-_SHOWN_END:]}"
+
+
+def _warnings(report: dict[str, Any]) -> list[str]:
+    """What is likely a mistake, a line each."""
+    splits, warnings = report["splits"], []
+    if not splits:  # documents
+        return warnings
+    train = splits["train"]
+    if train["target"]["bytes"] > train["source"]["bytes"]:
+        warnings.append("train: the targets are longer than the sources; are the files swapped?")
+    for split, facts in splits.items():
+        if facts["source"]["share_of_texts_cut"] > 0.5:
+            warnings.append(f"{split}: {_cut_at(facts['source'])} of the sources; the model never sees their ends")
+        if facts["repeated_sources"] > _MANY_REPEATS * facts["pairs"]:
+            warnings.append(
+                f"{split}: {facts['repeated_sources']:,} of {facts['pairs']:,} sources repeat one before them"
+            )
+        for side in ("source", "target"):
+            if count := facts[side]["unknown_tokens"]:
+                warnings.append(f"{split}: in the {side}s {unknown_tokens_text(count)}")
+    if train["target"]["share_of_texts_cut"] > 0.1:
+        warnings.append(f"train: {_cut_at(train['target'])} of the targets; it learns summaries without an end")
+    for name, overlap in report["overlaps"].items():
+        if overlap["same_source"]:
+            split = name.split()[0]
+            warnings.append(
+                f"{split}: {overlap['same_source']:,} of {overlap['pairs']:,} sources are in train as well;"
+                " its scores will be too good"
+            )
+    return warnings
+
+
+def _cut_at(side: dict[str, Any]) -> str:
+    ((flag, limit),) = side["limit"].items()
+    return f"--{flag} {limit} cuts {side['share_of_texts_cut']:.0%}"

@@ -1,0 +1,207 @@
+"""What DATA_DIR may be: a folder of line files, a folder of tables, or a data set of the hub.
+
+Whatever it is, training and evaluation read line files. The tables of a split are made into line files once, which lie
+in ``<data folder>/.prepared/lines-<split>-<key>`` (see utils/io/artifact_cache.py), those of the hub in the user's
+cache. The key stands for the content of the tables and the columns: processes that find the same end with the same
+folder.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from bart.errors import InputError
+from utils.data.formats.hub import HubDataset, HubTables, HubUnreachable, list_tables
+from utils.data.formats.line_corpus import write_split
+from utils.data.formats.table_names import check_whole, find_tables
+from utils.data.formats.tables import AskedColumns, find_columns, read_tables
+from utils.io.artifact_cache import cache_place, find_or_make, places_of
+from utils.io.json_files import read_json, write_json
+from utils.runtime.world import process_rank
+
+FORMAT = 1  # of what is kept; another one makes what is there unusable
+_HEADER = "lines.json"
+_HUB_ID = re.compile(r"(?P<name>\w[\w.-]*/\w[\w.-]*)(?:@(?P<revision>[^:\s]+))?(?::(?P<config>\S+))?", re.ASCII)
+
+
+@dataclass(frozen=True)
+class DataFolder:
+    """A folder of line files and tables."""
+
+    folder: Path
+    columns: AskedColumns
+    tables: dict[str, list[Path]]  # of the splits that have no line files
+
+    def has(self, split: str) -> bool:
+        """Whether there is anything of the split."""
+        return split in self.tables or _has_lines(self.folder, split)
+
+    def check_has(self, splits: Iterable[str]) -> None:
+        """Raise InputError, before anything expensive, where one of the splits is missing."""
+        for split in splits:
+            if not self.has(split):
+                raise InputError(
+                    f"{self.folder / split}.source: No such file or directory; a data folder holds {split}.source and "
+                    f"{split}.target, or a table: {split}.csv, .tsv, .jsonl or .parquet"
+                )
+
+    def lines_of(self, split: str) -> Path:
+        """The folder with the line files of the split. Raises InputError where its tables cannot become line files."""
+        if split not in self.tables:
+            return self.folder  # where they are, or are missed by who reads them
+        paths = self.tables[split]
+        stamps = list(map(_stamp, paths))
+        content = _key([FORMAT, [[_digest(path), "".join(path.suffixes)] for path in paths]])
+
+        def write(part: Path) -> None:
+            _write_lines(part, split, paths, self.columns, str(self.folder))
+            if list(map(_stamp, paths)) != stamps:
+                raise InputError(f"{paths[0]}: was changed while it was read; start again when it is complete")
+
+        def delete_useless(place: Path) -> None:
+            for folder in place.glob(f"lines-{split}-*"):
+                if not folder.name.startswith(f"lines-{split}-{content}"):  # of what the tables no longer hold
+                    shutil.rmtree(folder, ignore_errors=True)
+
+        name = f"lines-{split}-{content}-{_key(self.columns)}"
+        return find_or_make(places_of(self.folder), name, "line files", _whole_lines, write, delete_useless)
+
+
+@dataclass(frozen=True)
+class HubData:
+    """A data set of the hub."""
+
+    dataset: HubDataset
+    columns: AskedColumns
+    place: Path  # in the user's cache
+    tables: HubTables
+
+    def has(self, split: str) -> bool:
+        """Whether there is anything of the split."""
+        return split in self.tables.names
+
+    def check_has(self, splits: Iterable[str]) -> None:
+        """Raise InputError, before anything is downloaded, where one of the splits is missing."""
+        for split in splits:
+            self.tables.check_has(self.dataset, split)
+
+    def lines_of(self, split: str) -> Path:
+        """The folder with the line files of the split, downloaded where need be. Raises InputError where that fails."""
+
+        def write(part: Path) -> None:
+            paths = [file.path for file in self.tables.download(self.dataset, split)]
+            _write_lines(part, split, paths, self.columns, f"{self.dataset.name} at {self.tables.commit}")
+
+        key = _key([FORMAT, self.tables.commit, self.tables.names.get(split), self.columns])
+        return find_or_make([self.place], f"lines-{split}-{key}", "line files", _whole_lines, write, lambda place: None)
+
+
+def open_data(data_dir: str, columns: AskedColumns) -> DataFolder | HubData:
+    """What ``data_dir`` names: a local path if there is one or the folder that would hold it, else a hub's data set.
+
+    Raises InputError where a split is there twice or in part, where columns are named and there are none, or where the
+    hub has no such data set.
+    """
+    folder = Path(data_dir)
+    is_path = folder.exists() or folder.parent.is_dir()  # data/cnn_dm, which is not there yet
+    match = None if is_path else _HUB_ID.fullmatch(data_dir)
+    if match is not None:
+        return _open_hub(match, columns)
+    tables = {split: paths for split, paths in _tables_in(folder).items() if not _has_lines(folder, split)}
+    if any(columns) and folder.is_dir() and not tables:
+        raise InputError(
+            f"--text_column and --summary_column: {folder} has no table for them (line files go before tables); "
+            "leave them out or move the line files away"
+        )
+    return DataFolder(folder, columns, tables)
+
+
+def _tables_in(folder: Path) -> dict[str, list[Path]]:
+    if not folder.is_dir():
+        return {}
+    try:
+        paths = [*folder.iterdir(), *folder.glob("*/*.parquet")]
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be read: {error.strerror}") from error
+    tables = find_tables(path.relative_to(folder).as_posix() for path in paths if path.is_file()).get("", {})
+    check_whole({split: names for split, names in tables.items() if not _has_lines(folder, split)}, str(folder))
+    return {split: [folder / name for name in names] for split, names in tables.items()}
+
+
+def _open_hub(match: re.Match[str], columns: AskedColumns) -> HubData:
+    name = match["name"]
+    dataset = HubDataset(
+        name, match["config"], match["revision"], f"{name}@REVISION", f"give a folder of your own ({name} is none here)"
+    )
+    place = cache_place(f"the hub's {name}")
+    remembered = place / f"tables-{_key([FORMAT, match['config'], match['revision']])}.json"
+    try:
+        tables = list_tables(dataset)
+    except HubUnreachable:
+        if not remembered.exists():
+            raise
+        tables = HubTables(**read_json(remembered))
+        if process_rank() == 0:
+            print(f"{name}: the hub cannot be reached; as it was last seen, at {tables.commit}", flush=True)
+        return HubData(dataset, columns, place, tables)
+    with suppress(OSError, InputError):  # find_or_make says so if the cache cannot be written
+        place.mkdir(parents=True, exist_ok=True)
+        write_json(remembered, asdict(tables))
+    return HubData(dataset, columns, place, tables)
+
+
+def _write_lines(part: Path, split: str, paths: list[Path], asked: AskedColumns, where: str) -> None:
+    """Write the line files of tables, and what they were made from. Says which columns were taken."""
+    columns = find_columns(paths[0], asked)
+    count, _, files = write_split(part, split, read_tables(paths, columns))
+    if count == 0:
+        raise InputError(f"{paths[0]}: has no rows; give at least one")
+    names = [path.name for path in paths]
+    write_json(part / _HEADER, {"tables": names, "columns": columns._asdict(), "pairs": count, "files": files})
+    print(
+        f"{where}: {count:,} {split} pairs from {names[0]}{' ...' if len(names) > 1 else ''}, texts from the column "
+        f"{columns.source}, summaries from {columns.target}",
+        flush=True,
+    )
+
+
+def _whole_lines(folder: Path) -> Path | None:
+    """The folder; None where it is not there or where a file has not the size that it was written with."""
+    try:
+        files = json.loads((folder / _HEADER).read_bytes())["files"]
+        if any((folder / name).stat().st_size != file["bytes"] for name, file in files.items()):
+            return None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return folder
+
+
+def _has_lines(folder: Path, split: str) -> bool:
+    return any((folder / f"{split}.{side}").exists() for side in ("source", "target"))
+
+
+def _digest(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns
+
+
+def _key(parts: Any) -> str:
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:20]

@@ -1,0 +1,1 @@
+"""Texts as tokens, made once and kept."""

@@ -1,0 +1,211 @@
+"""All that a training reads beside the weights: first what is cheap to refuse, then the tokens."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from bart.configuration.configuration_bart import BartConfig
+from bart.errors import InputError
+from bart.tokenization.tokenization_bart import BartTokenizer, check_fits_mask
+from utils.checkpoint.checkpoint_io import stored_arguments
+from utils.checkpoint.pretrained import load_config, load_tokenizer
+from utils.checkpoint.resume import check_unchanged
+from utils.cli.args import TrainingArguments
+from utils.data.batch_sampler import TrainingOrder
+from utils.data.denoising import Noise, NoiseSettings
+from utils.data.examples import BatchDataset, DenoisingExamples, Examples, JoinedExamples, Origin, PairExamples
+from utils.data.formats.tables import AskedColumns
+from utils.data.line_files import LineFile, iterate_lines
+from utils.data.model_vocabulary import smaller_vocabulary
+from utils.data.padding import padded_length
+from utils.data.sources import open_data
+from utils.data.splits import Pairs, SplitFiles, complete_pairs, read_pairs, scan_documents, scan_split
+from utils.data.tokens.block_cache import BlockLimits, prepare_blocks
+from utils.data.tokens.pair_cache import prepare
+from utils.data.tokens.pair_files import PreparedPairs, TokenLimits
+from utils.runtime.world import Placement
+
+
+@dataclass
+class TrainingInputs:
+    """Texts and how to read them."""
+
+    train: SplitFiles | LineFile  # pairs, or for denoising documents
+    val: SplitFiles | LineFile
+    test: Pairs | None  # only where it is evaluated
+    test_files: SplitFiles | None  # where there are any
+    pairs: SplitFiles | None  # learnt beside documents
+    config: BartConfig
+    tokenizer: BartTokenizer
+
+
+@dataclass
+class TrainingData:
+    """Tokens and the order in which they are learnt."""
+
+    train: BatchDataset
+    val: BatchDataset
+    val_references: list[str]  # the target texts of val
+    prepared: dict[str, PreparedPairs]  # train and val, where they are pairs: the same tokens, and facts of the texts
+    order: TrainingOrder
+    total_steps: int  # optimizer steps of the whole run
+
+
+def read_inputs(arguments: TrainingArguments, checkpoint: Path | None) -> TrainingInputs:
+    """Read texts, configuration and tokenizer, the latter two from the ``checkpoint`` of a run that is resumed.
+
+    Completes the lengths in ``arguments`` that are the configuration's by default. Raises InputError.
+    """
+    scan = _scan_documents if arguments.task == "denoising" else _scan_pairs
+    texts = scan(arguments)
+    if checkpoint is None:
+        model = arguments.model_name_or_path
+        config = _with_dropouts(load_config(arguments.config_path, model), arguments)
+        tokenizer = load_tokenizer(arguments.tokenizer_name_or_path, model, config)
+    else:
+        config = load_config(None, str(checkpoint))
+        tokenizer = load_tokenizer(None, str(checkpoint), config)
+    arguments.take_lengths_from(config)
+    if checkpoint is not None:
+        if arguments.auto_batch_size:
+            _take_batches_of(arguments, checkpoint)
+        check_unchanged(arguments, checkpoint)
+    if arguments.task == "denoising":
+        check_fits_mask(tokenizer, config)
+    return TrainingInputs(*texts, config, tokenizer)
+
+
+# train, val, test, test_files and pairs of TrainingInputs
+_ScannedTexts = tuple[SplitFiles | LineFile, SplitFiles | LineFile, Pairs | None, SplitFiles | None, SplitFiles | None]
+
+
+def _scan_pairs(arguments: TrainingArguments) -> _ScannedTexts:
+    """The splits of the pairs to learn, and the test split where it is evaluated."""
+    data = open_data(arguments.data_dir, AskedColumns(arguments.text_column, arguments.summary_column))
+    data.check_has(["train", "val", "test"] if arguments.needs_test or arguments.n_test != 0 else ["train", "val"])
+    train, val = (scan_split(data.lines_of(split), split) for split in ("train", "val"))
+    test = read_pairs(data.lines_of("test"), "test", arguments.n_test) if arguments.n_test != 0 else None
+    # Also where nothing is evaluated here: an evaluation that follows must not be the first to find a fault.
+    test_files = scan_split(data.lines_of("test"), "test") if data.has("test") else None
+    return train, val, test, test_files, None
+
+
+def _scan_documents(arguments: TrainingArguments) -> _ScannedTexts:
+    """The splits of the documents to restore, and the pairs that are learnt beside them."""
+    train, val = (scan_documents(arguments.data_dir, split) for split in ("train", "val"))
+    if arguments.pairs_dir is None:
+        return train, val, None, None, None
+    data = open_data(arguments.pairs_dir, AskedColumns(arguments.text_column, arguments.summary_column))
+    data.check_has(["train"])
+    return train, val, None, None, scan_split(data.lines_of("train"), "train")
+
+
+def tokenize_inputs(arguments: TrainingArguments, inputs: TrainingInputs, placement: Placement) -> TrainingData:
+    """Find or compute the tokens, and lay out the run.
+
+    Raises InputError where an example exceeds the tokens of a batch or the warm-up is as long as the run.
+    """
+    tokenize = _tokenize_documents if arguments.task == "denoising" else _tokenize_pairs
+    train, val, val_references, prepared = tokenize(arguments, inputs)
+    if arguments.max_tokens_per_batch is not None:
+        _check_each_fits(arguments.max_tokens_per_batch, train)
+    order = TrainingOrder(
+        train.source_lengths,
+        train.target_lengths,
+        batch_size=arguments.train_batch_size,
+        accumulation=arguments.gradient_accumulation_steps,
+        seed=arguments.seed,
+        group_by_length=arguments.sortish_sampler,
+        processes=placement.processes,
+        rank=placement.rank,
+        max_tokens=arguments.max_tokens_per_batch,
+    )
+    total_steps = arguments.max_steps
+    if arguments.max_epochs >= 0:
+        total_steps = min(total_steps, arguments.max_epochs * order.steps_per_epoch)
+    if arguments.lr_scheduler != "constant" and arguments.warmup_steps >= total_steps:
+        raise InputError(f"--warmup_steps {arguments.warmup_steps}: must be below the run's {total_steps} steps")
+    datasets = (
+        BatchDataset(examples, inputs.tokenizer.pad_token_id, inputs.config.max_position_embeddings)
+        for examples in (train, val)
+    )
+    return TrainingData(*datasets, val_references, prepared, order, total_steps)
+
+
+def prepare_test(arguments: TrainingArguments, inputs: TrainingInputs) -> PreparedPairs | None:
+    """The tokens of the test split, for the report on the data; None where no pair of it has both texts."""
+    if inputs.test_files is None or next(complete_pairs(inputs.test_files), None) is None:
+        return None
+    examples = arguments.n_test or -1  # with 0 it is evaluated by a later command, if at all
+    limits = TokenLimits(inputs.config.prefix, arguments.max_source_length, arguments.max_target_length, examples)
+    return prepare(inputs.test_files, inputs.tokenizer, limits)
+
+
+_TokenizedTexts = tuple[Examples, Examples, list[str], dict[str, PreparedPairs]]
+
+
+def _tokenize_pairs(arguments: TrainingArguments, inputs: TrainingInputs) -> _TokenizedTexts:
+    """Training and validation examples, the latter's target texts, and what both were made from."""
+    prefix, source_length = inputs.config.prefix, arguments.max_source_length
+    train_limits = TokenLimits(prefix, source_length, arguments.max_target_length, arguments.n_train)
+    val_limits = TokenLimits(prefix, source_length, arguments.val_max_target_length, arguments.n_val)
+    train = prepare(inputs.train, inputs.tokenizer, train_limits)
+    val = prepare(inputs.val, inputs.tokenizer, val_limits)
+    examples = (_pair_examples(files, pairs, inputs) for files, pairs in ((inputs.train, train), (inputs.val, val)))
+    return *examples, _references(inputs.val, val), {"train": train, "val": val}
+
+
+def _tokenize_documents(arguments: TrainingArguments, inputs: TrainingInputs) -> _TokenizedTexts:
+    """The same of documents. The noise of the validation examples is always the same one."""
+    prefix, tokenizer, length = inputs.config.prefix, inputs.tokenizer, arguments.max_source_length
+    settings = NoiseSettings(
+        arguments.mask_ratio, arguments.poisson_lambda, arguments.mask_random, arguments.permute_sentences
+    )
+    noise = Noise(tokenizer, settings, arguments.seed)
+    train_blocks, val_blocks = (
+        prepare_blocks(file, tokenizer, BlockLimits(prefix, length, blocks))
+        for file, blocks in ((inputs.train, arguments.n_train), (inputs.val, arguments.n_val))
+    )
+    train: Examples = DenoisingExamples(train_blocks.texts, noise, Origin(inputs.train.path, train_blocks.lines))
+    if inputs.pairs is not None:
+        pairs = prepare(inputs.pairs, tokenizer, TokenLimits(prefix, length, arguments.max_target_length))
+        train = JoinedExamples(train, _pair_examples(inputs.pairs, pairs, inputs))
+    val = DenoisingExamples(val_blocks.texts, noise, Origin(inputs.val.path, val_blocks.lines))
+    texts = [val_blocks.texts[row] for row in range(len(val_blocks.texts))]
+    return train, val, tokenizer.batch_decode(texts, skip_special_tokens=True), {}
+
+
+def _pair_examples(files: SplitFiles, prepared: PreparedPairs, inputs: TrainingInputs) -> PairExamples:
+    vocabulary = smaller_vocabulary(inputs.tokenizer, inputs.config)
+    sources, targets = (store.read_by(vocabulary) for store in (prepared.sources, prepared.targets))
+    return PairExamples(sources, targets, Origin(files.source.path, prepared.lines))
+
+
+def _check_each_fits(max_tokens: int, examples: Examples) -> None:
+    tokens = padded_length(examples.source_lengths) + padded_length(examples.target_lengths)
+    most = int(tokens.argmax())
+    if tokens[most] > max_tokens:
+        raise InputError(
+            f"--max_tokens_per_batch {max_tokens}: {examples.origin(most)}, has {tokens[most]} tokens with its target"
+            " and padding; give at least that, or lower --max_source_length"
+        )
+
+
+def _references(files: SplitFiles, prepared: PreparedPairs) -> list[str]:
+    """The target texts of the prepared pairs. Raises InputError where the file is no longer what was prepared."""
+    kept = set(prepared.lines.tolist())
+    references = [line for number, line in enumerate(iterate_lines(files.target.path)) if number in kept]
+    files.target.check_unchanged()
+    return references
+
+
+def _with_dropouts(config: BartConfig, arguments: TrainingArguments) -> BartConfig:
+    given = {"dropout": arguments.dropout, "attention_dropout": arguments.attention_dropout}
+    return config.copy(**{name: value for name, value in given.items() if value is not None})
+
+
+def _take_batches_of(arguments: TrainingArguments, checkpoint: Path) -> None:
+    """The interrupted run's choice of batch size and accumulation, where a step has as many examples as there."""
+    stored = stored_arguments(checkpoint)
+    batch_size, accumulation = stored["train_batch_size"], stored["gradient_accumulation_steps"]
+    if batch_size * accumulation == arguments.train_batch_size * arguments.gradient_accumulation_steps:
+        arguments.train_batch_size, arguments.gradient_accumulation_steps = batch_size, accumulation

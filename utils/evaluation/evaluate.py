@@ -1,0 +1,164 @@
+"""Generating summaries of a split, scoring them and writing both down."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from transformers import PreTrainedTokenizerBase
+
+from bart.modeling.modeling_bart import BartForConditionalGeneration
+from utils.data.chunking import read_sources
+from utils.data.model_vocabulary import smaller_vocabulary, unknown_tokens_text
+from utils.data.splits import Pairs
+from utils.evaluation.degenerate_outputs import count_degenerate, degenerate_warning
+from utils.evaluation.generate import BatchSize, generate
+from utils.evaluation.rouge import (
+    ROUGE_TYPES,
+    Splitter,
+    bootstrap_intervals,
+    example_scores,
+    mean_scores,
+    scorer_description,
+)
+from utils.evaluation.score_files import write_example_scores
+from utils.evaluation.summary_stats import summary_traits
+from utils.io.atomic_files import atomic_write
+from utils.io.json_files import latency_summary, write_json
+from utils.reporting.results_page.examples import Examples
+from utils.reporting.results_page.page import PAGE_FILE, write_page
+from utils.runtime.evaluation_group import Peers
+from utils.runtime.hardware import processor_cores
+
+
+@dataclass
+class EvaluationSettings:
+    """How a split is summarized."""
+
+    split: str
+    prefix: str  # put before every source
+    batch_size: BatchSize
+    max_source_length: int  # tokens
+    long_documents: str  # "truncate" or "chunk"
+    search: dict[str, Any]  # what differs from the model's configuration
+    splitter: Splitter = "period"  # of texts into sentences, for rougeLsum
+    warm_up: bool = False  # the first batch is done once before the clock runs
+
+
+def evaluate(
+    model: BartForConditionalGeneration,
+    tokenizer: PreTrainedTokenizerBase,
+    pairs: Pairs,
+    settings: EvaluationSettings,
+    folder: Path,
+    facts: dict[str, Any],
+    peers: Peers | None = None,
+) -> dict[str, Any] | None:
+    """Generate, score and write <split>_generations.txt, <split>_rouge.json, what each example scored and results.html;
+    returns the report.
+
+    ``facts`` go into the report as they are. Of several processes each generates a share, and the first one does the
+    rest; the others return None. What an earlier evaluation left there is deleted first. Without targets there are no
+    scores, and no <split>_rouge.json.
+    """
+    peers = peers or Peers()
+    if peers.rank == 0:
+        for ending in ("generations.txt", "generations.jsonl", "rouge.json", "example_scores.json"):
+            (folder / f"{settings.split}_{ending}").unlink(missing_ok=True)
+        (folder / PAGE_FILE).unlink(missing_ok=True)
+    in_pieces = settings.long_documents == "chunk"
+    sources = read_sources(pairs.sources, tokenizer, settings.max_source_length, settings.prefix, in_pieces)
+    tokens = sources.tokens.read_by(smaller_vocabulary(tokenizer, model.config))
+    parts = peers.gather_to_first(
+        generate(model, tokenizer, tokens, settings.batch_size, settings.search, peers, settings.warm_up)
+    )
+    if parts is None:
+        return None
+    texts = {row: written for part in parts for row, written in part.texts.items()}
+    in_order = sources.joined([texts[row] for row in range(len(tokens))])
+    _write_generations(in_order, folder, settings.split)
+    best = [written[0] for written in in_order]
+    scores = None
+    if pairs.targets is not None:
+        scores = example_scores(best, pairs.targets, settings.splitter, processor_cores())
+    report = {
+        **({} if scores is None else _scored(scores, settings.splitter)),
+        "traits": summary_traits(pairs.sources, best, pairs.targets),
+        "degenerate_outputs": count_degenerate(texts, set().union(*(part.repeating for part in parts))),
+        "split": settings.split,
+        "n_obs": len(pairs),
+        "latency_seconds": latency_summary([seconds for part in parts for seconds in part.seconds]),  # per batch
+        "sequences_per_second": len(pairs) / max(sum(part.seconds) for part in parts),
+        "device": model.final_logits_bias.device.type,
+        "processes": len(parts),
+        "beams": settings.search.get("num_beams", model.config.num_beams),
+        "batch_size": settings.batch_size.rows if settings.batch_size.tokens is None else None,
+        "max_tokens_per_batch": settings.batch_size.tokens,
+        "max_source_length": settings.max_source_length,
+        "truncation": {
+            "sources_cut": sources.truncation.cut_texts,
+            "share_of_bytes_cut": sources.truncation.share_of_bytes,
+        },
+        "unknown_tokens": tokens.count_unknown(),  # of the sources, read as <unk>
+        "long_documents": {
+            "mode": settings.long_documents,
+            "documents_in_pieces": sources.documents_in_pieces,
+            "pieces": int(sources.pieces[sources.pieces > 1].sum()),
+        },
+        "search": {**model.config.search_settings(), **settings.search},
+        **facts,
+    }
+    if scores is not None:
+        write_example_scores(folder, settings.split, pairs.targets, scores)
+        write_json(folder / f"{settings.split}_rouge.json", report)
+    write_page(folder, report, Examples(pairs.sources, pairs.targets, best, scores))
+    return report
+
+
+def _scored(scores: np.ndarray, splitter: Splitter) -> dict[str, Any]:
+    """What a report says of the F-measures (N, 4) of the examples."""
+    return {
+        **mean_scores(scores),
+        "intervals_95": bootstrap_intervals(scores),
+        "scorer": scorer_description(splitter),
+    }
+
+
+def result_text(report: dict[str, Any]) -> str:
+    """The scores of a report in one line, for people; after it, what became of what the model could not read.
+
+    A warning comes last, if many outputs are no summaries.
+    """
+    scores = "  ".join(f"{name} {report[name]:.2f}" for name in ROUGE_TYPES if name in report)
+    scores = scores or f"no scores, as there is no {report['split']}.target"
+    score_line = f"{report['split']} ({report['n_obs']:,} examples, {report['beams']} beams): {scores}"
+    unknown = report["unknown_tokens"]
+    lines = [
+        score_line,
+        _long_documents_text(report),
+        f"in the sources {unknown_tokens_text(unknown)}" if unknown else None,
+        degenerate_warning(report),
+    ]
+    return "\n".join(line for line in lines if line is not None)
+
+
+def _long_documents_text(report: dict[str, Any]) -> str | None:
+    cut, long = report["truncation"], report["long_documents"]
+    beyond = f"longer than {report['max_source_length']:,} tokens"
+    if long["documents_in_pieces"]:
+        documents, pieces = long["documents_in_pieces"], long["pieces"]
+        return f"{documents:,} sources {beyond}: summarized in {pieces:,} pieces"
+    if cut["sources_cut"]:
+        lost = f"{cut['share_of_bytes_cut']:.1%} of all bytes"
+        return f"{cut['sources_cut']:,} sources {beyond}: cut, which takes {lost} away"
+    return None
+
+
+def _write_generations(texts: list[list[str]], folder: Path, split: str) -> None:
+    """Line i of the text file answers line i of the split; several per source are all in a JSON Lines file."""
+    with atomic_write(folder / f"{split}_generations.txt") as file:
+        file.writelines(f"{written[0]}\n" for written in texts)
+    if len(texts[0]) > 1:
+        with atomic_write(folder / f"{split}_generations.jsonl") as file:
+            file.writelines(json.dumps(written, ensure_ascii=False) + "\n" for written in texts)

@@ -1,0 +1,185 @@
+"""From the tokens of many sources to the texts of their summaries, as fast as the device goes."""
+
+import gc
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+from transformers import PreTrainedTokenizerBase
+
+from bart.errors import OutOfMemory
+from bart.generation.step_decoder import StepMemory
+from bart.modeling.modeling_bart import BartForConditionalGeneration
+from bart.out_of_memory import is_out_of_memory
+from utils.data.batch_sampler import batches_by_length, batches_by_tokens
+from utils.data.examples import decode, pad_sources
+from utils.data.tokens.token_array import TokenStore
+from utils.evaluation.degenerate_outputs import repeats_special_tokens
+from utils.runtime.evaluation_group import Peers
+
+
+@dataclass
+class BatchSize:
+    """How many sources are searched at once."""
+
+    rows: int
+    tokens: int | None = None  # of the sources, padding included; then ``rows`` does not count
+
+    def batches(self, lengths: np.ndarray) -> list[np.ndarray]:
+        """The rows of each batch, the longest first."""
+        return batches_by_length(lengths, self.rows) if self.tokens is None else batches_by_tokens(lengths, self.tokens)
+
+
+@dataclass
+class Generations:
+    """What one process's model wrote."""
+
+    texts: dict[int, list[str]]  # by row of the sources' tokens: num_return_sequences texts, best first
+    seconds: list[float]  # that each batch took to generate
+    repeating: set[int]  # rows whose best sequence repeats special tokens
+
+
+def generate(
+    model: BartForConditionalGeneration,
+    tokenizer: PreTrainedTokenizerBase,
+    sources: TokenStore,
+    batch_size: BatchSize,
+    search: dict[str, Any],
+    peers: Peers,
+    warm_up: bool = False,
+) -> Generations:
+    """Summarize this process's share of the sources, in batches of similar length.
+
+    Processes share whole batches, so that a batch, and with it every rounding, is the same on any number of them. A
+    batch that does not fit into memory is halved, and so are those to come. With ``warm_up`` the first batch is done
+    once before the clock runs.
+
+    Raises:
+        OutOfMemory: a single source does not fit.
+    """
+    batches = batch_size.batches(sources.lengths)[peers.rank :: peers.count]
+    searcher = Searcher(model, sources, search)
+    texts: dict[int, list[str]] = {}
+    seconds: list[float] = []
+    repeating: set[int] = set()
+    if warm_up and batches:
+        for _ in searcher.search(batches[0]):
+            pass
+    # A thread turns tokens into text, while the device works on the next batch.
+    with _progress(sum(map(len, batches)), peers.rank) as progress, ThreadPoolExecutor(1) as writer:
+        written: list[tuple[np.ndarray, Future[list[str]]]] = []
+        for batch in batches:
+            for rows, sequences, duration in searcher.search(batch):
+                seconds.append(duration)
+                written.append((rows, writer.submit(decode, sequences, tokenizer)))
+                best = sequences[:: len(sequences) // len(rows)]
+                repeating.update(rows[repeats_special_tokens(best, tokenizer).numpy()].tolist())
+                progress.update(len(rows))
+                peers.batch_done()
+        for rows, future in written:
+            texts |= zip(rows.tolist(), _by_source(future.result(), len(rows)), strict=True)
+    return Generations(texts, seconds, repeating)
+
+
+class Searcher:
+    """Searches batches of sources, each as large as memory allows."""
+
+    def __init__(self, model: BartForConditionalGeneration, sources: TokenStore, search: dict[str, Any]) -> None:
+        self._model, self._sources, self._settings = model, sources, search
+        self._device = model.final_logits_bias.device
+        self._memory = StepMemory()
+        self._most_tokens: int | None = None  # of a batch, padding included, once one was too large
+
+    def search(self, rows: np.ndarray) -> Iterator[tuple[np.ndarray, Tensor, float]]:
+        """The batch in as many parts as memory demands: rows, their sequences on the CPU, and seconds."""
+        pending = [rows]
+        while pending:
+            part = pending.pop(0)
+            if self._is_known_to_be_too_large(part):
+                pending = [*_halves(part), *pending]
+                continue
+            held_memory = self._memory.is_filled
+            start = time.perf_counter()
+            sequences = self._generate_if_it_fits(part)
+            if sequences is None:
+                self._free_memory()
+                if not held_memory:  # else it may fit now
+                    self._back_off(part)
+                pending.insert(0, part)
+                continue
+            yield part, sequences, time.perf_counter() - start
+
+    def _generate_if_it_fits(self, rows: np.ndarray) -> Tensor | None:
+        try:
+            return self._generate(rows)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            return None
+
+    def _generate(self, rows: np.ndarray) -> Tensor:
+        config = self._model.config
+        tokens = [self._sources[row] for row in rows]
+        input_ids, attention_mask = pad_sources(tokens, config.pad_token_id, config.max_position_embeddings)
+        sources = input_ids.to(self._device), attention_mask.to(self._device)
+        sequences = self._model.generate(*sources, memory=self._memory, **self._settings)
+        assert isinstance(sequences, Tensor)
+        return sequences.cpu()  # waits for the device, so that the time is whole
+
+    def _size(self, rows: np.ndarray) -> int:
+        return len(rows) * int(self._sources.lengths[rows].max())
+
+    def _is_known_to_be_too_large(self, rows: np.ndarray) -> bool:
+        return self._most_tokens is not None and self._size(rows) > self._most_tokens and len(rows) > 1
+
+    def _back_off(self, rows: np.ndarray) -> None:
+        """Note that a batch was too large. Raises OutOfMemory where it cannot be made smaller."""
+        longest = int(self._sources.lengths[rows].max())
+        if len(rows) == 1:
+            raise OutOfMemory(
+                f"out of memory with a single source of {longest} tokens; give a smaller max_source_length"
+            )
+        self._most_tokens = self._size(_halves(rows)[0])
+        print(
+            f"out of memory with {len(rows)} sources of up to {longest} tokens at once: going on with half as many",
+            file=sys.stderr,
+            flush=True,
+        )
+
+    def _free_memory(self) -> None:
+        """What searches have left for those that follow."""
+        self._memory.clear()
+        if self._device.type == "cuda":
+            gc.collect()
+            torch.cuda.empty_cache()
+
+
+def _halves(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    middle = (len(rows) + 1) // 2
+    return rows[:middle], rows[middle:]
+
+
+def _by_source(texts: Sequence[str], sources: int) -> list[list[str]]:
+    per_source = len(texts) // sources
+    return [list(texts[start : start + per_source]) for start in range(0, len(texts), per_source)]
+
+
+def _progress(total: int, rank: int) -> tqdm:
+    """A bar, of the first process alone; in a log file its last state alone."""
+    every = 0.1 if sys.stderr.isatty() else float("inf")
+    return tqdm(
+        total=total,
+        desc="generating",
+        unit="seq",
+        mininterval=every,
+        delay=0 if sys.stderr.isatty() else 1e-9,  # not at 0%
+        dynamic_ncols=True,
+        disable=rank > 0,
+    )

@@ -1,0 +1,43 @@
+"""What each example of an evaluation scored, beside the means: two runs are compared example by example."""
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from bart.errors import InputError
+from utils.evaluation.rouge import ROUGE_TYPES
+from utils.io.json_files import read_json, write_json
+
+_DIGITS = 6  # of an F-measure from 0 to 1; means of thousands of them are as exact
+
+
+class ExampleScores(NamedTuple):
+    """Of one results folder."""
+
+    references: str  # a digest of them: the same for the same examples in the same order
+    scores: np.ndarray  # F-measures from 0 to 1, (N, 4), in the order of ROUGE_TYPES
+
+
+def example_scores_file(split: str) -> str:
+    """The name of the file in a results folder."""
+    return f"{split}_example_scores.json"
+
+
+def write_example_scores(folder: Path, split: str, references: Iterable[str], scores: np.ndarray) -> None:
+    """Write the scores (N, 4) of N examples."""
+    digest = hashlib.blake2b("\n".join(references).encode(), digest_size=16).hexdigest()
+    columns = {name: [round(float(score), _DIGITS) for score in scores[:, i]] for i, name in enumerate(ROUGE_TYPES)}
+    write_json(folder / example_scores_file(split), {"references": digest, **columns})
+
+
+def read_example_scores(folder: Path, split: str) -> ExampleScores:
+    """Read what ``write_example_scores`` wrote. Raises InputError, naming the file, where it cannot."""
+    path = folder / example_scores_file(split)
+    content = read_json(path)
+    try:
+        return ExampleScores(content["references"], np.array([content[name] for name in ROUGE_TYPES], dtype=float).T)
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: holds no scores of examples ({error!r}); evaluate again") from error

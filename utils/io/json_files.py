@@ -1,0 +1,33 @@
+"""The one reader and writer of the JSON files that hold a run's numbers."""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bart.errors import InputError
+from utils.io.atomic_files import atomic_write
+
+
+def write_json(path: str | os.PathLike[str], content: Any) -> None:
+    """Write JSON types, whole or not at all. Raises ValueError for NaN and infinities, which JSON has not."""
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+    with atomic_write(path) as file:
+        file.write(text + "\n")
+
+
+def read_json(path: str | os.PathLike[str]) -> Any:
+    """Read what ``write_json`` wrote. Raises InputError, naming the file, where it cannot."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{os.fspath(path)}: cannot be read as JSON: {error}") from error
+
+
+def latency_summary(seconds: Sequence[float]) -> dict[str, float]:
+    """Mean, median and high percentiles of the seconds that batches took. ``seconds`` must not be empty."""
+    p50, p90, p95, p99 = np.percentile(seconds, [50, 90, 95, 99])
+    return {"mean": float(np.mean(seconds)), "p50": float(p50), "p90": float(p90), "p95": float(p95), "p99": float(p99)}

@@ -1,0 +1,140 @@
+"""What a results folder says, as the page's tables and charts."""
+
+import shlex
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bart.errors import InputError
+from utils.evaluation.rouge import ROUGE_TYPES
+from utils.io.json_files import read_json
+from utils.reporting.results_page.charts import Chart, Series
+from utils.reporting.results_page.published import CORPUS_NAMES, PUBLISHED, Published, corpus_of
+
+# Evaluations that the quickstart makes in folders below the results folder.
+COMPARED_WITH = {
+    "shuffled_sources": "the same, given another text",
+    "pretrained": "the pretrained model as it came",
+    "from_scratch": "fine-tuned from random weights",
+    "first_sentence": "first sentence of the text",
+}
+_ENDING = "_rouge.json"
+
+
+@dataclass
+class ScoreRow:
+    """ROUGE values of an evaluation, by type, and their 95% intervals where they are known."""
+
+    name: str
+    split: str
+    scores: dict[str, float]
+    intervals: dict[str, list[float]] = field(default_factory=dict)
+    examples: int | None = None
+    is_own: bool = False  # of the folder itself, not what it is compared with
+
+
+@dataclass
+class Content:
+    """Everything but the examples."""
+
+    title: str
+    report: dict[str, Any] | None  # of the evaluation whose examples are shown
+    rows: list[ScoreRow]
+    corpus: str | None  # whose published scores these can be held against
+    charts: list[Chart]
+    validations: list[dict[str, float]]
+    run: dict[str, Any] | None  # run.json
+    commands: list[tuple[str, str]]  # what was run, and its command line
+
+    @property
+    def published(self) -> list[tuple[str, list[Published]]]:
+        """The published tables by name: of this corpus, or of all where it is another one."""
+        return [(CORPUS_NAMES[name], rows) for name, rows in PUBLISHED.items() if self.corpus in (None, name)]
+
+
+def collect(folder: Path, report: dict[str, Any] | None) -> Content:
+    """Read what the folder holds; ``report`` is the evaluation to be shown, where there is one.
+
+    Raises InputError where a file is not what this project writes.
+    """
+    run = _read_if_there(folder / "run.json")
+    metrics = {"train": [], "validation": [], "speed": [], **(_read_if_there(folder / "metrics.json") or {})}
+    arguments = (run or {}).get("arguments", {})
+    data_dir = str((report or {}).get("data_dir") or arguments.get("data_dir") or "")
+    teacher_forced = not arguments.get("eval_beams")
+    commands = [("Training", run["command"])] if run else []
+    if report and "command" in report and report["command"] != (run or {}).get("command"):
+        commands.append(("Evaluation", report["command"]))
+    return Content(
+        title=folder.resolve().name,
+        report=report,
+        rows=_score_rows(folder),
+        corpus=corpus_of(data_dir),
+        charts=[chart for chart in _charts(metrics, teacher_forced) if chart.svg],
+        validations=metrics["validation"],
+        run=run,
+        commands=[(name, _command_text(command)) for name, command in commands],
+    )
+
+
+def _score_rows(folder: Path) -> list[ScoreRow]:
+    """The folder's own evaluations, then those of the folders below it, the known ones in their order."""
+    own = [_score_row("this run", path, is_own=True) for path in sorted(folder.glob(f"*{_ENDING}"))]
+    order = list(COMPARED_WITH)
+    below = sorted(
+        folder.glob(f"*/*{_ENDING}"),
+        key=lambda path: (order.index(path.parent.name) if path.parent.name in order else len(order), str(path)),
+    )
+    others = []
+    for path in below:
+        name = COMPARED_WITH.get(path.parent.name, path.parent.name)
+        with suppress(InputError, KeyError, TypeError):  # whatever else may be there, it is not this run's
+            others.append(_score_row(name, path))
+    return [*own, *others]
+
+
+def _score_row(name: str, path: Path, is_own: bool = False) -> ScoreRow:
+    report = read_json(path)
+    scores = {rouge: report[rouge] for rouge in ROUGE_TYPES}
+    return ScoreRow(
+        name, path.name.removesuffix(_ENDING), scores, report.get("intervals_95", {}), report.get("n_obs"), is_own
+    )
+
+
+def _charts(metrics: dict[str, Any], teacher_forced: bool) -> list[Chart]:
+    train, validation, speed = metrics["train"], metrics["validation"], metrics["speed"]
+    rouge_note = (
+        "Teacher-forced: the likeliest token after the reference's own, so higher than what the model writes scores."
+        if teacher_forced
+        else "Of generated summaries."
+    )
+    return [
+        Chart(
+            "Loss",
+            "per target token",
+            [_series("training", train, "loss"), _series("validation", validation, "loss")],
+            "Training with dropout and label smoothing, validation without: the two are not the same measure.",
+        ),
+        Chart(
+            "ROUGE of validation",
+            "F-measure times 100",
+            [_series(name.replace("rouge", "ROUGE-"), validation, name) for name in ROUGE_TYPES],
+            rouge_note,
+        ),
+        Chart("Learning rate", "", [_series("learning rate", train, "learning_rate")]),
+        Chart("Throughput", "source and target tokens per second", [_series("tokens/s", speed, "tokens_per_second")]),
+    ]
+
+
+def _series(name: str, records: list[dict[str, Any]], key: str) -> Series:
+    return Series(name, [(one["step"], one[key]) for one in records if one.get(key) is not None])
+
+
+def _command_text(command: list[str]) -> str:
+    """As to be typed in the checkout, where the entry points are."""
+    return shlex.join(["python", Path(command[0]).name, *command[1:]])
+
+
+def _read_if_there(path: Path) -> Any:
+    return read_json(path) if path.exists() else None

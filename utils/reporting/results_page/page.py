@@ -1,0 +1,53 @@
+"""Writing results.html."""
+
+import base64
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, select_autoescape
+from markupsafe import Markup
+
+from utils.evaluation.rouge import ROUGE_TYPES
+from utils.io.atomic_files import atomic_write
+from utils.reporting.results_page.content import collect
+from utils.reporting.results_page.examples import Examples, packed_sources, packed_summaries
+
+PAGE_FILE = "results.html"
+_TEMPLATES = Path(__file__).parent / "templates"
+
+
+def write_page(folder: Path, report: dict[str, Any] | None = None, examples: Examples | None = None) -> None:
+    """Write results.html of a results folder: with an evaluation's ``report`` and its ``examples``, where there are.
+
+    The rest is read from the folder: the course of a training, other evaluations. Raises InputError where a file of it
+    is not what this project writes.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=select_autoescape(default=True),
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    style, script = ((_TEMPLATES / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    parts = environment.get_template("page.html").generate(
+        content=collect(folder, report),
+        rouge_types=ROUGE_TYPES,
+        style=Markup(style),
+        script=Markup(script),
+        policy=_policy(style, script),
+        summaries=Markup(packed_summaries(examples)) if examples else None,
+        sources=Markup(packed_sources(examples)) if examples else None,
+    )
+    with atomic_write(folder / PAGE_FILE) as file:
+        file.writelines(parts)
+
+
+def _policy(style: str, script: str) -> str:
+    """What a browser may run and load: this style, this script, nothing of a text's and nothing from anywhere."""
+    allowed = f"style-src {_hash(style)}; script-src {_hash(script)}; img-src data:"
+    return f"default-src 'none'; {allowed}; base-uri 'none'; form-action 'none'"
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

@@ -1,0 +1,172 @@
+"""The largest batch that fits into memory, found before the training begins."""
+
+import gc
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from bart.errors import InputError
+from bart.modeling.modeling_bart import BartForConditionalGeneration
+from bart.out_of_memory import is_out_of_memory
+from utils.cli.args import TrainingArguments
+from utils.data.batch_sampler import TrainingOrder
+from utils.data.padding import padded_length
+from utils.runtime.precision import is_mixed
+from utils.runtime.world import Placement
+from utils.training.memory_estimate import WEIGHT_BYTES, MemoryPlan, activation_bytes, half_copy_bytes, state_bytes
+
+_CONTROL_GROUP = Path("/sys/fs/cgroup")
+_USABLE = 0.85  # of the memory: the rest is for what the formula leaves out, and for what cannot be used between blocks
+
+
+def fit_batch(
+    arguments: TrainingArguments, model: BartForConditionalGeneration, order: TrainingOrder, placement: Placement
+) -> TrainingOrder:
+    """The same order in batches that fit, with as many examples in a step; says what it chose.
+
+    Sets both numbers in ``arguments``, too. Of batch sizes that divide a step's examples, the largest that fits by
+    formula; on a single GPU a trial has the last word. Raises InputError where not even one example fits.
+    """
+    examples = arguments.train_batch_size * arguments.gradient_accumulation_steps
+    longest = int(padded_length(order.source_lengths.max())), int(padded_length(order.target_lengths.max()))
+    plan = _plan(arguments, model)
+    usable = int(_USABLE * _memory(placement)) - _state_of_process(arguments, plan, placement)
+    sizes = divisors(examples)
+    batch_size = largest_that_fits(sizes, lambda size: activation_bytes(plan, size, *longest) <= usable)
+    how = "by formula"
+    if placement.on_gpu and placement.processes == 1:
+        batch_size, how = _tried(arguments, model, sizes, longest), "by trial"
+    if batch_size is None:
+        raise InputError(
+            f"--auto_batch_size: not one example of {longest[0]} and {longest[1]} tokens fits into memory; lower "
+            "--max_source_length, or give --gradient_checkpointing"
+        )
+    arguments.train_batch_size, arguments.gradient_accumulation_steps = batch_size, examples // batch_size
+    if placement.rank == 0:
+        print(
+            f"batches of {batch_size} {how} (longest: {longest[0]} and {longest[1]} tokens), "
+            f"{arguments.gradient_accumulation_steps} in a step",
+            flush=True,
+        )
+    return replace(order, batch_size=batch_size, accumulation=arguments.gradient_accumulation_steps)
+
+
+def divisors(number: int) -> list[int]:
+    """In rising order."""
+    return [candidate for candidate in range(1, number + 1) if number % candidate == 0]
+
+
+def largest_that_fits(sizes: Sequence[int], fits: Callable[[int], bool]) -> int | None:
+    """Of rising ``sizes`` the largest for which ``fits``; where one does, smaller ones do. None where none does."""
+    low, high = 0, len(sizes)  # sizes[:low] fit, sizes[high:] do not
+    while low < high:
+        middle = (low + high) // 2
+        if fits(sizes[middle]):
+            low = middle + 1
+        else:
+            high = middle
+    return sizes[low - 1] if low > 0 else None
+
+
+def available_memory() -> int:
+    """Bytes that this process may still take of the machine's memory, or of its control group's."""
+    available, limit, used = _machine_memory("MemAvailable"), _group_limit(), _CONTROL_GROUP / "memory.current"
+    if limit is None or not used.exists():
+        return available
+    return min(available, limit - int(used.read_text(encoding="utf-8")))
+
+
+def total_memory() -> int:
+    """Bytes that the machine, or this process's control group, has in all."""
+    total, limit = _machine_memory("MemTotal"), _group_limit()
+    return total if limit is None else min(total, limit)
+
+
+def _machine_memory(entry: str) -> int:
+    lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text(encoding="utf-8").splitlines())
+    return int(lines[entry].split()[0]) * 1024
+
+
+def _group_limit() -> int | None:
+    limit = _CONTROL_GROUP / "memory.max"
+    text = limit.read_text(encoding="utf-8").strip() if limit.exists() else "max"
+    return None if text == "max" else int(text)
+
+
+def _memory(placement: Placement) -> int:
+    """Bytes of a process. What several processes are told is the same at any moment, where the machines are alike."""
+    if placement.on_gpu:  # all of it: no process has taken any yet
+        devices = range(torch.cuda.device_count())
+        return min(torch.cuda.get_device_properties(device).total_memory for device in devices)
+    if placement.processes > 1:
+        return total_memory() // placement.processes_per_machine
+    return available_memory()
+
+
+def _state_of_process(arguments: TrainingArguments, plan: MemoryPlan, placement: Placement) -> int:
+    """Bytes that weights, gradients and optimizer will take beyond what the model in memory has taken already."""
+    state = state_bytes(plan)
+    if arguments.strategy == "fsdp":
+        # Whole in every process are the half copies of the weights that the backward pass reads, and, meanwhile, the
+        # embeddings and their gradient.
+        whole = half_copy_bytes(plan) + 2 * WEIGHT_BYTES * plan.config.vocab_size * plan.config.d_model
+        return (state - half_copy_bytes(plan)) // placement.processes + whole
+    return state if placement.on_gpu or placement.processes > 1 else state - WEIGHT_BYTES * plan.parameters
+
+
+def _plan(arguments: TrainingArguments, model: BartForConditionalGeneration) -> MemoryPlan:
+    return MemoryPlan(
+        model.config,
+        parameters=sum(weight.numel() for weight in model.parameters()),
+        trained_parameters=sum(weight.numel() for weight in model.parameters() if weight.requires_grad),
+        mixed_precision=is_mixed(arguments),
+        recomputes_layers=arguments.gradient_checkpointing,
+    )
+
+
+def _tried(
+    arguments: TrainingArguments,
+    model: BartForConditionalGeneration,
+    sizes: Sequence[int],
+    longest: tuple[int, int],
+) -> int | None:
+    """The largest batch whose forward and backward pass run on the GPU beside an optimizer's state. Draws nothing."""
+
+    def fits(size: int) -> bool:
+        gc.collect()  # what a failed trial has left
+        torch.cuda.empty_cache()
+        try:
+            _try(arguments, model.cuda(), size, longest)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            return False
+        finally:
+            model.zero_grad()
+        return True
+
+    with torch.random.fork_rng(devices=[torch.cuda.current_device()]):
+        found = largest_that_fits(sizes, fits)
+    model.cpu()
+    gc.collect()
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    return found
+
+
+def _try(
+    arguments: TrainingArguments, model: BartForConditionalGeneration, size: int, longest: tuple[int, int]
+) -> None:
+    """One forward and backward pass, with memory taken as the two moments of Adam take it."""
+    device = model.final_logits_bias.device
+    moments = [torch.empty(2, *weight.shape, device=device) for weight in model.parameters() if weight.requires_grad]
+    sources, targets = (torch.full((size, length), 5, device=device) for length in longest)
+    mask = torch.ones_like(sources)
+    mask[:, -1] = 0  # padded, as most batches are
+    kind = torch.float16 if arguments.fp16 else torch.bfloat16
+    with torch.autocast(device.type, kind, enabled=is_mixed(arguments)):
+        loss = model.summed_loss(sources, mask, targets, arguments.label_smoothing)
+    loss.backward()
+    del moments

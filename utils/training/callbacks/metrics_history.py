@@ -1,0 +1,121 @@
+"""The numbers of a training, step by step: into metrics.json, TensorBoard and CSV."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback
+from torch.optim import Optimizer
+
+from bart.errors import InputError
+from utils.data.examples import Batch
+from utils.io.atomic_files import failure_of_writing
+from utils.io.json_files import write_json
+from utils.runtime.world import gather_from_all, own_of_gathered
+from utils.training.callbacks.early_stopping import ends_step
+from utils.training.module import SummarizationModule
+from utils.training.throughput import ThroughputMeter
+
+_MATRIX_TYPES = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}  # by the name of Lightning's precision
+
+
+class TrainingHistory(Callback):
+    """Records the loss per target token (mean over the steps since the last record), and every validation.
+
+    All of it is in checkpoints, so that a resumed run ends with the history of one that was never interrupted. What the
+    clock says is kept apart: in ``speed``, and in ``throughput`` over all steps that this process has taken.
+    """
+
+    state_key = "TrainingHistory"  # in checkpoints
+
+    def __init__(self, path: Path, every_n_steps: int, steps_per_epoch: int) -> None:
+        """``path`` is that of metrics.json."""
+        self.path = path
+        self.every_n_steps = every_n_steps
+        self.steps_per_epoch = steps_per_epoch
+        self.train: list[dict[str, float | None]] = []
+        self.validation: list[dict[str, float]] = []
+        self.speed: list[dict[str, float]] = []
+        self.throughput: dict[str, float] = {}
+        self._sums = torch.zeros(2, dtype=torch.float64)  # loss, target tokens
+        self._meter: ThroughputMeter  # from the start of the training on
+        self._learning_rate = 0.0
+
+    def on_train_start(self, trainer: pl.Trainer, module: SummarizationModule) -> None:
+        self._sums = self._sums.to(module.device)
+        kind = _MATRIX_TYPES.get(trainer.precision_plugin.precision, torch.float32)
+        waited = trainer.train_dataloader.seconds_waited
+        self._meter = ThroughputMeter(module.model.config, module.device, kind, waited)
+
+    def on_before_optimizer_step(self, trainer: pl.Trainer, module: SummarizationModule, optimizer: Optimizer) -> None:
+        self._learning_rate = optimizer.param_groups[0]["lr"]
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: SummarizationModule, outputs: Any, batch: Batch, batch_index: int
+    ) -> None:
+        self._sums += torch.stack([outputs["summed_loss"], self._meter.count(batch)])
+        step = trainer.global_step
+        if ends_step(trainer, batch_index) and (step % self.every_n_steps == 0 or step == trainer.max_steps):
+            self._record(trainer, module)
+
+    def on_validation_start(self, trainer: pl.Trainer, module: SummarizationModule) -> None:
+        if not trainer.sanity_checking:
+            self._meter.pause()
+
+    def on_validation_end(self, trainer: pl.Trainer, module: SummarizationModule) -> None:
+        if trainer.sanity_checking:
+            return
+        self._meter.go_on()
+        loss = module.validation_metrics["loss"]
+        if not math.isfinite(loss):
+            raise InputError(
+                f"the validation loss is {loss} after step {trainer.global_step}, and that of the training was finite;"
+                " the checkpoint before is kept: look at the validation texts, or give another precision"
+            )
+        self.validation.append({**self._position(trainer), **module.validation_metrics})
+        self._log(trainer, {f"val_{name}": value for name, value in module.validation_metrics.items()})
+        self.write(trainer)
+
+    def write(self, trainer: pl.Trainer) -> None:
+        """Write metrics.json as of now."""
+        if trainer.is_global_zero:
+            histories = {"train": self.train, "validation": self.validation, "speed": self.speed}
+            write_json(self.path, {**histories, "throughput": self.throughput})
+
+    def _record(self, trainer: pl.Trainer, module: SummarizationModule) -> None:
+        waited = trainer.train_dataloader.seconds_waited
+        totals = torch.cat([self._sums, self._meter.totals(waited)])
+        loss, target_tokens, *counts = trainer.strategy.reduce(totals, reduce_op="sum").tolist()
+        position = self._position(trainer)
+        norm = module.gradient_norm.item()
+        record = {
+            "loss": loss / target_tokens,
+            "learning_rate": self._learning_rate,
+            "gradient_norm": norm if math.isfinite(norm) else None,  # not while fp16 looks for its loss scale
+        }
+        speed, self.throughput = self._meter.read(counts, trainer.world_size)
+        self.train.append({**position, **record})
+        self.speed.append({**position, **speed})
+        self._log(trainer, {**record, **speed})
+        self._sums = torch.zeros_like(self._sums)
+
+    def _position(self, trainer: pl.Trainer) -> dict[str, float]:
+        return {"step": trainer.global_step, "epoch": round(trainer.global_step / self.steps_per_epoch, 4)}
+
+    def _log(self, trainer: pl.Trainer, metrics: dict[str, float | None]) -> None:
+        numbers = {name: value for name, value in metrics.items() if value is not None}
+        for logger in trainer.loggers:
+            with failure_of_writing(self.path.with_name("logs")):
+                logger.log_metrics(numbers, step=trainer.global_step)
+                logger.save()
+
+    def state_dict(self) -> dict[str, Any]:
+        histories = {"train": self.train, "validation": self.validation, "speed": self.speed}
+        return {**histories, "sums_of_processes": gather_from_all(self._sums.tolist())}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.train, self.validation, self.speed = state["train"], state["validation"], state["speed"]
+        sums = own_of_gathered(state.get("sums_of_processes") or [state["sums"]])  # before, the first process's alone
+        self._sums = torch.tensor(sums, dtype=torch.float64)

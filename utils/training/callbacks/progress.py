@@ -1,0 +1,86 @@
+"""Telling the person who waits how far the training is."""
+
+import sys
+import time
+from datetime import timedelta
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback
+from tqdm import tqdm
+
+from utils.training.callbacks.early_stopping import ends_step
+from utils.training.callbacks.metrics_history import TrainingHistory
+from utils.training.module import SummarizationModule
+
+
+class Progress(Callback):
+    """A bar on a terminal; elsewhere (a log file) one line per record of the history."""
+
+    def __init__(self, history: TrainingHistory) -> None:
+        """``history`` must come before this among the trainer's callbacks: its records are shown."""
+        self.history = history
+        self._bar: tqdm | None = None
+        self._validation_bar: tqdm | None = None
+        self._start = (0, 0.0)  # step and time at which this process began
+
+    def on_train_start(self, trainer: pl.Trainer, module: SummarizationModule) -> None:
+        self._start = (trainer.global_step, time.monotonic())
+        if trainer.is_global_zero and sys.stderr.isatty():
+            self._bar = tqdm(
+                total=trainer.max_steps, initial=trainer.global_step, desc="training", unit="step", dynamic_ncols=True
+            )
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: SummarizationModule, outputs: Any, batch: Any, batch_index: int
+    ) -> None:
+        if not trainer.is_global_zero or not ends_step(trainer, batch_index):
+            return
+        records = self.history.train
+        is_new = bool(records) and records[-1]["step"] == trainer.global_step
+        if self._bar is not None:
+            self._bar.update()
+            if is_new:
+                self._bar.set_postfix_str(self._describe_record())
+        elif is_new:
+            remaining = self._seconds_per_step(trainer) * (trainer.max_steps - trainer.global_step)
+            print(
+                f"step {trainer.global_step}/{trainer.max_steps}  {self._describe_record()}"
+                f"  remaining {timedelta(seconds=round(remaining))}",
+                flush=True,
+            )
+
+    def on_validation_start(self, trainer: pl.Trainer, module: SummarizationModule) -> None:
+        if self._bar is not None:
+            batches = trainer.num_val_batches[0]
+            self._validation_bar = tqdm(total=batches, desc="validation", unit="batch", leave=False, dynamic_ncols=True)
+
+    def on_validation_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        if self._validation_bar is not None:
+            self._validation_bar.update()
+
+    def on_validation_end(self, trainer: pl.Trainer, module: SummarizationModule) -> None:
+        if not trainer.is_global_zero or trainer.sanity_checking:
+            return
+        if self._validation_bar is not None:
+            self._validation_bar.close()
+        metrics = "  ".join(f"{name} {value:.4g}" for name, value in module.validation_metrics.items())
+        beams = module.arguments.eval_beams
+        how = f"{beams} beams" if beams > 0 else "teacher-forced: better than what is generated"
+        tqdm.write(f"step {trainer.global_step}/{trainer.max_steps}  validation ({how}): {metrics}")
+        sys.stdout.flush()
+
+    def on_train_end(self, trainer: pl.Trainer, module: SummarizationModule) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def _describe_record(self) -> str:
+        record, speed = self.history.train[-1], self.history.speed[-1]
+        return (
+            f"loss {record['loss']:.4f}  lr {record['learning_rate']:.2e}  {speed['tokens_per_second']:,.0f} tokens/s"
+            f"  {speed['share_of_peak']:.0%} of peak  {speed['peak_memory_gb']:.1f} GB"
+        )
+
+    def _seconds_per_step(self, trainer: pl.Trainer) -> float:
+        step, started = self._start
+        return (time.monotonic() - started) / max(1, trainer.global_step - step)

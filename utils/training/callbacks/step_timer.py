@@ -1,0 +1,46 @@
+"""How long the steps of a training take, for --dry_run."""
+
+import time
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback
+
+from utils.training.callbacks.early_stopping import ends_step
+
+
+class StepClock(Callback):
+    """Measures each optimizer step and each validation batch, the reading of their batches included."""
+
+    def __init__(self) -> None:
+        self.step_seconds: list[float] = []
+        self.validation_seconds: list[float] = []
+        self._last = 0.0
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self._last = _now(module)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_index: int
+    ) -> None:
+        if ends_step(trainer, batch_index):
+            self.step_seconds.append(self._passed(module))
+
+    def on_validation_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self._last = _now(module)
+
+    def on_validation_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *_: Any) -> None:
+        self.validation_seconds.append(self._passed(module))
+
+    def _passed(self, module: pl.LightningModule) -> float:
+        now = _now(module)
+        passed, self._last = now - self._last, now
+        return passed
+
+
+def _now(module: pl.LightningModule) -> float:
+    """The clock, when the device has done all that it was given."""
+    if module.device.type == "cuda":
+        torch.cuda.synchronize(module.device)
+    return time.perf_counter()

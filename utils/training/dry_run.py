@@ -1,0 +1,114 @@
+"""What a training will take, told from a few of its steps."""
+
+import resource
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import chain
+from pathlib import Path
+from statistics import fmean
+
+import numpy as np
+import torch
+from torch.optim import Optimizer
+
+from utils.checkpoint.disk_space import checkpoints_at_once, free_space
+from utils.cli.args import TrainingArguments
+from utils.data.batch_sampler import BatchPlan, TrainingOrder
+from utils.data.training_data import TrainingData
+
+_TYPICAL_STEPS = 6
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the steps took."""
+
+    step_seconds: list[float]  # of each step of ``steps_to_try``
+    validation_seconds: list[float]  # of the longest batch and one of middling length
+    checkpoint_bytes: int
+    model_bytes: int
+
+
+def steps_to_try(order: TrainingOrder) -> list[int]:
+    """Steps of the first epoch: the one with most tokens, for memory; then some from the shortest to the longest.
+
+    The latter are spread evenly over all steps sorted by tokens, so that their mean is the mean of the epoch's.
+    """
+    lengths = order.source_lengths + order.target_lengths
+    by_tokens = np.argsort([lengths[rows].sum() for rows in order.steps(0)], kind="stable")
+    places = (np.arange(_TYPICAL_STEPS) + 0.5) / _TYPICAL_STEPS * len(by_tokens)
+    return [int(by_tokens[-1]), *by_tokens[places.astype(int)].tolist()]
+
+
+def plans_of(order: TrainingOrder, steps: list[int]) -> list[BatchPlan]:
+    """This process's micro-batches of some steps, one step after another."""
+    sizes = ((step * order.accumulation, (step + 1) * order.accumulation) for step in steps)
+    return list(chain.from_iterable(order.plans(first, end) for first, end in sizes))
+
+
+def longest_and_middling(plans: list[BatchPlan]) -> list[BatchPlan]:
+    """Two batches of all, which are sorted by length, the longest first."""
+    return [plans[0], plans[len(plans) // 2]]
+
+
+def sizes_of(model: torch.nn.Module, optimizer: Optimizer) -> tuple[int, int]:
+    """Bytes of a checkpoint, and of the model alone. The optimizer must have taken a step."""
+    model_bytes = sum(map(_bytes_of, chain(model.parameters(), model.buffers())))  # each once, also where tied
+    states = (value for state in optimizer.state.values() for value in state.values())
+    return model_bytes + sum(_bytes_of(value) for value in states if isinstance(value, torch.Tensor)), model_bytes
+
+
+def forecast(
+    arguments: TrainingArguments, data: TrainingData, val_batches: int, on_gpu: bool, measured: Measured
+) -> Iterator[str]:
+    """What it will take, line by line. ``val_batches`` is the number of batches of a validation."""
+    order, steps = data.order, data.total_steps
+    examples = len(data.train)
+    yield (
+        f"steps     {steps:,} of about {examples / order.steps_per_epoch:,.0f} examples:"
+        f" {steps / order.steps_per_epoch:.2f} epochs of {examples:,} examples"
+    )
+    first, *typical = measured.step_seconds
+    interval = min(order.validation_interval(arguments.val_check_interval), steps * order.accumulation)
+    validations = -(-steps * order.accumulation // interval)
+    of_validation = measured.validation_seconds[-1] * val_batches
+    total = fmean(typical) * steps + of_validation * validations
+    yield (
+        f"time      {_clock(total)} until the last step ({fmean(typical):.3g} s a step: {min(typical):.3g} to"
+        f" {max(typical):.3g}, the first one {first:.3g}; {validations:,} validations of {_clock(of_validation)}), less"
+        " where early stopping ends it; then the evaluation of the test split, which was not tried"
+    )
+    yield f"memory    {_memory(on_gpu)}, with the largest batches"
+    kept = checkpoints_at_once(arguments)
+    needed = kept * measured.checkpoint_bytes + measured.model_bytes
+    free = free_space(Path(arguments.output_dir))
+    yield (
+        f"disk      {_gigabytes(needed)} GB at most: {kept} checkpoints of {_gigabytes(measured.checkpoint_bytes)} GB,"
+        f" the final model of {_gigabytes(measured.model_bytes)} GB; {_gigabytes(free)} GB are free"
+    )
+    if needed > free:
+        yield f"warning: the disk of --output_dir {arguments.output_dir} is too small"
+
+
+def _bytes_of(tensor: torch.Tensor) -> int:
+    return tensor.numel() * tensor.element_size()
+
+
+def _memory(on_gpu: bool) -> str:
+    """The most that this process has taken so far."""
+    if on_gpu:
+        total = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
+        taken = torch.cuda.max_memory_reserved()
+        return f"{_gigabytes(taken)} of {_gigabytes(total)} GB of each GPU ({taken / total:.0%})"
+    unit = 1 if sys.platform == "darwin" else 1024
+    return f"{_gigabytes(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)} GB for each process"
+
+
+def _gigabytes(size: int) -> str:
+    return f"{size / 1e9:.3g}"
+
+
+def _clock(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds))) if seconds >= 10 else f"{seconds:.2g} s"

@@ -1,0 +1,87 @@
+"""Optimizer, learning rate schedule, gradient clipping and what is frozen."""
+
+from collections.abc import Iterable
+from types import ModuleType
+
+import torch
+from torch import Tensor, nn
+from torch.optim import AdamW, Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from transformers.optimization import (
+    Adafactor,
+    get_constant_schedule_with_warmup,
+    get_cosine_schedule_with_warmup,
+    get_linear_schedule_with_warmup,
+    get_polynomial_decay_schedule_with_warmup,
+)
+
+from bart.modeling.modeling_bart import BartForConditionalGeneration
+from utils.training.lamb import Lamb
+
+FINAL_LEARNING_RATE = 1e-7  # of the polynomial schedule; with the power 1, the reference recipe's values
+_ADAM_EPSILON = 1e-8
+_LAMB_EPSILON = 1e-6
+
+
+def freeze(model: BartForConditionalGeneration, embeddings: bool, encoder: bool) -> None:
+    """Exclude the token and position embeddings of both sides, or the whole encoder, from training."""
+    sides = (model.model.encoder, model.model.decoder)
+    frozen: list[nn.Module] = []
+    if embeddings:
+        frozen += [model.model.shared, *(side.embed_positions for side in sides)]
+    if encoder:
+        frozen.append(model.model.encoder)
+    for module in frozen:
+        module.requires_grad_(False)
+    if encoder and not embeddings:
+        model.model.shared.requires_grad_(True)  # the encoder's, but the decoder's and the output layer's too
+
+
+def build_optimizer(
+    model: nn.Module,
+    name: str,
+    learning_rate: float,
+    weight_decay: float,
+    beta2: float = 0.999,
+    apex: ModuleType | None = None,
+) -> Optimizer:
+    """AdamW, LAMB or Adafactor over the trained parameters; matrices are decayed, vectors (biases and norms) are not.
+
+    With ``apex`` (its module of optimizers, for a model on a GPU), AdamW and LAMB are apex's, which compute the same.
+    """
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [parameter for parameter in trained if parameter.ndim >= 2], "weight_decay": weight_decay},
+        {"params": [parameter for parameter in trained if parameter.ndim < 2], "weight_decay": 0.0},
+    ]
+    if name == "adafactor":
+        return Adafactor(groups, lr=learning_rate, scale_parameter=False, relative_step=False)
+    if name == "lamb":
+        if apex is None:
+            return Lamb(groups, lr=learning_rate, eps=_LAMB_EPSILON)
+        # By default it also clips, at 1, and leaves what is not decayed out of the rule.
+        return apex.FusedLAMB(
+            groups, lr=learning_rate, eps=_LAMB_EPSILON, max_grad_norm=float("inf"), use_nvlamb=True
+        )
+    betas = (0.9, beta2)
+    if apex is None:
+        return AdamW(groups, lr=learning_rate, betas=betas, eps=_ADAM_EPSILON, fused=True)
+    return apex.FusedAdam(groups, lr=learning_rate, betas=betas, eps=_ADAM_EPSILON, adam_w_mode=True)
+
+
+def build_schedule(optimizer: Optimizer, name: str, warmup_steps: int, total_steps: int) -> LRScheduler:
+    """Learning rate by optimizer step: a line up over ``warmup_steps``, then by ``name`` down to ``total_steps``."""
+    if name == "constant":
+        return get_constant_schedule_with_warmup(optimizer, warmup_steps)
+    if name == "polynomial":
+        return get_polynomial_decay_schedule_with_warmup(
+            optimizer, warmup_steps, total_steps, lr_end=FINAL_LEARNING_RATE, power=1.0
+        )
+    schedules = {"linear": get_linear_schedule_with_warmup, "cosine": get_cosine_schedule_with_warmup}
+    return schedules[name](optimizer, warmup_steps, total_steps)
+
+
+def clip_gradients(parameters: Iterable[Tensor], max_norm: float) -> Tensor:
+    """Scale the gradients to a common 2-norm of at most ``max_norm`` (0: no limit); returns the norm before."""
+    limit = max_norm if max_norm > 0 else float("inf")
+    return torch.nn.utils.clip_grad_norm_(parameters, limit)

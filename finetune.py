@@ -56,25 +56,27 @@ def train_and_test(arguments: TrainingArguments, placement: "Placement", lock: "
     from bart.out_of_memory import out_of_memory_as
     from utils.checkpoint.disk_space import check_disk_space
     from utils.checkpoint.resume import check_steps
-    from utils.checkpoint.run_folder import checkpoint_to_resume, describe_run, open_run_folder, record_data_report
+    from utils.checkpoint.run_folder import checkpoint_to_resume, open_run_folder
     from utils.data.batch_sampler import TrainingLoader
     from utils.data.examples import validation_loader
     from utils.data.report import data_report
     from utils.data.training_data import read_inputs, tokenize_inputs
     from utils.runtime.cpu_affinity import stay_near_gpu
     from utils.runtime.malloc import keep_freed_memory
-    from utils.runtime.precision import apply_matmul_precision, check_precision, choose_amp_backend
+    from utils.runtime.precision import apply_matmul_precision, check_precision
     from utils.runtime.world import leave_process_group, local_process_rank
+    from utils.training.amp import choose_amp_backend
     from utils.training.batch_size_finder import fit_batch
     from utils.training.compilation import compile_where_possible
     from utils.training.loggers import check_loggers
     from utils.training.module import SummarizationModule
+    from utils.training.run_description import describe_run, record_data_report
     from utils.training.strategies.select import check_strategy
 
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # its import sets another level
     if placement.on_gpu:
         torch.cuda.set_device(local_process_rank())  # a trial comes before Lightning's own choice
-    check_precision(arguments, placement.on_gpu)
+    check_precision(arguments.precision, placement.on_gpu)
     check_loggers(arguments)
     if not placement.on_gpu:
         keep_freed_memory()
@@ -85,7 +87,7 @@ def train_and_test(arguments: TrainingArguments, placement: "Placement", lock: "
     inputs = read_inputs(arguments, checkpoint)
     check_strategy(arguments, inputs.config, placement.on_gpu)
     check_searches(arguments, inputs)
-    apply_matmul_precision(arguments)
+    apply_matmul_precision(arguments.precision)
     pl.seed_everything(arguments.seed, verbose=False)
     model = build_model(arguments, inputs, checkpoint)  # random weights, too, are the same in all processes
     why_not_compiled = compile_where_possible(model, placement.on_gpu) if arguments.compile else None
@@ -227,8 +229,9 @@ def build_trainer(
     import pytorch_lightning as pl
 
     from utils.checkpoint.checkpoint_io import AtomicCheckpointIO
-    from utils.checkpoint.run_folder import LOGS_FOLDER, METRICS_FILE, next_log_version
-    from utils.runtime.precision import scales_loss
+    from utils.checkpoint.run_folder import next_log_version
+    from utils.io.run_files import LOGS_FOLDER, METRICS_FILE
+    from utils.training.amp import scales_loss
     from utils.training.callbacks.checkpoint_saver import CheckpointSaver
     from utils.training.callbacks.data_consistency import SameData
     from utils.training.callbacks.early_stopping import EarlyStopping, LastValidation, RandomStates
@@ -313,12 +316,12 @@ def finish(
 ) -> None:
     """Write the best model as a Hugging Face folder and evaluate it on the test split."""
     from bart.modeling.modeling_bart import BartForConditionalGeneration
-    from utils.checkpoint.pretrained import BEST_MODEL_FOLDER
-    from utils.checkpoint.run_folder import save_model
+    from utils.checkpoint.export import save_model
     from utils.evaluation.evaluate import EvaluationSettings, evaluate, result_text
     from utils.evaluation.generate import BatchSize
-    from utils.reporting.results_page.page import PAGE_FILE, write_page
-    from utils.runtime.precision import evaluation_dtype, precision_name
+    from utils.io.run_files import BEST_MODEL_FOLDER, PAGE_FILE
+    from utils.reporting.results_page.page import write_page
+    from utils.runtime.precision import evaluation_dtype
 
     folder = Path(arguments.output_dir)
     best = BartForConditionalGeneration.from_pretrained(trainer.checkpoint_callback.best_checkpoint())
@@ -335,14 +338,15 @@ def finish(
         search=final_search(arguments, inputs.config),
         splitter=arguments.rouge_sentence_splitter,
     )
-    best.to("cuda" if placement.on_gpu else "cpu", evaluation_dtype(arguments)).pack()
+    best.to("cuda" if placement.on_gpu else "cpu", evaluation_dtype(arguments.precision)).pack()
     facts = {
         "model": str(folder / BEST_MODEL_FOLDER),
-        "precision": precision_name(arguments),
+        "precision": arguments.precision,
         "data_dir": arguments.data_dir,
     }
-    report = evaluate(best, inputs.tokenizer, inputs.test, settings, folder, facts)
-    print(result_text(report))
+    result = evaluate(best, inputs.tokenizer, inputs.test, settings, folder, facts)
+    write_page(folder, result.report, result.examples)
+    print(result_text(result.report))
     print(f"to look at in a browser: {folder / PAGE_FILE}")
 
 

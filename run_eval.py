@@ -27,12 +27,13 @@ def run_evaluation(arguments: EvaluationArguments) -> None:
     from utils.evaluation.generate import BatchSize
     from utils.io.atomic_files import make_folder
     from utils.io.folder_lock import FolderLock
-    from utils.reporting.results_page.page import PAGE_FILE
+    from utils.io.run_files import PAGE_FILE
+    from utils.reporting.results_page.page import write_page
     from utils.runtime.cpu_affinity import stay_near_gpu
     from utils.runtime.evaluation_group import process_group
     from utils.runtime.hardware import software
     from utils.runtime.malloc import keep_freed_memory
-    from utils.runtime.precision import apply_matmul_precision, check_precision, evaluation_dtype, precision_name
+    from utils.runtime.precision import apply_matmul_precision, check_precision, evaluation_dtype
     from utils.runtime.world import process_rank
 
     die_with_launcher()
@@ -41,7 +42,7 @@ def run_evaluation(arguments: EvaluationArguments) -> None:
         keep_freed_memory()
     else:
         torch.cuda.set_device(device)
-    check_precision(arguments, on_gpu=device != "cpu")
+    check_precision(arguments.precision, on_gpu=device != "cpu")
     if arguments.quantization is not None and device != "cpu":
         raise InputError(f"--quantization {arguments.quantization}: is for the CPU; on a GPU give --bf16 or --fp16")
     data = open_data(arguments.data_dir, AskedColumns(arguments.text_column, arguments.summary_column))
@@ -67,10 +68,10 @@ def run_evaluation(arguments: EvaluationArguments) -> None:
     make_folder(folder, "SAVE_PATH")
 
     torch.manual_seed(arguments.seed)  # of sampling
-    apply_matmul_precision(arguments)
+    apply_matmul_precision(arguments.precision)
     facts = {
         "model": arguments.model,
-        "precision": arguments.quantization or precision_name(arguments),
+        "precision": arguments.quantization or arguments.precision,
         "shuffled_sources": arguments.shuffle_sources,
         "seed": arguments.seed,
         "data_dir": arguments.data_dir,
@@ -83,10 +84,12 @@ def run_evaluation(arguments: EvaluationArguments) -> None:
         if device != "cpu" and arguments.cpu_affinity:
             stay_near_gpu(torch.device(device).index)
         model = BartForConditionalGeneration.from_pretrained(arguments.model, config)
-        model.to(device, evaluation_dtype(arguments)).pack(arguments.quantization)
-        report = evaluate(model, tokenizer, pairs, settings, folder, facts, peers)
-    if report is not None:
-        print(result_text(report))
+        model.to(device, evaluation_dtype(arguments.precision)).pack(arguments.quantization)
+        result = evaluate(model, tokenizer, pairs, settings, folder, facts, peers)
+        if result is not None:
+            write_page(folder, result.report, result.examples)
+    if result is not None:
+        print(result_text(result.report))
         print(f"to look at in a browser: {folder / PAGE_FILE}")
 
 

@@ -9,6 +9,17 @@ MAY_IMPORT_LIGHTNING = (
     "utils.training",
     "utils.checkpoint.checkpoint_io",
 )
+# The rooms of utils, top to bottom: each imports only from itself and from those below it. Rooms of a line are apart.
+ROOMS = [
+    {"commands"},
+    {"training", "reporting"},
+    {"evaluation", "corpora"},
+    {"data"},
+    {"checkpoint"},
+    {"cli"},
+    {"runtime"},
+    {"io"},
+]
 # What each part of bart may import of bart, beside bart.errors and the like at its top.
 BART_PARTS = {
     "configuration": set(),
@@ -63,6 +74,20 @@ def test_the_parts_of_bart_build_on_each_other() -> None:
             other = name.split(".")[1] if name.startswith("bart.") else None
             if other in BART_PARTS:
                 assert other == part or other in BART_PARTS[part], f"{module} imports {name}"
+
+
+def test_a_room_imports_only_rooms_below_it() -> None:
+    level = {room: number for number, rooms in enumerate(ROOMS) for room in rooms}
+    seen = set()
+    for module, path in module_names().items():
+        if not module.startswith("utils."):
+            continue
+        room = module.split(".")[1]
+        seen.add(room)
+        for name in imported(path):
+            other = name.split(".")[1] if name.startswith("utils.") else room
+            assert other == room or level[other] > level[room], f"{module} imports {name}"
+    assert seen == level.keys()
 
 
 def test_lightning_stays_where_it_belongs() -> None:

@@ -12,9 +12,9 @@ from tests.commands import Command, refusal, run
 from tests.mounts import fill, read_only, small_disk
 from tests.tiny_setup import TinySetup
 from utils.checkpoint.checkpoint_io import checkpoints, is_whole
-from utils.checkpoint.run_folder import save_model
-from utils.corpora.docstring_pairs import Pair
+from utils.checkpoint.export import save_model
 from utils.data.formats.line_corpus import Counts, write_corpus
+from utils.data.formats.pair import Pair
 from utils.io.json_files import write_json
 
 FULL = "No space left on device"

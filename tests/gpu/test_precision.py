@@ -19,7 +19,8 @@ from tests.tiny_setup import tiny_config
 from tests.tiny_training import SaveAt, batch_order, fit, start_model, start_module
 from utils.cli.args import TrainingArguments
 from utils.runtime.apex_package import fused_optimizers, why_no_amp
-from utils.runtime.precision import apply_matmul_precision, choose_amp_backend
+from utils.runtime.precision import apply_matmul_precision
+from utils.training.amp import choose_amp_backend
 from utils.training.optimization import build_optimizer, clip_gradients
 from utils.training.precision_plugin import NativeAmp, precision_plugin
 
@@ -39,7 +40,7 @@ def trained(device: str, optimizer: str, **flags: Any) -> Tensor:
     """The weights after the steps, in a precision."""
     arguments = TrainingArguments(**flags)
     choose_amp_backend(arguments, processes=1)
-    apply_matmul_precision(arguments)
+    apply_matmul_precision(arguments.precision)
     module = start_module(STEPS, optimizer=optimizer, **ARGUMENTS)
     fit(module, ORDER, precision_plugin(arguments, device), STEPS, accelerator=device)
     return flat(module.parameters())

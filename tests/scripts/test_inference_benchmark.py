@@ -14,7 +14,7 @@ from bart.modeling.modeling_bart import BartForConditionalGeneration
 from bart.tokenization.tokenization_bart import BartTokenizer
 from tests.foreign_modules import write_foreign_modules
 from tests.tiny_setup import write_tiny_setup
-from utils.checkpoint.run_folder import save_model
+from utils.checkpoint.export import save_model
 from utils.io.json_files import read_json
 
 ROOT = Path(__file__).parents[2]

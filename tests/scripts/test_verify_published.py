@@ -18,7 +18,7 @@ from tests.commands import ROOT
 from tests.foreign_modules import write_foreign_modules
 from tests.loopback_hub import LoopbackHub
 from tests.tiny_setup import tiny_config, write_tiny_setup
-from utils.checkpoint.run_folder import save_model
+from utils.checkpoint.export import save_model
 from utils.commands.verify_published import VerifyArguments
 from utils.commands.verify_published import verify as check_published
 from utils.io.json_files import read_json, write_json

@@ -10,7 +10,7 @@ from bart.configuration.configuration_bart import BartConfig
 from bart.modeling.modeling_bart import IGNORED_LABEL, BartForConditionalGeneration, shift_tokens_right
 from bart.tokenization.tokenization_bart import BartTokenizer
 from tests.tiny_setup import TinySetup, tiny_config
-from utils.checkpoint.run_folder import save_model
+from utils.checkpoint.export import save_model
 from utils.data.batch_sampler import BatchPlan
 from utils.data.examples import BatchDataset, Origin, PairExamples
 from utils.data.splits import scan_split

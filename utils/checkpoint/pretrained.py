@@ -7,9 +7,7 @@ from bart.configuration.configuration_bart import BartConfig
 from bart.errors import InputError
 from bart.tokenization.fairseq_tokenizer import load_fairseq_tokenizer
 from bart.tokenization.tokenization_bart import BartTokenizer, check_fits
-
-TOKENIZER_FOLDER = "tokenizer"  # beside a run's checkpoints
-BEST_MODEL_FOLDER = "best_tfmr"
+from utils.io.run_files import BEST_MODEL_FOLDER, TOKENIZER_FOLDER
 
 
 def load_config(config_path: str | None, model_name_or_path: str) -> BartConfig:

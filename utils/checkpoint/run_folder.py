@@ -1,35 +1,27 @@
-"""The results folder of a training: whether it may be used, and what is written there beside the numbers."""
+"""The results folder of a training: whether it may be used, and what is deleted there first."""
 
 import shutil
-import sys
 from pathlib import Path
-from typing import Any
-
-from transformers import PreTrainedTokenizerBase
 
 from bart.errors import InputError
-from bart.modeling.modeling_bart import BartForConditionalGeneration
-from bart.whole_folder import whole_folder
 from utils.checkpoint.checkpoint_io import checkpoints, newest_checkpoint
-from utils.checkpoint.pretrained import BEST_MODEL_FOLDER, TOKENIZER_FOLDER
 from utils.checkpoint.resume import changes
 from utils.cli.args import TrainingArguments
-from utils.data.report_text import short_report
-from utils.data.training_data import TrainingData, TrainingInputs
 from utils.io.atomic_files import make_folder
 from utils.io.folder_lock import FolderLock
-from utils.io.json_files import write_json
-from utils.reporting.results_page.page import PAGE_FILE
-from utils.runtime.hardware import software
+from utils.io.run_files import (
+    BEST_MODEL_FOLDER,
+    DATA_REPORT_FILE,
+    LOGS_FOLDER,
+    METRICS_FILE,
+    PAGE_FILE,
+    RUN_FILE,
+    TOKENIZER_FOLDER,
+    evaluation_files,
+)
 
-METRICS_FILE = "metrics.json"
-RUN_FILE = "run.json"
-DATA_REPORT_FILE = "data_report.json"
-LOGS_FOLDER = "logs"
-CARD_FILE = "README.md"  # of a model, as the hub knows it
 _FOLDERS = (BEST_MODEL_FOLDER, TOKENIZER_FOLDER, LOGS_FOLDER)
-_TEST_FILES = ("test_generations.txt", "test_rouge.json", "test_example_scores.json")
-_FILES = (METRICS_FILE, RUN_FILE, DATA_REPORT_FILE, PAGE_FILE, *_TEST_FILES)
+_FILES = (METRICS_FILE, RUN_FILE, DATA_REPORT_FILE, PAGE_FILE, *evaluation_files("test"))
 
 
 def checkpoint_to_resume(arguments: TrainingArguments) -> Path | None:
@@ -78,60 +70,3 @@ def _delete_results(folder: Path) -> None:
 def next_log_version(folder: Path) -> str:
     """A name under logs/ that no earlier start of the run has used: loggers overwrite."""
     return f"version_{len(list((folder / LOGS_FOLDER).glob('version_*')))}"
-
-
-def describe_run(
-    arguments: TrainingArguments, inputs: TrainingInputs, data: TrainingData, model: BartForConditionalGeneration
-) -> None:
-    """Write run.json, and the tokenizer beside the checkpoints to come; print what is about to be done."""
-    folder = Path(arguments.output_dir)
-    if not (folder / TOKENIZER_FOLDER).is_dir():  # of a resumed run it is there
-        with whole_folder(folder / TOKENIZER_FOLDER) as unfinished:
-            inputs.tokenizer.save_pretrained(unfinished)
-    examples = {"train": len(data.train), "val": len(data.val)}
-    if inputs.test is not None:
-        examples["test"] = len(inputs.test)
-    left_out = {split: prepared.left_out for split, prepared in data.prepared.items()}
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    description = {
-        "command": sys.argv,
-        "arguments": arguments.to_dict(),
-        "config": inputs.config.to_dict(),
-        "examples": examples,
-        "left_out": left_out,
-        "parameters": parameters,
-        "trained_parameters": trained,
-        "steps": data.total_steps,
-        "steps_per_epoch": data.order.steps_per_epoch,
-        "processes": data.order.processes,
-        **software(),
-    }
-    write_json(folder / RUN_FILE, description)
-    if any(left_out.values()):
-        counts = " and ".join(f"{count:,} {split}" for split, count in left_out.items())
-        print(f"left out, as their source or target is empty: {counts} pairs", flush=True)
-    print(
-        f"{examples['train']:,} training and {examples['val']:,} validation examples;"
-        f" {trained:,} of {parameters:,} parameters trained;"
-        f" {data.total_steps:,} steps, {data.order.steps_per_epoch:,} an epoch; results in {folder}",
-        flush=True,
-    )
-
-
-def record_data_report(arguments: TrainingArguments, report: dict[str, Any]) -> None:
-    """Write data_report.json; print it in short."""
-    write_json(Path(arguments.output_dir) / DATA_REPORT_FILE, report)
-    for line in short_report(report):
-        print(line, flush=True)
-
-
-def save_model(
-    model: BartForConditionalGeneration, tokenizer: PreTrainedTokenizerBase, folder: Path, card: str | None = None
-) -> None:
-    """Write a Hugging Face folder, whole or not at all; ``card`` is its README.md."""
-    with whole_folder(folder) as unfinished:
-        model.save_pretrained(unfinished)
-        tokenizer.save_pretrained(unfinished)
-        if card is not None:
-            (unfinished / CARD_FILE).write_text(card, encoding="utf-8")

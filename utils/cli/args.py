@@ -81,6 +81,11 @@ class SharedArguments:
         300, "precision", "seconds after which a process that waits for another one gives up", check=at_least(1)
     )
 
+    @property
+    def precision(self) -> str:
+        """fp16, bf16, tf32 or fp32, as in the scripts and the reports."""
+        return next((name for name in ("fp16", "bf16", "tf32") if getattr(self, name)), "fp32")
+
     def check(self) -> None:
         """Raise InputError, naming the flags, where a combination is impossible."""
         chosen = [name for name in ("fp16", "bf16", "tf32") if getattr(self, name)]

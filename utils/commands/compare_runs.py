@@ -14,8 +14,9 @@ import numpy as np
 from bart.errors import InputError
 from utils.cli.command_line import option, run_command
 from utils.evaluation.rouge import ROUGE_TYPES, resampled_means
-from utils.evaluation.score_files import example_scores_file, read_example_scores
+from utils.evaluation.score_files import read_example_scores
 from utils.io.json_files import read_json
+from utils.io.run_files import example_scores_file, report_file
 
 _RESAMPLES = 10_000
 _LEVEL = 0.05
@@ -97,10 +98,10 @@ def comparison_text(comparison: dict[str, Any]) -> str:
 
 
 def _report(folder: Path, split: str) -> dict[str, Any]:
-    for name in (f"{split}_rouge.json", example_scores_file(split)):
+    for name in (report_file(split), example_scores_file(split)):
         if not (folder / name).is_file():
             raise InputError(f"{folder / name}: not there; give a results folder of an evaluation of {split}")
-    report: dict[str, Any] = read_json(folder / f"{split}_rouge.json")
+    report: dict[str, Any] = read_json(folder / report_file(split))
     return report
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from bart.checkpoints.weights import read_config
 from bart.errors import InputError
 from bart.modeling.modeling_bart import BartForConditionalGeneration
+from utils.checkpoint.export import save_model
 from utils.checkpoint.pretrained import load_tokenizer
-from utils.checkpoint.run_folder import save_model
 from utils.cli.command_line import option, run_command
 from utils.reporting.model_card import model_card
 

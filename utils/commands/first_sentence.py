@@ -14,6 +14,7 @@ from utils.data.splits import read_pairs
 from utils.evaluation.rouge import bootstrap_intervals, example_scores, mean_scores, scorer_description
 from utils.io.atomic_files import atomic_write
 from utils.io.json_files import write_json
+from utils.io.run_files import generations_file, report_file
 
 
 @dataclass
@@ -36,7 +37,7 @@ def evaluate_first_sentences(arguments: FirstSentenceArguments) -> None:
     sentences = [first_sentence(source) for source in pairs.sources]
     folder = Path(arguments.save_path)
     folder.mkdir(parents=True, exist_ok=True)
-    with atomic_write(folder / "test_generations.txt") as file:
+    with atomic_write(folder / generations_file("test")) as file:
         file.writelines(f"{sentence}\n" for sentence in sentences)
     scores = example_scores(sentences, pairs.targets)
     report = {
@@ -47,7 +48,7 @@ def evaluate_first_sentences(arguments: FirstSentenceArguments) -> None:
         "n_obs": len(pairs),
         "model": f"first sentence by nupunkt {nupunkt.__version__}",
     }
-    write_json(folder / "test_rouge.json", report)
+    write_json(folder / report_file("test"), report)
 
 
 if __name__ == "__main__":

@@ -15,8 +15,8 @@ from utils.commands.rewrite_pages import PageArguments, write_again
 from utils.data.line_files import read_lines
 from utils.data.splits import Pairs, read_pairs
 from utils.io.json_files import read_json
+from utils.io.run_files import METRICS_FILE, PAGE_FILE, generations_file, report_file
 from utils.reporting.results_page.content import COMPARED_WITH
-from utils.reporting.results_page.page import PAGE_FILE
 
 WIDTH = 100  # columns
 EXAMPLES = 10
@@ -47,10 +47,10 @@ class ReportArguments:
 def print_report(arguments: ReportArguments) -> None:
     """Print all of it, and write the page. Raises InputError where a file of the results cannot be read."""
     results = Path(arguments.results)
-    reports = {name: read_json(results / folder / "test_rouge.json") for folder, name in EVALUATIONS.items()}
-    metrics = read_json(results / "metrics.json")
+    reports = {name: read_json(results / folder / report_file("test")) for folder, name in EVALUATIONS.items()}
+    metrics = read_json(results / METRICS_FILE)
     pairs = read_pairs(arguments.data_dir, "test")
-    generations = read_lines(results / "test_generations.txt")
+    generations = read_lines(results / generations_file("test"))
     sections = [
         "\n".join(losses(metrics)),
         "\n".join(score_table(reports)),

@@ -14,10 +14,11 @@ from utils.data.formats.tables import AskedColumns
 from utils.data.line_files import read_lines
 from utils.data.sources import open_data
 from utils.data.splits import deranged, read_pairs
+from utils.evaluation.examples import Examples
 from utils.evaluation.rouge import example_scores
 from utils.io.json_files import read_json
-from utils.reporting.results_page.examples import Examples
-from utils.reporting.results_page.page import PAGE_FILE, write_page
+from utils.io.run_files import PAGE_FILE, report_file
+from utils.reporting.results_page.page import write_page
 from utils.runtime.hardware import processor_cores
 
 
@@ -38,7 +39,7 @@ def write_again(arguments: PageArguments) -> Path:
     folder = Path(arguments.results)
     if not folder.is_dir():
         raise InputError(f"{folder}: is no folder; give the results folder of a run")
-    path = folder / f"{arguments.split}_rouge.json"
+    path = folder / report_file(arguments.split)
     if path.exists():
         report = read_json(path)
         write_page(folder, report, _read_examples(arguments, folder, report))

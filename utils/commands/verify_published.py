@@ -8,6 +8,7 @@ from typing import Any
 from bart.errors import InputError
 from utils.cli.command_line import above, option, run_command
 from utils.io.json_files import read_json
+from utils.io.run_files import report_file
 from utils.reporting.published_evaluations import EVALUATIONS, Evaluation, spans
 
 _NOT_HELD = 1  # exit code
@@ -34,7 +35,7 @@ class VerifyArguments:
 
 def verify(arguments: VerifyArguments) -> None:
     """Print the values beside the published ones. Ends the program with code 1 where one is not held."""
-    report = read_json(Path(arguments.results) / "test_rouge.json")
+    report = read_json(Path(arguments.results) / report_file("test"))
     evaluations = EVALUATIONS[arguments.corpus]
     if arguments.published is not None:
         evaluations = [_read_evaluation(Path(arguments.published))]

@@ -8,7 +8,8 @@ import re
 import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+
+from utils.data.formats.pair import Pair
 
 FEWEST_SOURCE_WORDS = 10
 MOST_SOURCE_WORDS = 400  # the rest is cut off; few have more
@@ -24,13 +25,6 @@ _DIRECTIVE = re.compile(r"\.\. ([\w-]+)::\s*(.*)")
 _ROLE = re.compile(r":[\w:+-]+:`[~!]?([^`<]+)[^`]*`")  # :class:`~package.Name` and :ref:`text <label>`
 _ONLY_MARKS = re.compile(r"[\W_]*")  # rulers and the underlines of headings
 _EXAMPLE_HEADING = re.compile(r"(?:code )?examples?:*", re.IGNORECASE)  # nothing is left under it
-
-
-class Pair(NamedTuple):
-    """A text on one line and its summary on one line."""
-
-    source: str
-    target: str
 
 
 def pairs_of_file(path: Path) -> list[Pair]:

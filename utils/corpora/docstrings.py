@@ -21,9 +21,10 @@ from bart.configuration.configuration_bart import BartConfig
 from bart.errors import InputError
 from bart.whole_folder import whole_folder
 from utils.cli.command_line import option, run_command
-from utils.corpora.docstring_pairs import Pair, pairs_of_file
+from utils.corpora.docstring_pairs import pairs_of_file
 from utils.corpora.leaks import LeakFilter
 from utils.corpora.python_sources import PythonSources, find_python_sources
+from utils.data.formats.pair import Pair
 from utils.io.json_files import read_json, write_json
 from utils.runtime.hardware import processor_cores
 

@@ -19,9 +19,9 @@ from bart.errors import InputError
 from utils.cli.command_line import option, run_command
 from utils.corpora import originals, stories
 from utils.corpora.archives import extract
-from utils.corpora.docstring_pairs import Pair
 from utils.data.formats import hub
 from utils.data.formats.line_corpus import Counts, is_there, write_corpus
+from utils.data.formats.pair import Pair
 from utils.data.formats.parquet import Columns, read_pairs, without_set_off_periods
 
 CORPORA = ("cnn_dm", "xsum")

@@ -4,7 +4,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 
-from utils.corpora.docstring_pairs import Pair
+from utils.data.formats.pair import Pair
 
 GRAM_WORDS = 5
 LEAST_SIMILARITY = 0.5

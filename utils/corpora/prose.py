@@ -17,10 +17,11 @@ from pathlib import Path
 from bart.configuration.configuration_bart import BartConfig
 from bart.whole_folder import whole_folder
 from utils.cli.command_line import option, run_command
-from utils.corpora.docstring_pairs import Pair, documents_of_file, paragraphs_of_text
+from utils.corpora.docstring_pairs import documents_of_file, paragraphs_of_text
 from utils.corpora.docstrings import describe_origin, for_every_module, is_up_to_date, sha256, split_of, write_manifest
 from utils.corpora.leaks import LeakFilter
 from utils.corpora.python_sources import PythonSources, find_python_sources
+from utils.data.formats.pair import Pair
 from utils.data.splits import Pairs, read_pairs
 
 Document = list[str]  # of paragraphs

@@ -13,6 +13,7 @@ from utils.data.chunking import read_sources
 from utils.data.model_vocabulary import smaller_vocabulary, unknown_tokens_text
 from utils.data.splits import Pairs
 from utils.evaluation.degenerate_outputs import count_degenerate, degenerate_warning
+from utils.evaluation.examples import Examples
 from utils.evaluation.generate import BatchSize, generate
 from utils.evaluation.rouge import (
     ROUGE_TYPES,
@@ -26,10 +27,17 @@ from utils.evaluation.score_files import write_example_scores
 from utils.evaluation.summary_stats import summary_traits
 from utils.io.atomic_files import atomic_write
 from utils.io.json_files import latency_summary, write_json
-from utils.reporting.results_page.examples import Examples
-from utils.reporting.results_page.page import PAGE_FILE, write_page
+from utils.io.run_files import PAGE_FILE, all_generations_file, evaluation_files, generations_file, report_file
 from utils.runtime.evaluation_group import Peers
 from utils.runtime.hardware import processor_cores
+
+
+@dataclass
+class EvaluationResult:
+    """What an evaluation found."""
+
+    report: dict[str, Any]  # scores, speed, settings: what <split>_rouge.json holds
+    examples: Examples
 
 
 @dataclass
@@ -54,9 +62,8 @@ def evaluate(
     folder: Path,
     facts: dict[str, Any],
     peers: Peers | None = None,
-) -> dict[str, Any] | None:
-    """Generate, score and write <split>_generations.txt, <split>_rouge.json, what each example scored and results.html;
-    returns the report.
+) -> EvaluationResult | None:
+    """Generate, score, and write <split>_generations.txt, <split>_rouge.json and what each example scored.
 
     ``facts`` go into the report as they are. Of several processes each generates a share, and the first one does the
     rest; the others return None. What an earlier evaluation left there is deleted first. Without targets there are no
@@ -64,9 +71,8 @@ def evaluate(
     """
     peers = peers or Peers()
     if peers.rank == 0:
-        for ending in ("generations.txt", "generations.jsonl", "rouge.json", "example_scores.json"):
-            (folder / f"{settings.split}_{ending}").unlink(missing_ok=True)
-        (folder / PAGE_FILE).unlink(missing_ok=True)
+        for name in (*evaluation_files(settings.split), PAGE_FILE):
+            (folder / name).unlink(missing_ok=True)
     in_pieces = settings.long_documents == "chunk"
     sources = read_sources(pairs.sources, tokenizer, settings.max_source_length, settings.prefix, in_pieces)
     tokens = sources.tokens.read_by(smaller_vocabulary(tokenizer, model.config))
@@ -111,9 +117,8 @@ def evaluate(
     }
     if scores is not None:
         write_example_scores(folder, settings.split, pairs.targets, scores)
-        write_json(folder / f"{settings.split}_rouge.json", report)
-    write_page(folder, report, Examples(pairs.sources, pairs.targets, best, scores))
-    return report
+        write_json(folder / report_file(settings.split), report)
+    return EvaluationResult(report, Examples(pairs.sources, pairs.targets, best, scores))
 
 
 def _scored(scores: np.ndarray, splitter: Splitter) -> dict[str, Any]:
@@ -157,8 +162,8 @@ def _long_documents_text(report: dict[str, Any]) -> str | None:
 
 def _write_generations(texts: list[list[str]], folder: Path, split: str) -> None:
     """Line i of the text file answers line i of the split; several per source are all in a JSON Lines file."""
-    with atomic_write(folder / f"{split}_generations.txt") as file:
+    with atomic_write(folder / generations_file(split)) as file:
         file.writelines(f"{written[0]}\n" for written in texts)
     if len(texts[0]) > 1:
-        with atomic_write(folder / f"{split}_generations.jsonl") as file:
+        with atomic_write(folder / all_generations_file(split)) as file:
             file.writelines(json.dumps(written, ensure_ascii=False) + "\n" for written in texts)

@@ -10,6 +10,7 @@ import numpy as np
 from bart.errors import InputError
 from utils.evaluation.rouge import ROUGE_TYPES
 from utils.io.json_files import read_json, write_json
+from utils.io.run_files import example_scores_file
 
 _DIGITS = 6  # of an F-measure from 0 to 1; means of thousands of them are as exact
 
@@ -19,11 +20,6 @@ class ExampleScores(NamedTuple):
 
     references: str  # a digest of them: the same for the same examples in the same order
     scores: np.ndarray  # F-measures from 0 to 1, (N, 4), in the order of ROUGE_TYPES
-
-
-def example_scores_file(split: str) -> str:
-    """The name of the file in a results folder."""
-    return f"{split}_example_scores.json"
 
 
 def write_example_scores(folder: Path, split: str, references: Iterable[str], scores: np.ndarray) -> None:

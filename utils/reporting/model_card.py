@@ -5,10 +5,9 @@ from typing import Any
 
 from bart.checkpoints.weights import is_checkpoint
 from bart.configuration.configuration_bart import BartConfig
-from utils.checkpoint.pretrained import BEST_MODEL_FOLDER
-from utils.checkpoint.run_folder import CARD_FILE, RUN_FILE
 from utils.evaluation.rouge import ROUGE_TYPES
 from utils.io.json_files import read_json
+from utils.io.run_files import BEST_MODEL_FOLDER, CARD_FILE, RUN_FILE
 
 _SCORES_FILE = "test_rouge.json"
 _SETTINGS = (

@@ -13,8 +13,8 @@ from bart.out_of_memory import is_out_of_memory
 from utils.cli.args import TrainingArguments
 from utils.data.batch_sampler import TrainingOrder
 from utils.data.padding import padded_length
-from utils.runtime.precision import is_mixed
 from utils.runtime.world import Placement
+from utils.training.amp import is_mixed
 from utils.training.memory_estimate import WEIGHT_BYTES, MemoryPlan, activation_bytes, half_copy_bytes, state_bytes
 
 _CONTROL_GROUP = Path("/sys/fs/cgroup")

@@ -8,7 +8,7 @@ from pytorch_lightning.plugins.precision import MixedPrecision, Precision
 from torch.optim import Optimizer
 
 from utils.cli.args import TrainingArguments
-from utils.runtime.precision import scales_loss
+from utils.training.amp import scales_loss
 
 
 class NativeAmp(MixedPrecision):

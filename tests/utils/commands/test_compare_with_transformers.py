@@ -11,7 +11,7 @@ from bart.modeling.modeling_bart import BartForConditionalGeneration
 from bart.tokenization.tokenization_bart import BartTokenizer
 from tests.fairseq_format import fairseq_weights, namespace, write_dictionary
 from tests.tiny_setup import TinySetup, tiny_config, write_tiny_setup
-from utils.checkpoint.run_folder import save_model
+from utils.checkpoint.export import save_model
 from utils.commands.compare_with_transformers import CompareArguments, _first_difference, compare
 
 

@@ -17,7 +17,7 @@ from tests.commands import ROOT
 from tests.fairseq_format import fairseq_weights, namespace, write_dictionary
 from tests.generation.random_searches import DEFAULTS, random_settings
 from tests.tiny_setup import TinySetup, tiny_config
-from utils.checkpoint.run_folder import save_model
+from utils.checkpoint.export import save_model
 from utils.commands.export_model import ExportArguments, export_model
 from utils.io.json_files import read_json, write_json
 

@@ -1,4 +1,5 @@
-from utils.corpora.docstring_pairs import Pair, pairs_of_module
+from utils.corpora.docstring_pairs import pairs_of_module
+from utils.data.formats.pair import Pair
 
 BODY = "The body has at least ten words, so that it is kept."
 

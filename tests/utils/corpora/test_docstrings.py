@@ -13,9 +13,9 @@ import pytest
 from bart.configuration.configuration_bart import BartConfig
 from bart.errors import InputError
 from bart.tokenization.tokenization_bart import BartTokenizer
-from utils.corpora.docstring_pairs import Pair
 from utils.corpora.docstrings import build_corpus, make_splits, read_pairs
 from utils.corpora.python_sources import PythonSources, find_python_sources
+from utils.data.formats.pair import Pair
 
 ROOT = Path(__file__).parents[3]
 CONFIG = BartConfig(vocab_size=600)

@@ -1,7 +1,7 @@
 import pytest
 
-from utils.corpora.docstring_pairs import Pair
 from utils.corpora.leaks import LeakFilter
+from utils.data.formats.pair import Pair
 
 WORDS = [f"word{number}" for number in range(15)]
 TEST = [Pair(" ".join(WORDS), "Count the words."), Pair("Too short.", "Say little.")]

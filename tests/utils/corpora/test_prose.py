@@ -7,11 +7,12 @@ import pytest
 from bart.configuration.configuration_bart import BartConfig
 from bart.errors import InputError
 from bart.tokenization.tokenization_bart import BartTokenizer
-from utils.corpora.docstring_pairs import Pair, documents_of_module
+from utils.corpora.docstring_pairs import documents_of_module
 from utils.corpora.docstrings import split_of
 from utils.corpora.leaks import LeakFilter
 from utils.corpora.prose import build_prose, make_splits
 from utils.corpora.python_sources import PythonSources
+from utils.data.formats.pair import Pair
 from utils.data.line_files import read_lines
 from utils.data.splits import Pairs
 

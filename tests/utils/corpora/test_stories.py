@@ -4,8 +4,8 @@ import pytest
 
 from bart.errors import InputError
 from tests.utils.corpora.get_data_command import story_name
-from utils.corpora.docstring_pairs import Pair
 from utils.corpora.stories import find_stories, pair_of_story, pairs_of_urls, read_urls
+from utils.data.formats.pair import Pair
 
 
 def test_lines_are_joined_and_lacking_periods_added() -> None:

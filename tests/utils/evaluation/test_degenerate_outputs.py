@@ -14,6 +14,7 @@ from utils.evaluation.degenerate_outputs import degenerate_warning, repeats_spec
 from utils.evaluation.evaluate import EvaluationSettings, evaluate, result_text
 from utils.evaluation.generate import BatchSize
 from utils.io.json_files import read_json
+from utils.reporting.results_page.page import write_page
 
 
 @pytest.mark.parametrize(
@@ -54,11 +55,11 @@ def evaluated(
         model.final_logits_bias[0, favoured] = 1000.0
     settings = EvaluationSettings("test", " ", BatchSize(3), 64, "truncate", {"max_length": 12, **search})
     pairs = Pairs([f"text number {row}" for row in range(5)], ["a text"] * 5)
-    report = evaluate(model, tokenizer, pairs, settings, folder, {"model": "m"})
-    assert (
-        report is not None
-        and read_json(folder / "test_rouge.json")["degenerate_outputs"] == report["degenerate_outputs"]
-    )
+    result = evaluate(model, tokenizer, pairs, settings, folder, {"model": "m"})
+    assert result is not None
+    report = result.report
+    assert read_json(folder / "test_rouge.json")["degenerate_outputs"] == report["degenerate_outputs"]
+    write_page(folder, report, result.examples)
     return result_text(report), report["degenerate_outputs"]
 
 

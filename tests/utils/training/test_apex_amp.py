@@ -17,7 +17,7 @@ from bart.errors import InputError
 from tests.tiny_training import SaveAt, batch_order, fit, start_model, start_module
 from utils.checkpoint.checkpoint_io import load_checkpoint
 from utils.cli.args import TrainingArguments
-from utils.runtime.precision import choose_amp_backend
+from utils.training.amp import choose_amp_backend
 from utils.training.callbacks.early_stopping import ends_step
 from utils.training.optimization import build_optimizer
 from utils.training.precision_plugin import NativeAmp, precision_plugin

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from bart.errors import InputError
 from bart.whole_folder import whole_folder
-from utils.corpora.docstring_pairs import Pair
+from utils.data.formats.pair import Pair
 from utils.io.json_files import read_json, write_json
 
 MANIFEST = "corpus.json"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from bart.errors import InputError
-from utils.corpora.docstring_pairs import Pair
+from utils.data.formats.pair import Pair
 
 if TYPE_CHECKING:
     import pyarrow

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bart.errors import InputError
-from utils.corpora.docstring_pairs import Pair
 from utils.data.formats import parquet
+from utils.data.formats.pair import Pair
 from utils.data.formats.parquet import Columns, on_one_line
 from utils.data.line_files import decode_lines
 

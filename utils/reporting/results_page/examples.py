@@ -7,25 +7,12 @@ summaries are there before the sources, of which CNN-DM's test split has 46 MB.
 import base64
 import gzip
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
+from utils.evaluation.examples import Examples
 from utils.evaluation.rouge import ROUGE_TYPES
 
 _MOST_CHARACTERS = 20_000  # of a source; models read some 5,000
-
-
-@dataclass
-class Examples:
-    """The texts of a split, row by row."""
-
-    sources: Sequence[str]
-    references: Sequence[str] | None
-    generations: Sequence[str]
-    scores: np.ndarray | None  # (N, 4) from 0 to 1, as utils.evaluation.rouge.example_scores gives them
 
 
 def packed_summaries(examples: Examples) -> str:

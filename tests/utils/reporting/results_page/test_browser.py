@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from tests.chromium import PROGRAM, Chromium
+from utils.evaluation.examples import Examples
 from utils.evaluation.rouge import ROUGE_TYPES, example_scores, mean_scores, scorer_description
 from utils.evaluation.summary_stats import summary_traits
 from utils.io.json_files import write_json
-from utils.reporting.results_page.examples import Examples
 from utils.reporting.results_page.page import write_page
 
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="no Chromium here (apt-get install chromium)")

@@ -1,0 +1,20 @@
+"""Writing a model as a Hugging Face folder."""
+
+from pathlib import Path
+
+from transformers import PreTrainedTokenizerBase
+
+from bart.modeling.modeling_bart import BartForConditionalGeneration
+from bart.whole_folder import whole_folder
+from utils.io.run_files import CARD_FILE
+
+
+def save_model(
+    model: BartForConditionalGeneration, tokenizer: PreTrainedTokenizerBase, folder: Path, card: str | None = None
+) -> None:
+    """Write a Hugging Face folder, whole or not at all; ``card`` is its README.md."""
+    with whole_folder(folder) as unfinished:
+        model.save_pretrained(unfinished)
+        tokenizer.save_pretrained(unfinished)
+        if card is not None:
+            (unfinished / CARD_FILE).write_text(card, encoding="utf-8")

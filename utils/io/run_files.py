@@ -1,0 +1,35 @@
+"""The names of the files and folders that a training and an evaluation leave."""
+
+METRICS_FILE = "metrics.json"
+RUN_FILE = "run.json"
+DATA_REPORT_FILE = "data_report.json"
+PAGE_FILE = "results.html"
+CARD_FILE = "README.md"  # of a model, as the hub knows it
+LOGS_FOLDER = "logs"
+TOKENIZER_FOLDER = "tokenizer"  # beside a run's checkpoints
+BEST_MODEL_FOLDER = "best_tfmr"
+
+
+def generations_file(split: str) -> str:
+    """Line i is the summary of line i of the split."""
+    return f"{split}_generations.txt"
+
+
+def all_generations_file(split: str) -> str:
+    """Line i is a JSON list of all summaries of line i of the split, if there are several."""
+    return f"{split}_generations.jsonl"
+
+
+def report_file(split: str) -> str:
+    """The scores of an evaluation, and how they were computed."""
+    return f"{split}_rouge.json"
+
+
+def example_scores_file(split: str) -> str:
+    """What each example scored."""
+    return f"{split}_example_scores.json"
+
+
+def evaluation_files(split: str) -> list[str]:
+    """All that an evaluation of the split writes, but the page."""
+    return [generations_file(split), all_generations_file(split), report_file(split), example_scores_file(split)]

@@ -1,0 +1,60 @@
+"""What a training says of itself before it begins: run.json, the data report, and a few lines."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from bart.modeling.modeling_bart import BartForConditionalGeneration
+from bart.whole_folder import whole_folder
+from utils.cli.args import TrainingArguments
+from utils.data.report_text import short_report
+from utils.data.training_data import TrainingData, TrainingInputs
+from utils.io.json_files import write_json
+from utils.io.run_files import DATA_REPORT_FILE, RUN_FILE, TOKENIZER_FOLDER
+from utils.runtime.hardware import software
+
+
+def describe_run(
+    arguments: TrainingArguments, inputs: TrainingInputs, data: TrainingData, model: BartForConditionalGeneration
+) -> None:
+    """Write run.json, and the tokenizer beside the checkpoints to come; print what is about to be done."""
+    folder = Path(arguments.output_dir)
+    if not (folder / TOKENIZER_FOLDER).is_dir():  # of a resumed run it is there
+        with whole_folder(folder / TOKENIZER_FOLDER) as unfinished:
+            inputs.tokenizer.save_pretrained(unfinished)
+    examples = {"train": len(data.train), "val": len(data.val)}
+    if inputs.test is not None:
+        examples["test"] = len(inputs.test)
+    left_out = {split: prepared.left_out for split, prepared in data.prepared.items()}
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    description = {
+        "command": sys.argv,
+        "arguments": arguments.to_dict(),
+        "config": inputs.config.to_dict(),
+        "examples": examples,
+        "left_out": left_out,
+        "parameters": parameters,
+        "trained_parameters": trained,
+        "steps": data.total_steps,
+        "steps_per_epoch": data.order.steps_per_epoch,
+        "processes": data.order.processes,
+        **software(),
+    }
+    write_json(folder / RUN_FILE, description)
+    if any(left_out.values()):
+        counts = " and ".join(f"{count:,} {split}" for split, count in left_out.items())
+        print(f"left out, as their source or target is empty: {counts} pairs", flush=True)
+    print(
+        f"{examples['train']:,} training and {examples['val']:,} validation examples;"
+        f" {trained:,} of {parameters:,} parameters trained;"
+        f" {data.total_steps:,} steps, {data.order.steps_per_epoch:,} an epoch; results in {folder}",
+        flush=True,
+    )
+
+
+def record_data_report(arguments: TrainingArguments, report: dict[str, Any]) -> None:
+    """Write data_report.json; print it in short."""
+    write_json(Path(arguments.output_dir) / DATA_REPORT_FILE, report)
+    for line in short_report(report):
+        print(line, flush=True)

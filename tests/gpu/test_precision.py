@@ -39,7 +39,7 @@ def flat(weights: Any) -> Tensor:
 def trained(device: str, optimizer: str, **flags: Any) -> Tensor:
     """The weights after the steps, in a precision."""
     arguments = TrainingArguments(**flags)
-    choose_amp_backend(arguments, processes=1)
+    arguments, _ = choose_amp_backend(arguments, processes=1)
     apply_matmul_precision(arguments.precision)
     module = start_module(STEPS, optimizer=optimizer, **ARGUMENTS)
     fit(module, ORDER, precision_plugin(arguments, device), STEPS, accelerator=device)

@@ -1,7 +1,9 @@
 """What a resumed training may do otherwise than before, and what is said about it."""
 
+from dataclasses import replace
 from pathlib import Path
 
+from bart.configuration.configuration_bart import BartConfig
 from bart.errors import InputError
 from utils.checkpoint.checkpoint_io import checkpoint_step, stored_arguments
 from utils.cli.args import TrainingArguments
@@ -9,6 +11,28 @@ from utils.cli.args import TrainingArguments
 # They say how the program is started, not what the run is.
 _NOT_OF_THE_RUN = {"output_dir", "overwrite_output_dir", "resume", "data_report", "needs_test", "check_disk_space"}
 _TAKEN_FROM_CHECKPOINT = ("config_path", "model_name_or_path")  # by a resumed run, whatever is given
+
+
+def complete_arguments(arguments: TrainingArguments, config: BartConfig, checkpoint: Path | None) -> TrainingArguments:
+    """The arguments with the lengths of the configuration and, if a run is resumed, the batches that it had chosen.
+
+    Raises InputError if a length is impossible, or if a flag of a resumed run has changed that must not change.
+    """
+    arguments = arguments.with_lengths_of(config)
+    if checkpoint is not None:
+        if arguments.auto_batch_size:
+            arguments = _with_batches_of(arguments, checkpoint)
+        check_unchanged(arguments, checkpoint)
+    return arguments
+
+
+def _with_batches_of(arguments: TrainingArguments, checkpoint: Path) -> TrainingArguments:
+    """With the interrupted run's batch size and accumulation, if a step has as many examples as there."""
+    stored = stored_arguments(checkpoint)
+    batch_size, accumulation = stored["train_batch_size"], stored["gradient_accumulation_steps"]
+    if batch_size * accumulation != arguments.train_batch_size * arguments.gradient_accumulation_steps:
+        return arguments
+    return replace(arguments, train_batch_size=batch_size, gradient_accumulation_steps=accumulation)
 
 
 def check_unchanged(arguments: TrainingArguments, checkpoint: Path) -> None:

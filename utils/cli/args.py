@@ -1,7 +1,7 @@
 """The command lines of finetune.py and run_eval.py: typed arguments, and the one parser that reads them."""
 
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, Self
 
 from bart.configuration.configuration_bart import BartConfig
 from bart.configuration.generation_config import GenerationConfig
@@ -27,7 +27,7 @@ def output_limit(tokens: int) -> dict[str, Any]:
     return {"max_length": tokens, "max_new_tokens": None}
 
 
-@dataclass
+@dataclass(frozen=True)
 class SharedArguments:
     """What training and evaluation have in common."""
 
@@ -92,23 +92,26 @@ class SharedArguments:
         if len(chosen) > 1:
             raise InputError(f"--{chosen[0]} and --{chosen[1]} exclude each other; give one of them")
 
-    def take_lengths_from(self, config: BartConfig) -> None:
-        """Set the lengths that were not given. Raises InputError where one exceeds the model's positions."""
-        self.max_source_length = self.max_source_length or config.max_position_embeddings
-        self.max_target_length = self.max_target_length or config.longest_output(config.max_position_embeddings)
-        self.eval_max_gen_length = self.eval_max_gen_length or self.max_target_length
-        for name in ("max_source_length", "max_target_length", "eval_max_gen_length"):
-            if getattr(self, name) > config.max_position_embeddings:
-                raise InputError(
-                    f"--{name} {getattr(self, name)}: the model has {config.max_position_embeddings} positions"
-                )
+    def with_lengths_of(self, config: BartConfig) -> Self:
+        """The same with all lengths set. Raises InputError if one exceeds the model's positions."""
+        positions = config.max_position_embeddings
+        target = self.max_target_length or config.longest_output(positions)
+        lengths = {
+            "max_source_length": self.max_source_length or positions,
+            "max_target_length": target,
+            "eval_max_gen_length": self.eval_max_gen_length or target,
+        }
+        for name, length in lengths.items():
+            if length > positions:
+                raise InputError(f"--{name} {length}: the model has {positions} positions")
+        return replace(self, **lengths)
 
     def to_dict(self) -> dict[str, Any]:
         """Every argument, as plain JSON types."""
         return asdict(self)
 
 
-@dataclass
+@dataclass(frozen=True)
 class TrainingArguments(SharedArguments):
     """The command line of finetune.py. The defaults are the reference recipe's."""
 
@@ -320,11 +323,12 @@ class TrainingArguments(SharedArguments):
 
     def __post_init__(self) -> None:
         if self.val_metric is None:
-            self.val_metric = "rouge2" if self.eval_beams > 0 else "loss"
+            object.__setattr__(self, "val_metric", "rouge2" if self.eval_beams > 0 else "loss")
 
-    def take_lengths_from(self, config: BartConfig) -> None:
-        super().take_lengths_from(config)
-        self.val_max_target_length = self.val_max_target_length or self.max_target_length
+    def with_lengths_of(self, config: BartConfig) -> Self:
+        """The same with all lengths set, that of validation targets too. Raises InputError as of all arguments."""
+        complete = super().with_lengths_of(config)
+        return replace(complete, val_max_target_length=self.val_max_target_length or complete.max_target_length)
 
     @property
     def loggers(self) -> list[str]:
@@ -357,7 +361,7 @@ class TrainingArguments(SharedArguments):
             raise InputError("--resume and --overwrite_output_dir exclude each other; give one of them")
 
 
-@dataclass
+@dataclass(frozen=True)
 class EvaluationArguments(SharedArguments):
     """The command line of run_eval.py."""
 

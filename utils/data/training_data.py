@@ -6,9 +6,7 @@ from pathlib import Path
 from bart.configuration.configuration_bart import BartConfig
 from bart.errors import InputError
 from bart.tokenization.tokenization_bart import BartTokenizer, check_fits_mask
-from utils.checkpoint.checkpoint_io import stored_arguments
 from utils.checkpoint.pretrained import load_config, load_tokenizer
-from utils.checkpoint.resume import check_unchanged
 from utils.cli.args import TrainingArguments
 from utils.data.batch_sampler import TrainingOrder
 from utils.data.denoising import Noise, NoiseSettings
@@ -53,7 +51,7 @@ class TrainingData:
 def read_inputs(arguments: TrainingArguments, checkpoint: Path | None) -> TrainingInputs:
     """Read texts, configuration and tokenizer, the latter two from the ``checkpoint`` of a run that is resumed.
 
-    Completes the lengths in ``arguments`` that are the configuration's by default. Raises InputError.
+    Raises InputError.
     """
     scan = _scan_documents if arguments.task == "denoising" else _scan_pairs
     texts = scan(arguments)
@@ -64,11 +62,6 @@ def read_inputs(arguments: TrainingArguments, checkpoint: Path | None) -> Traini
     else:
         config = load_config(None, str(checkpoint))
         tokenizer = load_tokenizer(None, str(checkpoint), config)
-    arguments.take_lengths_from(config)
-    if checkpoint is not None:
-        if arguments.auto_batch_size:
-            _take_batches_of(arguments, checkpoint)
-        check_unchanged(arguments, checkpoint)
     if arguments.task == "denoising":
         check_fits_mask(tokenizer, config)
     return TrainingInputs(*texts, config, tokenizer)
@@ -201,11 +194,3 @@ def _references(files: SplitFiles, prepared: PreparedPairs) -> list[str]:
 def _with_dropouts(config: BartConfig, arguments: TrainingArguments) -> BartConfig:
     given = {"dropout": arguments.dropout, "attention_dropout": arguments.attention_dropout}
     return config.copy(**{name: value for name, value in given.items() if value is not None})
-
-
-def _take_batches_of(arguments: TrainingArguments, checkpoint: Path) -> None:
-    """The interrupted run's choice of batch size and accumulation, where a step has as many examples as there."""
-    stored = stored_arguments(checkpoint)
-    batch_size, accumulation = stored["train_batch_size"], stored["gradient_accumulation_steps"]
-    if batch_size * accumulation == arguments.train_batch_size * arguments.gradient_accumulation_steps:
-        arguments.train_batch_size, arguments.gradient_accumulation_steps = batch_size, accumulation

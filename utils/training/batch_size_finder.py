@@ -23,10 +23,10 @@ _USABLE = 0.85  # of the memory: the rest is for what the formula leaves out, an
 
 def fit_batch(
     arguments: TrainingArguments, model: BartForConditionalGeneration, order: TrainingOrder, placement: Placement
-) -> TrainingOrder:
-    """The same order in batches that fit, with as many examples in a step; says what it chose.
+) -> tuple[TrainingArguments, TrainingOrder]:
+    """The arguments and the order with batches that fit, and as many examples in a step; says what it chose.
 
-    Sets both numbers in ``arguments``, too. Of batch sizes that divide a step's examples, the largest that fits by
+    Of batch sizes that divide a step's examples, the largest that fits by
     formula; on a single GPU a trial has the last word. Raises InputError where not even one example fits.
     """
     examples = arguments.train_batch_size * arguments.gradient_accumulation_steps
@@ -43,14 +43,14 @@ def fit_batch(
             f"--auto_batch_size: not one example of {longest[0]} and {longest[1]} tokens fits into memory; lower "
             "--max_source_length, or give --gradient_checkpointing"
         )
-    arguments.train_batch_size, arguments.gradient_accumulation_steps = batch_size, examples // batch_size
+    accumulation = examples // batch_size
     if placement.rank == 0:
         print(
-            f"batches of {batch_size} {how} (longest: {longest[0]} and {longest[1]} tokens), "
-            f"{arguments.gradient_accumulation_steps} in a step",
+            f"batches of {batch_size} {how} (longest: {longest[0]} and {longest[1]} tokens), {accumulation} in a step",
             flush=True,
         )
-    return replace(order, batch_size=batch_size, accumulation=arguments.gradient_accumulation_steps)
+    fitting = replace(arguments, train_batch_size=batch_size, gradient_accumulation_steps=accumulation)
+    return fitting, replace(order, batch_size=batch_size, accumulation=accumulation)
 
 
 def divisors(number: int) -> list[int]:

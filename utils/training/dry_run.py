@@ -2,6 +2,7 @@
 
 import resource
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -10,15 +11,65 @@ from pathlib import Path
 from statistics import fmean
 
 import numpy as np
+import pytorch_lightning as pl
 import torch
 from torch.optim import Optimizer
 
+from bart.modeling.modeling_bart import BartForConditionalGeneration
+from bart.out_of_memory import out_of_memory_as
 from utils.checkpoint.disk_space import checkpoints_at_once, free_space
 from utils.cli.args import TrainingArguments
-from utils.data.batch_sampler import BatchPlan, TrainingOrder
-from utils.data.training_data import TrainingData
+from utils.data.batch_sampler import BatchPlan, TrainingOrder, planned_loader
+from utils.data.examples import validation_plans
+from utils.data.report import data_report
+from utils.data.report_text import short_report
+from utils.data.training_data import TrainingData, TrainingInputs
+from utils.runtime.world import Placement
+from utils.training.callbacks.step_timer import StepClock
+from utils.training.module import SummarizationModule
+from utils.training.trainer import trainer_kwargs
 
 _TYPICAL_STEPS = 6
+
+
+def dry_run(
+    arguments: TrainingArguments,
+    inputs: TrainingInputs,
+    data: TrainingData,
+    placement: Placement,
+    model: BartForConditionalGeneration,
+) -> None:
+    """Take a few steps and say what all of them will take. Writes to no results folder."""
+    steps, clock = steps_to_try(data.order), StepClock()
+    module = SummarizationModule(model, arguments, data.total_steps, inputs.tokenizer, data.val_references)
+    val_plans = validation_plans(data.val, arguments.eval_batch_size, placement.processes, placement.rank)
+    train_loader, val_loader = (
+        planned_loader(dataset, plans, arguments.num_workers, placement.on_gpu)
+        for dataset, plans in (
+            (data.train, plans_of(data.order, steps)),
+            (data.val, longest_and_middling(val_plans)),
+        )
+    )
+    with tempfile.TemporaryDirectory() as scratch:
+        trainer = pl.Trainer(
+            **trainer_kwargs(arguments, inputs.config, placement),
+            max_steps=len(steps),
+            callbacks=[clock],
+            logger=False,
+            enable_checkpointing=False,
+            num_sanity_val_steps=0,
+            default_root_dir=scratch,
+        )
+        with out_of_memory_as(
+            "--dry_run: the largest batches need more memory than there is; lower --train_batch_size or "
+            "--eval_batch_size and raise --gradient_accumulation_steps, or give a lower --max_source_length"
+        ):
+            trainer.fit(module, train_loader, val_loader)
+    measured = Measured(clock.step_seconds, clock.validation_seconds, *sizes_of(module.model, trainer.optimizers[0]))
+    if placement.rank == 0:
+        lines = forecast(arguments, data, len(val_plans), placement.on_gpu, measured)
+        print("\n".join([*short_report(data_report(arguments, inputs, data)), *lines]))
+        print("This was a dry run: nothing was trained, and nothing was written to --output_dir.")
 
 
 @dataclass(frozen=True)

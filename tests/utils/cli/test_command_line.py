@@ -181,15 +181,13 @@ def test_a_new_option_needs_one_line() -> None:
 
 def test_lengths_come_from_the_configuration() -> None:
     config = BartConfig(max_position_embeddings=100, max_length=30)
-    given = training()
-    given.take_lengths_from(config)
+    given = training().with_lengths_of(config)
     lengths = (given.max_source_length, given.max_target_length, given.val_max_target_length, given.eval_max_gen_length)
     assert lengths == (100, 30, 30, 30)
-    given = training("--max_target_length", "40", "--eval_max_gen_length", "50")
-    given.take_lengths_from(config)
+    given = training("--max_target_length", "40", "--eval_max_gen_length", "50").with_lengths_of(config)
     assert (given.max_target_length, given.val_max_target_length, given.eval_max_gen_length) == (40, 40, 50)
     with pytest.raises(InputError, match="--max_source_length 101: the model has 100 positions"):
-        training("--max_source_length", "101").take_lengths_from(config)
+        training("--max_source_length", "101").with_lengths_of(config)
 
 
 def test_the_metric_follows_the_validation() -> None:

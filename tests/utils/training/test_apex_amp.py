@@ -243,7 +243,7 @@ def test_a_run_keeps_its_kind_of_optimizer(apex: ModuleType, tmp_path: Path) -> 
 
 def chosen(level: str = "O1", backend: str = "auto", processes: int = 1) -> tuple[str, str | None]:
     arguments = TrainingArguments(fp16=True, amp_level=level, amp_backend=backend)
-    line = choose_amp_backend(arguments, processes)
+    arguments, line = choose_amp_backend(arguments, processes)
     return arguments.amp_backend, line
 
 

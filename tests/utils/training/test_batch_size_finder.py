@@ -34,7 +34,7 @@ def test_steps_stay_the_same(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
         monkeypatch.setattr(auto_batch_size, "available_memory", lambda memory=memory: memory)
         arguments = TrainingArguments(train_batch_size=4, gradient_accumulation_steps=6)
         before = order(arguments)
-        after = fit_batch(arguments, start_model(), before, HERE)
+        arguments, after = fit_batch(arguments, start_model(), before, HERE)
         chosen = arguments.train_batch_size, arguments.gradient_accumulation_steps
         assert chosen == (expected or chosen) and chosen[0] * chosen[1] == 24
         assert (after.batch_size, after.accumulation) == chosen
@@ -57,8 +57,10 @@ def test_several_processes_come_to_the_same_answer(monkeypatch: pytest.MonkeyPat
     for free in (10**5, 10**9):
         monkeypatch.setattr(auto_batch_size, "available_memory", lambda free=free: free)
         arguments = TrainingArguments(train_batch_size=4)
-        fit_batch(arguments, start_model(), order(arguments), Placement(on_gpu=False, processes=2, rank=1))
-        chosen.add(arguments.train_batch_size)
+        fitting, _ = fit_batch(
+            arguments, start_model(), order(arguments), Placement(on_gpu=False, processes=2, rank=1)
+        )
+        chosen.add(fitting.train_batch_size)
     assert chosen == {4}
 
 

@@ -1,0 +1,184 @@
+"""An evaluation: a split and a model in; summaries, their scores and a page out.
+
+``evaluate_model`` has two phases: it decides, refusing whatever can be refused before the model is loaded; then it
+generates, scores and writes. The second one is also the end of a training.
+"""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from bart.checkpoints.weights import read_config, say_vocabulary
+from bart.configuration.configuration_bart import BartConfig, read_json_object
+from bart.configuration.generation_config import GenerationConfig
+from bart.errors import InputError
+from bart.generation.arguments import check_call
+from bart.modeling.modeling_bart import BartForConditionalGeneration
+from utils.checkpoint.pretrained import load_tokenizer
+from utils.cli.args import EvaluationArguments, TrainingArguments, output_limit
+from utils.data.formats.tables import AskedColumns
+from utils.data.sources import open_data
+from utils.data.splits import Pairs, deranged, read_pairs
+from utils.evaluation.evaluate import EvaluationResult, EvaluationSettings, evaluate, result_text
+from utils.evaluation.generate import BatchSize
+from utils.io.atomic_files import make_folder
+from utils.io.folder_lock import FolderLock
+from utils.io.run_files import PAGE_FILE
+from utils.reporting.results_page.page import write_page
+from utils.runtime.cpu_affinity import stay_near_gpu
+from utils.runtime.evaluation_group import Peers, process_group
+from utils.runtime.hardware import software
+from utils.runtime.malloc import keep_freed_memory
+from utils.runtime.precision import apply_matmul_precision, check_precision, evaluation_dtype
+from utils.runtime.world import local_process_count, local_process_rank, process_rank
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What is to be evaluated, and how."""
+
+    pairs: Pairs
+    config: BartConfig
+    tokenizer: PreTrainedTokenizerBase
+    settings: EvaluationSettings
+    device: str
+    facts: dict[str, Any]  # that go into the report as they are
+
+
+def evaluate_model(arguments: EvaluationArguments) -> None:
+    """Evaluate as the command line says. Raises InputError if its input is unusable."""
+    decision = decide(arguments)
+    folder = Path(arguments.save_path)
+    make_folder(folder, "SAVE_PATH")
+    with FolderLock(folder, "SAVE_PATH", process_rank() == 0), process_group(arguments.timeout) as peers:
+        if not peers.agree_on(decision.pairs.checksum()):
+            raise InputError(f"DATA_DIR {arguments.data_dir}: the processes have read different texts; start again")
+        model = load_model(arguments, decision)
+        result = evaluate_and_write(
+            model, decision.tokenizer, decision.pairs, decision.settings, folder, decision.facts, peers
+        )
+    print_result(result, folder)
+
+
+def decide(arguments: EvaluationArguments) -> Decision:
+    """Read what an evaluation begins with. Raises InputError for all that can be refused before the model is loaded."""
+    device = choose_device(arguments.device)
+    if device == "cpu":
+        keep_freed_memory()
+    else:
+        torch.cuda.set_device(device)
+    check_precision(arguments.precision, on_gpu=device != "cpu")
+    if arguments.quantization is not None and device != "cpu":
+        raise InputError(f"--quantization {arguments.quantization}: is for the CPU; on a GPU give --bf16 or --fp16")
+
+    data = open_data(arguments.data_dir, AskedColumns(arguments.text_column, arguments.summary_column))
+    data.check_has([arguments.type_path])
+    folder_of_lines = data.lines_of(arguments.type_path)
+    pairs = read_pairs(folder_of_lines, arguments.type_path, arguments.n_obs, needs_targets=False)
+    if arguments.shuffle_sources:
+        pairs = Pairs(deranged(pairs.sources, arguments.seed), pairs.targets)
+
+    config = evaluated_config(arguments)
+    arguments = arguments.with_lengths_of(config)
+    tokenizer = load_tokenizer(arguments.tokenizer_name_or_path, arguments.model, config)
+    settings = EvaluationSettings(
+        split=arguments.type_path,
+        prefix=config.prefix if arguments.prefix is None else arguments.prefix,
+        batch_size=BatchSize(arguments.bs, arguments.max_tokens_per_batch),
+        warm_up=arguments.warm_up,
+        max_source_length=arguments.max_source_length,
+        long_documents=arguments.long_documents,
+        search=search_settings(arguments, config),
+        splitter=arguments.rouge_sentence_splitter,
+    )
+    facts = {
+        "model": arguments.model,
+        "precision": arguments.quantization or arguments.precision,
+        "shuffled_sources": arguments.shuffle_sources,
+        "seed": arguments.seed,
+        "data_dir": arguments.data_dir,
+        "command": sys.argv,
+        **software(),
+    }
+    return Decision(pairs, config, tokenizer, settings, device, facts)
+
+
+def load_model(arguments: EvaluationArguments, decision: Decision) -> BartForConditionalGeneration:
+    """The model, on its device and ready to generate."""
+    torch.manual_seed(arguments.seed)  # of sampling
+    apply_matmul_precision(arguments.precision)
+    if decision.device != "cpu" and arguments.cpu_affinity:
+        stay_near_gpu(torch.device(decision.device).index)
+    model = BartForConditionalGeneration.from_pretrained(arguments.model, decision.config)
+    return model.to(decision.device, evaluation_dtype(arguments.precision)).pack(arguments.quantization)
+
+
+def evaluate_and_write(
+    model: BartForConditionalGeneration,
+    tokenizer: PreTrainedTokenizerBase,
+    pairs: Pairs,
+    settings: EvaluationSettings,
+    folder: Path,
+    facts: dict[str, Any],
+    peers: Peers | None = None,
+) -> EvaluationResult | None:
+    """Generate, score and write everything, results.html too; None in all processes but the first."""
+    result = evaluate(model, tokenizer, pairs, settings, folder, facts, peers)
+    if result is not None:
+        write_page(folder, result.report, result.examples)
+    return result
+
+
+def print_result(result: EvaluationResult | None, folder: Path) -> None:
+    """Print the scores, and where the page is."""
+    if result is not None:
+        print(result_text(result.report))
+        print(f"to look at in a browser: {folder / PAGE_FILE}")
+
+
+def evaluated_config(arguments: EvaluationArguments) -> BartConfig:
+    """The model's own shape and token ids (a distilled model has fewer layers) with CONFIG's prefix and search."""
+    given, stored = BartConfig.from_json_file(arguments.config), read_config(arguments.model)
+    say_vocabulary(arguments.model, stored, given)
+    return stored.copy(**given.search_settings(), prefix=given.prefix)
+
+
+def choose_device(name: str) -> str:
+    """The CPU, or this process's GPU. Raises InputError if a GPU is asked for and there is none."""
+    present = torch.cuda.device_count()
+    if name == "cpu" or (name == "auto" and present == 0):
+        return "cpu"
+    here = local_process_count()
+    if present < here:
+        raise InputError(f"--device cuda: {here} processes need a GPU each, and this machine has {present}")
+    return f"cuda:{local_process_rank()}"
+
+
+def final_search(arguments: TrainingArguments, config: BartConfig) -> dict[str, Any]:
+    """What the search of a training's test split is told beyond the configuration."""
+    return {**output_limit(arguments.eval_max_gen_length), "num_beams": arguments.eval_beams or config.num_beams}
+
+
+def search_settings(arguments: EvaluationArguments, config: BartConfig) -> dict[str, Any]:
+    """What the search is told beyond the configuration: the task's settings, beaten by flags."""
+    search = {
+        **(task_settings(Path(arguments.config), arguments.task) if arguments.task else {}),
+        **arguments.search,
+        **({} if arguments.eval_beams is None else {"num_beams": arguments.eval_beams}),
+    }
+    if "max_new_tokens" not in arguments.search:
+        search |= output_limit(arguments.eval_max_gen_length)
+    check_call(config, search)  # an impossible setting is refused now, not after the model is loaded
+    return search
+
+
+def task_settings(config_path: Path, task: str) -> dict[str, Any]:
+    """The search settings under ``task_specific_params`` of a configuration file, as published models have them."""
+    tasks = read_json_object(config_path).get("task_specific_params") or {}
+    if task not in tasks:
+        raise InputError(f"--task {task}: {config_path} has {', '.join(tasks) or 'no task_specific_params'}")
+    return {name: value for name, value in tasks[task].items() if name in GenerationConfig.names()}

@@ -1,0 +1,84 @@
+"""Lightning's trainer, as this recipe sets it up."""
+
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.plugins.environments import LightningEnvironment, TorchElasticEnvironment
+
+from bart.configuration.configuration_bart import BartConfig
+from utils.checkpoint.checkpoint_io import AtomicCheckpointIO
+from utils.checkpoint.run_folder import next_log_version
+from utils.cli.args import TrainingArguments
+from utils.data.training_data import TrainingData
+from utils.io.run_files import LOGS_FOLDER, METRICS_FILE
+from utils.runtime.world import Placement
+from utils.training.amp import scales_loss
+from utils.training.callbacks.checkpoint_saver import CheckpointSaver
+from utils.training.callbacks.data_consistency import SameData
+from utils.training.callbacks.early_stopping import EarlyStopping, LastValidation, RandomStates
+from utils.training.callbacks.metrics_history import TrainingHistory
+from utils.training.callbacks.non_finite import FiniteLoss
+from utils.training.callbacks.progress import Progress
+from utils.training.loggers import build_loggers
+from utils.training.precision_plugin import precision_plugin
+from utils.training.strategies.select import training_strategy
+
+
+def build_trainer(
+    arguments: TrainingArguments, config: BartConfig, data: TrainingData, placement: Placement
+) -> pl.Trainer:
+    """A trainer for one long epoch of ``data.total_steps`` optimizer steps."""
+    folder, order = Path(arguments.output_dir), data.order
+    kwargs = trainer_kwargs(arguments, config, placement)
+    kwargs["plugins"].append(AtomicCheckpointIO())
+    micro_batches = data.total_steps * arguments.gradient_accumulation_steps
+    return pl.Trainer(
+        **kwargs,
+        max_steps=data.total_steps,
+        val_check_interval=min(order.validation_interval(arguments.val_check_interval), micro_batches),
+        num_sanity_val_steps=arguments.num_sanity_val_steps,
+        callbacks=build_callbacks(arguments, data),
+        logger=build_loggers(arguments, LOGS_FOLDER, next_log_version(folder)),
+        default_root_dir=folder,
+    )
+
+
+def build_callbacks(arguments: TrainingArguments, data: TrainingData) -> list[Callback]:
+    """In the order in which they act; see ``utils.training.callbacks`` for why it is this one."""
+    folder, steps_per_epoch = Path(arguments.output_dir), data.order.steps_per_epoch
+    save_every = arguments.save_checkpoint_steps or max(1, data.total_steps // 20)
+    history = TrainingHistory(folder / METRICS_FILE, arguments.log_every_n_steps, steps_per_epoch)
+    return [
+        SameData(data.train.examples.checksum()),
+        RandomStates(),
+        FiniteLoss(data.train.examples, arguments.log_every_n_steps, scales_loss(arguments)),
+        history,
+        LastValidation(),
+        EarlyStopping(
+            arguments.val_metric, arguments.early_stopping_patience, arguments.min_epochs * steps_per_epoch
+        ),
+        Progress(history),
+        CheckpointSaver(folder, save_every, arguments.save_top_k, arguments.val_metric, steps_per_epoch),
+    ]
+
+
+def trainer_kwargs(arguments: TrainingArguments, config: BartConfig, placement: Placement) -> dict[str, Any]:
+    """The arguments of Lightning's trainer that say where and how it computes: a training's and a dry run's."""
+    # Named, lest Lightning finds SLURM: it would ask for one SLURM task per process, and re-queue jobs by itself.
+    environment = TorchElasticEnvironment() if TorchElasticEnvironment.detect() else LightningEnvironment()
+    return {
+        "accelerator": "gpu" if placement.on_gpu else "cpu",
+        "devices": placement.processes_per_machine,
+        "num_nodes": placement.machines,
+        "strategy": training_strategy(arguments, config, placement.processes),
+        "plugins": [environment, precision_plugin(arguments, "cuda" if placement.on_gpu else "cpu")],
+        "max_epochs": 1,
+        "accumulate_grad_batches": arguments.gradient_accumulation_steps,
+        "use_distributed_sampler": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        # Shards that were gathered in inference mode cannot be trained with afterwards.
+        "inference_mode": arguments.strategy != "fsdp",
+    }

@@ -13,14 +13,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from bart.atomic_directory import new_file_mode
+from bart.checkpoints.checksummed_file import fits_its_seal
+from bart.checkpoints.fairseq import SUFFIX, read_fairseq_config, read_fairseq_weights
+from bart.checkpoints.safe_load import UNREADABLE, first_line, load_weights_only
 from bart.checkpoints.state_dict import TIED_TO_EMBEDDINGS, fit
 from bart.configuration.configuration_bart import BartConfig
 from bart.errors import InputError
 from bart.hub import find_file
-from bart.modeling.fairseq_checkpoint import SUFFIX, read_fairseq_config, read_fairseq_weights
-from bart.modeling.torch_files import UNREADABLE, first_line, load_weights_only
-from bart.sealed_file import fits_its_seal
-from bart.whole_folder import new_file_mode
 
 _SHAPE = (
     *("max_position_embeddings", "d_model", "encoder_layers", "decoder_layers"),

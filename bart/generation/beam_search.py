@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 from bart.configuration.generation_config import GenerationConfig
+from bart.generation.active_sentences import Running
 from bart.generation.arguments import SpecialTokens
 from bart.generation.decoder import Decoder, read_prompt
 from bart.generation.logits_processors import LogitsProcessor
 from bart.generation.output import GenerationOutput
-from bart.generation.running import Running
 from bart.generation.sampling import draw
 from bart.generation.steps import StepRecord
 from bart.generation.stopping import Condition, is_any_of, meets_any

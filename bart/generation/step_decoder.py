@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bart.generation.recorded import Recorder
+from bart.generation.cuda_graphs import Recorder
 from bart.generation.sources import Sources
-from bart.modeling.attention import padding_mask
-from bart.modeling.kv_cache import DecoderCache, Step
+from bart.modeling.layers.attention import padding_mask
+from bart.modeling.layers.kv_cache import DecoderCache, Step
 from bart.modeling.modeling_bart import BartForConditionalGeneration
 from bart.out_of_memory import is_out_of_memory
 

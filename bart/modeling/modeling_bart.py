@@ -19,14 +19,14 @@ from torch.utils.checkpoint import checkpoint
 from bart.configuration.configuration_bart import BartConfig
 from bart.configuration.generation_config import GenerationConfig
 from bart.errors import InputError
-from bart.modeling.attention import MultiHeadAttention, padding_mask
-from bart.modeling.dropout import Dropout
-from bart.modeling.kv_cache import DecoderCache, LayerCache, Step
-from bart.modeling.layers import DecoderLayer, EncoderLayer, LearnedPositions
-from bart.modeling.layout import Layout
-from bart.modeling.packed_linear import Quantization, pack_linears, packed
-from bart.modeling.token_embedding import TokenEmbedding
-from bart.modeling.vocabulary_loss import cross_entropy_and_choices, summed_cross_entropy_of_states
+from bart.modeling.layers.attention import MultiHeadAttention, padding_mask
+from bart.modeling.layers.dropout import Dropout
+from bart.modeling.layers.fused_cross_entropy import cross_entropy_and_choices, summed_cross_entropy_of_states
+from bart.modeling.layers.kv_cache import DecoderCache, LayerCache, Step
+from bart.modeling.layers.prepacked_linear import Quantization, pack_linears, packed
+from bart.modeling.layers.token_embedding import TokenEmbedding
+from bart.modeling.layers.transformer import DecoderLayer, EncoderLayer, LearnedPositions
+from bart.modeling.layers.unpadding import Layout
 
 if TYPE_CHECKING:
     from bart.generation.output import GenerationOutput

@@ -10,10 +10,10 @@ from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel
 from tokenizers.trainers import BpeTrainer
 
+from bart.atomic_directory import whole_folder
 from bart.errors import InputError
 from bart.tokenization.tokenization_bart import BartTokenizer
 from bart.tokenization.tokenizer_files import SPECIAL_TOKENS
-from bart.whole_folder import whole_folder
 
 FEWEST_TOKENS = len(ByteLevel.alphabet()) + len(SPECIAL_TOKENS)
 

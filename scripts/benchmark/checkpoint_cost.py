@@ -62,7 +62,7 @@ def cost_of_saves(config: BartConfig, folder: Path, repeats: int) -> dict[str, f
     import torch
     from pytorch_lightning.plugins.io import TorchCheckpointIO
 
-    from bart.sealed_file import fits_its_seal
+    from bart.checkpoints.checksummed_file import fits_its_seal
     from utils.checkpoint.checkpoint_io import AtomicCheckpointIO, load_checkpoint
 
     state = training_state(config)

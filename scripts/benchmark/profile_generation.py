@@ -70,7 +70,7 @@ def profile(arguments: ProfileArguments) -> None:
     """Measure and print."""
     import torch
 
-    from bart.modeling.layers import DecoderLayer
+    from bart.modeling.layers.transformer import DecoderLayer
     from scripts.benchmark.generation_systems import Ours, Search
 
     torch.set_num_threads(processor_cores())

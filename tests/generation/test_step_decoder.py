@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bart.generation import step_decoder
 from bart.generation.step_decoder import StepMemory
-from bart.modeling.kv_cache import DecoderCache
+from bart.modeling.layers.kv_cache import DecoderCache
 from bart.modeling.modeling_bart import BartDecoder
 from tests.generation.random_searches import our_tokens, pair_of, random_settings, searched
 from tests.random_models import model_pair

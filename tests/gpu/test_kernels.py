@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from bart.modeling.attention import MultiHeadAttention, padding_mask
-from bart.modeling.kv_cache import LayerCache
+from bart.modeling.layers.attention import MultiHeadAttention, padding_mask
+from bart.modeling.layers.kv_cache import LayerCache
 from bart.modeling.modeling_bart import BartForConditionalGeneration
 from tests.tiny_setup import tiny_config
 

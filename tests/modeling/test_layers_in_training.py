@@ -5,8 +5,8 @@ import torch
 from torch import Tensor
 
 from bart.configuration.configuration_bart import BartConfig
+from bart.modeling.layers.token_embedding import TokenEmbedding
 from bart.modeling.modeling_bart import BartForConditionalGeneration
-from bart.modeling.token_embedding import TokenEmbedding
 from tests.tiny_setup import tiny_config
 
 CONFIG = tiny_config().copy(encoder_layers=2, decoder_layers=2, dropout=0.2, attention_dropout=0.2, init_std=0.3)

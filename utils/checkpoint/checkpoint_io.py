@@ -14,9 +14,9 @@ import torch
 from pytorch_lightning.plugins.io import CheckpointIO
 from pytorch_lightning.utilities.rank_zero import rank_zero_warn
 
+from bart.checkpoints.checksummed_file import SealingWriter, fits_its_seal
+from bart.checkpoints.safe_load import first_line
 from bart.errors import InputError
-from bart.modeling.torch_files import first_line
-from bart.sealed_file import SealingWriter, fits_its_seal
 from utils.io.atomic_files import atomic_write
 
 # What zipfile raises where bits are flipped: in lengths, in names, in the compression method.

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
+from bart.atomic_directory import whole_folder
 from bart.modeling.modeling_bart import BartForConditionalGeneration
-from bart.whole_folder import whole_folder
 from utils.io.run_files import CARD_FILE
 
 

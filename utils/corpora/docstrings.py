@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from bart.atomic_directory import whole_folder
 from bart.configuration.configuration_bart import BartConfig
 from bart.errors import InputError
-from bart.whole_folder import whole_folder
 from utils.cli.command_line import option, run_command
 from utils.corpora.docstring_pairs import pairs_of_file
 from utils.corpora.leaks import LeakFilter

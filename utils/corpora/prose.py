@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from bart.atomic_directory import whole_folder
 from bart.configuration.configuration_bart import BartConfig
-from bart.whole_folder import whole_folder
 from utils.cli.command_line import option, run_command
 from utils.corpora.docstring_pairs import documents_of_file, paragraphs_of_text
 from utils.corpora.docstrings import describe_origin, for_every_module, is_up_to_date, sha256, split_of, write_manifest

@@ -7,8 +7,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+from bart.atomic_directory import new_file_mode
 from bart.errors import InputError
-from bart.whole_folder import new_file_mode
 
 
 @contextmanager

@@ -9,7 +9,7 @@ inputs in float32.
 from dataclasses import dataclass
 
 from bart.configuration.configuration_bart import BartConfig
-from bart.modeling.vocabulary_loss import LOGITS_AT_ONCE
+from bart.modeling.layers.fused_cross_entropy import LOGITS_AT_ONCE
 
 WEIGHT_BYTES, _GRADIENT, _MOMENTS = 4, 4, 8  # bytes per parameter: float32, and the two moments of Adam
 

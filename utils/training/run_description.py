@@ -4,8 +4,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from bart.atomic_directory import whole_folder
 from bart.modeling.modeling_bart import BartForConditionalGeneration
-from bart.whole_folder import whole_folder
 from utils.cli.args import TrainingArguments
 from utils.data.report_text import short_report
 from utils.data.training_data import TrainingData, TrainingInputs

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from bart.checkpoints.checksummed_file import SealingWriter
 from bart.errors import InputError
 from bart.modeling.modeling_bart import BartForConditionalGeneration
-from bart.sealed_file import SealingWriter
 from tests.tiny_setup import tiny_config
 from utils.checkpoint.checkpoint_io import (
     AtomicCheckpointIO,

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
+from bart.atomic_directory import whole_folder
 from bart.errors import InputError
-from bart.whole_folder import whole_folder
 from utils.data.formats.pair import Pair
 from utils.io.json_files import read_json, write_json
 

@@ -13,9 +13,9 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
+from bart.checkpoints.safe_load import load_weights_only
 from bart.configuration.configuration_bart import POSITION_OFFSET, BartConfig
 from bart.errors import InputError
-from bart.modeling.torch_files import load_weights_only
 
 SUFFIX = ".pt"
 _PICKLES_IN_AN_OLD_FILE = 4  # of torch < 1.6: a magic number, a protocol, the system; the fourth is what was saved

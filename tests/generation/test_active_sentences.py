@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from bart.generation import running
-from bart.generation.running import Running
+from bart.generation import active_sentences
+from bart.generation.active_sentences import Running
 from bart.generation.step_decoder import StepDecoder
 from bart.modeling.modeling_bart import BartForConditionalGeneration
 from tests.random_models import model_pair
@@ -46,7 +46,7 @@ def test_a_shrinking_batch_gives_what_each_sentence_gives_alone(
     search: dict[str, object], lag: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With a lag too, as on a GPU, where the host learns late which sentences are done."""
-    monkeypatch.setitem(running._LAG, "cpu", lag)
+    monkeypatch.setitem(active_sentences._LAG, "cpu", lag)
     sizes: set[int] = set()
     next_logits = StepDecoder.next_logits
 
@@ -78,7 +78,7 @@ def test_scores_of_the_same_steps_whatever_the_lag(search: dict[str, object], mo
         settings = {**search, "max_length": max_length, "output_scores": True, "return_dict_in_generate": True}
         outputs = []
         for lag in (0, 2):
-            monkeypatch.setitem(running._LAG, "cpu", lag)
+            monkeypatch.setitem(active_sentences._LAG, "cpu", lag)
             outputs.append(model.generate(source, **settings))
         assert len(outputs[0].scores) == len(outputs[1].scores)
         assert outputs[0].sequences.tolist() == outputs[1].sequences.tolist()

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from bart.modeling import blocked_attention as module
-from bart.modeling.attention import MultiHeadAttention
-from bart.modeling.blocked_attention import blocked_attention
+from bart.modeling.layers import blocked_attention as module
+from bart.modeling.layers.attention import MultiHeadAttention
+from bart.modeling.layers.blocked_attention import blocked_attention
 from bart.modeling.modeling_bart import BartForConditionalGeneration
 from tests.tiny_setup import tiny_config
 
@@ -70,7 +70,7 @@ def test_chosen_for_dropout_and_bfloat16(monkeypatch: pytest.MonkeyPatch) -> Non
         calls.append(arguments[4])
         return blocked_attention(*arguments)
 
-    monkeypatch.setattr("bart.modeling.attention.blocked_attention", counted)
+    monkeypatch.setattr("bart.modeling.layers.attention.blocked_attention", counted)
 
     def run(dropout: float, dtype: torch.dtype, training: bool, queries: int = 20, mask: Tensor | None = None) -> int:
         attention = MultiHeadAttention(16, 2, dropout).to(dtype).train(training)

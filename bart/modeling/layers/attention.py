@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bart.modeling.blocked_attention import blocked_attention, lowest, sees_nothing
-from bart.modeling.layout import Layout
+from bart.modeling.layers.blocked_attention import blocked_attention, lowest, sees_nothing
+from bart.modeling.layers.unpadding import Layout
 
 _FEW = 16  # queries of a sentence
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from bart.atomic_directory import whole_folder
 from bart.errors import InputError
-from bart.whole_folder import whole_folder
 
 
 def test_the_old_folder_comes_back_where_the_new_one_cannot_take_its_place(

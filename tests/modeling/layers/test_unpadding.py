@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bart.modeling.layout import Layout
+from bart.modeling.layers.unpadding import Layout
 from bart.modeling.modeling_bart import IGNORED_LABEL, BartForConditionalGeneration
 from tests.random_models import model_pair
 

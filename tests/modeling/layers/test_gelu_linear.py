@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from bart.modeling.feed_forward import linear_of_gelu
+from bart.modeling.layers.gelu_linear import linear_of_gelu
 
 
 @pytest.mark.parametrize("kind", [None, torch.bfloat16], ids=str)

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from bart.configuration.configuration_bart import POSITION_OFFSET, BartConfig
 from bart.errors import InputError
-from bart.modeling.attention import MultiHeadAttention, cast_once
-from bart.modeling.dropout import Dropout
-from bart.modeling.feed_forward import linear_of_gelu
-from bart.modeling.kv_cache import LayerCache, Step
-from bart.modeling.layout import Layout
+from bart.modeling.layers.attention import MultiHeadAttention, cast_once
+from bart.modeling.layers.dropout import Dropout
+from bart.modeling.layers.gelu_linear import linear_of_gelu
+from bart.modeling.layers.kv_cache import LayerCache, Step
+from bart.modeling.layers.unpadding import Layout
 
 _PORTION = 512  # rows of D numbers
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": F.gelu, "relu": F.relu}

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from bart.errors import InputError
+from bart.modeling.layers.prepacked_linear import Int8Linear, PackedLinear
 from bart.modeling.modeling_bart import BartForConditionalGeneration
-from bart.modeling.packed_linear import Int8Linear, PackedLinear
 from tests.tiny_setup import tiny_config
 
 LARGEST_ERRORS = {torch.float32: 1e-6, torch.bfloat16: 0.01}  # relative

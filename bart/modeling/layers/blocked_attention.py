@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bart.modeling.dropout import draw_kept, draw_seed, kept_scale
+from bart.modeling.layers.dropout import draw_kept, draw_seed, kept_scale
 
 _WEIGHTS_AT_ONCE = 2**20  # 2 or 4 MiB
 

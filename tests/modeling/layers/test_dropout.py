@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from bart.modeling.dropout import Dropout
+from bart.modeling.layers.dropout import Dropout
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64], ids=str)

@@ -5,9 +5,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bart.modeling import vocabulary_loss
+from bart.modeling.layers import fused_cross_entropy
+from bart.modeling.layers.fused_cross_entropy import cross_entropy_and_choices, summed_cross_entropy_of_states
 from bart.modeling.modeling_bart import IGNORED_LABEL
-from bart.modeling.vocabulary_loss import cross_entropy_and_choices, summed_cross_entropy_of_states
 from tests.random_models import model_pair
 
 V, D, N = 37, 6, 23
@@ -22,7 +22,7 @@ def inputs(dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, Tensor, 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("at_once", [1, 4 * V, 2**20])
 def test_agrees_with_torch(at_once: int, smoothing: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vocabulary_loss, "LOGITS_AT_ONCE", at_once)
+    monkeypatch.setattr(fused_cross_entropy, "LOGITS_AT_ONCE", at_once)
     states, weight, bias, labels = inputs()
     ours = summed_cross_entropy_of_states(states, weight, bias, labels, smoothing)
     theirs = F.cross_entropy(F.linear(states, weight, bias), labels, reduction="sum", label_smoothing=smoothing)
@@ -37,7 +37,7 @@ def test_agrees_with_torch(at_once: int, smoothing: float, monkeypatch: pytest.M
 def test_validation_has_the_loss_and_the_likeliest_tokens(
     at_once: int, kind: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(vocabulary_loss, "LOGITS_AT_ONCE", at_once)
+    monkeypatch.setattr(fused_cross_entropy, "LOGITS_AT_ONCE", at_once)
     states, weight, bias, labels = (given.detach() for given in inputs())
     states, weight, bias = states.to(kind), weight.to(kind), bias.to(kind)
     loss, choices = cross_entropy_and_choices(states, weight, bias, labels)

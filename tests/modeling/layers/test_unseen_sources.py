@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bart.modeling.attention import MultiHeadAttention
-from bart.modeling.blocked_attention import blocked_attention
+from bart.modeling.layers.attention import MultiHeadAttention
+from bart.modeling.layers.blocked_attention import blocked_attention
 from bart.modeling.modeling_bart import BartForConditionalGeneration
 from tests.random_models import model_pair
 from tests.tiny_setup import tiny_config

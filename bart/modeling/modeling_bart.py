@@ -26,7 +26,7 @@ from bart.modeling.layers.kv_cache import DecoderCache, LayerCache, Step
 from bart.modeling.layers.prepacked_linear import Quantization, pack_linears, packed
 from bart.modeling.layers.token_embedding import TokenEmbedding
 from bart.modeling.layers.transformer import DecoderLayer, EncoderLayer, LearnedPositions
-from bart.modeling.layers.unpadding import Layout
+from bart.modeling.layers.unpadding import Unpadding
 
 if TYPE_CHECKING:
     from bart.generation.output import GenerationOutput
@@ -48,22 +48,24 @@ class BartEncoder(nn.Module):
         self.layerdrop = config.encoder_layerdrop
         self.recomputes = self.compiled = False  # see the model's methods
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, layout: Layout | None = None) -> Tensor:
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor | None = None, unpadding: Unpadding | None = None
+    ) -> Tensor:
         """Source tokens to states.
 
         Args:
             input_ids: (B, S).
             attention_mask: (B, S), 0 where padded, None for no padding.
-            layout: of the tokens that are not padding, for computing those alone.
+            unpadding: the places of the tokens that are not padding, to compute only those.
 
         Returns:
-            (B, S, D), with a layout (M, D)
+            (B, S, D), with ``unpadding`` (M, D)
         """
-        states = _embed(self, input_ids, 0, layout)
+        states = _embed(self, input_ids, 0, unpadding)
         mask = padding_mask(attention_mask)
         for layer in self.layers:
             if not _dropped(self, self.layerdrop):
-                states = _run(self, layer, states, mask, layout)
+                states = _run(self, layer, states, mask, unpadding)
         return states
 
 
@@ -87,28 +89,28 @@ class BartDecoder(nn.Module):
         encoder_states: Tensor | None = None,
         encoder_attention_mask: Tensor | None = None,
         cache: DecoderCache | None = None,
-        layout: Layout | None = None,
-        encoder_layout: Layout | None = None,
+        unpadding: Unpadding | None = None,
+        encoder_unpadding: Unpadding | None = None,
     ) -> Tensor:
         """Decode all target tokens at once, or, with a cache, the tokens that follow those it holds.
 
         Args:
             input_ids: (B*K, T).
-            encoder_states: (B, S, D), or (M, D) by ``encoder_layout``; needed where there is no cache.
+            encoder_states: (B, S, D), or (M, D) by ``encoder_unpadding``; needed where there is no cache.
             encoder_attention_mask: (B, S), 0 where padded, None for no padding.
             cache: from ``new_cache``; takes the new tokens.
-            layout: of the target tokens that are not padding, for computing those alone; without a cache.
+            unpadding: the places of the target tokens that are not padding, to compute only those; without a cache.
 
         Returns:
-            (B*K, T, D), with a layout (N, D)
+            (B*K, T, D), with ``unpadding`` (N, D)
         """
-        states = _embed(self, input_ids, 0 if cache is None else cache.length, layout)
+        states = _embed(self, input_ids, 0 if cache is None else cache.length, unpadding)
         mask = padding_mask(encoder_attention_mask)
         if cache is not None:
             return self.decode_next(states, mask, cache, cache.advance(input_ids.size(1)))
         for layer in self.layers:
             if not _dropped(self, self.layerdrop):
-                states = _run(self, layer, states, encoder_states, mask, None, None, layout, encoder_layout)
+                states = _run(self, layer, states, encoder_states, mask, None, None, unpadding, encoder_unpadding)
         return states
 
     def embed(self, input_ids: Tensor, start: int) -> Tensor:
@@ -270,14 +272,14 @@ class BartForConditionalGeneration(nn.Module):
         if not self._leaves_padding_out(labels) or len(counted) == 0:
             states = self.model(input_ids, attention_mask, decoder_input_ids)
             return states.flatten(0, 1).index_select(0, counted), targets
-        layout = encoder_layout = None
+        unpadding = encoder_unpadding = None
         if len(counted) < labels.numel():
-            layout = Layout(counted, labels.shape)
+            unpadding = Unpadding(counted, labels.shape)
         if attention_mask is not None:
-            encoder_layout = Layout(attention_mask.flatten().nonzero().squeeze(1), attention_mask.shape)
-        encoder_states = self.model.encoder(input_ids, attention_mask, encoder_layout)
+            encoder_unpadding = Unpadding(attention_mask.flatten().nonzero().squeeze(1), attention_mask.shape)
+        encoder_states = self.model.encoder(input_ids, attention_mask, encoder_unpadding)
         states = self.model.decoder(
-            decoder_input_ids, encoder_states, attention_mask, layout=layout, encoder_layout=encoder_layout
+            decoder_input_ids, encoder_states, attention_mask, unpadding=unpadding, encoder_unpadding=encoder_unpadding
         )
         return states.flatten(0, -2), targets
 
@@ -411,12 +413,14 @@ def shift_tokens_right(labels: Tensor, pad_token_id: int, decoder_start_token_id
     return shifted.masked_fill_(shifted == IGNORED_LABEL, pad_token_id)
 
 
-def _embed(side: BartEncoder | BartDecoder, input_ids: Tensor, start: int, layout: Layout | None = None) -> Tensor:
-    """What the first layer reads of tokens (B, L), from position ``start`` on: (B, L, D), or (N, D) by ``layout``."""
+def _embed(
+    side: BartEncoder | BartDecoder, input_ids: Tensor, start: int, unpadding: Unpadding | None = None
+) -> Tensor:
+    """Embed tokens (B, L) at the positions from ``start`` on: (B, L, D), or (N, D) by ``unpadding``."""
     positions = side.embed_positions(input_ids.size(1), start)  # (L, D)
-    if layout is not None:
-        input_ids = input_ids.flatten().index_select(0, layout.places)
-        positions = F.embedding(layout.positions(), positions)
+    if unpadding is not None:
+        input_ids = input_ids.flatten().index_select(0, unpadding.indices)
+        positions = F.embedding(unpadding.positions(), positions)
     embedded = side.embed_tokens(input_ids) * side.embed_scale + positions
     states: Tensor = side.dropout(side.layernorm_embedding(embedded))
     return states

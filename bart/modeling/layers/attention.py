@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bart.modeling.layers.blocked_attention import blocked_attention, lowest, sees_nothing
-from bart.modeling.layers.unpadding import Layout
+from bart.modeling.layers.unpadding import Unpadding
 
 _FEW = 16  # queries of a sentence
 
@@ -27,13 +27,13 @@ class MultiHeadAttention(nn.Module):
         self.out_proj = nn.Linear(d_model, d_model)
         self.computes_in: torch.dtype | None = None  # attention, of keys and values; None: the projections' type
 
-    def project_keys_values(self, states: Tensor, layout: Layout | None = None) -> tuple[Tensor, Tensor]:
-        """Keys and values of the attended states: (B, S, D), or (N, D) by ``layout`` -> two of (B, H, S, Dh)."""
+    def project_keys_values(self, states: Tensor, unpadding: Unpadding | None = None) -> tuple[Tensor, Tensor]:
+        """Keys and values of the attended states: (B, S, D), or (N, D) by ``unpadding`` -> two of (B, H, S, Dh)."""
         states = cast_once(states)
         keys, values = self.k_proj(states), self.v_proj(states)
         if self.computes_in is not None:
             keys, values = keys.to(self.computes_in), values.to(self.computes_in)
-        return self._split_heads(keys, layout), self._split_heads(values, layout)
+        return self._split_heads(keys, unpadding), self._split_heads(values, unpadding)
 
     def forward(
         self,
@@ -42,12 +42,12 @@ class MultiHeadAttention(nn.Module):
         values: Tensor,
         mask: Tensor | None = None,
         is_causal: bool = False,
-        layout: Layout | None = None,
+        unpadding: Unpadding | None = None,
     ) -> Tensor:
         """Attend from ``states`` to ``keys`` and ``values``.
 
         Args:
-            states: (B, T, D), or (N, D) by ``layout``: what the queries are made of.
+            states: (B, T, D), or (N, D) by ``unpadding``: what the queries are made of.
             keys, values: (B, H, S, Dh), as ``project_keys_values`` gives them; in their type attention is computed.
             mask: bool, broadcastable to (B, H, T, S); True where a query may look. None: everywhere. A query that may
                 look nowhere gets zeros.
@@ -56,19 +56,19 @@ class MultiHeadAttention(nn.Module):
         Returns:
             of the shape of ``states``
         """
-        queries = self._split_heads(self.q_proj(states), layout).to(keys.dtype)  # (B, H, T, Dh)
+        queries = self._split_heads(self.q_proj(states), unpadding).to(keys.dtype)  # (B, H, T, Dh)
         if not is_causal and _few_on_cpu(queries):
             mixed = _attend_plainly(queries, keys, values, mask)
         else:
             dropout = self.dropout if self.training else 0.0
             mixed = _attend(queries, keys, values, mask, dropout, is_causal)  # (B, H, T, Dh)
         merged = mixed.transpose(1, 2).flatten(2).to(states.dtype)  # (B, T, D)
-        output: Tensor = self.out_proj(merged if layout is None else layout.unpad(merged))
+        output: Tensor = self.out_proj(merged if unpadding is None else unpadding.unpad(merged))
         return output
 
-    def _split_heads(self, states: Tensor, layout: Layout | None) -> Tensor:
-        if layout is not None:
-            states = layout.pad(states)
+    def _split_heads(self, states: Tensor, unpadding: Unpadding | None) -> Tensor:
+        if unpadding is not None:
+            states = unpadding.pad(states)
         return states.view(*states.shape[:-1], self.heads, -1).transpose(1, 2)  # (B, T, D) -> (B, H, T, Dh)
 
 

@@ -17,7 +17,7 @@ from bart.modeling.layers.attention import MultiHeadAttention, cast_once
 from bart.modeling.layers.dropout import Dropout
 from bart.modeling.layers.gelu_linear import linear_of_gelu
 from bart.modeling.layers.kv_cache import LayerCache, Step
-from bart.modeling.layers.unpadding import Layout
+from bart.modeling.layers.unpadding import Unpadding
 
 _PORTION = 512  # rows of D numbers
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": F.gelu, "relu": F.relu}
@@ -53,11 +53,11 @@ class EncoderLayer(nn.Module):
         self.activation_dropout = Dropout(config.activation_dropout)
         self.dropout = Dropout(config.dropout)
 
-    def forward(self, states: Tensor, mask: Tensor | None, layout: Layout | None = None) -> Tensor:
-        """states: (B, S, D), or (M, D) by ``layout``; mask: bool, broadcastable to (B, H, S, S), or None."""
+    def forward(self, states: Tensor, mask: Tensor | None, unpadding: Unpadding | None = None) -> Tensor:
+        """states: (B, S, D), or (M, D) by ``unpadding``; mask: bool, broadcastable to (B, H, S, S), or None."""
         shared = cast_once(states)
-        keys, values = self.self_attn.project_keys_values(shared, layout)
-        attended = self.self_attn(shared, keys, values, mask, layout=layout)
+        keys, values = self.self_attn.project_keys_values(shared, unpadding)
+        attended = self.self_attn(shared, keys, values, mask, unpadding=unpadding)
         states = self.self_attn_layer_norm(states + self.dropout(attended))
         states = self.final_layer_norm(_finite(states + self.dropout(_feed_forward(self, states))))
         return states
@@ -87,41 +87,41 @@ class DecoderLayer(nn.Module):
         encoder_mask: Tensor | None,
         cache: LayerCache | None = None,
         step: Step | None = None,
-        layout: Layout | None = None,
-        encoder_layout: Layout | None = None,
+        unpadding: Unpadding | None = None,
+        encoder_unpadding: Unpadding | None = None,
     ) -> Tensor:
         """One layer over all target tokens, or, with a cache, over those that are decoded now.
 
         Args:
             states: (B, T, D); with a cache the T tokens are a sentence's beams, or the next ones of its only beam.
-                Or (N, D), by ``layout``.
+                Or (N, D), by ``unpadding``.
             encoder_states: (B, S, D), the encoder's output; read only where there is no cache. Or (M, D), by
-                ``encoder_layout``.
+                ``encoder_unpadding``.
             encoder_mask: bool, broadcastable to (B, H, T, S), or None.
             cache: holds the cross-attention's keys and values, and takes the self-attention's as ``step`` says.
 
         Returns:
             of the shape of ``states``
         """
-        attended = self._attend_to_target(states, cache, step, layout)
+        attended = self._attend_to_target(states, cache, step, unpadding)
         states = self.self_attn_layer_norm(states + self.dropout(attended))
         if cache is not None:
             keys, values = cache.cross_keys, cache.cross_values
         else:
             assert encoder_states is not None
-            keys, values = self.encoder_attn.project_keys_values(encoder_states, encoder_layout)
-        attended = self.encoder_attn(cast_once(states), keys, values, encoder_mask, layout=layout)
+            keys, values = self.encoder_attn.project_keys_values(encoder_states, encoder_unpadding)
+        attended = self.encoder_attn(cast_once(states), keys, values, encoder_mask, unpadding=unpadding)
         states = self.encoder_attn_layer_norm(states + self.dropout(attended))
         states = self.final_layer_norm(_finite(states + self.dropout(_feed_forward(self, states))))
         return states
 
     def _attend_to_target(
-        self, states: Tensor, cache: LayerCache | None, step: Step | None, layout: Layout | None
+        self, states: Tensor, cache: LayerCache | None, step: Step | None, unpadding: Unpadding | None
     ) -> Tensor:
         states = cast_once(states)
-        keys, values = self.self_attn.project_keys_values(states, layout)
+        keys, values = self.self_attn.project_keys_values(states, unpadding)
         if cache is None:
-            attended: Tensor = self.self_attn(states, keys, values, is_causal=True, layout=layout)
+            attended: Tensor = self.self_attn(states, keys, values, is_causal=True, unpadding=unpadding)
             return attended
         assert step is not None
         keys, values = cache.append(keys, values, step.places, step.end)

@@ -12,16 +12,16 @@ import torch
 from torch import Tensor
 
 
-class Layout:
-    """The places of the tokens of a batch."""
+class Unpadding:
+    """Moves the tokens of a batch between padded rows and one row without padding."""
 
-    def __init__(self, places: Tensor, shape: torch.Size) -> None:
-        """places: (N,) int64, rising, among the B * L of ``shape``, which is (B, L)."""
-        self.places, self.shape = places, shape
+    def __init__(self, indices: Tensor, shape: torch.Size) -> None:
+        """indices: (N,) int64, rising, among the B * L of ``shape``, which is (B, L)."""
+        self.indices, self.shape = indices, shape
 
     def positions(self) -> Tensor:
         """(N,) of each token in its text, from 0."""
-        return self.places % self.shape[1]
+        return self.indices % self.shape[1]
 
     def pad(self, states: Tensor) -> Tensor:
         """(N, D) -> (B, L, D), zeros where there is padding."""
@@ -36,11 +36,11 @@ class Layout:
     def spread(self, tokens: Tensor) -> Tensor:
         """``pad``, of what takes no gradients."""
         flat = tokens.new_zeros(self.shape.numel(), tokens.size(-1))
-        return flat.index_copy_(0, self.places, tokens).view(*self.shape, -1)
+        return flat.index_copy_(0, self.indices, tokens).view(*self.shape, -1)
 
     def collect(self, padded: Tensor) -> Tensor:
         """``unpad``, likewise."""
-        return padded.flatten(0, 1).index_select(0, self.places)
+        return padded.flatten(0, 1).index_select(0, self.indices)
 
 
 class _Moved(torch.autograd.Function):

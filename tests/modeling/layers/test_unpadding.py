@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bart.modeling.layers.unpadding import Layout
+from bart.modeling.layers.unpadding import Unpadding
 from bart.modeling.modeling_bart import IGNORED_LABEL, BartForConditionalGeneration
 from tests.random_models import model_pair
 
@@ -77,14 +77,14 @@ def test_a_label_that_does_not_count_may_be_anywhere(hidden: tuple[int, int], mo
 
 
 def test_pad_and_unpad() -> None:
-    layout = Layout(torch.tensor([0, 1, 3]), torch.Size((2, 3)))
+    unpadding = Unpadding(torch.tensor([0, 1, 3]), torch.Size((2, 3)))
     states = torch.arange(1.0, 7.0).view(3, 2).requires_grad_()
-    padded = layout.pad(states)
+    padded = unpadding.pad(states)
     assert padded.tolist() == [[[1, 2], [3, 4], [0, 0]], [[5, 6], [0, 0], [0, 0]]]
-    assert layout.unpad(padded).tolist() == states.tolist()
-    assert layout.positions().tolist() == [0, 1, 0]
+    assert unpadding.unpad(padded).tolist() == states.tolist()
+    assert unpadding.positions().tolist() == [0, 1, 0]
     (gradient,) = torch.autograd.grad(padded, states, torch.arange(12.0).view(2, 3, 2))
     assert gradient.tolist() == [[0, 1], [2, 3], [6, 7]]
     padded = padded.detach().requires_grad_()
-    (gradient,) = torch.autograd.grad(layout.unpad(padded), padded, torch.ones(3, 2))
+    (gradient,) = torch.autograd.grad(unpadding.unpad(padded), padded, torch.ones(3, 2))
     assert gradient.tolist() == [[[1, 1], [1, 1], [0, 0]], [[1, 1], [0, 0], [0, 0]]]

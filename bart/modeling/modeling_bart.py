@@ -21,7 +21,7 @@ from bart.configuration.generation_config import GenerationConfig
 from bart.errors import InputError
 from bart.modeling.layers.attention import MultiHeadAttention, padding_mask
 from bart.modeling.layers.dropout import Dropout
-from bart.modeling.layers.fused_cross_entropy import cross_entropy_and_choices, summed_cross_entropy_of_states
+from bart.modeling.layers.fused_cross_entropy import cross_entropy_and_predictions, summed_cross_entropy_of_states
 from bart.modeling.layers.kv_cache import DecoderCache, LayerCache, Step
 from bart.modeling.layers.prepacked_linear import Quantization, pack_linears, packed
 from bart.modeling.layers.token_embedding import TokenEmbedding
@@ -31,7 +31,7 @@ from bart.modeling.layers.unpadding import Unpadding
 if TYPE_CHECKING:
     from bart.generation.output import GenerationOutput
 
-IGNORED_LABEL = -100  # labels of this value (padding) do not count; F.cross_entropy's default
+IGNORE_INDEX = -100  # labels of this value (padding) do not count; the default of F.cross_entropy
 
 
 class BartEncoder(nn.Module):
@@ -225,7 +225,7 @@ class BartForConditionalGeneration(nn.Module):
         if labels is None:
             return Seq2SeqOutput(logits)
         return Seq2SeqOutput(
-            logits, F.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED_LABEL)
+            logits, F.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORE_INDEX)
         )
 
     def summed_loss(
@@ -234,7 +234,7 @@ class BartForConditionalGeneration(nn.Module):
         attention_mask: Tensor | None,
         labels: Tensor,
         label_smoothing: float = 0.0,
-        counted: Tensor | None = None,
+        target_indices: Tensor | None = None,
     ) -> Tensor:
         """What training needs: the cross entropy in nats, summed over the labels that count, without the logits.
 
@@ -243,38 +243,38 @@ class BartForConditionalGeneration(nn.Module):
             attention_mask: (B, S), 0 where padded; None: nothing is padded, and attention is faster.
             labels: (B, T), -100 where they do not count, which is usually behind the target.
             label_smoothing: probability taken from the label and spread over the vocabulary.
-            counted: (N,), the places of the labels that count among all B * T. None: they are looked for, and the host
+            target_indices: (N,), of the labels that count among all B * T. None: they are looked for, and the host
                 waits for a GPU to find them.
         """
         with self.model.shared.chain():
-            states, targets = self._target_states(input_ids, attention_mask, labels, counted)
+            states, targets = self._target_states(input_ids, attention_mask, labels, target_indices)
             table = self.model.shared.table
         return summed_cross_entropy_of_states(states, table, self.final_logits_bias[0], targets, label_smoothing)
 
     def validate(
-        self, input_ids: Tensor, attention_mask: Tensor | None, labels: Tensor, counted: Tensor
+        self, input_ids: Tensor, attention_mask: Tensor | None, labels: Tensor, target_indices: Tensor
     ) -> tuple[Tensor, Tensor]:
         """What a validation needs: the summed cross entropy, and the likeliest token at each of the N places (N,).
 
         Arguments as of ``summed_loss``; the model reads the targets that it is to write. Without gradients.
         """
-        states, targets = self._target_states(input_ids, attention_mask, labels, counted)
-        return cross_entropy_and_choices(states, self.model.shared.weight, self.final_logits_bias[0], targets)
+        states, targets = self._target_states(input_ids, attention_mask, labels, target_indices)
+        return cross_entropy_and_predictions(states, self.model.shared.weight, self.final_logits_bias[0], targets)
 
     def _target_states(
-        self, input_ids: Tensor, attention_mask: Tensor | None, labels: Tensor, counted: Tensor | None
+        self, input_ids: Tensor, attention_mask: Tensor | None, labels: Tensor, target_indices: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """Decoder states (N, D) and labels (N,) of the target tokens."""
         decoder_input_ids = shift_tokens_right(labels, self.config.pad_token_id, self.config.decoder_start_token_id)
-        if counted is None:
-            counted = counted_places(labels)
-        targets = labels.flatten().index_select(0, counted)
-        if not self._leaves_padding_out(labels) or len(counted) == 0:
+        if target_indices is None:
+            target_indices = find_target_indices(labels)
+        targets = labels.flatten().index_select(0, target_indices)
+        if not self._leaves_padding_out(labels) or len(target_indices) == 0:
             states = self.model(input_ids, attention_mask, decoder_input_ids)
-            return states.flatten(0, 1).index_select(0, counted), targets
+            return states.flatten(0, 1).index_select(0, target_indices), targets
         unpadding = encoder_unpadding = None
-        if len(counted) < labels.numel():
-            unpadding = Unpadding(counted, labels.shape)
+        if len(target_indices) < labels.numel():
+            unpadding = Unpadding(target_indices, labels.shape)
         if attention_mask is not None:
             encoder_unpadding = Unpadding(attention_mask.flatten().nonzero().squeeze(1), attention_mask.shape)
         encoder_states = self.model.encoder(input_ids, attention_mask, encoder_unpadding)
@@ -290,8 +290,8 @@ class BartForConditionalGeneration(nn.Module):
         """
         if labels.device.type != "cpu" or self.model.encoder.compiled:
             return False
-        is_counted = labels != IGNORED_LABEL
-        return bool((is_counted[:, 1:] <= is_counted[:, :-1]).all())
+        is_target = labels != IGNORE_INDEX
+        return bool((is_target[:, 1:] <= is_target[:, :-1]).all())
 
     def recompute_layers(self) -> None:
         """In training keep nothing but each layer's input, and compute the layer again when its gradients are due."""
@@ -401,16 +401,16 @@ class BartForConditionalGeneration(nn.Module):
         write_weights(self.state_dict(), folder)
 
 
-def counted_places(labels: Tensor) -> Tensor:
-    """The places (N,), among all of ``labels`` (B, T), of those that count."""
-    return (labels.flatten() != IGNORED_LABEL).nonzero().squeeze(1)
+def find_target_indices(labels: Tensor) -> Tensor:
+    """Find the labels that count: (N,), their indices among all of ``labels`` (B, T)."""
+    return (labels.flatten() != IGNORE_INDEX).nonzero().squeeze(1)
 
 
 def shift_tokens_right(labels: Tensor, pad_token_id: int, decoder_start_token_id: int) -> Tensor:
     """What the decoder reads to predict ``labels`` (B, T): the start token, then all but the last; -100 becomes pad."""
     shifted = labels.roll(1, dims=1)
     shifted[:, 0] = decoder_start_token_id
-    return shifted.masked_fill_(shifted == IGNORED_LABEL, pad_token_id)
+    return shifted.masked_fill_(shifted == IGNORE_INDEX, pad_token_id)
 
 
 def _embed(

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from bart.modeling.modeling_bart import IGNORED_LABEL
+from bart.modeling.modeling_bart import IGNORE_INDEX
 from utils.data.batch_sampler import TrainingOrder
 from utils.training.flops import measured_peak
 
@@ -131,7 +131,7 @@ def train_transformers(work: dict[str, Any], settings: dict[str, Any], gate: Gat
 
     class Trainer(transformers.Trainer):
         def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-            tokens = int(inputs["attention_mask"].sum()) + int((inputs["labels"] != IGNORED_LABEL).sum())
+            tokens = int(inputs["attention_mask"].sum()) + int((inputs["labels"] != IGNORE_INDEX).sum())
             loss = super().compute_loss(model, inputs, *args, **kwargs)
             gate.count(tokens, (loss[0] if isinstance(loss, tuple) else loss).detach())
             return loss
@@ -228,7 +228,7 @@ def _collate(config: Any) -> Callable[[list[dict[str, Any]]], dict[str, Any]]:
     def collate(examples: list[dict[str, Any]]) -> dict[str, Any]:
         input_ids, attention_mask = pad_sources([example["input_ids"] for example in examples], config.pad_token_id, 0)
         targets, counted = pad_sources([example["labels"] for example in examples], config.pad_token_id, 0)
-        labels = targets.masked_fill(counted == 0, IGNORED_LABEL)
+        labels = targets.masked_fill(counted == 0, IGNORE_INDEX)
         decoder_input_ids = shift_tokens_right(labels, config.pad_token_id, config.decoder_start_token_id)
         return {
             "input_ids": input_ids,

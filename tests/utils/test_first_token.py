@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from bart.configuration.configuration_bart import BartConfig
-from bart.modeling.modeling_bart import IGNORED_LABEL, BartForConditionalGeneration, shift_tokens_right
+from bart.modeling.modeling_bart import IGNORE_INDEX, BartForConditionalGeneration, shift_tokens_right
 from bart.tokenization.tokenization_bart import BartTokenizer
 from tests.tiny_setup import TinySetup, tiny_config
 from utils.checkpoint.export import save_model
@@ -36,7 +36,7 @@ def test_a_target_is_learnt_from_its_first_token_on(setup: TinySetup, tokenizer:
     inputs = shift_tokens_right(labels, PAD, tiny_config().decoder_start_token_id)
     assert (labels[:, 0] == BOS).all() and (inputs[:, 0] == EOS).all() and (inputs[:, 1] == BOS).all()
     for row in labels.tolist():
-        text = [token for token in row if token != IGNORED_LABEL]
+        text = [token for token in row if token != IGNORE_INDEX]
         assert text[-1] == EOS and text.count(BOS) == text.count(EOS) == 1
 
 
@@ -88,7 +88,7 @@ def test_a_trained_model_begins_with_it_unforced(setup: TinySetup, tokenizer: Ba
     for embedding in (model.model.shared, model.model.encoder.embed_positions, model.model.decoder.embed_positions):
         embedding.requires_grad_(False)
     labels = labels_of(setup, tokenizer)
-    mask = labels != IGNORED_LABEL
+    mask = labels != IGNORE_INDEX
     source = labels.masked_fill(~mask, PAD)
     optimizer = build_optimizer(model, "adamw", 3e-3, 0.0)
     for _ in range(100):

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from transformers import PreTrainedTokenizerBase
 
-from bart.modeling.modeling_bart import IGNORED_LABEL, counted_places
+from bart.modeling.modeling_bart import IGNORE_INDEX, find_target_indices
 from utils.data.batch_sampler import BatchPlan, batches_by_length, planned_loader
 from utils.data.denoising import Noise
 from utils.data.line_files import one_line
@@ -28,8 +28,8 @@ class Batch(NamedTuple):
     input_ids: Tensor  # (B, S) int64
     attention_mask: Tensor  # (B, S) int64, 1 for a token, 0 for padding
     is_padded: bool  # whether there is a 0 in it
-    labels: Tensor  # (B, T) int64, IGNORED_LABEL for padding
-    counted: Tensor  # (N,) int64, the places of the N target tokens among the B * T labels
+    labels: Tensor  # (B, T) int64, IGNORE_INDEX for padding
+    target_indices: Tensor  # (N,) int64, of the N target tokens among the B * T labels
     rows: Tensor  # (B,) int64, the numbers of the examples in their dataset, from 0
     step_target_tokens: int  # target tokens of the optimizer step that this batch is a part of
 
@@ -151,12 +151,12 @@ class BatchDataset(Dataset[Batch]):
         pairs = [self.examples.example(row, plan.epoch) for row in plan.rows.tolist()]
         sources, targets = zip(*pairs, strict=True)
         input_ids, attention_mask = pad_sources(sources, self.pad_token_id, self.max_padded_length)
-        labels = _pad(targets, IGNORED_LABEL, self.max_padded_length)
+        labels = _pad(targets, IGNORE_INDEX, self.max_padded_length)
         if plan.is_stand_in:
-            labels.fill_(IGNORED_LABEL)
+            labels.fill_(IGNORE_INDEX)
         is_padded = not bool(attention_mask.all())
-        counted, rows = counted_places(labels), torch.from_numpy(plan.rows)
-        return Batch(input_ids, attention_mask, is_padded, labels, counted, rows, plan.step_target_tokens)
+        target_indices, rows = find_target_indices(labels), torch.from_numpy(plan.rows)
+        return Batch(input_ids, attention_mask, is_padded, labels, target_indices, rows, plan.step_target_tokens)
 
 
 def validation_loader(

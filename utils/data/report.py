@@ -7,7 +7,7 @@ import numpy as np
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from bart.modeling.modeling_bart import IGNORED_LABEL
+from bart.modeling.modeling_bart import IGNORE_INDEX
 from utils.cli.args import TrainingArguments
 from utils.data.examples import Batch
 from utils.data.model_vocabulary import ModelVocabulary, smaller_vocabulary, unknown_tokens_text
@@ -84,13 +84,13 @@ def _overlap(pairs: PreparedPairs, train: PreparedPairs) -> dict[str, int]:
 
 
 def _describe_batch(batch: Batch, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
-    labels = batch.labels.masked_fill(batch.labels == IGNORED_LABEL, tokenizer.pad_token_id)
+    labels = batch.labels.masked_fill(batch.labels == IGNORE_INDEX, tokenizer.pad_token_id)
     shown = range(min(_SHOWN_EXAMPLES, len(batch.rows)))
     return {
         "source_shape": list(batch.input_ids.shape),
         "target_shape": list(batch.labels.shape),
         "source_padding": 1 - batch.attention_mask.float().mean().item(),
-        "target_padding": (batch.labels == IGNORED_LABEL).float().mean().item(),
+        "target_padding": (batch.labels == IGNORE_INDEX).float().mean().item(),
         "examples": [
             {"source": _shown(batch.input_ids[row], tokenizer), "target": _shown(labels[row], tokenizer)}
             for row in shown

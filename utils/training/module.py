@@ -54,7 +54,7 @@ class SummarizationModule(pl.LightningModule):
         weigh every micro-batch the same, however many tokens it has.
         """
         summed_loss = self.model.summed_loss(
-            batch.input_ids, batch.mask(), batch.labels, self.arguments.label_smoothing, batch.counted
+            batch.input_ids, batch.mask(), batch.labels, self.arguments.label_smoothing, batch.target_indices
         )
         parts = self.trainer.accumulate_grad_batches * self.trainer.world_size
         return {"loss": summed_loss * (parts / batch.step_target_tokens), "summed_loss": summed_loss.detach()}
@@ -71,11 +71,11 @@ class SummarizationModule(pl.LightningModule):
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """Add up the cross entropy (without smoothing) and collect what the model says."""
-        loss, choices = self.model.validate(batch.input_ids, batch.mask(), batch.labels, batch.counted)
-        if len(choices) == 0:  # a stand-in
+        loss, predictions = self.model.validate(batch.input_ids, batch.mask(), batch.labels, batch.target_indices)
+        if len(predictions) == 0:  # a stand-in
             return
         self._validation_loss[0] += loss
-        self._validation_loss[1] += len(choices)
+        self._validation_loss[1] += len(predictions)
         if self.arguments.eval_beams > 0:
             sequences = self.model.generate(
                 batch.input_ids,
@@ -84,7 +84,7 @@ class SummarizationModule(pl.LightningModule):
             )
         else:
             sequences = torch.full_like(batch.labels, self.model.config.pad_token_id)
-            sequences.view(-1)[batch.counted] = choices
+            sequences.view(-1)[batch.target_indices] = predictions
         self._predictions.update(zip(batch.rows.tolist(), decode(sequences, self.tokenizer), strict=True))
 
     def on_validation_epoch_end(self) -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from bart.configuration.configuration_bart import BartConfig
-from bart.modeling.modeling_bart import IGNORED_LABEL
+from bart.modeling.modeling_bart import IGNORE_INDEX
 from utils.data.examples import Batch
 from utils.training.flops import LengthSums, measured_peak, training_operations
 
@@ -38,7 +38,7 @@ class ThroughputMeter:
 
     def count(self, batch: Batch) -> Tensor:
         """Take a micro-batch; a stand-in counts for nothing. Returns its target tokens, a scalar on the device."""
-        targets = (batch.labels != IGNORED_LABEL).sum(1).double()
+        targets = (batch.labels != IGNORE_INDEX).sum(1).double()
         sources = batch.attention_mask.sum(1).double() * (targets > 0)
         ones = (targets > 0).double()
         self._sums += torch.stack(

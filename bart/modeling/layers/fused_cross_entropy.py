@@ -32,7 +32,9 @@ def summed_cross_entropy_of_states(
 
 
 @torch.no_grad()
-def cross_entropy_and_choices(states: Tensor, weight: Tensor, bias: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+def cross_entropy_and_predictions(
+    states: Tensor, weight: Tensor, bias: Tensor, labels: Tensor
+) -> tuple[Tensor, Tensor]:
     """What a validation needs of the same logits: their summed cross entropy, and the likeliest token at each place.
 
     Args:
@@ -43,13 +45,13 @@ def cross_entropy_and_choices(states: Tensor, weight: Tensor, bias: Tensor, labe
     """
     size = max(1, LOGITS_AT_ONCE // len(weight))
     loss = states.new_zeros((), dtype=torch.promote_types(states.dtype, torch.float32))
-    choices = torch.empty_like(labels)
+    predictions = torch.empty_like(labels)
     for start in range(0, len(states), size):
         place = slice(start, start + size)
         logits = F.linear(states[place], weight, bias)
         loss += _cross_entropy(logits, labels[place], 0.0)[0]
-        choices[place] = logits.argmax(-1)
-    return loss, choices
+        predictions[place] = logits.argmax(-1)
+    return loss, predictions
 
 
 class _SummedCrossEntropy(torch.autograd.Function):

@@ -6,8 +6,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bart.modeling.layers import fused_cross_entropy
-from bart.modeling.layers.fused_cross_entropy import cross_entropy_and_choices, summed_cross_entropy_of_states
-from bart.modeling.modeling_bart import IGNORED_LABEL
+from bart.modeling.layers.fused_cross_entropy import cross_entropy_and_predictions, summed_cross_entropy_of_states
+from bart.modeling.modeling_bart import IGNORE_INDEX
 from tests.random_models import model_pair
 
 V, D, N = 37, 6, 23
@@ -40,12 +40,12 @@ def test_validation_has_the_loss_and_the_likeliest_tokens(
     monkeypatch.setattr(fused_cross_entropy, "LOGITS_AT_ONCE", at_once)
     states, weight, bias, labels = (given.detach() for given in inputs())
     states, weight, bias = states.to(kind), weight.to(kind), bias.to(kind)
-    loss, choices = cross_entropy_and_choices(states, weight, bias, labels)
+    loss, predictions = cross_entropy_and_predictions(states, weight, bias, labels)
     logits = F.linear(states, weight, bias)
     expected = F.cross_entropy(logits.double(), labels, reduction="sum")
     torch.testing.assert_close(loss.double(), expected, rtol=1e-5, atol=0)
-    assert choices.tolist() == logits.argmax(-1).tolist()
-    nothing, none = cross_entropy_and_choices(states[:0], weight, bias, labels[:0])
+    assert predictions.tolist() == logits.argmax(-1).tolist()
+    nothing, none = cross_entropy_and_predictions(states[:0], weight, bias, labels[:0])
     assert nothing == 0 and len(none) == 0
 
 
@@ -85,8 +85,8 @@ def test_of_a_model(seed: int) -> None:
     pair = model_pair(seed)
     model = pair.ours
     labels = torch.randint(4, model.config.vocab_size, (len(pair.input_ids), 7))
-    labels[0, 3:] = IGNORED_LABEL
-    expected = model(pair.input_ids, pair.attention_mask, labels=labels).loss * (labels != IGNORED_LABEL).sum()
+    labels[0, 3:] = IGNORE_INDEX
+    expected = model(pair.input_ids, pair.attention_mask, labels=labels).loss * (labels != IGNORE_INDEX).sum()
     wanted = torch.autograd.grad(expected, list(model.parameters()), allow_unused=True)
     loss = model.summed_loss(pair.input_ids, pair.attention_mask, labels)
     torch.testing.assert_close(loss, expected, rtol=0, atol=1e-9)

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from bart.modeling.layers.unpadding import Unpadding
-from bart.modeling.modeling_bart import IGNORED_LABEL, BartForConditionalGeneration
+from bart.modeling.modeling_bart import IGNORE_INDEX, BartForConditionalGeneration
 from tests.random_models import model_pair
 
 
@@ -15,7 +15,7 @@ def padded_batch(vocab_size: int) -> tuple[Tensor, Tensor, Tensor]:
     sources = torch.randint(4, vocab_size, (3, 10), generator=generator)
     targets = torch.randint(4, vocab_size, (3, 6), generator=generator)
     mask = (torch.arange(10) < torch.tensor([9, 6, 2])[:, None]).long()
-    labels = targets.masked_fill(torch.arange(6) >= torch.tensor([2, 5, 4])[:, None], IGNORED_LABEL)
+    labels = targets.masked_fill(torch.arange(6) >= torch.tensor([2, 5, 4])[:, None], IGNORE_INDEX)
     return sources.masked_fill(mask == 0, 1), mask, labels
 
 
@@ -59,7 +59,7 @@ def test_each_text_alone() -> None:
     sources, mask, labels = padded_batch(model.config.vocab_size)
     together = model.summed_loss(sources, mask, labels)
     alone = [
-        model.summed_loss(source[None, : seen.sum()], None, target[None, : (target != IGNORED_LABEL).sum()])
+        model.summed_loss(source[None, : seen.sum()], None, target[None, : (target != IGNORE_INDEX).sum()])
         for source, seen, target in zip(sources, mask, labels, strict=True)
     ]
     torch.testing.assert_close(together, torch.stack(alone).sum())
@@ -70,7 +70,7 @@ def test_a_label_that_does_not_count_may_be_anywhere(hidden: tuple[int, int], mo
     """What follows it reads it all the same."""
     model = model_pair(3).ours.double().eval()
     sources, mask, labels = padded_batch(model.config.vocab_size)
-    labels[hidden] = IGNORED_LABEL
+    labels[hidden] = IGNORE_INDEX
     found = model.summed_loss(sources, mask, labels)
     monkeypatch.setattr(BartForConditionalGeneration, "_leaves_padding_out", lambda *_: False)
     torch.testing.assert_close(found, model.summed_loss(sources, mask, labels))

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from bart.modeling.modeling_bart import IGNORED_LABEL
+from bart.modeling.modeling_bart import IGNORE_INDEX
 from bart.tokenization.tokenization_bart import BartTokenizer
 from tests.tiny_setup import TinySetup
 from utils.data.batch_sampler import BatchPlan
@@ -39,7 +39,7 @@ def test_batch(setup: TinySetup, tokenizer: BartTokenizer) -> None:
         assert (batch.input_ids[index, len(source) :] == tokenizer.pad_token_id).all()
         assert batch.attention_mask[index].tolist() == [1] * len(source) + [0] * (batch.input_ids.size(1) - len(source))
         assert batch.labels[index, : len(target)].tolist() == target
-        assert (batch.labels[index, len(target) :] == IGNORED_LABEL).all()
+        assert (batch.labels[index, len(target) :] == IGNORE_INDEX).all()
     assert batch.labels.size(1) % 8 == 0
     longest = dataset[BatchPlan(np.array([int(dataset.examples.source_lengths.argmax())]), 0)]
     assert longest.input_ids.size(1) == 50  # not 56: there are no more positions
@@ -48,7 +48,7 @@ def test_batch(setup: TinySetup, tokenizer: BartTokenizer) -> None:
 def test_a_stand_in_does_not_count(setup: TinySetup, tokenizer: BartTokenizer) -> None:
     dataset = tokenized(setup, tokenizer, "val")
     batch = dataset[BatchPlan(np.array([2]), 9, is_stand_in=True)]
-    assert (batch.labels == IGNORED_LABEL).all() and batch.attention_mask.any()
+    assert (batch.labels == IGNORE_INDEX).all() and batch.attention_mask.any()
 
 
 @pytest.mark.parametrize("processes", [1, 2, 3, 12, 15])
@@ -60,7 +60,7 @@ def test_validation_shares_the_examples(setup: TinySetup, tokenizer: BartTokeniz
         for rank in range(processes)
     ]
     assert len(set(map(len, shares))) == 1 and shares[0]
-    counted = [batch.rows[(batch.labels != IGNORED_LABEL).any(1)] for share in shares for batch in share]
+    counted = [batch.rows[(batch.labels != IGNORE_INDEX).any(1)] for share in shares for batch in share]
     assert torch.cat(counted).sort().values.tolist() == list(range(13))
 
 

@@ -5,7 +5,7 @@ import time
 import pytest
 import torch
 
-from bart.modeling.modeling_bart import IGNORED_LABEL, counted_places
+from bart.modeling.modeling_bart import IGNORE_INDEX, find_target_indices
 from tests.tiny_setup import tiny_config
 from utils.data.examples import Batch
 from utils.training.flops import LengthSums, measured_peak, training_operations
@@ -15,9 +15,9 @@ from utils.training.throughput import ThroughputMeter
 def batch(source_lengths: list[int], target_lengths: list[int]) -> Batch:
     mask = (torch.arange(max(source_lengths)) < torch.tensor(source_lengths)[:, None]).long()
     hidden = torch.arange(max(*target_lengths, 1)) >= torch.tensor(target_lengths)[:, None]
-    labels = torch.full(hidden.shape, 5).masked_fill(hidden, IGNORED_LABEL)
-    counted = counted_places(labels)
-    return Batch(torch.full_like(mask, 5), mask, True, labels, counted, torch.arange(len(mask)), sum(target_lengths))
+    labels = torch.full(hidden.shape, 5).masked_fill(hidden, IGNORE_INDEX)
+    indices, rows = find_target_indices(labels), torch.arange(len(mask))
+    return Batch(torch.full_like(mask, 5), mask, True, labels, indices, rows, sum(target_lengths))
 
 
 def test_counts_and_figures() -> None:

@@ -8,7 +8,7 @@ import transformers
 from pytorch_lightning.plugins.precision import DoublePrecision, Precision
 from torch import Tensor
 
-from bart.modeling.modeling_bart import IGNORED_LABEL
+from bart.modeling.modeling_bart import IGNORE_INDEX
 from tests.tiny_training import CONFIG, DATASET, batch_order, fit, start_model, start_module
 from utils.data.batch_sampler import TrainingOrder
 from utils.data.examples import Batch
@@ -64,7 +64,7 @@ def reference_loss(model: Any, batch: Batch) -> Tensor:
     """Label smoothing as fairseq writes it, mean over target tokens."""
     logits = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, labels=batch.labels).logits
     log_probabilities = logits.log_softmax(-1)
-    counted = batch.labels != IGNORED_LABEL
+    counted = batch.labels != IGNORE_INDEX
     targets = batch.labels.masked_fill(~counted, 0)
     likelihood = log_probabilities.gather(-1, targets[..., None])[..., 0]
     smooth = log_probabilities.mean(-1)

@@ -21,7 +21,7 @@ from bart.configuration.generation_config import GenerationConfig
 from bart.errors import InputError
 from bart.modeling.layers.attention import MultiHeadAttention, padding_mask
 from bart.modeling.layers.dropout import Dropout
-from bart.modeling.layers.fused_cross_entropy import cross_entropy_and_predictions, summed_cross_entropy_of_states
+from bart.modeling.layers.fused_cross_entropy import cross_entropy_and_predictions, fused_cross_entropy
 from bart.modeling.layers.kv_cache import DecoderCache, LayerCache, Step
 from bart.modeling.layers.prepacked_linear import Quantization, pack_linears, packed
 from bart.modeling.layers.token_embedding import TokenEmbedding
@@ -228,7 +228,7 @@ class BartForConditionalGeneration(nn.Module):
             logits, F.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORE_INDEX)
         )
 
-    def summed_loss(
+    def loss_sum(
         self,
         input_ids: Tensor,
         attention_mask: Tensor | None,
@@ -249,14 +249,14 @@ class BartForConditionalGeneration(nn.Module):
         with self.model.shared.chain():
             states, targets = self._target_states(input_ids, attention_mask, labels, target_indices)
             table = self.model.shared.table
-        return summed_cross_entropy_of_states(states, table, self.final_logits_bias[0], targets, label_smoothing)
+        return fused_cross_entropy(states, table, self.final_logits_bias[0], targets, label_smoothing)
 
-    def validate(
+    def score_targets(
         self, input_ids: Tensor, attention_mask: Tensor | None, labels: Tensor, target_indices: Tensor
     ) -> tuple[Tensor, Tensor]:
         """What a validation needs: the summed cross entropy, and the likeliest token at each of the N places (N,).
 
-        Arguments as of ``summed_loss``; the model reads the targets that it is to write. Without gradients.
+        Arguments as of ``loss_sum``; the model reads the targets that it is to write. Without gradients.
         """
         states, targets = self._target_states(input_ids, attention_mask, labels, target_indices)
         return cross_entropy_and_predictions(states, self.model.shared.weight, self.final_logits_bias[0], targets)

@@ -90,7 +90,7 @@ def train_ours(work: dict[str, Any], settings: dict[str, Any], gate: Gate) -> No
 
         def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Batch, batch_index: int) -> None:
             tokens = int(batch.attention_mask.sum()) + batch.step_target_tokens
-            gate.count(tokens, outputs["summed_loss"] / batch.step_target_tokens)
+            gate.count(tokens, outputs["loss_sum"] / batch.step_target_tokens)
 
     arguments = _our_arguments(work, settings)
     model = BartForConditionalGeneration.from_pretrained(work["model"])

@@ -86,7 +86,7 @@ def test_the_loss_of_a_batch_is_transformers(setup: TinySetup, flags: list[str],
     ours = BartForConditionalGeneration.from_pretrained(folder).double()
     theirs = TheirBart.from_pretrained(folder).double().eval()
     expected = theirs(batch.input_ids, batch.attention_mask, labels=batch.labels).loss
-    loss = ours.summed_loss(batch.input_ids, batch.mask(), batch.labels, target_indices=batch.target_indices)
+    loss = ours.loss_sum(batch.input_ids, batch.mask(), batch.labels, target_indices=batch.target_indices)
     assert abs(loss / batch.step_target_tokens - expected) < 1e-9
 
 

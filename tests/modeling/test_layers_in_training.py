@@ -22,7 +22,7 @@ def loss_and_gradients(model: BartForConditionalGeneration, kind: torch.dtype | 
     sources, labels = torch.randint(4, 400, (3, 11)), torch.randint(4, 400, (3, 7))
     mask = (torch.arange(11) < torch.tensor([[11], [4], [7]])).long()
     with torch.autocast("cpu", kind, enabled=kind is not None):
-        loss = model.summed_loss(sources, mask, labels, 0.1)
+        loss = model.loss_sum(sources, mask, labels, 0.1)
     gradients = torch.autograd.grad(loss, list(model.parameters()), allow_unused=True)
     return [loss.detach(), *(gradient for gradient in gradients if gradient is not None)]
 
@@ -73,7 +73,7 @@ def test_looked_up_rows_are_added_to_the_output_layers_gradient() -> None:
     labels[0, 1:3] = labels[2, 4]
     model = start(CONFIG.copy(dropout=0.0, attention_dropout=0.0)).double()
     weight = model.model.shared.weight
-    loss = model.summed_loss(sources, mask, labels)
+    loss = model.loss_sum(sources, mask, labels)
     with torch.profiler.profile(record_shapes=True) as profile:
         loss.backward()
     of_tables = {event.name for event in profile.events() if event.input_shapes[:1] == [list(weight.shape)]}

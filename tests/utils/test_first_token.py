@@ -92,7 +92,7 @@ def test_a_trained_model_begins_with_it_unforced(setup: TinySetup, tokenizer: Ba
     source = labels.masked_fill(~mask, PAD)
     optimizer = build_optimizer(model, "adamw", 3e-3, 0.0)
     for _ in range(100):
-        model.summed_loss(source, mask, labels).div(mask.sum()).backward()
+        model.loss_sum(source, mask, labels).div(mask.sum()).backward()
         optimizer.step()
         optimizer.zero_grad()
     written = model.eval().generate(source, mask, num_beams=2)

@@ -167,6 +167,6 @@ def _try(
     mask[:, -1] = 0  # padded, as most batches are
     kind = torch.float16 if arguments.fp16 else torch.bfloat16
     with torch.autocast(device.type, kind, enabled=is_mixed(arguments)):
-        loss = model.summed_loss(sources, mask, targets, arguments.label_smoothing)
+        loss = model.loss_sum(sources, mask, targets, arguments.label_smoothing)
     loss.backward()
     del moments

@@ -53,11 +53,11 @@ class SummarizationModule(pl.LightningModule):
         Lightning divides by the micro-batches of a step and DDP by the processes. Both are undone here: they would
         weigh every micro-batch the same, however many tokens it has.
         """
-        summed_loss = self.model.summed_loss(
+        loss_sum = self.model.loss_sum(
             batch.input_ids, batch.mask(), batch.labels, self.arguments.label_smoothing, batch.target_indices
         )
         parts = self.trainer.accumulate_grad_batches * self.trainer.world_size
-        return {"loss": summed_loss * (parts / batch.step_target_tokens), "summed_loss": summed_loss.detach()}
+        return {"loss": loss_sum * (parts / batch.step_target_tokens), "loss_sum": loss_sum.detach()}
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_index: int) -> None:
         """After a step, free the gradients: Lightning would keep them through the next forward pass."""
@@ -71,7 +71,7 @@ class SummarizationModule(pl.LightningModule):
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """Add up the cross entropy (without smoothing) and collect what the model says."""
-        loss, predictions = self.model.validate(batch.input_ids, batch.mask(), batch.labels, batch.target_indices)
+        loss, predictions = self.model.score_targets(batch.input_ids, batch.mask(), batch.labels, batch.target_indices)
         if len(predictions) == 0:  # a stand-in
             return
         self._validation_loss[0] += loss

@@ -14,7 +14,7 @@ _ROWS_ON_CPU = 2048
 _FLOAT16_SCALE = 16.0  # gradients of logits are as small as a V-th, which float16 rounds badly
 
 
-def summed_cross_entropy_of_states(
+def fused_cross_entropy(
     states: Tensor, weight: Tensor, bias: Tensor, labels: Tensor, label_smoothing: float
 ) -> Tensor:
     """Cross entropy in nats, summed over the tokens, of logits that are states weight^T + bias.
@@ -27,7 +27,7 @@ def summed_cross_entropy_of_states(
     Args:
         states: (N, D); weight: (V, D); bias: (V), not trained; labels: (N), all of them counted.
     """
-    loss: Tensor = _SummedCrossEntropy.apply(states, weight, bias, labels, label_smoothing)  # type: ignore[no-untyped-call]
+    loss: Tensor = _FusedCrossEntropy.apply(states, weight, bias, labels, label_smoothing)  # type: ignore[no-untyped-call]
     return loss
 
 
@@ -38,7 +38,7 @@ def cross_entropy_and_predictions(
     """What a validation needs of the same logits: their summed cross entropy, and the likeliest token at each place.
 
     Args:
-        as of ``summed_cross_entropy_of_states``.
+        as of ``fused_cross_entropy``.
 
     Returns:
         a scalar, in float32 at least, and (N,) int64
@@ -54,7 +54,7 @@ def cross_entropy_and_predictions(
     return loss, predictions
 
 
-class _SummedCrossEntropy(torch.autograd.Function):
+class _FusedCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, states: Tensor, weight: Tensor, bias: Tensor, labels: Tensor, label_smoothing: float

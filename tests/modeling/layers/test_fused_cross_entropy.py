@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bart.modeling.layers import fused_cross_entropy
-from bart.modeling.layers.fused_cross_entropy import cross_entropy_and_predictions, summed_cross_entropy_of_states
+from bart.modeling.layers import fused_cross_entropy as module
+from bart.modeling.layers.fused_cross_entropy import cross_entropy_and_predictions, fused_cross_entropy
 from bart.modeling.modeling_bart import IGNORE_INDEX
 from tests.random_models import model_pair
 
@@ -22,9 +22,9 @@ def inputs(dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, Tensor, 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("at_once", [1, 4 * V, 2**20])
 def test_agrees_with_torch(at_once: int, smoothing: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fused_cross_entropy, "LOGITS_AT_ONCE", at_once)
+    monkeypatch.setattr(module, "LOGITS_AT_ONCE", at_once)
     states, weight, bias, labels = inputs()
-    ours = summed_cross_entropy_of_states(states, weight, bias, labels, smoothing)
+    ours = fused_cross_entropy(states, weight, bias, labels, smoothing)
     theirs = F.cross_entropy(F.linear(states, weight, bias), labels, reduction="sum", label_smoothing=smoothing)
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-10)
     gradients = [torch.autograd.grad(loss * 0.3, (states, weight)) for loss in (ours, theirs)]
@@ -37,7 +37,7 @@ def test_agrees_with_torch(at_once: int, smoothing: float, monkeypatch: pytest.M
 def test_validation_has_the_loss_and_the_likeliest_tokens(
     at_once: int, kind: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fused_cross_entropy, "LOGITS_AT_ONCE", at_once)
+    monkeypatch.setattr(module, "LOGITS_AT_ONCE", at_once)
     states, weight, bias, labels = (given.detach() for given in inputs())
     states, weight, bias = states.to(kind), weight.to(kind), bias.to(kind)
     loss, predictions = cross_entropy_and_predictions(states, weight, bias, labels)
@@ -54,7 +54,7 @@ def test_under_autocast(kind: torch.dtype) -> None:
     """Close to float64 by the type's own precision; the gradients have their tensors' types."""
     states, weight, bias, labels = inputs(torch.float32)
     with torch.autocast("cpu", kind):
-        loss = summed_cross_entropy_of_states(states, weight, bias, labels, 0.1)
+        loss = fused_cross_entropy(states, weight, bias, labels, 0.1)
     exact = [tensor.detach().double().requires_grad_() for tensor in (states, weight)]
     expected = F.cross_entropy(F.linear(*exact, bias.double()), labels, reduction="sum", label_smoothing=0.1)
     assert loss.dtype == torch.float32 and loss.item() == pytest.approx(expected.item(), rel=0.01)
@@ -67,14 +67,14 @@ def test_under_autocast(kind: torch.dtype) -> None:
 def test_a_frozen_weight_gets_no_gradient() -> None:
     states, weight, bias, labels = inputs()
     weight.requires_grad_(False)
-    summed_cross_entropy_of_states(states, weight, bias, labels, 0.1).backward()
+    fused_cross_entropy(states, weight, bias, labels, 0.1).backward()
     assert weight.grad is None and states.grad.abs().min() > 0
 
 
 def test_no_tokens() -> None:
     """A stand-in's gradients are there, for DDP, and are zero."""
     states, weight, bias, labels = inputs()
-    loss = summed_cross_entropy_of_states(states[:0], weight, bias, labels[:0], 0.1)
+    loss = fused_cross_entropy(states[:0], weight, bias, labels[:0], 0.1)
     loss.backward()
     assert loss == 0 and (states.grad == 0).all() and (weight.grad == 0).all()
 
@@ -88,7 +88,7 @@ def test_of_a_model(seed: int) -> None:
     labels[0, 3:] = IGNORE_INDEX
     expected = model(pair.input_ids, pair.attention_mask, labels=labels).loss * (labels != IGNORE_INDEX).sum()
     wanted = torch.autograd.grad(expected, list(model.parameters()), allow_unused=True)
-    loss = model.summed_loss(pair.input_ids, pair.attention_mask, labels)
+    loss = model.loss_sum(pair.input_ids, pair.attention_mask, labels)
     torch.testing.assert_close(loss, expected, rtol=0, atol=1e-9)
     found = torch.autograd.grad(loss, list(model.parameters()), allow_unused=True)
     for ours, theirs in zip(found, wanted, strict=True):

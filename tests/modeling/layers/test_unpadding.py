@@ -23,7 +23,7 @@ def loss_and_gradients(
     model: BartForConditionalGeneration, batch: tuple[Tensor, Tensor | None, Tensor]
 ) -> list[Tensor]:
     model.zero_grad()
-    loss = model.summed_loss(*batch, label_smoothing=0.1)
+    loss = model.loss_sum(*batch, label_smoothing=0.1)
     loss.backward()
     return [loss.detach(), *(weight.grad.clone() for weight in model.parameters())]
 
@@ -57,9 +57,9 @@ def test_each_text_alone() -> None:
     """The loss of a batch is that of its texts, each without padding."""
     model = model_pair(3).ours.double().eval()
     sources, mask, labels = padded_batch(model.config.vocab_size)
-    together = model.summed_loss(sources, mask, labels)
+    together = model.loss_sum(sources, mask, labels)
     alone = [
-        model.summed_loss(source[None, : seen.sum()], None, target[None, : (target != IGNORE_INDEX).sum()])
+        model.loss_sum(source[None, : seen.sum()], None, target[None, : (target != IGNORE_INDEX).sum()])
         for source, seen, target in zip(sources, mask, labels, strict=True)
     ]
     torch.testing.assert_close(together, torch.stack(alone).sum())
@@ -71,9 +71,9 @@ def test_a_label_that_does_not_count_may_be_anywhere(hidden: tuple[int, int], mo
     model = model_pair(3).ours.double().eval()
     sources, mask, labels = padded_batch(model.config.vocab_size)
     labels[hidden] = IGNORE_INDEX
-    found = model.summed_loss(sources, mask, labels)
+    found = model.loss_sum(sources, mask, labels)
     monkeypatch.setattr(BartForConditionalGeneration, "_leaves_padding_out", lambda *_: False)
-    torch.testing.assert_close(found, model.summed_loss(sources, mask, labels))
+    torch.testing.assert_close(found, model.loss_sum(sources, mask, labels))
 
 
 def test_pad_and_unpad() -> None:

@@ -48,7 +48,7 @@ def test_training_stays_finite(kind: str, attention_dropout: float, without_padd
         mask[:] = 0
     with torch.autocast("cpu", torch.bfloat16) if kind == "autocast" else nullcontext():
         if without_padding:
-            loss = model.summed_loss(input_ids, mask, labels)
+            loss = model.loss_sum(input_ids, mask, labels)
         else:
             logits, loss = (output := model(input_ids, mask, labels=labels)).logits, output.loss
             assert logits.isfinite().all()

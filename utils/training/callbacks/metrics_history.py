@@ -55,7 +55,7 @@ class TrainingHistory(Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: SummarizationModule, outputs: Any, batch: Batch, batch_index: int
     ) -> None:
-        self._sums += torch.stack([outputs["summed_loss"], self._meter.count(batch)])
+        self._sums += torch.stack([outputs["loss_sum"], self._meter.count(batch)])
         step = trainer.global_step
         if ends_step(trainer, batch_index) and (step % self.every_n_steps == 0 or step == trainer.max_steps):
             self._record(trainer, module)

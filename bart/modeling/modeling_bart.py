@@ -330,7 +330,7 @@ class BartForConditionalGeneration(nn.Module):
             if torch.ops.mkldnn._is_mkldnn_bf16_supported():
                 for module in self.modules():
                     if isinstance(module, MultiHeadAttention):
-                        module.computes_in = torch.bfloat16
+                        module.attention_dtype = torch.bfloat16
         self.packed_output = packed(self.model.shared.weight, self.final_logits_bias[0], quantization)
         pack_linears(self.model, quantization)
         return self

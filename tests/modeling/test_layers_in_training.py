@@ -17,25 +17,25 @@ def start(config: BartConfig = CONFIG) -> BartForConditionalGeneration:
     return BartForConditionalGeneration(config).train()
 
 
-def loss_and_gradients(model: BartForConditionalGeneration, kind: torch.dtype | None = None) -> list[Tensor]:
+def loss_and_gradients(model: BartForConditionalGeneration, dtype: torch.dtype | None = None) -> list[Tensor]:
     torch.manual_seed(1)
     sources, labels = torch.randint(4, 400, (3, 11)), torch.randint(4, 400, (3, 7))
     mask = (torch.arange(11) < torch.tensor([[11], [4], [7]])).long()
-    with torch.autocast("cpu", kind, enabled=kind is not None):
+    with torch.autocast("cpu", dtype, enabled=dtype is not None):
         loss = model.loss_sum(sources, mask, labels, 0.1)
     gradients = torch.autograd.grad(loss, list(model.parameters()), allow_unused=True)
     return [loss.detach(), *(gradient for gradient in gradients if gradient is not None)]
 
 
-@pytest.mark.parametrize("kind", [None, torch.bfloat16], ids=str)
-def test_computed_again(kind: torch.dtype | None) -> None:
+@pytest.mark.parametrize("dtype", [None, torch.bfloat16], ids=str)
+def test_computed_again(dtype: torch.dtype | None) -> None:
     """Bit for bit, as the random numbers are drawn again, too; and layers do run twice."""
     model, runs = start(), []
     model.model.encoder.layers[1].fc1.register_forward_hook(lambda *_: runs.append(1))
-    expected = loss_and_gradients(model, kind)
+    expected = loss_and_gradients(model, dtype)
     assert len(runs) == 1
     model.recompute_layers()
-    for found, wanted in zip(loss_and_gradients(model, kind), expected, strict=True):
+    for found, wanted in zip(loss_and_gradients(model, dtype), expected, strict=True):
         assert torch.equal(found, wanted)
     assert len(runs) == 3
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from bart.modeling.layers.blocked_attention import blocked_attention, lowest, sees_nothing
 from bart.modeling.layers.unpadding import Unpadding
 
-_FEW = 16  # queries of a sentence
+_FEW_QUERIES = 16  # of a sentence
 
 
 class MultiHeadAttention(nn.Module):
@@ -25,14 +25,14 @@ class MultiHeadAttention(nn.Module):
         self.v_proj = nn.Linear(d_model, d_model)
         self.q_proj = nn.Linear(d_model, d_model)
         self.out_proj = nn.Linear(d_model, d_model)
-        self.computes_in: torch.dtype | None = None  # attention, of keys and values; None: the projections' type
+        self.attention_dtype: torch.dtype | None = None  # of keys and values; None: that of the projections
 
     def project_keys_values(self, states: Tensor, unpadding: Unpadding | None = None) -> tuple[Tensor, Tensor]:
         """Keys and values of the attended states: (B, S, D), or (N, D) by ``unpadding`` -> two of (B, H, S, Dh)."""
-        states = cast_once(states)
+        states = cast_for_autocast(states)
         keys, values = self.k_proj(states), self.v_proj(states)
-        if self.computes_in is not None:
-            keys, values = keys.to(self.computes_in), values.to(self.computes_in)
+        if self.attention_dtype is not None:
+            keys, values = keys.to(self.attention_dtype), values.to(self.attention_dtype)
         return self._split_heads(keys, unpadding), self._split_heads(values, unpadding)
 
     def forward(
@@ -57,12 +57,9 @@ class MultiHeadAttention(nn.Module):
             of the shape of ``states``
         """
         queries = self._split_heads(self.q_proj(states), unpadding).to(keys.dtype)  # (B, H, T, Dh)
-        if not is_causal and _few_on_cpu(queries):
-            mixed = _attend_plainly(queries, keys, values, mask)
-        else:
-            dropout = self.dropout if self.training else 0.0
-            mixed = _attend(queries, keys, values, mask, dropout, is_causal)  # (B, H, T, Dh)
-        merged = mixed.transpose(1, 2).flatten(2).to(states.dtype)  # (B, T, D)
+        dropout = self.dropout if self.training else 0.0
+        attn_output = _sdpa(queries, keys, values, mask, dropout, is_causal)  # (B, H, T, Dh)
+        merged = attn_output.transpose(1, 2).flatten(2).to(states.dtype)  # (B, T, D)
         output: Tensor = self.out_proj(merged if unpadding is None else unpadding.unpad(merged))
         return output
 
@@ -72,19 +69,20 @@ class MultiHeadAttention(nn.Module):
         return states.view(*states.shape[:-1], self.heads, -1).transpose(1, 2)  # (B, T, D) -> (B, H, T, Dh)
 
 
-def _attend(
+def _sdpa(
     queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, dropout: float, is_causal: bool
 ) -> Tensor:
-    """(B, H, T, Dh), by our own kernel where torch's is slow: on a CPU, in bfloat16 and for dropout."""
-    hides_keys_alone = mask is None or (mask.dtype == torch.bool and mask.size(-2) == 1)  # from all queries alike
-    if queries.device.type == "cpu" and hides_keys_alone and (dropout > 0 or queries.dtype == torch.bfloat16):
-        mixed: Tensor = blocked_attention(queries, keys, values, mask, dropout, is_causal)
-        return mixed
+    """Scaled dot-product attention (B, H, T, Dh): torch's own, unless this project has a faster one for the CPU."""
+    if queries.device.type == "cpu":
+        if not is_causal and _is_decoding_in_bfloat16(queries):
+            return _decoding_attention(queries, keys, values, mask)
+        if _suits_blocks(queries, mask, dropout):
+            return blocked_attention(queries, keys, values, mask, dropout, is_causal)  # type: ignore[no-any-return]
     return F.scaled_dot_product_attention(queries, keys, values, mask, dropout, is_causal)
 
 
-def cast_once(states: Tensor) -> Tensor:
-    """Under autocast, in its type: what several projections read is then cast, and kept for their gradients, once."""
+def cast_for_autocast(states: Tensor) -> Tensor:
+    """Cast to autocast's dtype, if it is on, so that what several projections read is cast and kept only once."""
     device = states.device.type
     return states.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else states
 
@@ -94,21 +92,26 @@ def padding_mask(attention_mask: Tensor | None) -> Tensor | None:
     return None if attention_mask is None else attention_mask.to(torch.bool)[:, None, None, :]
 
 
-def _few_on_cpu(queries: Tensor) -> bool:
-    """Whether these are a decoding step's few queries in bfloat16 on a CPU.
+def _suits_blocks(queries: Tensor, mask: Tensor | None, dropout: float) -> bool:
+    """Whether torch's kernel is slow (in bfloat16, with dropout) and all queries of a sentence see the same keys."""
+    is_slow = dropout > 0 or queries.dtype == torch.bfloat16
+    return is_slow and (mask is None or (mask.dtype == torch.bool and mask.size(-2) == 1))
 
-    Torch's fused attention takes three times as long there as the plain products over keys that lie one after another.
+
+def _is_decoding_in_bfloat16(queries: Tensor) -> bool:
+    """Whether these are the few queries of a decoding step in bfloat16.
+
+    Torch's fused attention then takes three times as long on a CPU as plain products over contiguous keys.
     """
-    is_decoding = queries.size(2) <= _FEW and not torch.is_grad_enabled()
-    return is_decoding and queries.dtype == torch.bfloat16 and queries.device.type == "cpu"
+    return queries.size(2) <= _FEW_QUERIES and queries.dtype == torch.bfloat16 and not torch.is_grad_enabled()
 
 
-def _attend_plainly(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
+def _decoding_attention(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
     """softmax(Q K^T / sqrt(Dh)) V of (B, H, T, Dh) and (B, H, S, Dh) -> (B, H, T, Dh)."""
     scores = (queries * queries.size(-1) ** -0.5) @ keys.transpose(-1, -2)  # (B, H, T, S)
     if mask is None or mask.dtype != torch.bool:
-        mixed: Tensor = (scores if mask is None else scores + mask).softmax(-1) @ values
-        return mixed
-    mixed = scores.masked_fill(~mask, lowest(scores)).softmax(-1) @ values
+        attn_output: Tensor = (scores if mask is None else scores + mask).softmax(-1) @ values
+        return attn_output
+    attn_output = scores.masked_fill(~mask, lowest(scores)).softmax(-1) @ values
     blind = sees_nothing(mask)
-    return mixed if blind is None else mixed.masked_fill(blind, 0)
+    return attn_output if blind is None else attn_output.masked_fill(blind, 0)

@@ -34,10 +34,10 @@ def blocked_attention(
     Returns:
         (B, H, T, Dh), laid out as (B, T, H, Dh)
     """
-    mixed: Tensor = _BlockedAttention.apply(  # type: ignore[no-untyped-call]
+    attn_output: Tensor = _BlockedAttention.apply(  # type: ignore[no-untyped-call]
         queries, keys, values, mask, dropout, is_causal
     )
-    return mixed
+    return attn_output
 
 
 class _BlockedAttention(torch.autograd.Function):
@@ -49,17 +49,17 @@ class _BlockedAttention(torch.autograd.Function):
         ctx.is_causal, ctx.dropout = is_causal, dropout
         ctx.seed = draw_seed() if dropout > 0 else 0
         bits = np.random.SFC64(ctx.seed) if dropout > 0 else None
-        mixed = _empty_like(queries)
+        attn_output = _empty_like(queries)
         with torch.autocast("cpu", enabled=False):
             for block in _blocks(queries, keys):
                 hidden = None if mask is None else ~mask[block[0]]
                 weights = _attention_weights(queries[block], keys[block], hidden, is_causal)
                 if bits is not None:
                     weights = _kept(weights, draw_kept(weights.shape, dropout, bits))
-                mixed[block] = weights @ values[block]
+                attn_output[block] = weights @ values[block]
         if (blind := sees_nothing(mask)) is not None:
-            mixed.masked_fill_(blind, 0)
-        return mixed.mul_(kept_scale(dropout)) if dropout > 0 else mixed
+            attn_output.masked_fill_(blind, 0)
+        return attn_output.mul_(kept_scale(dropout)) if dropout > 0 else attn_output
 
     @staticmethod
     @torch.autograd.function.once_differentiable

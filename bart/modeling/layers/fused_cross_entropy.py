@@ -60,13 +60,13 @@ class _FusedCrossEntropy(torch.autograd.Function):
         ctx: Any, states: Tensor, weight: Tensor, bias: Tensor, labels: Tensor, label_smoothing: float
     ) -> Tensor:
         wants_states, wants_weight = ctx.needs_input_grad[:2]
-        device, kinds = states.device.type, (states.dtype, weight.dtype)
+        device, state_dtype, weight_dtype = states.device.type, states.dtype, weight.dtype
         if torch.is_autocast_enabled(device):
-            kind = torch.get_autocast_dtype(device)
-            states, weight, bias = states.to(kind), weight.to(kind), bias.to(kind)
+            dtype = torch.get_autocast_dtype(device)
+            states, weight, bias = states.to(dtype), weight.to(dtype), bias.to(dtype)
         loss = states.new_zeros((), dtype=torch.promote_types(states.dtype, torch.float32))
-        state_gradients = [states.new_empty((0, states.size(1)), dtype=kinds[0])]
-        weight_gradient = torch.zeros_like(weight, dtype=kinds[1]) if wants_weight else None
+        state_gradients = [states.new_empty((0, states.size(1)), dtype=state_dtype)]
+        weight_gradient = torch.zeros_like(weight, dtype=weight_dtype) if wants_weight else None
         with torch.autocast(device, enabled=False):
             portions = max(1, -(-len(states) // max(1, LOGITS_AT_ONCE // len(weight))))
             size = max(1, -(-len(states) // portions))  # all alike
@@ -75,13 +75,13 @@ class _FusedCrossEntropy(torch.autograd.Function):
                 logits = F.linear(portion, weight, bias)
                 part, log_probabilities = _cross_entropy(logits, targets, label_smoothing)
                 loss += part
-                kind = logits.dtype
+                dtype = logits.dtype
                 del logits
                 if not (wants_states or wants_weight):
                     continue
-                gradient, scale = _gradient_of_logits(log_probabilities, targets, label_smoothing, kind)
+                gradient, scale = _gradient_of_logits(log_probabilities, targets, label_smoothing, dtype)
                 if wants_states:
-                    state_gradients.append(torch.mm(gradient, weight.to(gradient.dtype)).to(kinds[0]).div_(scale))
+                    state_gradients.append(torch.mm(gradient, weight.to(gradient.dtype)).to(state_dtype).div_(scale))
                 if weight_gradient is not None:
                     _add_product(weight_gradient, gradient, portion.to(gradient.dtype), 1 / scale)
         ctx.save_for_backward(torch.cat(state_gradients) if wants_states else None, weight_gradient)
@@ -107,16 +107,16 @@ def _cross_entropy(logits: Tensor, targets: Tensor, label_smoothing: float) -> t
 
 
 def _gradient_of_logits(
-    log_probabilities: Tensor, targets: Tensor, label_smoothing: float, kind: torch.dtype
+    log_probabilities: Tensor, targets: Tensor, label_smoothing: float, dtype: torch.dtype
 ) -> tuple[Tensor, float]:
-    """(n, V) in type ``kind``, times a scale that is returned too. Takes the log-probabilities' memory."""
+    """(n, V) in ``dtype``, times a scale that is returned too. Takes the log-probabilities' memory."""
     gradient = log_probabilities.exp_()
     if label_smoothing > 0:
         gradient.sub_(label_smoothing / gradient.size(1))
     gradient[torch.arange(len(targets), device=targets.device), targets] -= 1 - label_smoothing
-    if kind == torch.float16:
-        return gradient.mul_(_FLOAT16_SCALE).to(kind), _FLOAT16_SCALE
-    return gradient.to(kind), 1.0
+    if dtype == torch.float16:
+        return gradient.mul_(_FLOAT16_SCALE).to(dtype), _FLOAT16_SCALE
+    return gradient.to(dtype), 1.0
 
 
 def _add_product(weight_gradient: Tensor, gradient: Tensor, states: Tensor, factor: float) -> None:

@@ -55,7 +55,7 @@ class _ChainedLookup(torch.autograd.Function):
     def forward(ctx: Any, table: Tensor, input_ids: Tensor, padding_idx: int | None) -> tuple[Tensor, Tensor]:
         ctx.save_for_backward(input_ids)
         ctx.padding_idx = padding_idx
-        ctx.shape, ctx.kind = table.shape, table.dtype
+        ctx.shape, ctx.dtype = table.shape, table.dtype
         ctx.set_materialize_grads(False)
         return F.embedding(input_ids, table), table.view_as(table)
 
@@ -67,7 +67,7 @@ class _ChainedLookup(torch.autograd.Function):
         if gradient is None:
             return table_gradient, None, None
         if table_gradient is None:
-            table_gradient = gradient.new_zeros(ctx.shape, dtype=ctx.kind)
+            table_gradient = gradient.new_zeros(ctx.shape, dtype=ctx.dtype)
         rows, gradient = input_ids.flatten(), gradient.flatten(0, -2)
         if ctx.padding_idx is not None:
             is_token = rows != ctx.padding_idx

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from bart.configuration.configuration_bart import POSITION_OFFSET, BartConfig
 from bart.errors import InputError
-from bart.modeling.layers.attention import MultiHeadAttention, cast_once
+from bart.modeling.layers.attention import MultiHeadAttention, cast_for_autocast
 from bart.modeling.layers.dropout import Dropout
 from bart.modeling.layers.gelu_linear import linear_of_gelu
 from bart.modeling.layers.kv_cache import LayerCache, Step
@@ -55,7 +55,7 @@ class EncoderLayer(nn.Module):
 
     def forward(self, states: Tensor, mask: Tensor | None, unpadding: Unpadding | None = None) -> Tensor:
         """states: (B, S, D), or (M, D) by ``unpadding``; mask: bool, broadcastable to (B, H, S, S), or None."""
-        shared = cast_once(states)
+        shared = cast_for_autocast(states)
         keys, values = self.self_attn.project_keys_values(shared, unpadding)
         attended = self.self_attn(shared, keys, values, mask, unpadding=unpadding)
         states = self.self_attn_layer_norm(states + self.dropout(attended))
@@ -110,7 +110,7 @@ class DecoderLayer(nn.Module):
         else:
             assert encoder_states is not None
             keys, values = self.encoder_attn.project_keys_values(encoder_states, encoder_unpadding)
-        attended = self.encoder_attn(cast_once(states), keys, values, encoder_mask, unpadding=unpadding)
+        attended = self.encoder_attn(cast_for_autocast(states), keys, values, encoder_mask, unpadding=unpadding)
         states = self.encoder_attn_layer_norm(states + self.dropout(attended))
         states = self.final_layer_norm(_finite(states + self.dropout(_feed_forward(self, states))))
         return states
@@ -118,7 +118,7 @@ class DecoderLayer(nn.Module):
     def _attend_to_target(
         self, states: Tensor, cache: LayerCache | None, step: Step | None, unpadding: Unpadding | None
     ) -> Tensor:
-        states = cast_once(states)
+        states = cast_for_autocast(states)
         keys, values = self.self_attn.project_keys_values(states, unpadding)
         if cache is None:
             attended: Tensor = self.self_attn(states, keys, values, is_causal=True, unpadding=unpadding)

@@ -33,13 +33,13 @@ def test_agrees_with_torch(at_once: int, smoothing: float, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("at_once", [1, 4 * V, 2**20])
-@pytest.mark.parametrize("kind", [torch.float64, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)
 def test_validation_has_the_loss_and_the_likeliest_tokens(
-    at_once: int, kind: torch.dtype, monkeypatch: pytest.MonkeyPatch
+    at_once: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "LOGITS_AT_ONCE", at_once)
     states, weight, bias, labels = (given.detach() for given in inputs())
-    states, weight, bias = states.to(kind), weight.to(kind), bias.to(kind)
+    states, weight, bias = states.to(dtype), weight.to(dtype), bias.to(dtype)
     loss, predictions = cross_entropy_and_predictions(states, weight, bias, labels)
     logits = F.linear(states, weight, bias)
     expected = F.cross_entropy(logits.double(), labels, reduction="sum")
@@ -49,11 +49,11 @@ def test_validation_has_the_loss_and_the_likeliest_tokens(
     assert nothing == 0 and len(none) == 0
 
 
-@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16], ids=str)
-def test_under_autocast(kind: torch.dtype) -> None:
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_under_autocast(dtype: torch.dtype) -> None:
     """Close to float64 by the type's own precision; the gradients have their tensors' types."""
     states, weight, bias, labels = inputs(torch.float32)
-    with torch.autocast("cpu", kind):
+    with torch.autocast("cpu", dtype):
         loss = fused_cross_entropy(states, weight, bias, labels, 0.1)
     exact = [tensor.detach().double().requires_grad_() for tensor in (states, weight)]
     expected = F.cross_entropy(F.linear(*exact, bias.double()), labels, reduction="sum", label_smoothing=0.1)

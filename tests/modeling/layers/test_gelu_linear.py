@@ -8,15 +8,15 @@ from torch import nn
 from bart.modeling.layers.gelu_linear import linear_of_gelu
 
 
-@pytest.mark.parametrize("kind", [None, torch.bfloat16], ids=str)
-def test_agrees_with_torch(kind: torch.dtype | None) -> None:
+@pytest.mark.parametrize("dtype", [None, torch.bfloat16], ids=str)
+def test_agrees_with_torch(dtype: torch.dtype | None) -> None:
     torch.manual_seed(0)
     linear, hidden = nn.Linear(11, 5), torch.randn(3, 7, 11)
-    linear, hidden = (linear, hidden.to(kind)) if kind else (linear.double(), hidden.double())
+    linear, hidden = (linear, hidden.to(dtype)) if dtype else (linear.double(), hidden.double())
     hidden.requires_grad_()
     results = []
     for compute in (lambda: linear_of_gelu(hidden, linear), lambda: linear(F.gelu(hidden))):
-        with torch.autocast("cpu", torch.bfloat16, enabled=kind is not None):
+        with torch.autocast("cpu", torch.bfloat16, enabled=dtype is not None):
             output = compute()
         gradients = torch.autograd.grad(output.float().square().sum(), (hidden, *linear.parameters()))
         results.append((output, *gradients))

@@ -23,7 +23,7 @@ from bart.modeling.layers.attention import MultiHeadAttention, padding_mask
 from bart.modeling.layers.dropout import Dropout
 from bart.modeling.layers.fused_cross_entropy import cross_entropy_and_predictions, fused_cross_entropy
 from bart.modeling.layers.kv_cache import DecoderCache, LayerCache, Step
-from bart.modeling.layers.prepacked_linear import Quantization, pack_linears, packed
+from bart.modeling.layers.prepacked_linear import Quantization, prepack_linear, prepack_linears
 from bart.modeling.layers.token_embedding import TokenEmbedding
 from bart.modeling.layers.transformer import DecoderLayer, EncoderLayer, LearnedPositions
 from bart.modeling.layers.unpadding import Unpadding
@@ -46,7 +46,7 @@ class BartEncoder(nn.Module):
         self.layers = nn.ModuleList(EncoderLayer(config) for _ in range(config.encoder_layers))
         self.dropout = Dropout(config.dropout)
         self.layerdrop = config.encoder_layerdrop
-        self.recomputes = self.compiled = False  # see the model's methods
+        self.gradient_checkpointing = self.compiled = False  # see the model's methods
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor | None = None, unpadding: Unpadding | None = None
@@ -81,7 +81,7 @@ class BartDecoder(nn.Module):
         self.layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.decoder_layers))
         self.dropout = Dropout(config.dropout)
         self.layerdrop = config.decoder_layerdrop
-        self.recomputes = self.compiled = False
+        self.gradient_checkpointing = self.compiled = False
 
     def forward(
         self,
@@ -186,7 +186,7 @@ class BartForConditionalGeneration(nn.Module):
         self.config = config
         self.model = BartModel(config)
         self.register_buffer("final_logits_bias", torch.zeros(1, config.vocab_size))
-        self.packed_output: nn.Module | None = None  # after pack()
+        self.prepacked_output: nn.Module | None = None  # after prepack()
         self.model.apply(self._initialize)
 
     def _initialize(self, module: nn.Module) -> None:
@@ -246,7 +246,7 @@ class BartForConditionalGeneration(nn.Module):
             target_indices: (N,), of the labels that count among all B * T. None: they are looked for, and the host
                 waits for a GPU to find them.
         """
-        with self.model.shared.chain():
+        with self.model.shared.tied_gradients():
             states, targets = self._target_states(input_ids, attention_mask, labels, target_indices)
             table = self.model.shared.table
         return fused_cross_entropy(states, table, self.final_logits_bias[0], targets, label_smoothing)
@@ -293,9 +293,9 @@ class BartForConditionalGeneration(nn.Module):
         is_target = labels != IGNORE_INDEX
         return bool((is_target[:, 1:] <= is_target[:, :-1]).all())
 
-    def recompute_layers(self) -> None:
-        """In training keep nothing but each layer's input, and compute the layer again when its gradients are due."""
-        self.model.encoder.recomputes = self.model.decoder.recomputes = True
+    def enable_gradient_checkpointing(self) -> None:
+        """In training keep only each layer's input, and compute the layer again in the backward pass."""
+        self.model.encoder.gradient_checkpointing = self.model.decoder.gradient_checkpointing = True
 
     def compile_layers(self) -> None:
         """In training run the layers as torch.compile makes them; the compilation comes with the first step."""
@@ -306,12 +306,12 @@ class BartForConditionalGeneration(nn.Module):
 
     def project_to_vocabulary(self, states: Tensor) -> Tensor:
         """Decoder states to logits: (..., D) -> (..., V)."""
-        if self.packed_output is not None:
-            packed_logits: Tensor = self.packed_output(states)
-            return packed_logits
+        if self.prepacked_output is not None:
+            prepacked_logits: Tensor = self.prepacked_output(states)
+            return prepacked_logits
         return F.linear(states, self.model.shared.weight) + self.final_logits_bias
 
-    def pack(self, quantization: Quantization | None = None) -> Self:
+    def prepack(self, quantization: Quantization | None = None) -> Self:
         """Make this model ready for inference on the CPU, for good: it can be neither trained nor moved nor saved then.
 
         The weights of linear layers are put into the layout that the fastest kernels read; the results are the same
@@ -331,8 +331,8 @@ class BartForConditionalGeneration(nn.Module):
                 for module in self.modules():
                     if isinstance(module, MultiHeadAttention):
                         module.attention_dtype = torch.bfloat16
-        self.packed_output = packed(self.model.shared.weight, self.final_logits_bias[0], quantization)
-        pack_linears(self.model, quantization)
+        self.prepacked_output = prepack_linear(self.model.shared.weight, self.final_logits_bias[0], quantization)
+        prepack_linears(self.model, quantization)
         return self
 
     def generate(
@@ -428,7 +428,7 @@ def _embed(
 
 def _run(side: BartEncoder | BartDecoder, layer: nn.Module, *given: Any) -> Tensor:
     output: Tensor
-    if side.recomputes and side.training and torch.is_grad_enabled():
+    if side.gradient_checkpointing and side.training and torch.is_grad_enabled():
         output = checkpoint(layer, *given, use_reentrant=False)
     else:
         output = layer(*given) if side.training or not side.compiled else layer.forward(*given)

@@ -50,9 +50,9 @@ class Ours:
         self._memory = StepMemory()
         model = BartForConditionalGeneration.from_pretrained(folder)
         if precision == "int8":
-            self.model = model.to(device).pack("int8")
+            self.model = model.to(device).prepack("int8")
         else:
-            self.model = model.to(device, _TORCH_TYPES[precision]).pack()
+            self.model = model.to(device, _TORCH_TYPES[precision]).prepack()
 
     def generate(self, sources: Sequence[np.ndarray], search: Search) -> list[list[int]]:
         from utils.data.examples import pad_sources

@@ -86,7 +86,7 @@ def profile(arguments: ProfileArguments) -> None:
         "decoder layers": layers,
         "  their self-attention": [layer.self_attn for layer in layers],
         "  their cross-attention": [layer.encoder_attn for layer in layers],
-        "output layer": [system.model.packed_output] if system.model.packed_output is not None else [],
+        "output layer": [system.model.prepacked_output] if system.model.prepacked_output is not None else [],
     }
     system.generate(sources, search)
     clock = Clock()

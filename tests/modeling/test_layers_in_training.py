@@ -34,7 +34,7 @@ def test_computed_again(dtype: torch.dtype | None) -> None:
     model.model.encoder.layers[1].fc1.register_forward_hook(lambda *_: runs.append(1))
     expected = loss_and_gradients(model, dtype)
     assert len(runs) == 1
-    model.recompute_layers()
+    model.enable_gradient_checkpointing()
     for found, wanted in zip(loss_and_gradients(model, dtype), expected, strict=True):
         assert torch.equal(found, wanted)
     assert len(runs) == 3
@@ -42,21 +42,21 @@ def test_computed_again(dtype: torch.dtype | None) -> None:
 
 def test_layers_are_not_computed_again_where_nothing_is_learnt() -> None:
     model, runs = start().eval(), []
-    model.recompute_layers()
+    model.enable_gradient_checkpointing()
     model.model.encoder.layers[1].fc1.register_forward_hook(lambda *_: runs.append(1))
     loss_and_gradients(model)
     assert len(runs) == 1
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("recomputes", [False, True])
-def test_compiled(recomputes: bool) -> None:
+@pytest.mark.parametrize("gradient_checkpointing", [False, True])
+def test_compiled(gradient_checkpointing: bool) -> None:
     """Other lengths are not compiled anew; the search runs as it did."""
     config = CONFIG.copy(dropout=0.0, attention_dropout=0.0)
     model, compiled = start(config), start(config)
     compiled.compile_layers()
-    if recomputes:
-        compiled.recompute_layers()
+    if gradient_checkpointing:
+        compiled.enable_gradient_checkpointing()
     expected = loss_and_gradients(model)
     for found, wanted in zip(loss_and_gradients(compiled), expected, strict=True):
         torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
@@ -86,7 +86,7 @@ def test_looked_up_rows_are_added_to_the_output_layers_gradient() -> None:
 
 def test_a_tables_gradient_without_an_output_layer() -> None:
     table = TokenEmbedding(6, 2, padding_idx=1)
-    with table.chain():
+    with table.tied_gradients():
         first, second = table(torch.tensor([4, 1, 4])), table(torch.tensor([[0, 4]]))
     (first.sum() + 2 * second.sum()).backward()
     assert table.weight.grad is not None

@@ -82,7 +82,7 @@ def write_summaries(arguments: SummarizeArguments, stream: IO[bytes]) -> None:
         raise InputError("--device cuda: this machine has no GPU that torch can use; give cpu or auto")
     if device == "cpu":
         keep_freed_memory()
-    model = BartForConditionalGeneration.from_pretrained(arguments.model).to(device).pack()
+    model = BartForConditionalGeneration.from_pretrained(arguments.model).to(device).prepack()
     name = "standard input" if arguments.file == "-" else arguments.file
     if arguments.one_text:
         batches = iter([[" ".join(iterate_stream(stream, name))]])

@@ -10,16 +10,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-def linear_of_gelu(hidden: Tensor, linear: nn.Linear) -> Tensor:
+def gelu_linear(hidden: Tensor, linear: nn.Linear) -> Tensor:
     """linear(gelu(hidden)): (..., F) -> (..., D). The gelu is computed again for the gradients, which is cheap.
 
     Neither it nor, under autocast, the half copy of the weight is kept meanwhile.
     """
-    output: Tensor = _LinearOfGelu.apply(hidden, linear.weight, linear.bias)  # type: ignore[no-untyped-call]
+    output: Tensor = _GeluLinear.apply(hidden, linear.weight, linear.bias)  # type: ignore[no-untyped-call]
     return output
 
 
-class _LinearOfGelu(torch.autograd.Function):
+class _GeluLinear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         ctx.save_for_backward(hidden, weight, bias)

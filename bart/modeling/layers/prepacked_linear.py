@@ -1,8 +1,8 @@
 """Linear layers for inference on a CPU, their weights in the layout that the processor's fastest kernels read.
 
 The few rows of a decoding step wait for the weights to be brought into that layout again at every call: 16 rows times
-BART's vocabulary take 25 ms on two cores as ``F.linear``, 7 ms from packed weights, and 2.4 ms in int8. They are what
-torch.compile uses; where this torch has them not, a layer stays as it is.
+BART's vocabulary take 25 ms on two cores as ``F.linear``, 7 ms from prepacked weights, and 2.4 ms in int8. They are
+what torch.compile uses; a layer for which this torch has none stays as it is.
 """
 
 import warnings
@@ -19,7 +19,7 @@ _FEW_INT8_ROWS = 128  # up to here FBGEMM is faster
 _MOST_INT8_ROWS = 512  # that FBGEMM multiplies at once: it slows down beyond
 
 
-class PackedLinear(nn.Module):
+class PrepackedLinear(nn.Module):
     """x W^T + b, or the GELU of it, by oneDNN, in float32 or bfloat16."""
 
     def __init__(self, weight: Tensor, bias: Tensor, gelu: bool = False) -> None:
@@ -100,25 +100,27 @@ class Int8Linear(nn.Module):
         return product
 
 
-def packed(weight: Tensor, bias: Tensor, quantization: Quantization | None, gelu: bool = False) -> nn.Module | None:
-    """A layer that computes x W^T + b, or the GELU of it, faster than ``F.linear``; None where there is none."""
+def prepack_linear(
+    weight: Tensor, bias: Tensor, quantization: Quantization | None, gelu: bool = False
+) -> nn.Module | None:
+    """A layer that computes x W^T + b, or the GELU of it, faster than ``F.linear``; None if this torch has none."""
     if quantization == "int8":
         return Int8Linear(weight, bias, gelu)
-    return PackedLinear(weight, bias, gelu) if PackedLinear.suits(weight) else None
+    return PrepackedLinear(weight, bias, gelu) if PrepackedLinear.suits(weight) else None
 
 
-def pack_linears(module: nn.Module, quantization: Quantization | None) -> None:
-    """Replace every ``nn.Linear`` within by its packed form, where it has one, the ``fc1`` of a layer with its GELU."""
+def prepack_linears(module: nn.Module, quantization: Quantization | None) -> None:
+    """Replace every ``nn.Linear`` within by its prepacked form, if it has one, the ``fc1`` of a layer with its GELU."""
     for name, child in module.named_children():
         if isinstance(child, nn.Linear):
             gelu = name == "fc1" and module.activation is F.gelu
-            replacement = packed(child.weight, child.bias, quantization, gelu)
+            replacement = prepack_linear(child.weight, child.bias, quantization, gelu)
             if replacement is not None:
                 setattr(module, name, replacement)
                 if gelu:
                     module.activation = _unchanged  # type: ignore[assignment]
         else:
-            pack_linears(child, quantization)
+            prepack_linears(child, quantization)
 
 
 def _unchanged(states: Tensor) -> Tensor:

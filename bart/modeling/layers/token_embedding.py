@@ -14,43 +14,43 @@ from torch import Tensor, nn
 
 
 class TokenEmbedding(nn.Embedding):
-    """Like torch's; in training on a CPU its lookups can be chained to the output layer that has the same weight."""
+    """Like torch's, but that its gradient can be tied to that of the output layer, in training on a CPU."""
 
     def __init__(self, vocab_size: int, d_model: int, padding_idx: int | None = None) -> None:
         super().__init__(vocab_size, d_model, padding_idx)
-        self._chained: Tensor | None = None
+        self._tied_table: Tensor | None = None
 
     def forward(self, input_ids: Tensor) -> Tensor:
         """(...) -> (..., D)"""
-        if self._chained is None:
+        if self._tied_table is None:
             return super().forward(input_ids)
         embedded: Tensor
-        embedded, self._chained = _ChainedLookup.apply(  # type: ignore[no-untyped-call]
-            self._chained, input_ids, self.padding_idx
+        embedded, self._tied_table = _TiedLookup.apply(  # type: ignore[no-untyped-call]
+            self._tied_table, input_ids, self.padding_idx
         )
         return embedded
 
     @contextmanager
-    def chain(self) -> Iterator[None]:
-        """Let each lookup within hand the table on, and ``table`` be what the last one hands to the output layer.
+    def tied_gradients(self) -> Iterator[None]:
+        """Make lookups and the output layer share one gradient table; within, the output layer must read ``table``.
 
-        The gradient then takes the same way back: it is the output layer's, into which each lookup adds its few rows,
-        where autograd would fill and add a whole table for each. Not on a GPU, which adds equal tokens' rows in an
-        order that is left to chance.
+        Each lookup hands the table on, and the last one hands it to the output layer. The gradient takes the same way
+        back: each lookup adds its few rows to the output layer's gradient, instead of a whole table of its own, as
+        autograd would. On a GPU this does nothing: it would add the rows of equal tokens in a random order.
         """
-        self._chained = self.weight.view_as(self.weight) if self.weight.device.type == "cpu" else None
+        self._tied_table = self.weight.view_as(self.weight) if self.weight.device.type == "cpu" else None
         try:
             yield
         finally:
-            self._chained = None
+            self._tied_table = None
 
     @property
     def table(self) -> Tensor:
         """(V, D), the weight."""
-        return self.weight if self._chained is None else self._chained
+        return self.weight if self._tied_table is None else self._tied_table
 
 
-class _ChainedLookup(torch.autograd.Function):
+class _TiedLookup(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, table: Tensor, input_ids: Tensor, padding_idx: int | None) -> tuple[Tensor, Tensor]:
         ctx.save_for_backward(input_ids)
@@ -62,7 +62,7 @@ class _ChainedLookup(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor | None, table_gradient: Tensor | None) -> tuple[Tensor | None, None, None]:
-        """``table_gradient`` (V, D) belongs to this chain alone, so the rows are added in place."""
+        """``table_gradient`` (V, D) belongs to these lookups alone, so the rows are added in place."""
         (input_ids,) = ctx.saved_tensors
         if gradient is None:
             return table_gradient, None, None

@@ -15,7 +15,7 @@ from bart.configuration.configuration_bart import POSITION_OFFSET, BartConfig
 from bart.errors import InputError
 from bart.modeling.layers.attention import MultiHeadAttention, cast_for_autocast
 from bart.modeling.layers.dropout import Dropout
-from bart.modeling.layers.gelu_linear import linear_of_gelu
+from bart.modeling.layers.gelu_linear import gelu_linear
 from bart.modeling.layers.kv_cache import LayerCache, Step
 from bart.modeling.layers.unpadding import Unpadding
 
@@ -138,7 +138,7 @@ def _feed_forward(layer: EncoderLayer | DecoderLayer, states: Tensor) -> Tensor:
     hidden = _finite(layer.fc1(states))  # (..., F)
     is_plain = layer.activation is F.gelu and layer.activation_dropout.p == 0
     if is_plain and layer.training and torch.is_grad_enabled() and not torch.compiler.is_compiling():
-        return linear_of_gelu(hidden, layer.fc2)
+        return gelu_linear(hidden, layer.fc2)
     output: Tensor = layer.fc2(layer.activation_dropout(layer.activation(hidden)))
     return output
 

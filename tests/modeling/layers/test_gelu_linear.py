@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from bart.modeling.layers.gelu_linear import linear_of_gelu
+from bart.modeling.layers.gelu_linear import gelu_linear
 
 
 @pytest.mark.parametrize("dtype", [None, torch.bfloat16], ids=str)
@@ -15,7 +15,7 @@ def test_agrees_with_torch(dtype: torch.dtype | None) -> None:
     linear, hidden = (linear, hidden.to(dtype)) if dtype else (linear.double(), hidden.double())
     hidden.requires_grad_()
     results = []
-    for compute in (lambda: linear_of_gelu(hidden, linear), lambda: linear(F.gelu(hidden))):
+    for compute in (lambda: gelu_linear(hidden, linear), lambda: linear(F.gelu(hidden))):
         with torch.autocast("cpu", torch.bfloat16, enabled=dtype is not None):
             output = compute()
         gradients = torch.autograd.grad(output.float().square().sum(), (hidden, *linear.parameters()))
@@ -27,5 +27,5 @@ def test_agrees_with_torch(dtype: torch.dtype | None) -> None:
 
 def test_frozen() -> None:
     linear, hidden = nn.Linear(4, 2).requires_grad_(False), torch.randn(3, 4, requires_grad=True)
-    linear_of_gelu(hidden, linear).sum().backward()
+    gelu_linear(hidden, linear).sum().backward()
     assert linear.weight.grad is None and hidden.grad.abs().max() > 0

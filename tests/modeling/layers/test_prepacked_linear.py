@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from bart.errors import InputError
-from bart.modeling.layers.prepacked_linear import Int8Linear, PackedLinear
+from bart.modeling.layers.prepacked_linear import Int8Linear, PrepackedLinear
 from bart.modeling.modeling_bart import BartForConditionalGeneration
 from tests.tiny_setup import tiny_config
 
@@ -15,8 +15,8 @@ LARGEST_ERRORS = {torch.float32: 1e-6, torch.bfloat16: 0.01}  # relative
 
 
 def needs_kernel(dtype: torch.dtype) -> None:
-    if not PackedLinear.suits(torch.zeros(1, dtype=dtype)):
-        pytest.skip(f"this torch has no packed product of {dtype} for this processor")
+    if not PrepackedLinear.suits(torch.zeros(1, dtype=dtype)):
+        pytest.skip(f"this torch has no prepacked product of {dtype} for this processor")
 
 
 def relative_error(found: torch.Tensor, exact: torch.Tensor) -> float:
@@ -25,13 +25,13 @@ def relative_error(found: torch.Tensor, exact: torch.Tensor) -> float:
 
 @pytest.mark.parametrize("dtype", LARGEST_ERRORS, ids=str)
 @pytest.mark.parametrize("shape", [(1, 48), (2, 5, 48), (700, 48)], ids=str)
-def test_a_packed_product_is_the_plain_one(shape: tuple[int, ...], dtype: torch.dtype) -> None:
+def test_a_prepacked_product_is_the_plain_one(shape: tuple[int, ...], dtype: torch.dtype) -> None:
     needs_kernel(dtype)
     torch.manual_seed(0)
     linear = nn.Linear(48, 37).to(dtype)
     states = torch.randn(shape).to(dtype)
     exact = copy.deepcopy(linear).double()(states.double())
-    found = PackedLinear(linear.weight, linear.bias)(states)
+    found = PrepackedLinear(linear.weight, linear.bias)(states)
     assert found.shape == exact.shape and found.dtype == dtype
     assert relative_error(found, exact) < LARGEST_ERRORS[dtype]
 
@@ -62,7 +62,7 @@ def test_an_int8_product_is_as_near_as_its_numbers(
     assert share.square().mean().sqrt() < 0.2  # of 48 independent errors, 0.1 is expected
 
 
-@pytest.mark.parametrize("layer", [PackedLinear, Int8Linear])
+@pytest.mark.parametrize("layer", [PrepackedLinear, Int8Linear])
 @pytest.mark.parametrize("rows", [5, 200])
 def test_a_product_with_its_gelu(layer: type[nn.Module], rows: int) -> None:
     needs_kernel(torch.float32)
@@ -94,13 +94,13 @@ def model_with(**changes: object) -> tuple[BartForConditionalGeneration, torch.T
 
 
 @pytest.mark.parametrize("beams", [1, 4])
-def test_a_packed_model_finds_the_same_tokens(beams: int) -> None:
+def test_a_prepacked_model_finds_the_same_tokens(beams: int) -> None:
     needs_kernel(torch.float32)
     model, source = model_with()
     expected = model.generate(source, num_beams=beams, max_length=24)
     with torch.no_grad():
         logits = model(source, decoder_input_ids=expected).logits
-        assert model.pack() is model
+        assert model.prepack() is model
         assert not any(isinstance(module, nn.Linear) for module in model.modules())
         assert relative_error(model(source, decoder_input_ids=expected).logits, logits) < 1e-5
     assert torch.equal(model.generate(source, num_beams=beams, max_length=24), expected)
@@ -111,7 +111,7 @@ def test_an_int8_model_is_near_the_plain_one() -> None:
     tokens = torch.randint(4, 400, (5, 12))
     with torch.no_grad():
         exact = model(source, decoder_input_ids=tokens).logits
-        found = model.pack("int8")(source, decoder_input_ids=tokens).logits
+        found = model.prepack("int8")(source, decoder_input_ids=tokens).logits
     assert 1e-4 < relative_error(found, exact) < 0.1
     assert model.generate(source, num_beams=3, max_length=12).shape[0] == 5
 
@@ -119,4 +119,4 @@ def test_an_int8_model_is_near_the_plain_one() -> None:
 def test_int8_wants_float32_weights() -> None:
     model, _ = model_with()
     with pytest.raises(InputError, match="float32"):
-        model.bfloat16().pack("int8")
+        model.bfloat16().prepack("int8")

@@ -29,14 +29,14 @@ def loss_and_gradients(
 
 
 @pytest.mark.parametrize("padded", ["both", "targets", "neither"])
-@pytest.mark.parametrize("recomputes", [False, True])
+@pytest.mark.parametrize("gradient_checkpointing", [False, True])
 def test_nothing_is_computed_for_padding_and_nothing_changes(
-    padded: str, recomputes: bool, monkeypatch: pytest.MonkeyPatch
+    padded: str, gradient_checkpointing: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = model_pair(3).ours.double().train()
     model.apply(lambda module: setattr(module, "p", 0.0) if hasattr(module, "p") else None)  # no dropout
-    if recomputes:
-        model.recompute_layers()
+    if gradient_checkpointing:
+        model.enable_gradient_checkpointing()
     sources, mask, labels = padded_batch(model.config.vocab_size)
     batch = (sources, mask if padded == "both" else None, labels if padded != "neither" else labels.clamp(min=4))
     rows: list[int] = []

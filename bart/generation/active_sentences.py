@@ -1,4 +1,4 @@
-"""Which sentences of a batch are still searched for. Those that are done leave it, so that the others get faster."""
+"""The sentences of a batch that are still searched for. Those that are done leave it, so that the others get faster."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -12,34 +12,34 @@ _LAG = {"cuda": 2}  # steps that the host may be behind; a wait for the newest o
 _PARTS = 8  # a batch shrinks by eighths, so that there are few shapes, and little is moved
 
 
-class OfSentences(Protocol):
-    """Something that holds tensors with an entry for each sentence of the batch."""
+class PerSentenceState(Protocol):
+    """Anything that holds tensors with an entry for each sentence of the batch."""
 
-    def select(self, of: Callable[[Tensor], Tensor]) -> None:
-        """Let sentences leave: keep of every tensor (B, ...) what ``of`` gives."""
+    def keep_rows(self, gather: Callable[[Tensor], Tensor]) -> None:
+        """Drop the sentences that leave: keep of each tensor (B, ...) the rows that ``gather`` gives."""
 
 
 @dataclass
-class Move:
-    """How a batch shrinks: its first ``count`` places stay, but that those at ``sources`` move to ``targets``."""
+class BatchCompaction:
+    """How a batch shrinks to its first ``count`` places: the sentences at ``sources`` move to ``targets`` before."""
 
     sources: Tensor  # (m,)
     targets: Tensor  # (m,)
     count: int
 
-    def of(self, values: Tensor) -> Tensor:
-        """The entries (B, ...) that stay. Those that move are written over what was at their new places."""
+    def gather(self, values: Tensor) -> Tensor:
+        """Keep the entries (B, ...) that stay, in place: those that move overwrite what was at their new places."""
         values[self.targets] = values[self.sources]
         return values[: self.count]
 
-    def apply(self, parts: Iterable[OfSentences]) -> None:
-        """Shrink all of them."""
+    def apply(self, parts: Iterable[PerSentenceState]) -> None:
+        """Shrink the state of each part."""
         for part in parts:
-            part.select(self.of)
+            part.keep_rows(self.gather)
 
 
-class Running:
-    """The sentences of a batch by their places, which change as others leave."""
+class ActiveSentences:
+    """The sentences of a batch that are still searched for, by their places, which change as others leave."""
 
     def __init__(self, batch: int, device: torch.device, may_shrink: bool) -> None:
         self.sentences = torch.arange(batch, device=device)  # by place
@@ -48,7 +48,7 @@ class Running:
         self._lag = _LAG.get(device.type, 0)
         self._reports: deque[tuple[Tensor, torch.cuda.Event | None]] = deque()
 
-    def report(self, done: Tensor, all_done: Tensor) -> Move | None:
+    def report(self, done: Tensor, all_done: Tensor) -> BatchCompaction | None:
         """Tell which places (B,) are done, for good, and (a scalar) whether the search is over.
 
         Returns how the batch is to shrink now, None for not at all.
@@ -65,9 +65,9 @@ class Running:
         if self.all_done or count >= len(places):
             return None
         self._reports.clear()  # they speak of the old places
-        move = self._to_the_front(running, count)
-        self.sentences = move.of(self.sentences.clone())  # what it was, a search may still need
-        return move
+        compaction = self._compact(running, count)
+        self.sentences = compaction.gather(self.sentences.clone())  # what it was, a search may still need
+        return compaction
 
     def surplus_steps(self) -> int:
         """How many of the newest steps were taken after the search was over, since the host had not heard of it.
@@ -83,12 +83,12 @@ class Running:
                 return surplus
         return len(self._reports)
 
-    def _to_the_front(self, running: Sequence[int], count: int) -> Move:
+    def _compact(self, running: Sequence[int], count: int) -> BatchCompaction:
         behind = [place for place in running if place >= count]
         free = sorted(set(range(count)) - set(running))
         device = self.sentences.device
         sources, targets = (torch.tensor(places, dtype=torch.long) for places in (behind, free[: len(behind)]))
-        return Move(sources.to(device, non_blocking=True), targets.to(device, non_blocking=True), count)
+        return BatchCompaction(sources.to(device, non_blocking=True), targets.to(device, non_blocking=True), count)
 
 
 def _copy_to_host(values: Tensor) -> tuple[Tensor, torch.cuda.Event | None]:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from bart.configuration.generation_config import GenerationConfig
-from bart.generation.active_sentences import Running
+from bart.generation.active_sentences import ActiveSentences
 from bart.generation.arguments import SpecialTokens
 from bart.generation.decoder import Decoder, read_prompt
 from bart.generation.logits_processors import LogitsProcessor
@@ -145,11 +145,11 @@ class BeamGroup:
             return is_full, is_full.all() | over
         return is_full & ~self.may_improve[:, 0], over
 
-    def select(self, of: Callable[[Tensor], Tensor]) -> None:
-        """Let sentences leave: keep of every tensor (B, ...) what ``of`` gives."""
+    def keep_rows(self, gather: Callable[[Tensor], Tensor]) -> None:
+        """Drop the sentences that leave: keep of each tensor (B, ...) the rows that ``gather`` gives."""
         for name, value in vars(self).items():
             if isinstance(value, Tensor):
-                setattr(self, name, of(value))
+                setattr(self, name, gather(value))
 
 
 def beam_search(
@@ -173,12 +173,12 @@ def beam_search(
     results = Results(groups)
     # A draw, and the scores of a step, are of the whole batch.
     may_shrink = may_shrink and not (settings.do_sample or settings.return_dict_in_generate)
-    running = Running(batch, prompt.device, may_shrink)
+    active = ActiveSentences(batch, prompt.device, may_shrink)
     all_rows = torch.arange(batch * beams, device=prompt.device).view(batch, beams)
     read_prompt(decoder, prompt.repeat_interleave(beams, dim=0))
     tokens = prompt[:, -1:].expand(batch, beams)
     record = StepRecord(settings)
-    while not running.all_done:
+    while not active.all_done:
         logits = decoder.next_logits(tokens.flatten())
         record.add_logits(logits)
         log_probs = logits.log_softmax(-1).view(*tokens.shape, -1)
@@ -205,15 +205,15 @@ def beam_search(
             break
         tokens = torch.cat(chosen, 1)
         decoder.reorder(all_rows.gather(1, torch.cat(parents, 1)).flatten())
-        sentences = running.sentences
+        sentences = active.sentences
         done, all_done = (torch.stack(each).all(0) for each in zip(*(group.done() for group in groups), strict=True))
-        move = running.report(done, all_done)
-        if move is not None:
+        compaction = active.report(done, all_done)
+        if compaction is not None:
             results.take(groups, sentences)
-            move.apply([*groups, *processors, decoder])
-            tokens, all_rows = move.of(tokens), all_rows[: move.count]
-    results.take(groups, running.sentences)
-    return results.best(settings, record, running.surplus_steps())
+            compaction.apply([*groups, *processors, decoder])
+            tokens, all_rows = compaction.gather(tokens), all_rows[: compaction.count]
+    results.take(groups, active.sentences)
+    return results.best(settings, record, active.surplus_steps())
 
 
 class Results:

@@ -15,8 +15,8 @@ class Decoder(Protocol):
     def reorder(self, rows: Tensor) -> None:
         """Let row i continue what row ``rows[i]`` has read; rows: (R,)."""
 
-    def select(self, of: Callable[[Tensor], Tensor]) -> None:
-        """Let sentences leave: keep of every tensor (B, ...) what ``of`` gives."""
+    def keep_rows(self, gather: Callable[[Tensor], Tensor]) -> None:
+        """Drop the sentences that leave: keep of each tensor (B, ...) the rows that ``gather`` gives."""
 
 
 def read_prompt(decoder: Decoder, prompt: Tensor) -> None:

@@ -26,8 +26,8 @@ class LogitsProcessor:
         """tokens: (R, L), scores: (R, V) -> scores (R, V)."""
         raise NotImplementedError
 
-    def select(self, of: Callable[[Tensor], Tensor]) -> None:
-        """Let sentences leave: keep of every tensor (B, ...) what ``of`` gives."""
+    def keep_rows(self, gather: Callable[[Tensor], Tensor]) -> None:
+        """Drop the sentences that leave: keep of each tensor (B, ...) the rows that ``gather`` gives."""
 
 
 @dataclass
@@ -171,9 +171,9 @@ class NoSourceNgrams(LogitsProcessor):
         last = tokens[:, length - self.size + 1 :]
         return _ban(scores, ngrams[..., -1], (ngrams[..., :-1] == last[:, None]).all(-1))
 
-    def select(self, of: Callable[[Tensor], Tensor]) -> None:
+    def keep_rows(self, gather: Callable[[Tensor], Tensor]) -> None:
         if self.ngrams is not None:
-            self.ngrams = of(self.ngrams)
+            self.ngrams = gather(self.ngrams)
 
 
 class NoBadWords(LogitsProcessor):
@@ -225,8 +225,8 @@ class SourcePenalty(LogitsProcessor):
     def __call__(self, tokens: Tensor, scores: Tensor) -> Tensor:
         return self._penalty(self.source.repeat_interleave(len(scores) // len(self.source), dim=0), scores)
 
-    def select(self, of: Callable[[Tensor], Tensor]) -> None:
-        self.source = of(self.source)
+    def keep_rows(self, gather: Callable[[Tensor], Tensor]) -> None:
+        self.source = gather(self.source)
 
 
 @dataclass

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from bart.configuration.generation_config import GenerationConfig
-from bart.generation.active_sentences import Running
+from bart.generation.active_sentences import ActiveSentences
 from bart.generation.arguments import SpecialTokens
 from bart.generation.decoder import Decoder, read_prompt
 from bart.generation.logits_processors import LogitsProcessor
@@ -47,10 +47,10 @@ def greedy_search_or_sampling(
     lengths = torch.full_like(prompt[:, 0], prompt.size(1))
     # A draw, and the scores of a step, are of the whole batch.
     may_shrink = may_shrink and not (settings.do_sample or settings.return_dict_in_generate)
-    running = Running(len(prompt), prompt.device, may_shrink)
+    active = ActiveSentences(len(prompt), prompt.device, may_shrink)
     record = StepRecord(settings)
     read_prompt(decoder, prompt)
-    while not running.all_done:
+    while not active.all_done:
         scores = decoder.next_logits(tokens[:, -1])  # (R, V)
         record.add_logits(scores)
         for process in processors:
@@ -59,17 +59,17 @@ def greedy_search_or_sampling(
         chosen = draw(scores, 1).squeeze(1) if settings.do_sample else scores.argmax(-1)
         if special.eos:  # as in transformers, only then what is done is padded
             chosen = chosen.masked_fill(done, special.pad)
-            lengths[running.sentences] = torch.where(done, lengths[running.sentences], tokens.size(1) + 1)
+            lengths[active.sentences] = torch.where(done, lengths[active.sentences], tokens.size(1) + 1)
         tokens = torch.cat([tokens, chosen[:, None]], 1)
-        finished[running.sentences, : tokens.size(1)] = tokens
+        finished[active.sentences, : tokens.size(1)] = tokens
         done = done | is_any_of(chosen, special.eos)
         if conditions:
             done = done | meets_any(conditions, tokens, record.scores)
         if tokens.size(1) >= max_length:
             break
-        move = running.report(done, done.all())
-        if move is not None:
-            tokens, done = move.of(tokens), move.of(done)
-            move.apply([*processors, decoder])
+        compaction = active.report(done, done.all())
+        if compaction is not None:
+            tokens, done = compaction.gather(tokens), compaction.gather(done)
+            compaction.apply([*processors, decoder])
     longest = int(lengths.max()) if special.eos else tokens.size(1)
-    return record.complete(GenerationOutput(finished[:, :longest]), running.surplus_steps())
+    return record.complete(GenerationOutput(finished[:, :longest]), active.surplus_steps())

@@ -148,11 +148,11 @@ class StepDecoder:
         """Let row i continue what row ``rows[i]`` has read; rows: (R,)."""
         self._cache.reorder(rows)
 
-    def select(self, of: Callable[[Tensor], Tensor]) -> None:
-        """Let sentences leave: keep of every tensor (B, ...) what ``of`` gives."""
-        self._cache.select(of)
+    def keep_rows(self, gather: Callable[[Tensor], Tensor]) -> None:
+        """Drop the sentences that leave: keep of each tensor (B, ...) the rows that ``gather`` gives."""
+        self._cache.keep_rows(gather)
         if self._mask is not None:
-            self._mask = of(self._mask)
+            self._mask = gather(self._mask)
 
 
 def decode(

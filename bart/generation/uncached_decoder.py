@@ -32,8 +32,8 @@ class UncachedDecoder:
         """Let row i continue what row ``rows[i]`` has read; rows: (R,)."""
         self._read = self._read[rows]
 
-    def select(self, of: Callable[[Tensor], Tensor]) -> None:
-        """Let sentences leave: keep of every tensor (B, ...) what ``of`` gives."""
-        self._states = of(self._states.clone())
-        self._mask = None if self._mask is None else of(self._mask.clone())
-        self._read = of(self._read.view(-1, self._beams, self._read.size(1)).clone()).flatten(0, 1)
+    def keep_rows(self, gather: Callable[[Tensor], Tensor]) -> None:
+        """Drop the sentences that leave: keep of each tensor (B, ...) the rows that ``gather`` gives."""
+        self._states = gather(self._states.clone())
+        self._mask = None if self._mask is None else gather(self._mask.clone())
+        self._read = gather(self._read.view(-1, self._beams, self._read.size(1)).clone()).flatten(0, 1)

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from bart.generation import active_sentences
-from bart.generation.active_sentences import Running
+from bart.generation.active_sentences import ActiveSentences
 from bart.generation.step_decoder import StepDecoder
 from bart.modeling.modeling_bart import BartForConditionalGeneration
 from tests.random_models import model_pair
@@ -87,11 +87,11 @@ def test_scores_of_the_same_steps_whatever_the_lag(search: dict[str, object], mo
 
 
 def test_those_behind_move_to_the_free_places() -> None:
-    sentences = Running(6, torch.device("cpu"), may_shrink=True)
-    move = sentences.report(torch.tensor([True, False, True, False, False, True]), torch.tensor(False))
-    assert move is not None
+    sentences = ActiveSentences(6, torch.device("cpu"), may_shrink=True)
+    compaction = sentences.report(torch.tensor([True, False, True, False, False, True]), torch.tensor(False))
+    assert compaction is not None
     assert sentences.sentences.tolist() == [4, 1, 3] or sentences.sentences.tolist() == [3, 1, 4]
-    assert sorted(move.of(torch.arange(10, 16)).tolist()) == [11, 13, 14]
+    assert sorted(compaction.gather(torch.arange(10, 16)).tolist()) == [11, 13, 14]
     assert sentences.report(torch.tensor([False, False, False]), torch.tensor(False)) is None
     assert not sentences.all_done
     sentences.report(torch.tensor([True, True, True]), torch.tensor(True))
@@ -99,5 +99,5 @@ def test_those_behind_move_to_the_free_places() -> None:
 
 
 def test_draws_and_scores_are_of_the_whole_batch() -> None:
-    sentences = Running(6, torch.device("cpu"), may_shrink=False)
+    sentences = ActiveSentences(6, torch.device("cpu"), may_shrink=False)
     assert sentences.report(torch.tensor([True, False, True, False, False, True]), torch.tensor(False)) is None

@@ -50,10 +50,10 @@ class LayerCache:
         self.self_values.index_copy_(2, places, values.to(self.self_values.dtype))
         return self.self_keys[:, :, :end], self.self_values[:, :, :end]
 
-    def select(self, of: Callable[[Tensor], Tensor]) -> None:
+    def keep_rows(self, gather: Callable[[Tensor], Tensor]) -> None:
         """Keep of every tensor (B, ...) what ``of`` gives."""
         for name in ("cross_keys", "cross_values", "self_keys", "self_values"):
-            setattr(self, name, of(getattr(self, name)))
+            setattr(self, name, gather(getattr(self, name)))
 
     def bytes(self) -> tuple[int, int]:
         """Bytes of the self-attention's part and of the cross-attention's: 2 B H P Dh and 2 B H S Dh numbers."""
@@ -130,8 +130,8 @@ class DecoderCache:
         self_bytes, cross_bytes = zip(*(layer.bytes() for layer in self.layers), strict=True)
         return sum(self_bytes), sum(cross_bytes)
 
-    def select(self, of: Callable[[Tensor], Tensor]) -> None:
-        """Let sentences leave: keep of every tensor (B, ...) what ``of`` gives."""
+    def keep_rows(self, gather: Callable[[Tensor], Tensor]) -> None:
+        """Drop the sentences that leave: keep of each tensor (B, ...) the rows that ``gather`` gives."""
         for layer in self.layers:
-            layer.select(of)
-        self._ancestors = of(self._ancestors)
+            layer.keep_rows(gather)
+        self._ancestors = gather(self._ancestors)

@@ -14,7 +14,7 @@ from torch import Tensor
 from bart.generation.cuda_graphs import Recorder
 from bart.generation.sources import Sources
 from bart.modeling.layers.attention import padding_mask
-from bart.modeling.layers.kv_cache import DecoderCache, Step
+from bart.modeling.layers.kv_cache import DecoderCache, DecodeStep
 from bart.modeling.modeling_bart import BartForConditionalGeneration
 from bart.out_of_memory import is_out_of_memory
 
@@ -36,19 +36,19 @@ class RecordedSteps:
         self._recorder = Recorder(device)
         self._recorded: dict[tuple[int, int], Callable[[Tensor], None]] = {}  # by rows and places
 
-    def restart(self, encoder_states: Tensor, mask: Tensor | None) -> None:
+    def reset(self, encoder_states: Tensor, mask: Tensor | None) -> None:
         """Begin anew with other sources."""
-        self._model.model.decoder.restart_cache(self.cache, encoder_states)
+        self._model.model.decoder.reset_cache(self.cache, encoder_states)
         if self.mask is not None and mask is not None:
             self.mask.copy_(mask)
 
-    def logits(self, states: Tensor, mask: Tensor | None, step: Step) -> Tensor:
+    def logits(self, states: Tensor, mask: Tensor | None, step: DecodeStep) -> Tensor:
         """What ``decode`` gives. Raises RuntimeError where the device cannot record it."""
         rows = len(states)
-        if (rows, step.end) not in self._recorded:
+        if (rows, step.cache_length) not in self._recorded:
             write = partial(self._write_logits, self._model, self.cache, mask, step, self._logits[:rows])
-            self._recorded[rows, step.end] = self._recorder.record(write, states)
-        self._recorded[rows, step.end](states)
+            self._recorded[rows, step.cache_length] = self._recorder.record(write, states)
+        self._recorded[rows, step.cache_length](states)
         return self._logits[:rows]
 
     @staticmethod  # what refers to itself is freed late
@@ -56,7 +56,7 @@ class RecordedSteps:
         model: BartForConditionalGeneration,
         cache: DecoderCache,
         mask: Tensor | None,
-        step: Step,
+        step: DecodeStep,
         logits: Tensor,
         states: Tensor,
     ) -> None:
@@ -156,7 +156,7 @@ class StepDecoder:
 
 
 def decode(
-    model: BartForConditionalGeneration, cache: DecoderCache, mask: Tensor | None, step: Step, states: Tensor
+    model: BartForConditionalGeneration, cache: DecoderCache, mask: Tensor | None, step: DecodeStep, states: Tensor
 ) -> Tensor:
     """The newest tokens' embeddings (R, 1, D) to the logits of the next ones, float32 (R, V)."""
     decoded = model.model.decoder.decode_next(states, mask, cache, step)  # (R, 1, D)
@@ -183,7 +183,7 @@ def _recorded_steps(
         encoder_states = F.pad(encoder_states, (0, 0, 0, missing))
     mask = padding_mask(attention_mask)
     if steps is not None:
-        steps.restart(encoder_states, mask)
+        steps.reset(encoder_states, mask)
         return steps
     cache = model.model.decoder.new_cache(encoder_states, beams, max_length)
     return memory.put(shape, RecordedSteps(model, cache, None if mask is None else mask.clone()))

@@ -22,7 +22,7 @@ from bart.errors import InputError
 from bart.modeling.layers.attention import MultiHeadAttention, padding_mask
 from bart.modeling.layers.dropout import Dropout
 from bart.modeling.layers.fused_cross_entropy import cross_entropy_and_predictions, fused_cross_entropy
-from bart.modeling.layers.kv_cache import DecoderCache, LayerCache, Step
+from bart.modeling.layers.kv_cache import DecoderCache, DecodeStep, LayerCache
 from bart.modeling.layers.prepacked_linear import Quantization, prepack_linear, prepack_linears
 from bart.modeling.layers.token_embedding import TokenEmbedding
 from bart.modeling.layers.transformer import DecoderLayer, EncoderLayer, LearnedPositions
@@ -117,7 +117,7 @@ class BartDecoder(nn.Module):
         """What the first layer reads: tokens (B*K, T) at the positions from ``start`` on -> (B*K, T, D)."""
         return _embed(self, input_ids, start)
 
-    def decode_next(self, states: Tensor, encoder_mask: Tensor | None, cache: DecoderCache, step: Step) -> Tensor:
+    def decode_next(self, states: Tensor, encoder_mask: Tensor | None, cache: DecoderCache, step: DecodeStep) -> Tensor:
         """Put the next tokens' embeddings (B*K, T, D), of which either K or T is 1, through the layers.
 
         Args:
@@ -137,9 +137,9 @@ class BartDecoder(nn.Module):
         ]
         return DecoderCache(caches, beams, max_length)
 
-    def restart_cache(self, cache: DecoderCache, encoder_states: Tensor) -> None:
+    def reset_cache(self, cache: DecoderCache, encoder_states: Tensor) -> None:
         """Begin anew with a cache of ``new_cache``, for other sources of the same shape (B, S, D)."""
-        cache.restart(self._project_sources(encoder_states))
+        cache.reset(self._project_sources(encoder_states))
 
     def _project_sources(self, encoder_states: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         for layer in self.layers:

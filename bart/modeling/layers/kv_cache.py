@@ -4,11 +4,11 @@ Cross-attention keeps one set for every sentence: its beams all look at the same
 queries of one sentence (as in Yan et al. 2021, https://arxiv.org/abs/2105.04779), and that part neither grows with the
 beams nor has to follow their reordering.
 
-Self-attention does not follow it either. The tokens of all beams of a sentence stand in one row of places, in the order
-in which they were decoded, and every beam sees those of them that it descends from: when beams change places, only this
-mask of ancestors does.
+Self-attention does not follow it either. The tokens of all beams of a sentence stand in one row of cache positions, in
+the order in which they were decoded, and every beam sees those of them that it descends from: when beams are reordered,
+only this mask of ancestors changes.
 
-Shapes: B sentences, K beams, S source length, L longest output, P = L * K places, H heads, Dh head size.
+Shapes: B sentences, K beams, S source length, L longest output, P = L * K cache positions, H heads, Dh head size.
 """
 
 from collections.abc import Callable, Iterable
@@ -31,24 +31,30 @@ class LayerCache:
         self.cross_keys = cross_keys
         self.cross_values = cross_values
         sentences, heads, _, head_size = cross_keys.shape
-        # Zeros, since a place that is hidden takes part with weight 0, and 0 times what memory held could be NaN.
+        # Zeros, since a hidden position takes part with weight 0, and 0 times what memory held could be NaN.
         self.self_keys = cross_keys.new_zeros(sentences, heads, beams * max_length, head_size)
         self.self_values = torch.zeros_like(self.self_keys)
-        self._whole = (self.cross_keys, self.cross_values, self.self_keys, self.self_values)  # whoever leaves
+        # Of the whole batch: what stays when sentences leave are views of these.
+        self._whole_batch = (self.cross_keys, self.cross_values, self.self_keys, self.self_values)
 
-    def restart(self, cross_keys: Tensor, cross_values: Tensor) -> None:
+    def reset(self, cross_keys: Tensor, cross_values: Tensor) -> None:
         """Take the keys and values of other sources, of the same shape, in the same memory."""
-        self.cross_keys, self.cross_values, self.self_keys, self.self_values = self._whole
+        self.cross_keys, self.cross_values, self.self_keys, self.self_values = self._whole_batch
         self.cross_keys.copy_(cross_keys)
         self.cross_values.copy_(cross_values)
         self.self_keys.zero_()  # as at first
         self.self_values.zero_()
 
-    def append(self, keys: Tensor, values: Tensor, places: Tensor, end: int) -> tuple[Tensor, Tensor]:
-        """Keep new tokens' keys and values (B, H, n, Dh) at ``places`` (n,); returns those of the first ``end``."""
-        self.self_keys.index_copy_(2, places, keys.to(self.self_keys.dtype))
-        self.self_values.index_copy_(2, places, values.to(self.self_values.dtype))
-        return self.self_keys[:, :, :end], self.self_values[:, :, :end]
+    def append(
+        self, keys: Tensor, values: Tensor, cache_positions: Tensor, cache_length: int
+    ) -> tuple[Tensor, Tensor]:
+        """Keep new tokens' keys and values (B, H, n, Dh) at ``cache_positions`` (n,).
+
+        Returns the keys and values of the first ``cache_length`` positions.
+        """
+        self.self_keys.index_copy_(2, cache_positions, keys.to(self.self_keys.dtype))
+        self.self_values.index_copy_(2, cache_positions, values.to(self.self_values.dtype))
+        return self.self_keys[:, :, :cache_length], self.self_values[:, :, :cache_length]
 
     def keep_rows(self, gather: Callable[[Tensor], Tensor]) -> None:
         """Keep of every tensor (B, ...) what ``of`` gives."""
@@ -61,16 +67,17 @@ class LayerCache:
 
 
 @dataclass
-class Step:
+class DecodeStep:
     """What a decoder layer needs to know of the tokens that are decoded now, n of each sentence."""
 
-    places: Tensor  # (n,) where they are kept
-    end: int  # the first places that are looked at
-    visible: Tensor | None  # (B, 1, n, end): 0 for what each of them may look at, else -inf; None: everything
+    cache_positions: Tensor  # (n,) where they are kept
+    cache_length: int  # so many positions are looked at, the first ones
+    # (B, 1, n, cache_length), added to the scores: 0 for what each token may look at, else -inf; None: everything
+    attention_bias: Tensor | None
 
 
 class DecoderCache:
-    """A ``LayerCache`` for every decoder layer, and who descends from whom."""
+    """A ``LayerCache`` for every decoder layer, and which tokens each beam descends from."""
 
     def __init__(self, layers: list[LayerCache], beams: int, max_length: int) -> None:
         self.layers = layers
@@ -79,45 +86,46 @@ class DecoderCache:
         self._max_length = max_length
         self._window = 0
         keys = layers[0].self_keys
-        # A beam's own places are opened when it is there.
+        # A beam's own positions are opened when it is there.
         self._ancestors = keys.new_full((keys.size(0), 1, beams, beams * max_length), _HIDDEN)
-        self._all_ancestors = self._ancestors
-        self._places = torch.arange(-beams, 0, device=keys.device)
+        self._whole_batch_ancestors = self._ancestors
+        self._cache_positions = torch.arange(-beams, 0, device=keys.device)
 
-    def restart(self, sources: Iterable[tuple[Tensor, Tensor]]) -> None:
+    def reset(self, sources: Iterable[tuple[Tensor, Tensor]]) -> None:
         """Begin anew with each layer's cross-attention keys and values of other sources, in the same memory."""
         for layer, (keys, values) in zip(self.layers, sources, strict=True):
-            layer.restart(keys, values)
+            layer.reset(keys, values)
         self.length = 0
-        self._ancestors = self._all_ancestors.fill_(_HIDDEN)
-        self._places.copy_(torch.arange(-self.beams, 0))
+        self._ancestors = self._whole_batch_ancestors.fill_(_HIDDEN)
+        self._cache_positions.copy_(torch.arange(-self.beams, 0))
 
     def keep_shapes(self, window: int) -> None:
-        """Look at places in whole windows of so many tokens, so that steps of one window have tensors of one shape.
+        """Look at positions in whole windows of so many tokens, so that steps of one window have tensors of one shape.
 
         All that such steps read and write stays where it is in memory, too. To be called before the first step.
         """
         self._window = window
 
-    def advance(self, tokens: int) -> Step:
+    def advance(self, tokens: int) -> DecodeStep:
         """Make room for the next ``tokens`` of every beam. Several at once can be had without beams alone."""
         start = self.length * self.beams
         self.length += tokens
-        end = self.length * self.beams
+        cache_length = self.length * self.beams
         if tokens > 1:
             assert self.beams == 1 and not self._window, "beams are decoded token by token"
-            places = torch.arange(start, end, device=self._ancestors.device)
-            self._places += tokens
-            ahead = torch.ones(tokens, end, dtype=torch.bool, device=places.device).triu(start + 1)
-            return Step(places, end, self._ancestors.new_zeros(1, 1, tokens, end).masked_fill(ahead, _HIDDEN))
-        self._places += self.beams
+            positions = torch.arange(start, cache_length, device=self._ancestors.device)
+            self._cache_positions += tokens
+            ahead = torch.ones(tokens, cache_length, dtype=torch.bool, device=positions.device).triu(start + 1)
+            bias = self._ancestors.new_zeros(1, 1, tokens, cache_length).masked_fill(ahead, _HIDDEN)
+            return DecodeStep(positions, cache_length, bias)
+        self._cache_positions += self.beams
         if self.beams == 1 and not self._window:
-            return Step(self._places, end, None)
-        # Beam k sees what is at place k of the new ones: itself.
+            return DecodeStep(self._cache_positions, cache_length, None)
+        # Beam k sees what is at the k-th of the new positions: itself.
         self._ancestors[:, 0].diagonal(start, 1, 2).zero_()
         if self._window:
-            end = min(-(-self.length // self._window) * self._window, self._max_length) * self.beams
-        return Step(self._places, end, self._ancestors[..., :end])
+            cache_length = min(-(-self.length // self._window) * self._window, self._max_length) * self.beams
+        return DecodeStep(self._cache_positions, cache_length, self._ancestors[..., :cache_length])
 
     def reorder(self, rows: Tensor) -> None:
         """Let row i continue the sequence that was decoded in row ``rows[i]``, of the same sentence; rows: (B*K,)."""

@@ -16,7 +16,7 @@ from bart.errors import InputError
 from bart.modeling.layers.attention import MultiHeadAttention, cast_for_autocast
 from bart.modeling.layers.dropout import Dropout
 from bart.modeling.layers.gelu_linear import gelu_linear
-from bart.modeling.layers.kv_cache import LayerCache, Step
+from bart.modeling.layers.kv_cache import DecodeStep, LayerCache
 from bart.modeling.layers.unpadding import Unpadding
 
 _PORTION = 512  # rows of D numbers
@@ -86,7 +86,7 @@ class DecoderLayer(nn.Module):
         encoder_states: Tensor | None,
         encoder_mask: Tensor | None,
         cache: LayerCache | None = None,
-        step: Step | None = None,
+        step: DecodeStep | None = None,
         unpadding: Unpadding | None = None,
         encoder_unpadding: Unpadding | None = None,
     ) -> Tensor:
@@ -116,7 +116,7 @@ class DecoderLayer(nn.Module):
         return states
 
     def _attend_to_target(
-        self, states: Tensor, cache: LayerCache | None, step: Step | None, unpadding: Unpadding | None
+        self, states: Tensor, cache: LayerCache | None, step: DecodeStep | None, unpadding: Unpadding | None
     ) -> Tensor:
         states = cast_for_autocast(states)
         keys, values = self.self_attn.project_keys_values(states, unpadding)
@@ -124,8 +124,8 @@ class DecoderLayer(nn.Module):
             attended: Tensor = self.self_attn(states, keys, values, is_causal=True, unpadding=unpadding)
             return attended
         assert step is not None
-        keys, values = cache.append(keys, values, step.places, step.end)
-        attended = self.self_attn(states, keys, values, step.visible)
+        keys, values = cache.append(keys, values, step.cache_positions, step.cache_length)
+        attended = self.self_attn(states, keys, values, step.attention_bias)
         return attended
 
 

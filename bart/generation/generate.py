@@ -12,20 +12,21 @@ from bart.configuration.generation_config import GenerationConfig
 from bart.errors import InputError
 from bart.generation.arguments import flatten_call, resolve_settings, resolve_special_tokens
 from bart.generation.beam_search import beam_search
+from bart.generation.cuda_graphs import CudaGraphCache
 from bart.generation.decoder import Decoder
 from bart.generation.logits_processors import CallersProcessors, build_logits_processors
+from bart.generation.model import SearchableModel
 from bart.generation.output import GenerationOutput
 from bart.generation.sampling import greedy_search_or_sampling
 from bart.generation.sources import Sources
-from bart.generation.step_decoder import StepDecoder, StepMemory
+from bart.generation.step_decoder import StepDecoder
 from bart.generation.stopping import Condition
 from bart.generation.uncached_decoder import UncachedDecoder
-from bart.modeling.modeling_bart import BartForConditionalGeneration
 
 
 @torch.no_grad()
 def generate(
-    model: BartForConditionalGeneration,
+    model: SearchableModel,
     input_ids: Tensor | None = None,
     attention_mask: Tensor | None = None,
     *,
@@ -35,7 +36,7 @@ def generate(
     stopping_criteria: Sequence[Condition] | None = None,
     prefix_allowed_tokens_fn: Callable[[int, Tensor], Iterable[int]] | None = None,
     use_cache: bool | None = None,
-    memory: StepMemory | None = None,
+    graphs: CudaGraphCache | None = None,
     **search: Any,
 ) -> Tensor | GenerationOutput:
     """Search for the outputs of a batch of sources. Arguments mean what they mean in transformers' ``generate``.
@@ -53,7 +54,7 @@ def generate(
         stopping_criteria: callables that end outputs: (tokens (R, L), scores of the steps or None) -> bool (R,).
         prefix_allowed_tokens_fn: (number of the source, tokens (L,)) -> the token ids that may come next.
         use_cache: False: read the whole output again for every token; slow, for checking.
-        memory: for searches that follow each other, whose steps on a GPU are then recorded once.
+        graphs: given to several searches, it lets them share the CUDA graphs that their steps are on a GPU.
         search: settings that override the configuration's, see ``GenerationConfig`` for all of them; the special tokens
             ``bos_token_id``, ``pad_token_id``, ``eos_token_id`` (one or several) and ``decoder_start_token_id``; and
             ``generation_config``, a set of all these that is overridden in its turn.
@@ -88,7 +89,7 @@ def generate(
         if use_cache is False:
             decoder = UncachedDecoder(model, sources, beams)
         else:
-            decoder = StepDecoder(model, sources, beams, settings.max_length, memory)
+            decoder = StepDecoder(model, sources, beams, settings.max_length, graphs)
         processors = build_logits_processors(settings, input_ids, special, prompt.size(1), callers)
         output = strategy(decoder, prompt, settings, special, processors, conditions, may_shrink)
     return output if settings.return_dict_in_generate else output.sequences

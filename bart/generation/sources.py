@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from bart.errors import InputError
-from bart.modeling.modeling_bart import BartForConditionalGeneration
+from bart.generation.model import SearchableModel
 
 
 class Sources:
@@ -45,12 +45,11 @@ class Sources:
                 raise InputError(f"generate: {name} has shape {tuple(tensor.shape)}; give {self.shape}")
         self.mask = None if attention_mask is None or bool(attention_mask.all()) else attention_mask
 
-    def encode(self, model: BartForConditionalGeneration) -> Tensor:
-        """The encoder's states (B, S, D)."""
+    def encode(self, model: SearchableModel) -> Tensor:
+        """Return the encoder's states (B, S, D), from the model unless they were given."""
         if self._states is not None:
             return self._states.to(model.dtype)
-        states: Tensor = model.model.encoder(self.input_ids, self.mask)
-        return states
+        return model.get_encoder()(self.input_ids, self.mask)
 
 
 def _states(encoder_outputs: Any) -> Tensor | None:

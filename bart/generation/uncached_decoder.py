@@ -8,14 +8,14 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from bart.generation.model import SearchableModel
 from bart.generation.sources import Sources
-from bart.modeling.modeling_bart import BartForConditionalGeneration
 
 
 class UncachedDecoder:
     """Encodes the sources once, then decodes ``beams`` rows for each of them, a token at a time."""
 
-    def __init__(self, model: BartForConditionalGeneration, sources: Sources, beams: int) -> None:
+    def __init__(self, model: SearchableModel, sources: Sources, beams: int) -> None:
         self._model, self._beams = model, beams
         self._states, self._mask = sources.encode(model), sources.mask
         self._read = torch.empty(sources.shape[0] * beams, 0, dtype=torch.long, device=sources.device)  # (R, L)
@@ -25,7 +25,7 @@ class UncachedDecoder:
         self._read = torch.cat([self._read, tokens[:, None]], 1)
         states = self._states.repeat_interleave(self._beams, dim=0)
         mask = None if self._mask is None else self._mask.repeat_interleave(self._beams, dim=0)
-        decoded: Tensor = self._model.model.decoder(self._read, states, mask)
+        decoded = self._model.get_decoder()(self._read, states, mask)
         return self._model.project_to_vocabulary(decoded[:, -1]).to(torch.float32)
 
     def reorder(self, rows: Tensor) -> None:

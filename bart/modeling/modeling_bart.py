@@ -9,16 +9,19 @@ import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from bart.checkpoints.weights import config_for, read_config, read_weights, write_weights
 from bart.configuration.configuration_bart import BartConfig
 from bart.configuration.generation_config import GenerationConfig
 from bart.errors import InputError
+from bart.generation.generate import generate
+from bart.generation.output import GenerationOutput
 from bart.modeling.layers.attention import MultiHeadAttention, padding_mask
 from bart.modeling.layers.dropout import Dropout
 from bart.modeling.layers.fused_cross_entropy import cross_entropy_and_predictions, fused_cross_entropy
@@ -27,9 +30,6 @@ from bart.modeling.layers.prepacked_linear import Quantization, prepack_linear, 
 from bart.modeling.layers.token_embedding import TokenEmbedding
 from bart.modeling.layers.transformer import DecoderLayer, EncoderLayer, LearnedPositions
 from bart.modeling.layers.unpadding import Unpadding
-
-if TYPE_CHECKING:
-    from bart.generation.output import GenerationOutput
 
 IGNORE_INDEX = -100  # labels of this value (padding) do not count; the default of F.cross_entropy
 
@@ -337,11 +337,17 @@ class BartForConditionalGeneration(nn.Module):
 
     def generate(
         self, input_ids: Tensor | None = None, attention_mask: Tensor | None = None, **search: Any
-    ) -> "Tensor | GenerationOutput":
+    ) -> Tensor | GenerationOutput:
         """Search for outputs; see ``bart.generation.generate.generate``."""
-        from bart.generation.generate import generate  # generation is built on the model, so it is imported late
-
         return generate(self, input_ids, attention_mask, **search)
+
+    def get_encoder(self) -> BartEncoder:
+        """The encoder, as transformers calls it."""
+        return self.model.encoder
+
+    def get_decoder(self) -> BartDecoder:
+        """The decoder, as transformers calls it."""
+        return self.model.decoder
 
     @property
     def generation_config(self) -> GenerationConfig:
@@ -384,8 +390,6 @@ class BartForConditionalGeneration(nn.Module):
         Raises:
             InputError: nothing usable there, or tensors are missing, surplus or of another shape.
         """
-        from bart.checkpoints.weights import config_for, read_config, read_weights
-
         config = read_config(name_or_path) if config is None else config_for(name_or_path, config)
         with torch.device("meta"):
             model = cls(config)
@@ -394,8 +398,6 @@ class BartForConditionalGeneration(nn.Module):
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
         """Write config.json, generation_config.json and model.safetensors, as transformers reads them."""
-        from bart.checkpoints.weights import write_weights
-
         os.makedirs(folder, exist_ok=True)
         self.config.save_pretrained(folder)
         write_weights(self.state_dict(), folder)

@@ -40,14 +40,14 @@ class Ours:
     """This project."""
 
     def __init__(self, folder: Path, precision: str, device: str) -> None:
-        from bart.generation.step_decoder import StepMemory
+        from bart.generation.cuda_graphs import CudaGraphCache
         from bart.modeling.modeling_bart import BartForConditionalGeneration
 
         if precision not in (*_TORCH_TYPES, "int8"):
             raise InputError(f"--precisions {precision}: this project has {', '.join(_TORCH_TYPES)}, int8")
         self.name = f"this project, {precision}"
         self._device = device
-        self._memory = StepMemory()
+        self._memory = CudaGraphCache()
         model = BartForConditionalGeneration.from_pretrained(folder)
         if precision == "int8":
             self.model = model.to(device).prepack("int8")
@@ -60,7 +60,7 @@ class Ours:
         config = self.model.config
         input_ids, mask = pad_sources(sources, config.pad_token_id, config.max_position_embeddings)
         given = input_ids.to(self._device), mask.to(self._device)
-        sequences = self.model.generate(*given, memory=self._memory, **_arguments(search))
+        sequences = self.model.generate(*given, graphs=self._memory, **_arguments(search))
         return _without_special(sequences, config)
 
 

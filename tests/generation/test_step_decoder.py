@@ -1,4 +1,4 @@
-"""Steps with fixed shapes, as they are recorded on a GPU: here each window computes with what its first step saw."""
+"""Steps with fixed shapes, as they are captured on a GPU: here each window computes with what its first step saw."""
 
 import gc
 import weakref
@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from bart.generation import step_decoder
-from bart.generation.step_decoder import StepMemory
+from bart.generation import cuda_graphs, step_decoder
+from bart.generation.cuda_graphs import CudaGraphCache, CudaGraphCapture
 from bart.modeling.layers.kv_cache import DecoderCache
 from bart.modeling.modeling_bart import BartDecoder
 from tests.generation.random_searches import our_tokens, pair_of, random_settings, searched
@@ -20,29 +20,29 @@ from tests.random_models import model_pair
 def test_the_same_tokens_with_fixed_shapes(window: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever a step reads that is not at a fixed place in memory would be out of date in the next one."""
     expected = {search: searched(search).tolist() for search in range(window, 320, 11)}
-    monkeypatch.setattr(step_decoder, "_WITH_FIXED_SHAPES", {"cpu"})
-    monkeypatch.setattr(step_decoder, "_WINDOW", window)
-    recordings = note_recordings(monkeypatch)
+    monkeypatch.setattr(step_decoder, "_WITH_GRAPHS", {"cpu"})
+    monkeypatch.setattr(cuda_graphs, "_WINDOW", window)
+    captures = note_captures(monkeypatch)
     for search, tokens in expected.items():
         assert our_tokens(search, random_settings(search)).tolist() == tokens, f"search {search}"
-    assert len(recordings) >= len(expected)
+    assert len(captures) >= len(expected)
 
 
-def note_recordings(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
-    """Filled with the shape of each recording that follows."""
-    recordings: list[tuple[int, ...]] = []
-    record = step_decoder.Recorder.record
+def note_captures(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
+    """Filled with the shape of each capture that follows."""
+    captures: list[tuple[int, ...]] = []
+    capture = CudaGraphCapture.capture
 
-    def noted(recorder: object, compute: Callable[[Tensor], None], example: Tensor) -> Callable[[Tensor], None]:
-        recordings.append(tuple(example.shape))
-        return record(recorder, compute, example)
+    def noted(itself: object, compute: Callable[[Tensor], None], example: Tensor) -> Callable[[Tensor], None]:
+        captures.append(tuple(example.shape))
+        return capture(itself, compute, example)
 
-    monkeypatch.setattr(step_decoder.Recorder, "record", noted)
-    return recordings
+    monkeypatch.setattr(CudaGraphCapture, "capture", noted)
+    return captures
 
 
 @pytest.mark.parametrize("beams", [1, 3])
-def test_searches_of_one_shape_share_what_is_recorded(beams: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_searches_of_one_shape_share_what_is_captured(beams: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Other sources, lengths and masks, and sentences that have left the one before; then another shape."""
     model = model_pair(1004, eos_bias=2.0).ours
     generator = torch.Generator().manual_seed(0)
@@ -54,21 +54,21 @@ def test_searches_of_one_shape_share_what_is_recorded(beams: int, monkeypatch: p
         batches.append((source, mask))
     settings = {"num_beams": beams, "max_length": 30}
     expected = [model.generate(*batch, **settings).tolist() for batch in batches]
-    monkeypatch.setattr(step_decoder, "_WITH_FIXED_SHAPES", {"cpu"})
-    monkeypatch.setattr(step_decoder, "_WINDOW", 8)
-    monkeypatch.setattr(step_decoder, "_SOURCE_WINDOW", 8)
-    recordings = note_recordings(monkeypatch)
-    memory, counts = StepMemory(), []
+    monkeypatch.setattr(step_decoder, "_WITH_GRAPHS", {"cpu"})
+    monkeypatch.setattr(cuda_graphs, "_WINDOW", 8)
+    monkeypatch.setattr(cuda_graphs, "_SOURCE_WINDOW", 8)
+    captures = note_captures(monkeypatch)
+    graphs, counts = CudaGraphCache(), []
     for place in (0, 1, 2, 3, 3, 2, 1, 0, 4, 5):
-        assert model.generate(*batches[place], memory=memory, **settings).tolist() == expected[place]
-        counts.append(len(recordings))
+        assert model.generate(*batches[place], graphs=graphs, **settings).tolist() == expected[place]
+        counts.append(len(captures))
     of_one_shape, same_again, of_another, of_the_first = counts[3], counts[7], counts[8], counts[9]
     assert 0 < of_one_shape == same_again < of_another < of_the_first
 
 
 def test_memory_is_freed_with_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
     """At once: what waits for Python's collector would fill a GPU."""
-    monkeypatch.setattr(step_decoder, "_WITH_FIXED_SHAPES", {"cpu"})
+    monkeypatch.setattr(step_decoder, "_WITH_GRAPHS", {"cpu"})
     caches = []
     new_cache = BartDecoder.new_cache
 
@@ -86,7 +86,7 @@ def test_memory_is_freed_with_the_search(monkeypatch: pytest.MonkeyPatch) -> Non
         gc.enable()
 
 
-def test_what_cannot_be_recorded_is_computed_step_by_step(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_captured_is_computed_step_by_step(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = searched(1).tolist()
 
     tries = []
@@ -95,14 +95,14 @@ def test_what_cannot_be_recorded_is_computed_step_by_step(monkeypatch: pytest.Mo
         tries.append(1)
         raise RuntimeError("operation not permitted when stream is capturing\nand more")
 
-    monkeypatch.setattr(step_decoder, "_WITH_FIXED_SHAPES", {"cpu"})
-    monkeypatch.setattr(step_decoder.Recorder, "record", refuse)
+    monkeypatch.setattr(step_decoder, "_WITH_GRAPHS", {"cpu"})
+    monkeypatch.setattr(CudaGraphCapture, "capture", refuse)
     with pytest.warns(UserWarning, match="without CUDA graphs: operation not permitted when stream is capturing$"):
         assert our_tokens(1, random_settings(1)).tolist() == expected
-    pair, memory, tokens = pair_of(1), StepMemory(), []
+    pair, graphs, tokens = pair_of(1), CudaGraphCache(), []
     with pytest.warns(UserWarning, match="without CUDA graphs"):
-        tokens = [pair.ours.generate(pair.input_ids, memory=memory, max_length=9).tolist() for _ in range(2)]
-    assert tokens[0] == tokens[1] and len(tries) == 2  # once for each memory
+        tokens = [pair.ours.generate(pair.input_ids, graphs=graphs, max_length=9).tolist() for _ in range(2)]
+    assert tokens[0] == tokens[1] and len(tries) == 2  # once for each cache
 
 
 @pytest.mark.parametrize("beams", [1, 6])

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from bart.errors import OutOfMemory
-from bart.generation.step_decoder import StepMemory
+from bart.generation.cuda_graphs import CudaGraphCache
 from bart.modeling.modeling_bart import BartForConditionalGeneration
 from bart.out_of_memory import is_out_of_memory
 from utils.data.batch_sampler import batches_by_length, batches_by_tokens
@@ -94,7 +94,7 @@ class Searcher:
     def __init__(self, model: BartForConditionalGeneration, sources: TokenStore, search: dict[str, Any]) -> None:
         self._model, self._sources, self._settings = model, sources, search
         self._device = model.final_logits_bias.device
-        self._memory = StepMemory()
+        self._memory = CudaGraphCache()
         self._most_tokens: int | None = None  # of a batch, padding included, once one was too large
 
     def search(self, rows: np.ndarray) -> Iterator[tuple[np.ndarray, Tensor, float]]:
@@ -129,7 +129,7 @@ class Searcher:
         tokens = [self._sources[row] for row in rows]
         input_ids, attention_mask = pad_sources(tokens, config.pad_token_id, config.max_position_embeddings)
         sources = input_ids.to(self._device), attention_mask.to(self._device)
-        sequences = self._model.generate(*sources, memory=self._memory, **self._settings)
+        sequences = self._model.generate(*sources, graphs=self._memory, **self._settings)
         assert isinstance(sequences, Tensor)
         return sequences.cpu()  # waits for the device, so that the time is whole
 

@@ -82,7 +82,7 @@ def test_what_searches_have_left_goes_before_a_batch_is_halved(
     """As on a GPU, where recorded steps are kept for the next search."""
     rows = np.arange(4)
     expected = [sequences.tolist() for _, sequences, _ in Searcher(model, sources, SEARCH).search(rows)]
-    monkeypatch.setattr(step_decoder, "_WITH_FIXED_SHAPES", {"cpu"})
+    monkeypatch.setattr(step_decoder, "_WITH_GRAPHS", {"cpu"})
     searcher, freed = Searcher(model, sources, SEARCH), []
     forward = model.model.encoder.forward
 

@@ -1,4 +1,4 @@
-"""A folder that either is there whole or is not there, and who may read what is written."""
+"""Writing a directory that is either complete or not there, and who may read what is written."""
 
 import os
 import shutil
@@ -10,8 +10,8 @@ from bart.errors import InputError
 
 
 @contextmanager
-def whole_folder(folder: Path) -> Iterator[Path]:
-    """Gives an empty folder beside ``folder``, which takes its place when the block ends without an exception.
+def atomic_directory(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder beside ``folder``, which takes its place if the block ends without an exception.
 
     What was at ``folder`` is deleted then, when the new files are in its place. Until then it stays as it is. A killed
     process leaves a hidden folder ``.<name>.part-<process id>`` behind or, in the moment of the change, the old one as
@@ -33,7 +33,7 @@ def whole_folder(folder: Path) -> Iterator[Path]:
             if retired.exists():
                 retired.rename(folder)
             raise
-        with suppress(OSError):  # where the folder above cannot be read
+        with suppress(OSError):  # the folder above may not be readable
             _sync(folder.parent, with_content=False)
         shutil.rmtree(retired, ignore_errors=True)
     except OSError as error:

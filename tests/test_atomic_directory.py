@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bart.atomic_directory import whole_folder
+from bart.atomic_directory import atomic_directory
 from bart.errors import InputError
 
 
@@ -25,7 +25,7 @@ def test_the_old_folder_comes_back_where_the_new_one_cannot_take_its_place(
 
     monkeypatch.setattr(Path, "rename", fail_for_the_new_one)
     message = r"model: cannot be written: Input/output error; .* as it was"
-    with pytest.raises(InputError, match=message), whole_folder(folder) as partial:
+    with pytest.raises(InputError, match=message), atomic_directory(folder) as partial:
         (partial / "weights").write_text("new")
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
     assert (folder / "weights").read_text() == "old"

@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import IO
 
 _MARK = b"sha256:"
-_SEAL_BYTES = len(_MARK) + 64
+_FOOTER_BYTES = len(_MARK) + 64  # the mark and a SHA-256 in hexadecimal digits
 _COMMENT_LENGTH = struct.Struct("<H")  # of a zip archive: its last two bytes, before the comment
 _NO_COMMENT = _COMMENT_LENGTH.pack(0)
 _BLOCK_BYTES = 2**22
 
 
-class SealingWriter:
-    """What ``torch.save`` writes to; ``seal`` then adds the checksum of what it wrote."""
+class ChecksummingWriter:
+    """A file for ``torch.save`` to write to; ``write_checksum`` then adds the checksum of what was written."""
 
     def __init__(self, file: IO[bytes]) -> None:
         """``file`` is empty and can be sought in."""
@@ -39,24 +39,24 @@ class SealingWriter:
     def flush(self) -> None:
         self._file.flush()
 
-    def seal(self) -> None:
-        """Nothing is to be written afterwards. Raises OSError."""
+    def write_checksum(self) -> None:
+        """Append the checksum; nothing may be written afterwards. Raises OSError."""
         self._file.seek(-len(_NO_COMMENT), os.SEEK_END)
-        self._file.write(_COMMENT_LENGTH.pack(_SEAL_BYTES) + _MARK + self._digest.hexdigest().encode())
+        self._file.write(_COMMENT_LENGTH.pack(_FOOTER_BYTES) + _MARK + self._digest.hexdigest().encode())
 
 
-def fits_its_seal(path: Path) -> bool | None:
-    """Whether a file is what its checksum says, every byte of it; None where it never had one. Raises OSError."""
-    content_bytes = max(0, path.stat().st_size - _SEAL_BYTES - len(_NO_COMMENT))
+def matches_checksum(path: Path) -> bool | None:
+    """Whether every byte of a file is what its checksum says; None if it never had one. Raises OSError."""
+    content_bytes = max(0, path.stat().st_size - _FOOTER_BYTES - len(_NO_COMMENT))
     with open(path, "rb") as file:
         file.seek(content_bytes)
-        length, seal = file.read(len(_NO_COMMENT)), file.read()
-        if not seal.startswith(_MARK):
-            return None if seal.endswith(_NO_COMMENT) else False  # as torch ends a file, or cut
+        length, footer = file.read(len(_NO_COMMENT)), file.read()
+        if not footer.startswith(_MARK):
+            return None if footer.endswith(_NO_COMMENT) else False  # as torch ends a file, or cut
         digest = hashlib.sha256()
         file.seek(0)
         while content_bytes > 0 and (block := file.read(min(_BLOCK_BYTES, content_bytes))):
             digest.update(block)
             content_bytes -= len(block)
     digest.update(_NO_COMMENT)
-    return length == _COMMENT_LENGTH.pack(_SEAL_BYTES) and seal[len(_MARK) :] == digest.hexdigest().encode()
+    return length == _COMMENT_LENGTH.pack(_FOOTER_BYTES) and footer[len(_MARK) :] == digest.hexdigest().encode()

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from bart.atomic_directory import new_file_mode
-from bart.checkpoints.checksummed_file import fits_its_seal
+from bart.checkpoints.checksummed_file import matches_checksum
 from bart.checkpoints.fairseq import SUFFIX, read_fairseq_config, read_fairseq_weights
 from bart.checkpoints.safe_load import UNREADABLE, first_line, load_weights_only
 from bart.checkpoints.state_dict import TIED_TO_EMBEDDINGS, fit
@@ -145,7 +145,7 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def _checkpoint_weights(path: Path) -> dict[str, Tensor]:
-    if fits_its_seal(path) is False:
+    if matches_checksum(path) is False:
         raise InputError(f"{path}: is damaged: its content is not what its checksum says. Give another checkpoint")
     stored = _only_tensors(_read_checkpoint(path).get("state_dict"), path)
     weights = {

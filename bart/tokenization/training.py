@@ -10,7 +10,7 @@ from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel
 from tokenizers.trainers import BpeTrainer
 
-from bart.atomic_directory import whole_folder
+from bart.atomic_directory import atomic_directory
 from bart.errors import InputError
 from bart.tokenization.tokenization_bart import BartTokenizer
 from bart.tokenization.tokenizer_files import SPECIAL_TOKENS
@@ -44,5 +44,5 @@ def train_tokenizer(lines: Iterable[str], vocab_size: int, folder: str | os.Path
     vocabulary = {**model["vocab"], mask: len(model["vocab"])}
     merges = [tuple(merge) for merge in model["merges"]]
     mask_token = AddedToken(mask, lstrip=True, special=True)  # as in BART, it takes the space before it
-    with whole_folder(Path(folder)) as partial:
+    with atomic_directory(Path(folder)) as partial:
         BartTokenizer(vocab=vocabulary, merges=merges, mask_token=mask_token).save_pretrained(partial)

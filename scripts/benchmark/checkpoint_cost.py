@@ -62,7 +62,7 @@ def cost_of_saves(config: BartConfig, folder: Path, repeats: int) -> dict[str, f
     import torch
     from pytorch_lightning.plugins.io import TorchCheckpointIO
 
-    from bart.checkpoints.checksummed_file import fits_its_seal
+    from bart.checkpoints.checksummed_file import matches_checksum
     from utils.checkpoint.checkpoint_io import AtomicCheckpointIO, load_checkpoint
 
     state = training_state(config)
@@ -72,7 +72,7 @@ def cost_of_saves(config: BartConfig, folder: Path, repeats: int) -> dict[str, f
         "save_of_lightning": lambda: TorchCheckpointIO().save_checkpoint(state, paths["lightning"]),
         "save_here": lambda: AtomicCheckpointIO().save_checkpoint(state, paths["safe"]),
         "read": lambda: load_checkpoint(paths["safe"]),
-        "compare_checksum": lambda: fits_its_seal(paths["safe"]),
+        "compare_checksum": lambda: matches_checksum(paths["safe"]),
     }
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(repeats):

@@ -14,7 +14,7 @@ import torch
 from pytorch_lightning.plugins.io import CheckpointIO
 from pytorch_lightning.utilities.rank_zero import rank_zero_warn
 
-from bart.checkpoints.checksummed_file import SealingWriter, fits_its_seal
+from bart.checkpoints.checksummed_file import ChecksummingWriter, matches_checksum
 from bart.checkpoints.safe_load import first_line
 from bart.errors import InputError
 from utils.io.atomic_files import atomic_write
@@ -34,14 +34,14 @@ class AtomicCheckpointIO(CheckpointIO):
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Write, or raise InputError and leave what was there."""
         with atomic_write(path, "wb") as file:
-            writer = SealingWriter(file)
+            writer = ChecksummingWriter(file)
             try:
                 torch.save(checkpoint, writer)
             except RuntimeError:
                 if writer.error is not None:  # torch does not say which
                     raise writer.error from None
                 raise
-            writer.seal()
+            writer.write_checksum()
             check_written(file)
 
     def load_checkpoint(
@@ -61,7 +61,7 @@ def check_written(file: IO[bytes]) -> None:
     os.fsync(file.fileno())
     if hasattr(os, "posix_fadvise"):  # from the disk itself, not from the memory in which it still is
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-    if not fits_its_seal(Path(file.name)):
+    if not matches_checksum(Path(file.name)):
         raise OSError("what was read back is not what was written; is the disk sound?")
 
 
@@ -135,9 +135,9 @@ def newest_checkpoint(folder: Path) -> Path | None:
 def is_whole(path: Path) -> bool:
     """Whether a checkpoint is what its checksum says; of one that has none, the archive's own are looked at."""
     try:
-        sealed = fits_its_seal(path)
-        if sealed is not None:
-            return sealed
+        is_intact = matches_checksum(path)
+        if is_intact is not None:
+            return is_intact
         with zipfile.ZipFile(path) as archive:
             return archive.testzip() is None
     except _DAMAGED_ARCHIVE:

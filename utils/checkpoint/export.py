@@ -4,7 +4,7 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
-from bart.atomic_directory import whole_folder
+from bart.atomic_directory import atomic_directory
 from bart.modeling.modeling_bart import BartForConditionalGeneration
 from utils.io.run_files import CARD_FILE
 
@@ -13,7 +13,7 @@ def save_model(
     model: BartForConditionalGeneration, tokenizer: PreTrainedTokenizerBase, folder: Path, card: str | None = None
 ) -> None:
     """Write a Hugging Face folder, whole or not at all; ``card`` is its README.md."""
-    with whole_folder(folder) as unfinished:
+    with atomic_directory(folder) as unfinished:
         model.save_pretrained(unfinished)
         tokenizer.save_pretrained(unfinished)
         if card is not None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from bart.atomic_directory import whole_folder
+from bart.atomic_directory import atomic_directory
 from bart.configuration.configuration_bart import BartConfig
 from bart.errors import InputError
 from utils.cli.command_line import option, run_command
@@ -65,7 +65,7 @@ def build_corpus(sources: PythonSources, config: BartConfig, folder: Path) -> No
     splits, counts = make_splits(read_pairs(sources.modules))
     for name, count in counts.items():
         print(f"{count:8,} {name}")
-    with whole_folder(folder) as partial:
+    with atomic_directory(folder) as partial:
         _write_corpus(partial, splits, config)
         write_manifest(partial, made_from, {"pairs": counts})
     print(f"Wrote {folder}.")

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from bart.atomic_directory import whole_folder
+from bart.atomic_directory import atomic_directory
 from bart.configuration.configuration_bart import BartConfig
 from utils.cli.command_line import option, run_command
 from utils.corpora.docstring_pairs import documents_of_file, paragraphs_of_text
@@ -56,7 +56,7 @@ def build_prose(sources: PythonSources, pairs: Mapping[str, Pairs], config: Bart
     splits, counts = make_splits(documents, LeakFilter(map(Pair, test.sources, test.targets)))
     for name, count in counts.items():
         print(f"{count:9,} {name}")
-    with whole_folder(folder) as partial:
+    with atomic_directory(folder) as partial:
         for split, texts in splits.items():
             content = "".join("".join(f"{paragraph}\n" for paragraph in document) + "\n" for document in texts)
             (partial / f"{split}.source").write_text(content, encoding="utf-8", newline="\n")

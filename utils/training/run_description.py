@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bart.atomic_directory import whole_folder
+from bart.atomic_directory import atomic_directory
 from bart.modeling.modeling_bart import BartForConditionalGeneration
 from utils.cli.args import TrainingArguments
 from utils.data.report_text import short_report
@@ -20,7 +20,7 @@ def describe_run(
     """Write run.json, and the tokenizer beside the checkpoints to come; print what is about to be done."""
     folder = Path(arguments.output_dir)
     if not (folder / TOKENIZER_FOLDER).is_dir():  # of a resumed run it is there
-        with whole_folder(folder / TOKENIZER_FOLDER) as unfinished:
+        with atomic_directory(folder / TOKENIZER_FOLDER) as unfinished:
             inputs.tokenizer.save_pretrained(unfinished)
     examples = {"train": len(data.train), "val": len(data.val)}
     if inputs.test is not None:

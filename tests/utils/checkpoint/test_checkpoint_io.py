@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bart.checkpoints.checksummed_file import SealingWriter
+from bart.checkpoints.checksummed_file import ChecksummingWriter
 from bart.errors import InputError
 from bart.modeling.modeling_bart import BartForConditionalGeneration
 from tests.tiny_setup import tiny_config
@@ -127,9 +127,9 @@ def test_what_the_disk_gives_back_is_compared(tmp_path: Path) -> None:
     content = before.read_bytes()
 
     with pytest.raises(InputError, match="cannot be written: what was read back"), atomic_write(before, "wb") as file:
-        writer = SealingWriter(file)
+        writer = ChecksummingWriter(file)
         torch.save({"weights": torch.arange(5000.0)}, writer)
-        writer.seal()
+        writer.write_checksum()
         file.flush()
         os.pwrite(file.fileno(), b"x", 10_000)
         check_written(file)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
-from bart.atomic_directory import whole_folder
+from bart.atomic_directory import atomic_directory
 from bart.errors import InputError
 from utils.data.formats.pair import Pair
 from utils.io.json_files import read_json, write_json
@@ -61,7 +61,7 @@ def write_corpus(
     made_from: Mapping[str, Any],
 ) -> None:
     """Write the line files of all splits. Raises InputError where their counts are not the expected ones."""
-    with whole_folder(folder) as partial:
+    with atomic_directory(folder) as partial:
         counts, empty, files = {}, {}, {}
         for split, pairs in splits.items():
             counts[split], empty[split], written = write_split(partial, split, pairs, getattr(expected, split))

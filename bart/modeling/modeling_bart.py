@@ -7,7 +7,7 @@ without padding, M source tokens likewise.
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -34,19 +34,61 @@ from bart.modeling.layers.unpadding import Unpadding
 IGNORE_INDEX = -100  # labels of this value (padding) do not count; the default of F.cross_entropy
 
 
-class BartEncoder(nn.Module):
-    """Token and position embeddings, then bidirectional layers."""
+class BartStack(nn.Module):
+    """What the encoder and the decoder share: embeddings, layers, and how training runs these."""
 
-    def __init__(self, config: BartConfig, embed_tokens: TokenEmbedding) -> None:
+    def __init__(
+        self, config: BartConfig, embed_tokens: TokenEmbedding, layers: Iterable[nn.Module], layerdrop: float
+    ) -> None:
+        """layers: made when they are read, so that random weights are drawn in the order of this code."""
         super().__init__()
         self.embed_tokens = embed_tokens
         self.embed_positions = LearnedPositions(config.max_position_embeddings, config.d_model)
         self.embed_scale = math.sqrt(config.d_model) if config.scale_embedding else 1.0
         self.layernorm_embedding = nn.LayerNorm(config.d_model)
-        self.layers = nn.ModuleList(EncoderLayer(config) for _ in range(config.encoder_layers))
+        self.layers = nn.ModuleList(layers)
         self.dropout = Dropout(config.dropout)
-        self.layerdrop = config.encoder_layerdrop
+        self.layerdrop = layerdrop
         self.gradient_checkpointing = self.compiled = False  # see the model's methods
+
+    def embed(self, input_ids: Tensor, start: int = 0, unpadding: Unpadding | None = None) -> Tensor:
+        """Embed tokens (B, L) at the positions from ``start`` on: (B, L, D), or (N, D) by ``unpadding``."""
+        positions = self.embed_positions(input_ids.size(1), start)  # (L, D)
+        if unpadding is not None:
+            input_ids = input_ids.flatten().index_select(0, unpadding.indices)
+            positions = F.embedding(unpadding.positions(), positions)
+        embedded = self.embed_tokens(input_ids) * self.embed_scale + positions
+        states: Tensor = self.dropout(self.layernorm_embedding(embedded))
+        return states
+
+    def active_layers(self) -> Iterator[nn.Module]:
+        """The layers of this pass: in training each is left out with probability ``layerdrop``.
+
+        A random number is drawn before each layer, and only if layers can be left out.
+        """
+        for layer in self.layers:
+            is_dropped = self.training and self.layerdrop > 0 and float(torch.rand(())) < self.layerdrop
+            if not is_dropped:
+                yield layer
+
+    def run_layer(self, layer: nn.Module, *inputs: Any) -> Tensor:
+        """Run one layer, in training with gradient checkpointing and compiled, if either is on."""
+        output: Tensor
+        if self.gradient_checkpointing and self.training and torch.is_grad_enabled():
+            output = checkpoint(layer, *inputs, use_reentrant=False)
+        elif self.compiled and not self.training:
+            output = layer.forward(*inputs)  # as it was before the compilation
+        else:
+            output = layer(*inputs)
+        return output
+
+
+class BartEncoder(BartStack):
+    """Token and position embeddings, then bidirectional layers."""
+
+    def __init__(self, config: BartConfig, embed_tokens: TokenEmbedding) -> None:
+        layers = (EncoderLayer(config) for _ in range(config.encoder_layers))
+        super().__init__(config, embed_tokens, layers, config.encoder_layerdrop)
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor | None = None, unpadding: Unpadding | None = None
@@ -61,27 +103,19 @@ class BartEncoder(nn.Module):
         Returns:
             (B, S, D), with ``unpadding`` (M, D)
         """
-        states = _embed(self, input_ids, 0, unpadding)
+        states = self.embed(input_ids, unpadding=unpadding)
         mask = padding_mask(attention_mask)
-        for layer in self.layers:
-            if not _dropped(self, self.layerdrop):
-                states = _run(self, layer, states, mask, unpadding)
+        for layer in self.active_layers():
+            states = self.run_layer(layer, states, mask, unpadding)
         return states
 
 
-class BartDecoder(nn.Module):
+class BartDecoder(BartStack):
     """Token and position embeddings, then causal layers that also attend to the encoder's states."""
 
     def __init__(self, config: BartConfig, embed_tokens: TokenEmbedding) -> None:
-        super().__init__()
-        self.embed_tokens = embed_tokens
-        self.embed_positions = LearnedPositions(config.max_position_embeddings, config.d_model)
-        self.embed_scale = math.sqrt(config.d_model) if config.scale_embedding else 1.0
-        self.layernorm_embedding = nn.LayerNorm(config.d_model)
-        self.layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.decoder_layers))
-        self.dropout = Dropout(config.dropout)
-        self.layerdrop = config.decoder_layerdrop
-        self.gradient_checkpointing = self.compiled = False
+        layers = (DecoderLayer(config) for _ in range(config.decoder_layers))
+        super().__init__(config, embed_tokens, layers, config.decoder_layerdrop)
 
     def forward(
         self,
@@ -104,18 +138,13 @@ class BartDecoder(nn.Module):
         Returns:
             (B*K, T, D), with ``unpadding`` (N, D)
         """
-        states = _embed(self, input_ids, 0 if cache is None else cache.length, unpadding)
+        states = self.embed(input_ids, 0 if cache is None else cache.length, unpadding)
         mask = padding_mask(encoder_attention_mask)
         if cache is not None:
             return self.decode_next(states, mask, cache, cache.advance(input_ids.size(1)))
-        for layer in self.layers:
-            if not _dropped(self, self.layerdrop):
-                states = _run(self, layer, states, encoder_states, mask, None, None, unpadding, encoder_unpadding)
+        for layer in self.active_layers():
+            states = self.run_layer(layer, states, encoder_states, mask, None, None, unpadding, encoder_unpadding)
         return states
-
-    def embed(self, input_ids: Tensor, start: int) -> Tensor:
-        """What the first layer reads: tokens (B*K, T) at the positions from ``start`` on -> (B*K, T, D)."""
-        return _embed(self, input_ids, start)
 
     def decode_next(self, states: Tensor, encoder_mask: Tensor | None, cache: DecoderCache, step: DecodeStep) -> Tensor:
         """Put the next tokens' embeddings (B*K, T, D), of which either K or T is 1, through the layers.
@@ -126,7 +155,7 @@ class BartDecoder(nn.Module):
         """
         together = states.reshape(-1, cache.beams * states.size(1), states.size(2))  # (B, K*T, D)
         for layer, layer_cache in zip(self.layers, cache.layers, strict=True):
-            together = _run(self, layer, together, None, encoder_mask, layer_cache, step)
+            together = self.run_layer(layer, together, None, encoder_mask, layer_cache, step)
         return together.view_as(states)
 
     def new_cache(self, encoder_states: Tensor, beams: int, max_length: int) -> DecoderCache:
@@ -165,7 +194,7 @@ class BartModel(nn.Module):
 
 @dataclass
 class Seq2SeqOutput:
-    """What a forward pass gives. As in transformers it can be indexed: the loss, where there is one, comes first."""
+    """The result of a forward pass. As in transformers it can be indexed: the loss, if there is one, comes first."""
 
     logits: Tensor  # (B, T, V)
     loss: Tensor | None = None  # scalar, mean over the labels that count
@@ -205,7 +234,7 @@ class BartForConditionalGeneration(nn.Module):
         decoder_input_ids: Tensor | None = None,
         labels: Tensor | None = None,
     ) -> Seq2SeqOutput:
-        """Teacher-forced logits and, where there are labels, their cross entropy.
+        """Compute teacher-forced logits and, if there are labels, their cross entropy.
 
         Args:
             input_ids: (B, S).
@@ -228,6 +257,19 @@ class BartForConditionalGeneration(nn.Module):
             logits, F.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORE_INDEX)
         )
 
+    def project_to_vocabulary(self, states: Tensor) -> Tensor:
+        """Decoder states to logits: (..., D) -> (..., V)."""
+        if self.prepacked_output is None:
+            return F.linear(states, self.model.shared.weight) + self.final_logits_bias
+        logits: Tensor = self.prepacked_output(states)
+        return logits
+
+    def generate(
+        self, input_ids: Tensor | None = None, attention_mask: Tensor | None = None, **search: Any
+    ) -> Tensor | GenerationOutput:
+        """Search for outputs; see ``bart.generation.generate.generate``."""
+        return generate(self, input_ids, attention_mask, **search)
+
     def loss_sum(
         self,
         input_ids: Tensor,
@@ -236,7 +278,7 @@ class BartForConditionalGeneration(nn.Module):
         label_smoothing: float = 0.0,
         target_indices: Tensor | None = None,
     ) -> Tensor:
-        """What training needs: the cross entropy in nats, summed over the labels that count, without the logits.
+        """Sum the cross entropy, in nats, over the labels that count, as training needs it, and without the logits.
 
         Args:
             input_ids: (B, S).
@@ -254,7 +296,7 @@ class BartForConditionalGeneration(nn.Module):
     def score_targets(
         self, input_ids: Tensor, attention_mask: Tensor | None, labels: Tensor, target_indices: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """What a validation needs: the summed cross entropy, and the likeliest token at each of the N places (N,).
+        """Sum the cross entropy, as validation needs it, and predict the likeliest token of each of the N targets (N,).
 
         Arguments as of ``loss_sum``; the model reads the targets that it is to write. Without gradients.
         """
@@ -269,29 +311,59 @@ class BartForConditionalGeneration(nn.Module):
         if target_indices is None:
             target_indices = find_target_indices(labels)
         targets = labels.flatten().index_select(0, target_indices)
-        if not self._leaves_padding_out(labels) or len(target_indices) == 0:
-            states = self.model(input_ids, attention_mask, decoder_input_ids)
+        if not self._suits_unpadding(labels, target_indices):
+            states = self.model(input_ids, attention_mask, decoder_input_ids)  # (B, T, D)
             return states.flatten(0, 1).index_select(0, target_indices), targets
+        return self._unpadded_states(input_ids, attention_mask, decoder_input_ids, target_indices), targets
+
+    def _unpadded_states(
+        self, input_ids: Tensor, attention_mask: Tensor | None, decoder_input_ids: Tensor, target_indices: Tensor
+    ) -> Tensor:
+        """Decoder states of the targets (N, D), without computing those of padding."""
         unpadding = encoder_unpadding = None
-        if len(target_indices) < labels.numel():
-            unpadding = Unpadding(target_indices, labels.shape)
+        if len(target_indices) < decoder_input_ids.numel():
+            unpadding = Unpadding(target_indices, decoder_input_ids.shape)
         if attention_mask is not None:
             encoder_unpadding = Unpadding(attention_mask.flatten().nonzero().squeeze(1), attention_mask.shape)
         encoder_states = self.model.encoder(input_ids, attention_mask, encoder_unpadding)
-        states = self.model.decoder(
+        states: Tensor = self.model.decoder(
             decoder_input_ids, encoder_states, attention_mask, unpadding=unpadding, encoder_unpadding=encoder_unpadding
         )
-        return states.flatten(0, -2), targets
+        return states.flatten(0, -2)
 
-    def _leaves_padding_out(self, labels: Tensor) -> bool:
-        """On a CPU alone: a GPU would take as long for moving the tokens, and compiled layers want few shapes.
+    def _suits_unpadding(self, labels: Tensor, target_indices: Tensor) -> bool:
+        """Whether to leave padding out: only on a CPU, and only if padding is behind all targets.
 
-        And where it is behind the targets: what does not count elsewhere is read by the tokens behind it.
+        A GPU would take as long to move the tokens, compiled layers want few shapes, and labels that do not count
+        before a target are read by it.
         """
-        if labels.device.type != "cpu" or self.model.encoder.compiled:
+        if labels.device.type != "cpu" or self.model.encoder.compiled or len(target_indices) == 0:
             return False
         is_target = labels != IGNORE_INDEX
         return bool((is_target[:, 1:] <= is_target[:, :-1]).all())
+
+    @classmethod
+    def from_pretrained(cls, name_or_path: str | os.PathLike[str], config: BartConfig | None = None) -> Self:
+        """A model in evaluation mode, float32, from a Hugging Face folder or hub id, or this project's .ckpt.
+
+        Args:
+            config: takes the place of the stored configuration, but for the number of tokens; its shape must be that of
+                the weights.
+
+        Raises:
+            InputError: nothing usable there, or tensors are missing, surplus or of another shape.
+        """
+        config = read_config(name_or_path) if config is None else config_for(name_or_path, config)
+        with torch.device("meta"):
+            model = cls(config)
+        model.load_state_dict(read_weights(name_or_path, model.state_dict()), assign=True)
+        return model.eval()
+
+    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
+        """Write config.json, generation_config.json and model.safetensors, as transformers reads them."""
+        os.makedirs(folder, exist_ok=True)
+        self.config.save_pretrained(folder)
+        write_weights(self.state_dict(), folder)
 
     def enable_gradient_checkpointing(self) -> None:
         """In training keep only each layer's input, and compute the layer again in the backward pass."""
@@ -304,42 +376,33 @@ class BartForConditionalGeneration(nn.Module):
             for layer in side.layers:
                 layer.compile(dynamic=True)
 
-    def project_to_vocabulary(self, states: Tensor) -> Tensor:
-        """Decoder states to logits: (..., D) -> (..., V)."""
-        if self.prepacked_output is not None:
-            prepacked_logits: Tensor = self.prepacked_output(states)
-            return prepacked_logits
-        return F.linear(states, self.model.shared.weight) + self.final_logits_bias
-
     def prepack(self, quantization: Quantization | None = None) -> Self:
         """Make this model ready for inference on the CPU, for good: it can be neither trained nor moved nor saved then.
 
         The weights of linear layers are put into the layout that the fastest kernels read; the results are the same
         but for rounding. With ``quantization`` "int8" these layers compute with 8 bits, and attention is in bfloat16
-        where the processor has it; the weights must be float32 then. What has no faster form, and a model on a GPU,
+        if the processor has it; the weights must be float32 then. What has no faster form, and a model on a GPU,
         stays as it is. Returns the model.
 
         Raises:
             InputError: int8 is asked for on a GPU, or of weights that are not float32.
         """
         if quantization is not None:
-            if self.final_logits_bias.device.type != "cpu":
-                raise InputError(f"quantization {quantization} is for the CPU; on a GPU use bf16 or fp16")
-            if self.final_logits_bias.dtype != torch.float32:
-                raise InputError(f"quantization {quantization} needs float32 weights")
-            if torch.ops.mkldnn._is_mkldnn_bf16_supported():
-                for module in self.modules():
-                    if isinstance(module, MultiHeadAttention):
-                        module.attention_dtype = torch.bfloat16
+            self._prepare_for(quantization)
         self.prepacked_output = prepack_linear(self.model.shared.weight, self.final_logits_bias[0], quantization)
         prepack_linears(self.model, quantization)
         return self
 
-    def generate(
-        self, input_ids: Tensor | None = None, attention_mask: Tensor | None = None, **search: Any
-    ) -> Tensor | GenerationOutput:
-        """Search for outputs; see ``bart.generation.generate.generate``."""
-        return generate(self, input_ids, attention_mask, **search)
+    def _prepare_for(self, quantization: Quantization) -> None:
+        """Refuse what cannot be quantized, and let attention be in bfloat16 if the processor has it."""
+        if self.final_logits_bias.device.type != "cpu":
+            raise InputError(f"quantization {quantization} is for the CPU; on a GPU use bf16 or fp16")
+        if self.final_logits_bias.dtype != torch.float32:
+            raise InputError(f"quantization {quantization} needs float32 weights")
+        if torch.ops.mkldnn._is_mkldnn_bf16_supported():
+            for module in self.modules():
+                if isinstance(module, MultiHeadAttention):
+                    module.attention_dtype = torch.bfloat16
 
     def get_encoder(self) -> BartEncoder:
         """The encoder, as transformers calls it."""
@@ -379,29 +442,6 @@ class BartForConditionalGeneration(nn.Module):
             and not (exclude_embeddings and id(parameter) in tables)
         )
 
-    @classmethod
-    def from_pretrained(cls, name_or_path: str | os.PathLike[str], config: BartConfig | None = None) -> Self:
-        """A model in evaluation mode, float32, from a Hugging Face folder or hub id, or this project's .ckpt.
-
-        Args:
-            config: takes the place of the stored configuration, but for the number of tokens; its shape must be that of
-                the weights.
-
-        Raises:
-            InputError: nothing usable there, or tensors are missing, surplus or of another shape.
-        """
-        config = read_config(name_or_path) if config is None else config_for(name_or_path, config)
-        with torch.device("meta"):
-            model = cls(config)
-        model.load_state_dict(read_weights(name_or_path, model.state_dict()), assign=True)
-        return model.eval()
-
-    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
-        """Write config.json, generation_config.json and model.safetensors, as transformers reads them."""
-        os.makedirs(folder, exist_ok=True)
-        self.config.save_pretrained(folder)
-        write_weights(self.state_dict(), folder)
-
 
 def find_target_indices(labels: Tensor) -> Tensor:
     """Find the labels that count: (N,), their indices among all of ``labels`` (B, T)."""
@@ -409,34 +449,7 @@ def find_target_indices(labels: Tensor) -> Tensor:
 
 
 def shift_tokens_right(labels: Tensor, pad_token_id: int, decoder_start_token_id: int) -> Tensor:
-    """What the decoder reads to predict ``labels`` (B, T): the start token, then all but the last; -100 becomes pad."""
+    """Make the decoder's input from ``labels`` (B, T): the start token, then all but the last; -100 becomes pad."""
     shifted = labels.roll(1, dims=1)
     shifted[:, 0] = decoder_start_token_id
     return shifted.masked_fill_(shifted == IGNORE_INDEX, pad_token_id)
-
-
-def _embed(
-    side: BartEncoder | BartDecoder, input_ids: Tensor, start: int, unpadding: Unpadding | None = None
-) -> Tensor:
-    """Embed tokens (B, L) at the positions from ``start`` on: (B, L, D), or (N, D) by ``unpadding``."""
-    positions = side.embed_positions(input_ids.size(1), start)  # (L, D)
-    if unpadding is not None:
-        input_ids = input_ids.flatten().index_select(0, unpadding.indices)
-        positions = F.embedding(unpadding.positions(), positions)
-    embedded = side.embed_tokens(input_ids) * side.embed_scale + positions
-    states: Tensor = side.dropout(side.layernorm_embedding(embedded))
-    return states
-
-
-def _run(side: BartEncoder | BartDecoder, layer: nn.Module, *given: Any) -> Tensor:
-    output: Tensor
-    if side.gradient_checkpointing and side.training and torch.is_grad_enabled():
-        output = checkpoint(layer, *given, use_reentrant=False)
-    else:
-        output = layer(*given) if side.training or not side.compiled else layer.forward(*given)
-    return output
-
-
-def _dropped(module: nn.Module, layerdrop: float) -> bool:
-    """Whether this pass leaves out the next layer. Draws a random number only where layers can be dropped."""
-    return module.training and layerdrop > 0 and float(torch.rand(())) < layerdrop

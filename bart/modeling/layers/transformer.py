@@ -130,17 +130,27 @@ class DecoderLayer(nn.Module):
 
 
 def _feed_forward(layer: EncoderLayer | DecoderLayer, states: Tensor) -> Tensor:
-    """(..., D) -> (..., D), by way of F; for inference on a CPU in portions for which its cache has room."""
-    is_long = states.numel() > _PORTION * states.size(-1)
-    if is_long and states.device.type == "cpu" and not torch.is_grad_enabled():
+    """(..., D) -> (..., D), by way of F."""
+    if _exceeds_cpu_cache(states):
         portions = torch.split(states.flatten(0, -2), _PORTION)
         return torch.cat([_feed_forward(layer, rows) for rows in portions]).view_as(states)
     hidden = _finite(layer.fc1(states))  # (..., F)
-    is_plain = layer.activation is F.gelu and layer.activation_dropout.p == 0
-    if is_plain and layer.training and torch.is_grad_enabled() and not torch.compiler.is_compiling():
+    if _suits_gelu_linear(layer):
         return gelu_linear(hidden, layer.fc2)
     output: Tensor = layer.fc2(layer.activation_dropout(layer.activation(hidden)))
     return output
+
+
+def _exceeds_cpu_cache(states: Tensor) -> bool:
+    """Whether this is inference on a CPU, with more rows than its cache has room for: portions are faster then."""
+    is_long = states.numel() > _PORTION * states.size(-1)
+    return is_long and states.device.type == "cpu" and not torch.is_grad_enabled()
+
+
+def _suits_gelu_linear(layer: EncoderLayer | DecoderLayer) -> bool:
+    """Whether this is training, not compiled, with nothing between the GELU and the second linear layer."""
+    is_plain = layer.activation is F.gelu and layer.activation_dropout.p == 0
+    return is_plain and layer.training and torch.is_grad_enabled() and not torch.compiler.is_compiling()
 
 
 def _finite(states: Tensor) -> Tensor:

@@ -46,7 +46,7 @@ def test_nothing_is_computed_for_padding_and_nothing_changes(
     found = loss_and_gradients(model, batch)
     assert rows[0] == (17 if padded == "both" else 30)
     with monkeypatch.context() as patch:
-        patch.setattr(BartForConditionalGeneration, "_leaves_padding_out", lambda *_: False)
+        patch.setattr(BartForConditionalGeneration, "_suits_unpadding", lambda *_: False)
         expected = loss_and_gradients(model, batch)
     handle.remove()
     for ours, theirs in zip(found, expected, strict=True):
@@ -72,7 +72,7 @@ def test_a_label_that_does_not_count_may_be_anywhere(hidden: tuple[int, int], mo
     sources, mask, labels = padded_batch(model.config.vocab_size)
     labels[hidden] = IGNORE_INDEX
     found = model.loss_sum(sources, mask, labels)
-    monkeypatch.setattr(BartForConditionalGeneration, "_leaves_padding_out", lambda *_: False)
+    monkeypatch.setattr(BartForConditionalGeneration, "_suits_unpadding", lambda *_: False)
     torch.testing.assert_close(found, model.loss_sum(sources, mask, labels))
 
 

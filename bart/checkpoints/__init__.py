@@ -1,1 +1,1 @@
-"""Weights and configurations in files: Hugging Face folders, this project's checkpoints, fairseq's."""
+"""Weights and configurations in files: Hugging Face folders, checkpoints of this project and of fairseq."""

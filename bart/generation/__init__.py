@@ -1,1 +1,1 @@
-"""Search over the decoder: settings, logits rules, beams, greedy and sampling."""
+"""Search over the decoder: logits processors, beams, greedy search and sampling."""

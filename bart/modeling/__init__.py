@@ -1,1 +1,1 @@
-"""The encoder-decoder, and its decoder cache."""
+"""The encoder-decoder; its building blocks are in ``layers``."""

@@ -62,8 +62,8 @@ def test_the_next_token_by_the_fast_kernels(dtype: torch.dtype, device: str) -> 
     def compute(dtype: torch.dtype, kernels: list[SDPBackend]) -> tuple[Tensor, Tensor]:
         module, given = copy.deepcopy(attention).to(dtype), states.to(dtype)
         cache = LayerCache(*module.project_keys_values(given), beams=1, max_length=tokens + 5)
-        places = torch.arange(tokens, device=device)
-        keys, values = cache.append(*module.project_keys_values(given), places, tokens)
+        positions = torch.arange(tokens, device=device)
+        keys, values = cache.append(*module.project_keys_values(given), positions, tokens)
         with sdpa_kernel(kernels):
             own = module(given[:, -1:], keys, values)
             cross = module(given[:, -4:], cache.cross_keys, cache.cross_values, padding_mask(attention_mask))

@@ -122,7 +122,7 @@ def _plan(arguments: TrainingArguments, model: BartForConditionalGeneration) -> 
         parameters=sum(weight.numel() for weight in model.parameters()),
         trained_parameters=sum(weight.numel() for weight in model.parameters() if weight.requires_grad),
         mixed_precision=is_mixed(arguments),
-        recomputes_layers=arguments.gradient_checkpointing,
+        gradient_checkpointing=arguments.gradient_checkpointing,
     )
 
 

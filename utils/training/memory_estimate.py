@@ -22,7 +22,7 @@ class MemoryPlan:
     parameters: int
     trained_parameters: int
     mixed_precision: bool
-    recomputes_layers: bool
+    gradient_checkpointing: bool
 
 
 def state_bytes(plan: MemoryPlan) -> int:
@@ -49,7 +49,7 @@ def activation_bytes(plan: MemoryPlan, examples: int, source_length: int, target
     decoder_layer += sources * half * 3 * d  # keys and values of the source, and what they are made of
     embeddings = (sources + targets) * 5 * d
     layers = config.encoder_layers * encoder_layer + config.decoder_layers * decoder_layer
-    if plan.recomputes_layers:
+    if plan.gradient_checkpointing:
         inputs = 4 * d * (config.encoder_layers * sources + config.decoder_layers * targets)
         layers = inputs + max(encoder_layer, decoder_layer)
     logits = min(targets * config.vocab_size, LOGITS_AT_ONCE) * (4 + 2 * half)

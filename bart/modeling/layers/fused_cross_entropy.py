@@ -35,10 +35,10 @@ def fused_cross_entropy(
 def cross_entropy_and_predictions(
     states: Tensor, weight: Tensor, bias: Tensor, labels: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """What a validation needs of the same logits: their summed cross entropy, and the likeliest token at each place.
+    """Return the summed cross entropy of the same logits, and the likeliest token at each place, without gradients.
 
     Args:
-        as of ``fused_cross_entropy``.
+        those of ``fused_cross_entropy``.
 
     Returns:
         a scalar, in float32 at least, and (N,) int64

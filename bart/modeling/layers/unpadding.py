@@ -1,7 +1,7 @@
-"""Where the tokens of padded texts are, so that layers compute nothing for the padding.
+"""Leaving padding out, so that layers compute nothing for it.
 
-Only attention looks at texts; all else in a layer is computed for each token by itself, and so for those alone that are
-none of padding (as in Zhai et al. 2022, https://arxiv.org/abs/2210.03052, section 3.2).
+Only attention looks at whole texts. All else in a layer is computed for each token by itself, and so only for tokens
+that are no padding (as in Zhai et al. 2022, https://arxiv.org/abs/2210.03052, section 3.2).
 Shapes: B texts, L padded length, N tokens of all texts without padding, D model.
 """
 
@@ -20,31 +20,31 @@ class Unpadding:
         self.indices, self.shape = indices, shape
 
     def positions(self) -> Tensor:
-        """(N,) of each token in its text, from 0."""
+        """The position of each token in its text, from 0: (N,)."""
         return self.indices % self.shape[1]
 
     def pad(self, states: Tensor) -> Tensor:
-        """(N, D) -> (B, L, D), zeros where there is padding."""
+        """Pad with zeros: (N, D) -> (B, L, D)."""
         padded: Tensor = _Moved.apply(states, self.spread, self.collect)  # type: ignore[no-untyped-call]
         return padded
 
     def unpad(self, states: Tensor) -> Tensor:
-        """(B, L, D) -> (N, D)."""
+        """Drop the padding: (B, L, D) -> (N, D)."""
         tokens: Tensor = _Moved.apply(states, self.collect, self.spread)  # type: ignore[no-untyped-call]
         return tokens
 
     def spread(self, tokens: Tensor) -> Tensor:
-        """``pad``, of what takes no gradients."""
+        """Pad, without gradients: (N, D) -> (B, L, D)."""
         flat = tokens.new_zeros(self.shape.numel(), tokens.size(-1))
         return flat.index_copy_(0, self.indices, tokens).view(*self.shape, -1)
 
     def collect(self, padded: Tensor) -> Tensor:
-        """``unpad``, likewise."""
+        """Unpad, without gradients: (B, L, D) -> (N, D)."""
         return padded.flatten(0, 1).index_select(0, self.indices)
 
 
 class _Moved(torch.autograd.Function):
-    """States by ``move``, and gradients by ``back``; torch's own gradient of an index adds row by row."""
+    """Moves states by ``move`` and gradients by ``back``; torch's own gradient of an index adds row by row."""
 
     @staticmethod
     def forward(ctx: Any, states: Tensor, move: Callable[[Tensor], Tensor], back: Callable[[Tensor], Tensor]) -> Tensor:

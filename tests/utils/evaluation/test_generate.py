@@ -79,7 +79,7 @@ def test_what_searches_have_left_goes_before_a_batch_is_halved(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """As on a GPU, where recorded steps are kept for the next search."""
+    """As on a GPU, where captured steps are kept for the next search."""
     rows = np.arange(4)
     expected = [sequences.tolist() for _, sequences, _ in Searcher(model, sources, SEARCH).search(rows)]
     monkeypatch.setattr(step_decoder, "_WITH_GRAPHS", {"cpu"})

@@ -45,7 +45,7 @@ def test_agrees_with_what_torch_keeps(batch: tuple[int, int, int], kind: torch.d
     )
     torch.manual_seed(0)
     model = BartForConditionalGeneration(config).train()
-    plan = MemoryPlan(config, 0, 0, mixed_precision=kind is not None, recomputes_layers=False)
+    plan = MemoryPlan(config, 0, 0, mixed_precision=kind is not None, gradient_checkpointing=False)
     measured = kept_bytes(model, kind, batch)
     logits = activation_bytes(plan, *batch) - measured  # the formula has them, and rounds up
     assert -0.05 * measured < logits < 0.3 * measured, (measured, activation_bytes(plan, *batch))
@@ -53,6 +53,6 @@ def test_agrees_with_what_torch_keeps(batch: tuple[int, int, int], kind: torch.d
 
 def test_recomputing_layers_takes_a_fraction() -> None:
     config = BartConfig.from_json_file("configs/config.json")
-    plans = [MemoryPlan(config, 0, 0, mixed_precision=True, recomputes_layers=again) for again in (False, True)]
+    plans = [MemoryPlan(config, 0, 0, mixed_precision=True, gradient_checkpointing=again) for again in (False, True)]
     whole, inputs = (activation_bytes(plan, 8, 1024, 142) for plan in plans)
     assert inputs < whole / 4

@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Whether one of two runs scores higher beyond chance.
-source "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
+source "$(dirname -- "${BASH_SOURCE[0]}")/lib/strict.sh"
+source "$root/scripts/lib/arguments.sh"
+source "$root/scripts/lib/launch.sh"
 
 usage="usage: bash scripts/compare_runs.sh A B [--split train|val|test] [--json]
 

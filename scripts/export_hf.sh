@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # A model as a Hugging Face folder, for other programs.
-source "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
+source "$(dirname -- "${BASH_SOURCE[0]}")/lib/strict.sh"
+source "$root/scripts/lib/arguments.sh"
+source "$root/scripts/lib/launch.sh"
 
 usage="usage: bash scripts/export_hf.sh MODEL TARGET [--half] [--tokenizer_name_or_path TOKENIZER]
 

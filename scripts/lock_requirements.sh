@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Resolves requirements/*.in afresh and writes requirements/*.txt. For maintainers; takes minutes and the network.
-source "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
+source "$(dirname -- "${BASH_SOURCE[0]}")/lib/strict.sh"
 
 requirements=$root/requirements
 scratch=$(mktemp -d)

@@ -1,7 +1,10 @@
 #!/usr/bin/env bash
 # On a fresh machine: sets the environment up, makes the embedded corpus, fine-tunes a small pretrained BART on it and
 # compares it with what it has to beat.
-source "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
+source "$(dirname -- "${BASH_SOURCE[0]}")/lib/strict.sh"
+source "$root/scripts/lib/arguments.sh"
+source "$root/scripts/lib/launch.sh"
+source "$root/scripts/lib/jobs.sh"
 
 usage="usage: bash scripts/quickstart.sh [--flag ...]
   --flag ...  further flags of finetune.py (python finetune.py --help lists them)
@@ -24,22 +27,24 @@ read -ra evaluation < <(cpu_eval)
 evaluate() { # MODEL FOLDER [--flag ...]
     local model=$1 folder=$2
     shift 2
-    RESULTS_DIR=$folder attend bash "$root/scripts/run_eval_summarization.sh" "$model" "${evaluation[@]}" "$@"
+    RESULTS_DIR=$folder run_and_forward_signals bash "$root/scripts/run_eval_summarization.sh" \
+        "$model" "${evaluation[@]}" "$@"
 }
 
-attend "$python" -P -m utils.corpora.docstrings "$data" --config configs/config_tiny.json
+run_and_forward_signals "$python" -P -m utils.corpora.docstrings "$data" --config configs/config_tiny.json
 
-say "Fine-tuning and evaluating a small pretrained BART."
-RESULTS_DIR=$results attend bash "$root/scripts/run_summarization.sh" "${training[@]}" "${flags[@]}"
+log "Fine-tuning and evaluating a small pretrained BART."
+RESULTS_DIR=$results run_and_forward_signals bash "$root/scripts/run_summarization.sh" "${training[@]}" "${flags[@]}"
 
-say "Evaluating it again with every text in another one's place: what it scores without reading."
+log "Evaluating it again with every text in another one's place: what it scores without reading."
 evaluate "$results/best_tfmr" "$results/shuffled_sources" --shuffle_sources
 
-say "What it is compared with: the pretrained model as it came, ..."
+log "What it is compared with: the pretrained model as it came, ..."
 evaluate models/bart_mini "$results/pretrained"
-say "... as many steps of training from random weights, ..."
-RESULTS_DIR=$results/from_scratch attend bash "$root/scripts/run_summarization.sh" "${from_scratch[@]}" "${flags[@]}"
-say "... and the first sentence of every text."
-attend "$python" -P -m utils.commands.first_sentence "$data" "$results/first_sentence"
+log "... as many steps of training from random weights, ..."
+RESULTS_DIR=$results/from_scratch run_and_forward_signals bash "$root/scripts/run_summarization.sh" \
+    "${from_scratch[@]}" "${flags[@]}"
+log "... and the first sentence of every text."
+run_and_forward_signals "$python" -P -m utils.commands.first_sentence "$data" "$results/first_sentence"
 
-attend "$python" -P -m utils.commands.quickstart_report "$data" "$results"
+run_and_forward_signals "$python" -P -m utils.commands.quickstart_report "$data" "$results"

@@ -1,52 +1,44 @@
 #!/usr/bin/env bash
 # Pre-trains BART: it learns to restore documents out of corrupted ones.
-source "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
+source "$(dirname -- "${BASH_SOURCE[0]}")/lib/strict.sh"
+source "$root/scripts/lib/arguments.sh"
+source "$root/scripts/lib/launch.sh"
+source "$root/scripts/lib/jobs.sh"
+source "$root/scripts/lib/results.sh"
 
-usage="usage: bash scripts/run_pretraining.sh DATA_DIR CONFIG_PATH NUM_GPU LR BS ACCUM PREC TRAIN_STEPS WARMUP_STEPS
-           MAX_SOURCE_LEN [EVAL_BS [VAL_CHECK_INTERVAL [PATIENCE]]] [--flag ...]
+required DATA_DIR text --data_dir \
+    "folder of train.source and val.source: one paragraph a line, an empty line after each document"
+required CONFIG_PATH text --config_path "configuration of the model"
+required NUM_GPU whole --gpus "0 trains on the CPU"
+required LR number --learning_rate
+required BS count --train_batch_size
+required ACCUM count --gradient_accumulation_steps
+explain "LR, BS, ACCUM" "highest learning rate; batch size per GPU, in blocks; batches per optimizer step"
+required PREC precision "--fp16 --bf16 --tf32" "fp16, bf16, tf32 or fp32"
+required TRAIN_STEPS count --max_steps
+required WARMUP_STEPS whole --warmup_steps
+explain "TRAIN_STEPS, WARMUP_STEPS" "optimizer steps, and how many of them the learning rate rises"
+break_usage
+required MAX_SOURCE_LEN count "--max_source_length --max_target_length" \
+    "tokens of a block: as many whole paragraphs of a document as fit"
+argument EVAL_BS 64 count --eval_batch_size "batch size of validation (64)"
+argument VAL_CHECK_INTERVAL 0.25 number --val_check_interval \
+    "up to 1: a fraction of an epoch; above: training blocks between validations (0.25)"
+argument PATIENCE 10 count --early_stopping_patience "validations without improvement that end the training (10)"
+explain "--flag ..." "further flags of finetune.py (python finetune.py --help lists them); they come last, so they win"
+variable RESULTS_DIR --output_dir
 
-  DATA_DIR            folder of train.source and val.source: one paragraph a line, an empty line after each document
-  CONFIG_PATH         configuration of the model
-  NUM_GPU             0 trains on the CPU
-  LR, BS, ACCUM       highest learning rate; batch size per GPU, in blocks; batches per optimizer step
-  PREC                fp16, bf16, tf32 or fp32
-  TRAIN_STEPS, WARMUP_STEPS   optimizer steps, and how many of them the learning rate rises
-  MAX_SOURCE_LEN      tokens of a block: as many whole paragraphs of a document as fit
-  EVAL_BS             batch size of validation (64)
-  VAL_CHECK_INTERVAL  up to 1: a fraction of an epoch; above: training blocks between validations (0.25)
-  PATIENCE            validations without improvement that end the training (10)
-  --flag ...          further flags of finetune.py (python finetune.py --help lists them); they come last, so they win
+read_arguments "\
 It starts from random weights with the tokenizer of --tokenizer_name_or_path, or from --model_name_or_path.
 Presets: bash scripts/run_pretraining.sh \$(source scripts/params/pretraining_params.sh && mini_cpu)
 Paths are relative to the current folder, those of the presets to the checkout.
 Results: \$RESULTS_DIR, by default a new folder results/bart_pyt_pretraining_<timestamp>. To continue a training that was
 interrupted, set RESULTS_DIR to its folder and give --resume.
-Many machines, and MAX_RESTARTS: as run_summarization.sh."
-
-read_command_line "$usage" 13 "$@"
-((${#positionals[@]} >= 10)) || die "${#positionals[@]} positional arguments, of at least 10 (see --help)"
-DATA_DIR=${positionals[0]}
-CONFIG_PATH=${positionals[1]}
-NUM_GPU=${positionals[2]}
-LR=${positionals[3]}
-BS=${positionals[4]}
-ACCUM=${positionals[5]}
-PREC=${positionals[6]}
-TRAIN_STEPS=${positionals[7]}
-WARMUP_STEPS=${positionals[8]}
-MAX_SOURCE_LEN=${positionals[9]}
-EVAL_BS=${positionals[10]:-64}
-VAL_CHECK_INTERVAL=${positionals[11]:-0.25}
-PATIENCE=${positionals[12]:-10}
-
-check '0|[1-9][0-9]*' 'a whole number' NUM_GPU WARMUP_STEPS
-check '[1-9][0-9]*' 'a whole number from 1 up' BS ACCUM TRAIN_STEPS MAX_SOURCE_LEN EVAL_BS PATIENCE
-check '[0-9.]+([eE][-+]?[0-9]+)?' 'a number' LR VAL_CHECK_INTERVAL
-read_precision PREC "$PREC"
+Many machines, and MAX_RESTARTS: as run_summarization.sh." "$@"
 find_python
-read_machines
-leave_start_to_finetune
-open_results "results/bart_pyt_pretraining_$(date +%Y%m%d_%H%M%S)"
+read_machines "$NUM_GPU"
+leave_start_to_finetune "$NUM_GPU"
+prepare_results_dir "results/bart_pyt_pretraining_$(date +%Y%m%d_%H%M%S)" "${flags[@]}"
 
 # Of the paper (section 4), of fairseq's recipe for it, and of RoBERTa (Liu et al. 2019, table 9), which the paper follows.
 recipe=(
@@ -68,9 +60,6 @@ recipe=(
     --n_test 0
 )
 
-collect_training_flags
-run_logged "$results/$log" "$python" "${launcher[@]}" "$root/finetune.py" \
-    "${recipe[@]}" \
-    "${training_flags[@]}" \
-    --max_target_length "$MAX_SOURCE_LEN" \
-    "${flags[@]}"
+name_arguments
+run_into_results "$log_name" "$python" "${launcher[@]}" "$root/finetune.py" \
+    "${recipe[@]}" --num_nodes "$NNODES" "${results_flags[@]}" "${program_flags[@]}" "${flags[@]}"

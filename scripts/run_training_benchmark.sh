@@ -1,45 +1,44 @@
 #!/usr/bin/env bash
 # Measures training: throughput and weak scaling by number of GPUs and precision.
-source "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
+source "$(dirname -- "${BASH_SOURCE[0]}")/lib/strict.sh"
+source "$root/scripts/lib/arguments.sh"
+source "$root/scripts/lib/launch.sh"
+source "$root/scripts/lib/jobs.sh"
+source "$root/scripts/lib/results.sh"
 
-usage="usage: bash scripts/run_training_benchmark.sh [BS [MAX_SOURCE_LEN [MAX_TARGET_LEN [DATA_DIR]]]] [--flag ...]
-default:   40 1024 60 data/xsum/
+argument BS 40 count --train_batch_size "examples per GPU in one forward pass"
+argument MAX_SOURCE_LEN 1024 count --max_source_length
+argument MAX_TARGET_LEN 60 count --max_target_length
+argument DATA_DIR data/xsum/ text --data_dir "folder with the train and val splits"
+explain "--flag ..." \
+    "further flags of finetune.py, such as --max_steps 100 for a part of the epoch that is trained otherwise"
 
-  BS          examples per GPU in one forward pass
-  DATA_DIR    folder with the train and val splits
-  --flag ...  further flags of finetune.py, such as --max_steps 100 for a part of the epoch that is trained otherwise
+read_arguments "\
 Variables: MODEL, by default scratch (random weights), or a .ckpt, a Hugging Face folder or a hub id; CONFIG, by default
 configs/config_xsum.json; TOKENIZER, where MODEL is scratch, by default facebook/bart-large.
 1 GPU, 2, 4 ... up to those there are, and fp16, bf16, tf32 and fp32 as far as the machine has them; without a GPU, the
 CPU with bf16 and fp32. What it has not is skipped, with a line.
 Results: training_benchmark.log, a table, and training_benchmark.json in \$RESULTS_DIR, by default a new folder
-results/bart_pyt_training_benchmark_<timestamp>. The trained weights are deleted."
-
-read_command_line "$usage" 4 "$@"
-BS=${positionals[0]:-40}
-MAX_SOURCE_LEN=${positionals[1]:-1024}
-MAX_TARGET_LEN=${positionals[2]:-60}
-DATA_DIR=${positionals[3]:-data/xsum/}
-check '[1-9][0-9]*' 'a whole number from 1 up' BS MAX_SOURCE_LEN MAX_TARGET_LEN
+results/bart_pyt_training_benchmark_<timestamp>. The trained weights are deleted." "$@"
 MODEL=${MODEL:-scratch}
 CONFIG=${CONFIG:-$root/configs/config_xsum.json}
 find_python
 
-make_results "${RESULTS_DIR:-results/bart_pyt_training_benchmark_$(date +%Y%m%d_%H%M%S)}"
+make_results_dir "${RESULTS_DIR:-results/bart_pyt_training_benchmark_$(date +%Y%m%d_%H%M%S)}"
 model_flags=(--model_name_or_path "$MODEL" --config_path "$CONFIG")
 if [[ $MODEL == scratch ]]; then
     model_flags+=(--tokenizer_name_or_path "${TOKENIZER:-facebook/bart-large}" --no-freeze_embeds)
 fi
 
 train() { # NAME NUM_GPU PRECISION
-    say "$1 ..."
-    read_precision PREC "$3"
+    log "$1 ..."
+    set_precision_flags "$3"
     # One epoch, however many steps it has. Next to no validation, which is not timed; saved is what comes after it,
     # and what half an hour of training has made.
-    attend "$python" "$root/finetune.py" --data_dir "$DATA_DIR" --output_dir "$results/$1" --overwrite_output_dir \
-        "${model_flags[@]}" --gpus "$2" "${precision_flags[@]}" --train_batch_size "$BS" \
-        --max_source_length "$MAX_SOURCE_LEN" --max_target_length "$MAX_TARGET_LEN" --max_epochs 1 --max_steps 1000000000 \
-        --warmup_steps 0 --val_check_interval 1 --n_val 16 --n_test 0 --save_checkpoint_steps 1000000 "${flags[@]}" \
+    run_and_forward_signals "$python" "$root/finetune.py" --output_dir "$results/$1" --overwrite_output_dir \
+        "${model_flags[@]}" --gpus "$2" "${precision_flags[@]}" "${program_flags[@]}" \
+        --max_epochs 1 --max_steps 1000000000 --warmup_steps 0 --val_check_interval 1 --n_val 16 --n_test 0 \
+        --save_checkpoint_steps 1000000 "${flags[@]}" \
         >"$results/$1.log" 2>&1 ||
         { tail -n 3 -- "$results/$1.log" >&2 && die "$1 failed; all it said is in $results/$1.log"; }
     rm -rf -- "$results/$1"/*.ckpt "$results/$1/best_tfmr"

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Makes .venv in the checkout from the locked requirements; does nothing when it is up to date.
-source "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
+source "$(dirname -- "${BASH_SOURCE[0]}")/lib/strict.sh"
+source "$root/scripts/lib/launch.sh"
 
 usage="usage: bash scripts/setup_env.sh [--dev]
   --dev   also install what scripts/test.sh needs
@@ -18,7 +19,7 @@ done
 
 if [[ -n ${PYTHON:-} ]]; then
     find_python
-    say "PYTHON is set: using $python as it is."
+    log "PYTHON is set: using $python as it is."
     exit
 fi
 
@@ -72,15 +73,15 @@ up_to_date "${sets[@]}" && exit
 mkdir -p "$venv"
 exec {lock_descriptor}>>"$lock"
 if ! flock --nonblock "$lock_descriptor"; then
-    say "Another set-up is running here; waiting for it."
+    log "Another set-up is running here; waiting for it."
     flock "$lock_descriptor"
     up_to_date "${sets[@]}" && exit
 fi
 
-say "Installing the locked requirements into .venv: about two minutes, more where torch must be downloaded first."
+log "Installing the locked requirements into .venv: about two minutes, more where torch must be downloaded first."
 up_to_date runtime || make_venv
 rm -f "$stamp" # an interrupted installation is not up to date
 install "${sets[@]/%/.txt}"
 stamp_lines "${sets[@]}" >"$stamp.new"
 mv "$stamp.new" "$stamp"
-say "Set-up done: $(du -sh "$venv" | cut -f1) in .venv."
+log "Set-up done: $(du -sh "$venv" | cut -f1) in .venv."

@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Texts in, summaries out.
-source "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
+source "$(dirname -- "${BASH_SOURCE[0]}")/lib/strict.sh"
+source "$root/scripts/lib/arguments.sh"
+source "$root/scripts/lib/launch.sh"
 
 usage="usage: bash scripts/summarize.sh MODEL [FILE|-] [--flag ...]
 

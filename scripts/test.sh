@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Sets the environment up, checks the sources and runs the tests. Arguments go on to pytest: `-m slow` runs the long ones.
-source "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
+source "$(dirname -- "${BASH_SOURCE[0]}")/lib/strict.sh"
+source "$root/scripts/lib/launch.sh"
 
 bash "$root/scripts/setup_env.sh" --dev
 find_python

@@ -1,6 +1,9 @@
 #!/usr/bin/env bash
 # Evaluates a published BART on its test set and holds the scores against the published ones.
-source "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
+source "$(dirname -- "${BASH_SOURCE[0]}")/lib/strict.sh"
+source "$root/scripts/lib/arguments.sh"
+source "$root/scripts/lib/launch.sh"
+source "$root/scripts/lib/jobs.sh"
 
 usage="usage: bash scripts/verify_published.sh [cnn|xsum [NUM_GPU [PRED_BS [PRECISION]]]] [--compare N] [--n_obs N]
            [--published FILE] [--tolerance X] [--model MODEL] [--expected_counts TRAIN,VAL,TEST] [--flag ...]
@@ -40,10 +43,10 @@ case $CORPUS in
 esac
 model=facebook/bart-large-$CORPUS
 NUM_GPU=${NUM_GPU:-$("$python" -P -c 'import torch; print(torch.cuda.device_count())')}
-check '0|[1-9][0-9]*' 'a whole number' NUM_GPU
-check '[1-9][0-9]*' 'a whole number from 1 up' PRED_BS
+check_value NUM_GPU "$NUM_GPU" whole
+check_value PRED_BS "$PRED_BS" count
 precision=${positionals[3]:-$( ((NUM_GPU > 0)) && echo fp16 || echo fp32)}
-read_precision PRECISION "$precision" # before anything is downloaded
+check_value PRECISION "$precision" precision # before anything is downloaded
 
 verify_flags=()
 corpus_flags=()
@@ -75,17 +78,19 @@ while ((${#flags[@]} > 0)); do
             ;;
     esac
 done
-[[ $compared =~ ^(0|[1-9][0-9]*)$ ]] || die "--compare is '$compared': it must be a whole number"
+check_value --compare "$compared" whole
 
 results=${RESULTS_DIR:-results/verify_${CORPUS}_$(date +%Y%m%d_%H%M%S)}
 data=${BART_DATA:-$root/data}
-attend bash "$root/scripts/get_data.sh" "$data" "$folder" "${corpus_flags[@]}"
+run_and_forward_signals bash "$root/scripts/get_data.sh" "$data" "$folder" "${corpus_flags[@]}"
 if ((compared > 0)); then
     device=cuda
     ((NUM_GPU > 0)) || device=cpu
-    attend "$python" -P -m utils.commands.compare_with_transformers "$model" "$config" "$data/$folder" --texts "$compared" \
-        --device "$device" --eval_beams "${limits[0]}" --max_source_length "${limits[1]}" --eval_max_gen_length "${limits[2]}"
+    run_and_forward_signals "$python" -P -m utils.commands.compare_with_transformers \
+        "$model" "$config" "$data/$folder" --texts "$compared" --device "$device" \
+        --eval_beams "${limits[0]}" --max_source_length "${limits[1]}" --eval_max_gen_length "${limits[2]}"
 fi
-RESULTS_DIR=$results attend bash "$root/scripts/run_eval_summarization.sh" "$model" "$PRED_BS" "$NUM_GPU" "$precision" \
-    "${limits[@]}" "$data/$folder" "$config" "${evaluation_flags[@]}"
-attend "$python" -P -m utils.commands.verify_published "$results" --corpus "$CORPUS" --examples "$examples" "${verify_flags[@]}"
+RESULTS_DIR=$results run_and_forward_signals bash "$root/scripts/run_eval_summarization.sh" \
+    "$model" "$PRED_BS" "$NUM_GPU" "$precision" "${limits[@]}" "$data/$folder" "$config" "${evaluation_flags[@]}"
+run_and_forward_signals "$python" -P -m utils.commands.verify_published \
+    "$results" --corpus "$CORPUS" --examples "$examples" "${verify_flags[@]}"

@@ -1,6 +1,9 @@
 #!/usr/bin/env bash
 # Runs the tests that need a GPU, on one, and writes what became of each.
-source "$(dirname -- "${BASH_SOURCE[0]}")/../lib.sh"
+source "$(dirname -- "${BASH_SOURCE[0]}")/../lib/strict.sh"
+source "$root/scripts/lib/arguments.sh"
+source "$root/scripts/lib/launch.sh"
+source "$root/scripts/lib/results.sh"
 
 usage="usage: bash scripts/benchmark/gpu_acceptance.sh [--device cpu] [--flag ...]
 
@@ -17,6 +20,6 @@ results/gpu_acceptance_<timestamp>."
 
 read_command_line "$usage" 0 "$@"
 find_python
-make_results "${RESULTS_DIR:-results/gpu_acceptance_$(date +%Y%m%d_%H%M%S)}"
+make_results_dir "${RESULTS_DIR:-results/gpu_acceptance_$(date +%Y%m%d_%H%M%S)}"
 results=$(cd -- "$results" && pwd)
 exec "$python" -P -m scripts.benchmark.gpu_acceptance --output_dir "$results" "${flags[@]}"

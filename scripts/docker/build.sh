@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Builds the container image.
-source "$(dirname -- "${BASH_SOURCE[0]}")/../lib.sh"
+source "$(dirname -- "${BASH_SOURCE[0]}")/../lib/strict.sh"
+source "$root/scripts/lib/arguments.sh"
 
 usage="usage: bash scripts/docker/build.sh [BASE] [--flag ...]
 

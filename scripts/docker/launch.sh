@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Starts a session in the container: the current folder is /workspace/bart there.
-source "$(dirname -- "${BASH_SOURCE[0]}")/../lib.sh"
+source "$(dirname -- "${BASH_SOURCE[0]}")/../lib/strict.sh"
+source "$root/scripts/lib/arguments.sh"
 
 usage="usage: bash scripts/docker/launch.sh [COMMAND [GPUS]]
 default:   bash all
@@ -20,7 +21,7 @@ command -v docker >/dev/null || die "docker is not installed"
 if [[ -z $chosen ]]; then
     chosen=all
     nvidia-smi --list-gpus >/dev/null 2>&1 || {
-        say "No GPU is found on this machine: the container gets none."
+        log "No GPU is found on this machine: the container gets none."
         chosen=none
     }
 fi

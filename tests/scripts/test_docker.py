@@ -102,7 +102,8 @@ def test_launch_without_a_gpu(docker: Docker) -> None:
 
 def test_launch_passes_on_what_the_scripts_read(docker: Docker) -> None:
     """Each variable of theirs, but those of the container itself."""
-    text = "".join(path.read_text() for path in (ROOT / "scripts").glob("*.sh"))
+    sources = [*(ROOT / "scripts").glob("*.sh"), *(ROOT / "scripts" / "lib").glob("*.sh")]
+    text = "".join(path.read_text() for path in sources)
     read = set(re.findall(r"\$\{([A-Z_]+):-", text)) - {"PYTHON", "PYTHONPATH", "GOMP_SPINCOUNT", "SLURM_NODEID"}
     assert docker.run("launch.sh", "bash", "none").returncode == 0
     assert {"MAX_RESTARTS", "BART_DATA", "MODEL"} <= read

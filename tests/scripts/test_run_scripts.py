@@ -218,14 +218,22 @@ def test_a_refused_start_leaves_no_folder(scripts: Scripts, program: str, comman
     assert (scripts.folder / "mine" / "joblog.log").read_text() == f"ran {program}\n"
 
 
-@pytest.mark.parametrize("command", ["run_summarization.sh d c.json 0", "run_eval_summarization.sh m 1 0"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        *("run_summarization.sh d c.json 0", "run_eval_summarization.sh m 1 0"),
+        "run_pretraining.sh d c.json 0 1e-3 64 2 fp32 500 50 128",
+    ],
+)
 def test_errors_can_name_every_argument(scripts: Scripts, command: str) -> None:
     """Each that is given by position, as the usage names it; the flags are the program's."""
-    program = "finetune.py" if "run_summarization" in command else "run_eval.py"
+    program = "run_eval.py" if "eval" in command else "finetune.py"
     scripts.run(command, FAILING="finetune.py")
     names = dict(pair.split("=") for pair in (scripts.folder / "names").read_text().split())
     listed = scripts.run(f"{command.split()[0]} --help").stdout.partition("[--flag")[0]
-    for name in set(re.findall("[A-Z][A-Z_]+", listed)) - {"INIT_CKPT", "DATA_DIR", "CONFIG_PATH"}:
+    positions = set(re.findall("[A-Z][A-Z_]+", listed))
+    assert set(names.values()) - {"RESULTS_DIR"} <= positions
+    for name in positions - {"INIT_CKPT", "DATA_DIR", "CONFIG_PATH"}:
         assert name in names.values() or (program == "finetune.py" and name in ("EVAL_BEAMS", "PRED_BS")), name
     accepted = TrainingArguments if program == "finetune.py" else EvaluationArguments
     assert names.keys() <= {field.name for field in fields(accepted)}

@@ -19,9 +19,8 @@ class Checkout:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.venv = folder / ".venv"
-        (folder / "scripts").mkdir()
-        for name in ("lib.sh", "setup_env.sh"):
-            shutil.copy(ROOT / "scripts" / name, folder / "scripts")
+        shutil.copytree(ROOT / "scripts" / "lib", folder / "scripts" / "lib")
+        shutil.copy(ROOT / "scripts" / "setup_env.sh", folder / "scripts")
         self.lock("runtime", "")
         self.lock("dev", "")
         # The first Python on PATH is the one that runs the tests.

@@ -1,4 +1,4 @@
-"""What the README says can be done, can be done."""
+"""What the README and the documents say can be done, can be done; and their links lead somewhere."""
 
 import ast
 import json
@@ -6,10 +6,15 @@ import os
 import re
 import subprocess
 import sys
+from collections import Counter
+from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
 import pytest
+import yaml
 
+from bart.modeling.modeling_bart import BartForConditionalGeneration
 from scripts.benchmark import (
     checkpoint_cost,
     compare_generation,
@@ -28,25 +33,96 @@ from utils.commands.verify_published import VerifyArguments
 from utils.corpora.get_data import GetDataArguments
 
 ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+README = ROOT / "README.md"
+DOCUMENTS = sorted([README, ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
+# Beside them, what has links, and titles that links lead to.
+PAGES = [*DOCUMENTS, ROOT / "data/README.md", ROOT / "models/bart_mini/README.md", ROOT / "tests/README.md"]
+LONGEST_README = 220  # lines
+LARGEST_PICTURE = 200_000  # bytes
+
+each_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 
 
-def code_blocks(language: str) -> list[str]:
+@cache
+def text_of(document: Path) -> str:
+    return document.read_text(encoding="utf-8")
+
+
+def code_blocks(language: str, documents: Iterable[Path] = DOCUMENTS) -> list[str]:
     # Blocks inside lists are indented as their list is.
-    found = re.findall(rf"^( *)```{language}\n(.*?)^ *```", README, flags=re.MULTILINE | re.DOTALL)
+    pattern = re.compile(rf"^( *)```{language}\n(.*?)^ *```", flags=re.MULTILINE | re.DOTALL)
+    found = [match for document in documents for match in pattern.findall(text_of(document))]
     return [re.sub(rf"^{indent}", "", block, flags=re.MULTILINE) for indent, block in found]
 
 
-def test_its_scripts_and_presets_are_there() -> None:
-    commands = "\n".join(code_blocks("bash"))
-    scripts = set(re.findall(r"scripts/[\w/]+\.sh", README)) | set(re.findall(r"^python (\w+\.py)", commands, re.M))
-    assert len(scripts) > 6
+def without_code(document: Path) -> str:
+    return re.sub("^ *```.*?^ *```", "", text_of(document), flags=re.MULTILINE | re.DOTALL)
+
+
+ALL_TEXT = "\n".join(map(text_of, DOCUMENTS))
+COMMANDS = "\n".join(code_blocks("bash")).replace("\\\n", " ")
+
+
+def test_the_readme_is_short_and_begins_with_the_two_commands_and_the_picture() -> None:
+    lines = text_of(README).splitlines()
+    assert len(lines) < LONGEST_README
+    first_screen = "\n".join(lines[:20])
+    (block,) = re.findall("```bash\n(.*?)```", first_screen, flags=re.DOTALL)
+    assert re.findall(r"^bash (\S+)", block, flags=re.MULTILINE) == ["scripts/quickstart.sh", "scripts/test.sh"]
+    (picture,) = re.findall(r"!\[[^\]]+\]\((\S+)\)", first_screen)
+    content = (ROOT / picture).read_bytes()
+    assert content.startswith(b"\x89PNG") and len(content) < LARGEST_PICTURE
+
+
+def test_the_workflow_runs_the_two_commands_on_every_python() -> None:
+    (workflow,) = (ROOT / ".github/workflows").glob("*.yml")
+    (job,) = yaml.safe_load(workflow.read_text())["jobs"].values()
+    assert job["strategy"]["matrix"] == {
+        "python": ["3.11", "3.12", "3.13", "3.14"],
+        "command": ["bash scripts/quickstart.sh", "bash scripts/test.sh"],
+    }
+    assert [step["run"] for step in job["steps"] if "run" in step] == ["${{ matrix.command }}"]
+
+
+def test_the_hooks_run_what_the_test_script_runs() -> None:
+    (repository,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    assert repository["repo"] == "local"
+    entries = [hook["entry"] for hook in repository["hooks"]]
+    programs = {Path(entry.split()[0]).name for entry in entries if entry != "bash scripts/test.sh"}
+    assert programs == {"ruff", "mypy", "shellcheck", "hadolint"} and len(entries) == 5
+    script = (ROOT / "scripts/test.sh").read_text()
+    assert all(program in script for program in programs)
+
+
+def test_their_scripts_and_presets_are_there() -> None:
+    scripts = set(re.findall(r"scripts/[\w/]+\.(?:sh|sbatch)", ALL_TEXT))
+    scripts |= set(re.findall(r"^python (\w+\.py)", COMMANDS, re.M))
+    assert len(scripts) > 15
     assert not [script for script in scripts if not (ROOT / script).is_file()]
-    presets = set(re.findall(r"source (scripts/params/\w+\.sh) && (\w+)", commands))
+    presets = set(re.findall(r"source (scripts/params/\w+\.sh) && (\w+)", COMMANDS))
     assert len(presets) > 4
     for file, preset in presets:
         printed = subprocess.run(["bash", "-c", f"source {file} && {preset}"], cwd=ROOT, capture_output=True, text=True)
         assert printed.returncode == 0 and len(printed.stdout.split()) >= 8, (file, preset)
+
+
+def test_files_and_folders_that_they_name_are_there() -> None:
+    """Those of the repository: in spans of code, beginning with one of its folders."""
+    named = set(re.findall(r"`((?:bart|utils|tests|configs|models|docs|requirements)/[\w/.-]+)`", ALL_TEXT))
+    assert len(named) > 15
+    assert not [name for name in named if not (ROOT / name).exists()]
+
+
+def test_modules_that_they_run_are_there() -> None:
+    modules = set(re.findall(r"python -m ((?:utils|scripts)\.[\w.]*\w)[ \n`]", ALL_TEXT))
+    assert len(modules) > 8
+    assert not [name for name in modules if not (ROOT / (name.replace(".", "/") + ".py")).is_file()]
+
+
+def test_methods_of_the_model_that_they_name_are_there() -> None:
+    named = set(re.findall(r"model\.(\w+)\(", ALL_TEXT))
+    assert {"generate", "pack"} <= named
+    assert not [name for name in named if not hasattr(BartForConditionalGeneration, name)]
 
 
 # What reads the flags behind each program.
@@ -78,18 +154,17 @@ def flags_of(arguments: type[Arguments]) -> set[str]:
     return set(build_parser(arguments, "")._option_string_actions)
 
 
-def test_its_flags_are_known() -> None:
+def test_their_flags_are_known() -> None:
     known = flags_of(VerifyArguments).union(*map(flags_of, PROGRAMS.values()))
-    named = set(re.findall(r"`[^`\n]*?(--[a-z][a-z0-9_-]+)", README))
+    named = set(re.findall(r"`[^`\n]*?(--[a-z][a-z0-9_-]+)", ALL_TEXT))
     assert len(named) > 15
     assert named <= known
 
 
-def test_its_commands_have_flags_of_their_programs() -> None:
+def test_their_commands_have_flags_of_their_programs() -> None:
     """In blocks of commands, and in the text."""
-    blocks = "\n".join(code_blocks("bash")).replace("\\\n", " ")
-    text = re.sub("```.*?```", "", README, flags=re.DOTALL)
-    commands = [line.partition(" #")[0] for line in blocks.splitlines()] + re.findall("`([^`]+)`", text)
+    text = "\n".join(map(without_code, DOCUMENTS))
+    commands = [line.partition(" #")[0] for line in COMMANDS.splitlines()] + re.findall("`([^`]+)`", text)
     named = re.compile(r"(finetune\.py|run_eval\.py|scripts/(?!params/)[\w/]+\.(?:sh|sbatch)|scripts\.benchmark\.\w+)")
     seen = set()
     for command in commands:
@@ -103,28 +178,112 @@ def test_its_commands_have_flags_of_their_programs() -> None:
 
 
 @pytest.mark.parametrize("entry_point", ["finetune.py", "run_eval.py"])
-def test_its_help_commands_run(entry_point: str) -> None:
+def test_their_help_commands_run(entry_point: str) -> None:
+    assert f"python {entry_point} --help" in COMMANDS
     process = subprocess.run([sys.executable, entry_point, "--help"], cwd=ROOT, capture_output=True, text=True)
     assert process.returncode == 0
     assert "default" in process.stdout
 
 
-def test_its_python_example_runs(setup: TinySetup, whole_run: Path, tmp_path: Path) -> None:
+# They set the environment up, before they look at an argument.
+_WITHOUT_HELP = {"scripts/test.sh", "scripts/lock_requirements.sh"}
+
+
+@pytest.mark.parametrize("script", sorted(set(re.findall(r"bash (scripts/[\w/]+\.sh)", COMMANDS)) - _WITHOUT_HELP))
+def test_their_scripts_say_how_they_are_used(script: str) -> None:
+    environment = {**os.environ, "PYTHON": sys.executable}
+    process = subprocess.run(
+        ["bash", script, "--help"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.startswith(f"usage: bash {script}")
+
+
+def run_example(example: str, folder: Path) -> str:
+    """The output of an example in Python that is run in a folder."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "-c", example]
+    process = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
+    return process.stdout
+
+
+def local(example: str, replaced: dict[str, Path]) -> str:
+    """The example with names in quotes replaced by paths."""
+    for name, path in replaced.items():
+        assert re.search(f"['\"]{re.escape(name)}['\"]", example), name
+        example = example.replace(name, str(path))
+    return example
+
+
+def the_example(document: str) -> str:
+    (example,) = code_blocks("python", [ROOT / document])
+    return example
+
+
+def test_every_example_in_python_is_run_here() -> None:
+    assert [document.name for document in DOCUMENTS if code_blocks("python", [document])] == [
+        "first_token.md",
+        "generation.md",
+        "reliability.md",
+    ]
+
+
+def test_the_example_of_a_search_runs(setup: TinySetup, whole_run: Path, tmp_path: Path) -> None:
     """With the checkpoint, the tokenizer and the configuration replaced by local ones."""
-    (example,) = code_blocks("python")
-    checkpoint = sorted(whole_run.glob("*.ckpt"))[0]
-    for name, local in (
-        ("results/_epoch1_step2000.ckpt", checkpoint),
-        ("facebook/bart-large-cnn", setup.tokenizer),
-        ("configs/config.json", tmp_path / "config.json"),
-    ):
-        assert name in example
-        example = example.replace(name, str(local))
+    example = local(
+        the_example("docs/generation.md"),
+        {
+            "results/_epoch1_step2000.ckpt": sorted(whole_run.glob("*.ckpt"))[0],
+            "facebook/bart-large-cnn": setup.tokenizer,
+            "configs/config.json": tmp_path / "config.json",
+        },
+    )
     # A model of 20 steps may want to end at once: that depends on its corpus, which is Python's own.
     settings = {**json.loads(setup.config.read_text()), "min_length": 12}
     (tmp_path / "config.json").write_text(json.dumps(settings))
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
-    process = subprocess.run([sys.executable, "-c", example], env=environment, capture_output=True, text=True)
-    assert process.returncode == 0, process.stderr
-    (summary,) = ast.literal_eval(process.stdout)
+    (summary,) = ast.literal_eval(run_example(example, tmp_path))
     assert isinstance(summary, str) and summary
+
+
+def test_the_example_of_another_row_runs(whole_run: Path, tmp_path: Path) -> None:
+    example = local(the_example("docs/first_token.md"), {"facebook/bart-large": whole_run / "best_tfmr"})
+    run_example(example, tmp_path)
+    written = {path.name for path in (tmp_path / "bart_large_other_row").iterdir()}
+    assert {"config.json", "model.safetensors", "tokenizer.json"} <= written
+
+
+def test_the_example_of_a_checkpoint_runs(whole_run: Path, tmp_path: Path) -> None:
+    checkpoint = sorted(whole_run.glob("*.ckpt"))[0]
+    example = local(the_example("docs/reliability.md"), {"results/_epoch1_step2000.ckpt": checkpoint})
+    count, learning_rate = run_example(example, tmp_path).split()
+    assert int(count) > 10 and float(learning_rate) > 0
+
+
+def titles(document: Path) -> list[str]:
+    """The anchors of a document's titles, as GitHub makes them."""
+    found = re.findall(r"^#+ (.*)$", without_code(document), flags=re.MULTILINE)
+    anchors = [re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in found]
+    seen: Counter[str] = Counter()
+    unique = []
+    for anchor in anchors:
+        unique.append(f"{anchor}-{seen[anchor]}" if seen[anchor] else anchor)
+        seen[anchor] += 1
+    return unique
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\(([^)\s]+)\)", without_code(page))
+    for link in links:
+        if link.startswith(("https://", "http://")):
+            continue
+        file, _, anchor = link.partition("#")
+        target = (page.parent / file).resolve() if file else page
+        assert target.exists(), link
+        assert not anchor or anchor in titles(target), link
+
+
+def test_every_document_is_reached_from_the_readme() -> None:
+    links = re.findall(r"\]\((?!http)([^)#\s]+)", text_of(README))
+    assert {path for path in DOCUMENTS if path != README} <= {(ROOT / link).resolve() for link in links}

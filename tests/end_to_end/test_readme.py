@@ -74,6 +74,18 @@ def test_the_readme_is_short_and_begins_with_the_two_commands_and_the_picture() 
     assert content.startswith(b"\x89PNG") and len(content) < LARGEST_PICTURE
 
 
+def test_the_two_lists_of_defaults_agree() -> None:
+    usage = re.search(r"run_summarization\.sh (<.*?>)\n", COMMANDS.replace("\\\n", " "))
+    assert usage is not None
+    rows = re.findall(r"^\| (`[A-Z_`, ]+`) \| ([^|]+) \|", text_of(README), flags=re.MULTILINE)
+    defaults = {}
+    for names, values in rows:
+        defaults |= dict(zip(re.findall(r"[A-Z_]+", names), values.replace("`", "").split(", "), strict=True))
+    in_order = [defaults[name] for name in re.findall(r"<([A-Z_]+)>", usage[1])]
+    assert len(in_order) == 16
+    assert f"`{' '.join(in_order)}`" in " ".join(text_of(ROOT / "docs/training.md").split())
+
+
 def test_the_workflow_runs_the_two_commands_on_every_python() -> None:
     (workflow,) = (ROOT / ".github/workflows").glob("*.yml")
     (job,) = yaml.safe_load(workflow.read_text())["jobs"].values()
@@ -197,6 +209,13 @@ def test_their_scripts_say_how_they_are_used(script: str) -> None:
     )
     assert process.returncode == 0, process.stderr
     assert process.stdout.startswith(f"usage: bash {script}")
+
+
+@pytest.mark.parametrize("module", sorted(set(re.findall(r"python -m ((?:utils|scripts)\.[\w.]+)", COMMANDS))))
+def test_their_modules_say_how_they_are_used(module: str) -> None:
+    process = subprocess.run([sys.executable, "-m", module, "--help"], cwd=ROOT, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.startswith("usage: ")
 
 
 def run_example(example: str, folder: Path) -> str:

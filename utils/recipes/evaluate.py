@@ -114,7 +114,7 @@ def load_model(arguments: EvaluationArguments, decision: Decision) -> BartForCon
     if decision.device != "cpu" and arguments.cpu_affinity:
         stay_near_gpu(torch.device(decision.device).index)
     model = BartForConditionalGeneration.from_pretrained(arguments.model, decision.config)
-    return model.to(decision.device, evaluation_dtype(arguments.precision)).pack(arguments.quantization)
+    return model.to(decision.device, evaluation_dtype(arguments.precision)).prepack(arguments.quantization)
 
 
 def evaluate_and_write(

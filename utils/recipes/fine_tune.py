@@ -164,7 +164,7 @@ def build_model(
         model = BartForConditionalGeneration.from_pretrained(arguments.model_name_or_path, inputs.config)
     freeze(model.train(), arguments.freeze_embeds, arguments.freeze_encoder)
     if arguments.gradient_checkpointing:
-        model.recompute_layers()
+        model.enable_gradient_checkpointing()
     return model
 
 
@@ -233,7 +233,7 @@ def finish(decision: Decision, trainer: pl.Trainer) -> None:
         "data_dir": arguments.data_dir,
     }
     device = "cuda" if decision.placement.on_gpu else "cpu"
-    best.to(device, evaluation_dtype(arguments.precision)).pack()
+    best.to(device, evaluation_dtype(arguments.precision)).prepack()
     print_result(evaluate_and_write(best, inputs.tokenizer, inputs.test, settings, folder, facts), folder)
 
 

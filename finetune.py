@@ -4,14 +4,14 @@ import sys
 
 from utils.cli.args import TrainingArguments
 from utils.cli.command_line import run_command
-from utils.runtime.launcher import die_with_launcher, launch, this_command
-from utils.runtime.world import are_started, check_gpus
+from utils.runtime.launcher import exit_with_parent, launch, this_command
+from utils.runtime.world import check_gpus, is_launched
 
 
 def run(arguments: TrainingArguments) -> None:
     """Start a process for each GPU or, as one of them, do what the command line asks for."""
-    die_with_launcher()
-    if (arguments.gpus or 1) > 1 and not are_started() and not arguments.data_report:
+    exit_with_parent()
+    if (arguments.gpus or 1) > 1 and not is_launched() and not arguments.data_report:
         check_gpus(arguments.gpus)
         sys.exit(launch(this_command(), arguments.gpus))
     # Torch and Lightning take seconds to import. Up to here --help and a wrong flag are answered at once.

@@ -4,12 +4,12 @@ import sys
 
 from utils.cli.args import EvaluationArguments
 from utils.cli.command_line import run_command
-from utils.runtime.launcher import die_with_launcher
+from utils.runtime.launcher import exit_with_parent
 
 
 def run(arguments: EvaluationArguments) -> None:
     """Do what the command line asks for."""
-    die_with_launcher()
+    exit_with_parent()
     # Torch and transformers take seconds to import. Up to here --help and a wrong flag are answered at once.
     from utils.recipes.evaluate import evaluate_model
 

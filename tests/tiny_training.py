@@ -13,7 +13,7 @@ from bart.modeling.modeling_bart import BartForConditionalGeneration
 from tests.tiny_setup import tiny_config
 from utils.checkpoint.checkpoint_io import AtomicCheckpointIO
 from utils.cli.args import TrainingArguments
-from utils.data.batch_sampler import TrainingLoader, TrainingOrder
+from utils.data.batch_sampler import LengthBucketSampler, TrainingLoader
 from utils.data.examples import BatchDataset, Origin, PairExamples
 from utils.data.tokens.token_array import TokenStore
 from utils.training.module import SummarizationModule
@@ -33,8 +33,9 @@ EXAMPLES = PairExamples(_random_texts(1, 40), _random_texts(2, 20), Origin(Path(
 DATASET = BatchDataset(EXAMPLES, CONFIG.pad_token_id, CONFIG.max_position_embeddings)
 
 
-def batch_order(batch_size: int, accumulation: int, group_by_length: bool = True) -> TrainingOrder:
-    return TrainingOrder(EXAMPLES.source_lengths, EXAMPLES.target_lengths, batch_size, accumulation, 7, group_by_length)
+def batch_order(batch_size: int, accumulation: int, group_by_length: bool = True) -> LengthBucketSampler:
+    lengths = EXAMPLES.source_lengths, EXAMPLES.target_lengths
+    return LengthBucketSampler(*lengths, batch_size, accumulation, 7, group_by_length)
 
 
 def start_model() -> BartForConditionalGeneration:
@@ -62,7 +63,7 @@ class SaveAt(Callback):
 
 def fit(
     module: SummarizationModule,
-    order: TrainingOrder,
+    order: LengthBucketSampler,
     precision: Precision,
     steps: int,
     resume: Path | None = None,

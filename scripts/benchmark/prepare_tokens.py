@@ -27,7 +27,7 @@ from utils.data.padding import padded_length
 
 if TYPE_CHECKING:
     from bart.tokenization.tokenization_bart import BartTokenizer
-    from utils.data.batch_sampler import TrainingOrder
+    from utils.data.batch_sampler import LengthBucketSampler
     from utils.data.tokens.pair_files import PreparedPairs
 
 # Transformers takes seconds to import, so the functions do it: --help and a wrong flag are answered at once.
@@ -199,10 +199,10 @@ def prepare_train(folder: Path, tokenizer: "BartTokenizer", arguments: Benchmark
 def plan_epochs(folder: Path, tokenizer_name: str, arguments: BenchmarkArguments) -> dict[str, float]:
     """The padding of an epoch, of batches as a training makes them by default and otherwise; the slowest plan."""
     from bart.tokenization.tokenization_bart import BartTokenizer
-    from utils.data.batch_sampler import TrainingOrder
+    from utils.data.batch_sampler import LengthBucketSampler
 
     prepared = prepare_train(folder, BartTokenizer.from_pretrained(tokenizer_name), arguments)
-    random = TrainingOrder(
+    random = LengthBucketSampler(
         prepared.sources.lengths,
         prepared.targets.lengths,
         batch_size=_BATCH_SIZES[-1],
@@ -218,10 +218,10 @@ def plan_epochs(folder: Path, tokenizer_name: str, arguments: BenchmarkArguments
     return {**shares, "plan_epoch_seconds": max(map(seconds_to_plan, orders.values()))}
 
 
-def padding_share(order: "TrainingOrder") -> float:
+def padding_share(order: "LengthBucketSampler") -> float:
     """Padding among all that the model is given in the first epoch, sources and targets together."""
     tokens = int(order.source_lengths.sum() + order.target_lengths.sum())
-    plans = order.plans(0, order.steps_per_epoch * order.accumulation)
+    plans = order.batches(0, order.steps_per_epoch * order.accumulation)
     given = sum(
         len(plan.rows) * int(padded_length(lengths[plan.rows].max()))
         for plan in plans
@@ -230,7 +230,7 @@ def padding_share(order: "TrainingOrder") -> float:
     return 1 - tokens / given
 
 
-def seconds_to_plan(order: "TrainingOrder") -> float:
+def seconds_to_plan(order: "LengthBucketSampler") -> float:
     """Of the second epoch, when everything that is computed once is there."""
     start = time.perf_counter()
     order.steps(1)

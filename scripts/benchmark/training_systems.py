@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from bart.modeling.modeling_bart import IGNORE_INDEX
-from utils.data.batch_sampler import TrainingOrder
+from utils.data.batch_sampler import LengthBucketSampler
 from utils.training.flops import measured_peak
 
 LEARNING_RATE, WEIGHT_DECAY, CLIP = 1e-4, 0.1, 0.1
@@ -145,7 +145,7 @@ def train_transformers(work: dict[str, Any], settings: dict[str, Any], gate: Gat
     rows = np.arange(len(examples.source_lengths))
     if settings["sampling"] == "ours":  # the batches of this project, in its order
         order = training_order(work, settings)
-        rows = np.concatenate([plan.rows for plan in order.plans(0, settings["planned_steps"])])
+        rows = np.concatenate([plan.rows for plan in order.batches(0, settings["planned_steps"])])
     lengths = [int(examples.source_lengths[row]) for row in rows]
     data = [
         dict(zip(("input_ids", "labels"), examples.example(row, 0), strict=True), length=length)
@@ -176,9 +176,9 @@ def train_transformers(work: dict[str, Any], settings: dict[str, Any], gate: Gat
     Trainer(model, arguments, train_dataset=data, data_collator=collate, callbacks=[AtGate()]).train()
 
 
-def training_order(work: dict[str, Any], settings: dict[str, Any]) -> TrainingOrder:
+def training_order(work: dict[str, Any], settings: dict[str, Any]) -> LengthBucketSampler:
     """This project's batches."""
-    return TrainingOrder(
+    return LengthBucketSampler(
         np.array(work["source_lengths"]),
         np.array(work["target_lengths"]),
         batch_size=settings.get("batch_size", 1),

@@ -10,7 +10,7 @@ from tests.tiny_setup import TinySetup
 from utils.checkpoint.checkpoint_io import load_checkpoint
 from utils.io.json_files import read_json
 from utils.training.callbacks.checkpoint_saver import CheckpointSaver
-from utils.training.callbacks.early_stopping import EarlyStopping, RandomStates
+from utils.training.callbacks.early_stopping import EarlyStopping, RngState
 from utils.training.callbacks.metrics_history import TrainingHistory
 from utils.training.lamb import Lamb
 from utils.training.precision_plugin import NativeAmp
@@ -43,7 +43,7 @@ def test_it_goes_on_as_if_nothing_had_been(tmp_path: Path) -> None:
 def test_names_in_checkpoints_are_those_of_earlier_versions(tmp_path: Path) -> None:
     """Lightning finds the states by them, so they stay when a class is renamed or moved."""
     callbacks = [
-        EarlyStopping("val_loss", 3, 0), RandomStates(), TrainingHistory(tmp_path / "metrics.json", 1, 1)
+        EarlyStopping("val_loss", 3, 0), RngState(), TrainingHistory(tmp_path / "metrics.json", 1, 1)
     ]  # fmt: skip
     saved = load_checkpoint(next((FIXTURE / "run").glob("*.ckpt")))["callbacks"]
     assert {callback.state_key for callback in callbacks} | {CheckpointSaver.state_key} == set(saved)

@@ -11,7 +11,7 @@ from bart.tokenization.tokenization_bart import BartTokenizer
 from tests.commands import Command, refusal, run
 from tests.tiny_setup import TinySetup
 from utils.checkpoint.checkpoint_io import load_checkpoint
-from utils.data.batch_sampler import BatchPlan
+from utils.data.batch_sampler import BatchIndices
 from utils.data.denoising import Noise, NoiseSettings
 from utils.data.examples import BatchDataset, DenoisingExamples, Origin
 from utils.data.line_files import scan
@@ -76,7 +76,7 @@ def test_the_loss_of_a_batch_is_transformers(setup: TinySetup, flags: list[str],
     examples = DenoisingExamples(blocks.texts, noise, Origin(documents, blocks.lines))
     dataset = BatchDataset(examples, tokenizer.pad_token_id, 64)
     rows = torch.arange(9).numpy()
-    batch = dataset[BatchPlan(rows, step_target_tokens=int(blocks.texts.lengths[rows].sum()), epoch=2)]
+    batch = dataset[BatchIndices(rows, step_target_tokens=int(blocks.texts.lengths[rows].sum()), epoch=2)]
     assert (batch.input_ids == tokenizer.mask_token_id).any()
     for row in rows:
         labels = batch.labels[row]

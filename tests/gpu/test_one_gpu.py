@@ -13,7 +13,7 @@ from tests.tiny_setup import TinySetup, tiny_config, write_tiny_setup
 from tests.utils.training.strategies.test_select import fit
 from utils.cli.args import TrainingArguments
 from utils.io.json_files import read_json
-from utils.runtime.cpu_affinity import stay_near_gpu
+from utils.runtime.cpu_affinity import bind_to_gpu_cores
 from utils.training.strategies.select import training_strategy
 
 pytestmark = pytest.mark.gpu
@@ -69,7 +69,7 @@ def test_cores_near_the_gpu() -> None:
     pytest.importorskip("pynvml")
     before = os.sched_getaffinity(0)
     try:
-        stay_near_gpu(0)
+        bind_to_gpu_cores(0)
         assert os.sched_getaffinity(0) and os.sched_getaffinity(0) <= before
     finally:
         os.sched_setaffinity(0, before)

@@ -11,7 +11,7 @@ from bart.modeling.modeling_bart import IGNORE_INDEX, BartForConditionalGenerati
 from bart.tokenization.tokenization_bart import BartTokenizer
 from tests.tiny_setup import TinySetup, tiny_config
 from utils.checkpoint.export import save_model
-from utils.data.batch_sampler import BatchPlan
+from utils.data.batch_sampler import BatchIndices
 from utils.data.examples import BatchDataset, Origin, PairExamples
 from utils.data.splits import scan_split
 from utils.data.tokens.pair_cache import prepare
@@ -27,7 +27,7 @@ def labels_of(setup: TinySetup, tokenizer: BartTokenizer) -> torch.Tensor:
     prepared = prepare(scan_split(setup.data, "train"), tokenizer, TokenLimits(" ", 64, 16))
     examples = PairExamples(prepared.sources, prepared.targets, Origin(setup.data, prepared.lines))
     rows = torch.arange(8).numpy()
-    return BatchDataset(examples, PAD, 64)[BatchPlan(rows, step_target_tokens=1)].labels
+    return BatchDataset(examples, PAD, 64)[BatchIndices(rows, step_target_tokens=1)].labels
 
 
 def test_a_target_is_learnt_from_its_first_token_on(setup: TinySetup, tokenizer: BartTokenizer) -> None:

@@ -16,7 +16,7 @@ from types import NoneType
 from typing import Any, NoReturn, Protocol, TypeVar, get_args
 
 from bart.errors import InputError, OutOfMemory
-from utils.runtime.signals import ToldToEnd, end_at_once_when_told
+from utils.runtime.signals import Interrupted, raise_on_signal
 
 ARGUMENT_NAMES = "BART_ARGUMENT_NAMES"  # variable of the environment in which scripts say `fp16=PREC bf16=PREC ...`
 
@@ -126,14 +126,14 @@ def run_command(
     speaks = os.environ.get("LOCAL_RANK", "0") == "0"
     if not speaks:
         logging.getLogger("bart").setLevel(logging.ERROR)
-    end_at_once_when_told()
+    raise_on_signal()
     try:
         command(parse_arguments(arguments_class, description, sys.argv[1:]))
     except InputError as error:
         if speaks or isinstance(error, OutOfMemory):
             print("error:", " ".join(with_argument_names(str(error)).split()), file=sys.stderr)
         return 2
-    except ToldToEnd as told:
+    except Interrupted as told:
         if speaks:
             print(f"{told}: told to end", file=sys.stderr)
         return told.exit_code

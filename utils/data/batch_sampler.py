@@ -24,17 +24,17 @@ from utils.runtime.launcher import serve
 
 
 @dataclass(frozen=True)
-class BatchPlan:
+class BatchIndices:
     """One micro-batch of one process: the examples it consists of."""
 
     rows: np.ndarray  # (B,) int64, line numbers from 0, never empty
     step_target_tokens: int  # of the whole optimizer step, over all its micro-batches and processes
     epoch: int = 0  # from 0
-    is_stand_in: bool = False  # the step has too few examples for this micro-batch: it is run, but must not count
+    is_dummy: bool = False  # the step has too few examples for this micro-batch: it is run, but must not count
 
 
 @dataclass(frozen=True)
-class TrainingOrder:
+class LengthBucketSampler:
     """The batches that one process trains on. The same arguments give the same batches.
 
     Every epoch has as many steps: how many examples a step has depends on lengths alone, not on chance.
@@ -68,11 +68,11 @@ class TrainingOrder:
             steps += np.array_split(random.permutation(group.rows), group.steps)
         return [steps[index] for index in random.permutation(len(steps))]
 
-    def plans(self, first: int, end: int) -> Iterator[BatchPlan]:
+    def batches(self, first: int, end: int) -> Iterator[BatchIndices]:
         """This process's micro-batches from number ``first`` up to number ``end``, counted from the first epoch on."""
         first_step, passed = divmod(first, self.accumulation)
-        plans = chain.from_iterable(self._micro_batches(*step) for step in self._steps_from(first_step))
-        return islice(plans, passed, passed + end - first)
+        batches = chain.from_iterable(self._micro_batches(*step) for step in self._steps_from(first_step))
+        return islice(batches, passed, passed + end - first)
 
     @cached_property
     def _shapes(self) -> np.ndarray:
@@ -96,13 +96,13 @@ class TrainingOrder:
             for step in self.steps(epoch)[passed if epoch == first_epoch else 0 :]:
                 yield epoch, step
 
-    def _micro_batches(self, epoch: int, step: np.ndarray) -> Iterator[BatchPlan]:
+    def _micro_batches(self, epoch: int, step: np.ndarray) -> Iterator[BatchIndices]:
         step_target_tokens = int(self.target_lengths[step].sum())
         if self.group_by_length:
             step = step[np.lexsort((self.target_lengths[step], self.source_lengths[step]))]
         for shared in np.array_split(step, self.accumulation):
             rows = shared[self.rank :: self.processes]  # neighbours in length go to different processes: equal work
-            yield BatchPlan(rows if len(rows) else step[:1], step_target_tokens, epoch, is_stand_in=len(rows) == 0)
+            yield BatchIndices(rows if len(rows) else step[:1], step_target_tokens, epoch, is_dummy=len(rows) == 0)
 
 
 def batches_by_length(lengths: np.ndarray, batch_size: int) -> list[np.ndarray]:
@@ -131,7 +131,7 @@ class TrainingLoader:
     def __init__(
         self,
         dataset: Dataset[Any],
-        order: TrainingOrder,
+        order: LengthBucketSampler,
         steps: int,
         num_workers: int,
         pin_memory: bool,
@@ -152,9 +152,9 @@ class TrainingLoader:
         return self._length
 
     def __iter__(self) -> Iterator[Any]:
-        plans = self.order.plans(self._handed_out, self._length)
+        batches = self.order.batches(self._handed_out, self._length)
         start = time.perf_counter()
-        for batch in planned_loader(self.dataset, plans, self.num_workers, self.pin_memory):
+        for batch in batch_loader(self.dataset, batches, self.num_workers, self.pin_memory):
             self._handed_out += 1
             self.seconds_waited += time.perf_counter() - start
             yield batch
@@ -173,7 +173,7 @@ class TrainingLoader:
         self._handed_out = state["handed_out"]
 
 
-def planned_loader(dataset: Dataset[Any], plans: Any, num_workers: int, pin_memory: bool) -> DataLoader[Any]:
+def batch_loader(dataset: Dataset[Any], batches: Any, num_workers: int, pin_memory: bool) -> DataLoader[Any]:
     """A loader that gives ``dataset[plan]`` for every plan of an iterable.
 
     Its generator is its own: a loader without one draws from torch's global generator whenever it starts, and dropout
@@ -182,7 +182,7 @@ def planned_loader(dataset: Dataset[Any], plans: Any, num_workers: int, pin_memo
     return DataLoader(
         dataset,
         batch_size=None,
-        sampler=plans,
+        sampler=batches,
         num_workers=num_workers,
         pin_memory=pin_memory,
         generator=torch.Generator(),

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import PreTrainedTokenizerBase
 
 from bart.modeling.modeling_bart import IGNORE_INDEX, find_target_indices
-from utils.data.batch_sampler import BatchPlan, batches_by_length, planned_loader
+from utils.data.batch_sampler import BatchIndices, batch_loader, batches_by_length
 from utils.data.denoising import Noise
 from utils.data.line_files import one_line
 from utils.data.padding import padded_length
@@ -137,7 +137,7 @@ class JoinedExamples:
 
 
 class BatchDataset(Dataset[Batch]):
-    """Examples as padded batches: indexed by a plan of rows, it gives the batch."""
+    """Examples as padded batches: indexed by the indices of a batch, it gives that batch."""
 
     def __init__(self, examples: Examples, pad_token_id: int, max_padded_length: int) -> None:
         self.examples = examples
@@ -147,38 +147,38 @@ class BatchDataset(Dataset[Batch]):
     def __len__(self) -> int:
         return len(self.examples.source_lengths)
 
-    def __getitem__(self, plan: BatchPlan) -> Batch:
-        pairs = [self.examples.example(row, plan.epoch) for row in plan.rows.tolist()]
+    def __getitem__(self, indices: BatchIndices) -> Batch:
+        pairs = [self.examples.example(row, indices.epoch) for row in indices.rows.tolist()]
         sources, targets = zip(*pairs, strict=True)
         input_ids, attention_mask = pad_sources(sources, self.pad_token_id, self.max_padded_length)
         labels = _pad(targets, IGNORE_INDEX, self.max_padded_length)
-        if plan.is_stand_in:
+        if indices.is_dummy:
             labels.fill_(IGNORE_INDEX)
         is_padded = not bool(attention_mask.all())
-        target_indices, rows = find_target_indices(labels), torch.from_numpy(plan.rows)
-        return Batch(input_ids, attention_mask, is_padded, labels, target_indices, rows, plan.step_target_tokens)
+        target_indices, rows = find_target_indices(labels), torch.from_numpy(indices.rows)
+        return Batch(input_ids, attention_mask, is_padded, labels, target_indices, rows, indices.step_target_tokens)
 
 
 def validation_loader(
     dataset: BatchDataset, batch_size: int, processes: int, rank: int, num_workers: int, pin_memory: bool
 ) -> DataLoader[Batch]:
-    """This process's share of the examples, each once, and stand-ins, so that every process runs as many batches.
+    """This process's share of the examples, each once, and dummy batches, so that every process runs as many batches.
 
     The others would wait for one that runs fewer, where a model's layers are spread over them.
     """
-    return planned_loader(dataset, validation_plans(dataset, batch_size, processes, rank), num_workers, pin_memory)
+    return batch_loader(dataset, validation_batches(dataset, batch_size, processes, rank), num_workers, pin_memory)
 
 
-def validation_plans(dataset: BatchDataset, batch_size: int, processes: int, rank: int) -> list[BatchPlan]:
+def validation_batches(dataset: BatchDataset, batch_size: int, processes: int, rank: int) -> list[BatchIndices]:
     """The batches of ``validation_loader``, the longest sources first."""
     share = np.arange(rank, len(dataset), processes)
     batches = [share[batch] for batch in batches_by_length(dataset.examples.source_lengths[share], batch_size)]
     target_lengths = dataset.examples.target_lengths
-    plans = [BatchPlan(rows, step_target_tokens=int(target_lengths[rows].sum())) for rows in batches]
+    indices_of_batches = [BatchIndices(rows, step_target_tokens=int(target_lengths[rows].sum())) for rows in batches]
     largest_share = -(-len(dataset) // processes)
-    stand_in = BatchPlan(np.zeros(1, dtype=np.int64), step_target_tokens=0, is_stand_in=True)
-    plans += [stand_in] * (-(-largest_share // batch_size) - len(plans))
-    return plans
+    dummy = BatchIndices(np.zeros(1, dtype=np.int64), step_target_tokens=0, is_dummy=True)
+    indices_of_batches += [dummy] * (-(-largest_share // batch_size) - len(indices_of_batches))
+    return indices_of_batches
 
 
 def pad_sources(sources: Sequence[np.ndarray], pad_token_id: int, max_padded_length: int) -> tuple[Tensor, Tensor]:

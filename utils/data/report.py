@@ -14,7 +14,7 @@ from utils.data.model_vocabulary import ModelVocabulary, smaller_vocabulary, unk
 from utils.data.tokens.duplicates import found_in, pair_hashes, repeats
 from utils.data.tokens.pair_files import PreparedPairs, TextFacts
 from utils.data.tokens.token_array import TokenStore
-from utils.data.training_data import TrainingData, TrainingInputs, prepare_test
+from utils.data.training_data import RawTexts, TokenizedData, prepare_test
 
 CUT_IS_COUNTED_IN = "bytes of UTF-8: how many tokens the rest of a cut text has is not known, as it is not tokenized"
 _MANY_REPEATS = 0.05  # of the sources of a split
@@ -22,7 +22,7 @@ _SHOWN_EXAMPLES = 2
 _SHOWN_START, _SHOWN_END = 240, 80  # characters
 
 
-def data_report(arguments: TrainingArguments, inputs: TrainingInputs, data: TrainingData) -> dict[str, Any]:
+def data_report(arguments: TrainingArguments, inputs: RawTexts, data: TokenizedData) -> dict[str, Any]:
     """Everything that can be said without reading the texts, as plain JSON types.
 
     The tokens of the test split are prepared where they were not yet.
@@ -38,7 +38,7 @@ def data_report(arguments: TrainingArguments, inputs: TrainingInputs, data: Trai
             f"{split} in train": _overlap(pairs, splits["train"]) for split, pairs in splits.items() if split != "train"
         },
         "cut_is_counted_in": CUT_IS_COUNTED_IN,
-        "first_batch": _describe_batch(data.train[next(data.order.plans(0, 1))], inputs.tokenizer),
+        "first_batch": _describe_batch(data.train[next(data.order.batches(0, 1))], inputs.tokenizer),
     }
     return {**report, "warnings": _warnings(report)}
 

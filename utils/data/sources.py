@@ -22,7 +22,7 @@ from utils.data.formats.hub import HubDataset, HubTables, HubUnreachable, list_t
 from utils.data.formats.line_corpus import write_split
 from utils.data.formats.table_names import check_whole, find_tables
 from utils.data.formats.tables import AskedColumns, find_columns, read_tables
-from utils.io.artifact_cache import cache_place, find_or_make, places_of
+from utils.io.artifact_cache import cache_place, get_or_create, places_of
 from utils.io.json_files import read_json, write_json
 from utils.runtime.world import process_rank
 
@@ -71,7 +71,7 @@ class DataFolder:
                     shutil.rmtree(folder, ignore_errors=True)
 
         name = f"lines-{split}-{content}-{_key(self.columns)}"
-        return find_or_make(places_of(self.folder), name, "line files", _whole_lines, write, delete_useless)
+        return get_or_create(places_of(self.folder), name, "line files", _whole_lines, write, delete_useless)
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,8 @@ class HubData:
             _write_lines(part, split, paths, self.columns, f"{self.dataset.name} at {self.tables.commit}")
 
         key = _key([FORMAT, self.tables.commit, self.tables.names.get(split), self.columns])
-        return find_or_make([self.place], f"lines-{split}-{key}", "line files", _whole_lines, write, lambda place: None)
+        name = f"lines-{split}-{key}"
+        return get_or_create([self.place], name, "line files", _whole_lines, write, lambda place: None)
 
 
 def open_data(data_dir: str, columns: AskedColumns) -> DataFolder | HubData:
@@ -151,7 +152,7 @@ def _open_hub(match: re.Match[str], columns: AskedColumns) -> HubData:
         if process_rank() == 0:
             print(f"{name}: the hub cannot be reached; as it was last seen, at {tables.commit}", flush=True)
         return HubData(dataset, columns, place, tables)
-    with suppress(OSError, InputError):  # find_or_make says so if the cache cannot be written
+    with suppress(OSError, InputError):  # get_or_create says so if the cache cannot be written
         place.mkdir(parents=True, exist_ok=True)
         write_json(remembered, asdict(tables))
     return HubData(dataset, columns, place, tables)

@@ -8,7 +8,7 @@ from bart.errors import InputError
 from bart.tokenization.tokenization_bart import BartTokenizer, check_fits_mask
 from utils.checkpoint.pretrained import load_config, load_tokenizer
 from utils.cli.args import TrainingArguments
-from utils.data.batch_sampler import TrainingOrder
+from utils.data.batch_sampler import LengthBucketSampler
 from utils.data.denoising import Noise, NoiseSettings
 from utils.data.examples import BatchDataset, DenoisingExamples, Examples, JoinedExamples, Origin, PairExamples
 from utils.data.formats.tables import AskedColumns
@@ -20,11 +20,11 @@ from utils.data.splits import Pairs, SplitFiles, complete_pairs, read_pairs, sca
 from utils.data.tokens.block_cache import BlockLimits, prepare_blocks
 from utils.data.tokens.pair_cache import prepare
 from utils.data.tokens.pair_files import PreparedPairs, TokenLimits
-from utils.runtime.world import Placement
+from utils.runtime.world import WorldInfo
 
 
 @dataclass
-class TrainingInputs:
+class RawTexts:
     """Texts and how to read them."""
 
     train: SplitFiles | LineFile  # pairs, or for denoising documents
@@ -37,18 +37,18 @@ class TrainingInputs:
 
 
 @dataclass
-class TrainingData:
+class TokenizedData:
     """Tokens and the order in which they are learnt."""
 
     train: BatchDataset
     val: BatchDataset
     val_references: list[str]  # the target texts of val
     prepared: dict[str, PreparedPairs]  # train and val, where they are pairs: the same tokens, and facts of the texts
-    order: TrainingOrder
+    order: LengthBucketSampler
     total_steps: int  # optimizer steps of the whole run
 
 
-def read_inputs(arguments: TrainingArguments, checkpoint: Path | None) -> TrainingInputs:
+def read_inputs(arguments: TrainingArguments, checkpoint: Path | None) -> RawTexts:
     """Read texts, configuration and tokenizer, the latter two from the ``checkpoint`` of a run that is resumed.
 
     Raises InputError.
@@ -64,10 +64,10 @@ def read_inputs(arguments: TrainingArguments, checkpoint: Path | None) -> Traini
         tokenizer = load_tokenizer(None, str(checkpoint), config)
     if arguments.task == "denoising":
         check_fits_mask(tokenizer, config)
-    return TrainingInputs(*texts, config, tokenizer)
+    return RawTexts(*texts, config, tokenizer)
 
 
-# train, val, test, test_files and pairs of TrainingInputs
+# train, val, test, test_files and pairs of RawTexts
 _ScannedTexts = tuple[SplitFiles | LineFile, SplitFiles | LineFile, Pairs | None, SplitFiles | None, SplitFiles | None]
 
 
@@ -92,7 +92,7 @@ def _scan_documents(arguments: TrainingArguments) -> _ScannedTexts:
     return train, val, None, None, scan_split(data.lines_of("train"), "train")
 
 
-def tokenize_inputs(arguments: TrainingArguments, inputs: TrainingInputs, placement: Placement) -> TrainingData:
+def tokenize_inputs(arguments: TrainingArguments, inputs: RawTexts, world: WorldInfo) -> TokenizedData:
     """Find or compute the tokens, and lay out the run.
 
     Raises InputError where an example exceeds the tokens of a batch or the warm-up is as long as the run.
@@ -101,15 +101,15 @@ def tokenize_inputs(arguments: TrainingArguments, inputs: TrainingInputs, placem
     train, val, val_references, prepared = tokenize(arguments, inputs)
     if arguments.max_tokens_per_batch is not None:
         _check_each_fits(arguments.max_tokens_per_batch, train)
-    order = TrainingOrder(
+    order = LengthBucketSampler(
         train.source_lengths,
         train.target_lengths,
         batch_size=arguments.train_batch_size,
         accumulation=arguments.gradient_accumulation_steps,
         seed=arguments.seed,
         group_by_length=arguments.sortish_sampler,
-        processes=placement.processes,
-        rank=placement.rank,
+        processes=world.processes,
+        rank=world.rank,
         max_tokens=arguments.max_tokens_per_batch,
     )
     total_steps = arguments.max_steps
@@ -121,10 +121,10 @@ def tokenize_inputs(arguments: TrainingArguments, inputs: TrainingInputs, placem
         BatchDataset(examples, inputs.tokenizer.pad_token_id, inputs.config.max_position_embeddings)
         for examples in (train, val)
     )
-    return TrainingData(*datasets, val_references, prepared, order, total_steps)
+    return TokenizedData(*datasets, val_references, prepared, order, total_steps)
 
 
-def prepare_test(arguments: TrainingArguments, inputs: TrainingInputs) -> PreparedPairs | None:
+def prepare_test(arguments: TrainingArguments, inputs: RawTexts) -> PreparedPairs | None:
     """The tokens of the test split, for the report on the data; None where no pair of it has both texts."""
     if inputs.test_files is None or next(complete_pairs(inputs.test_files), None) is None:
         return None
@@ -136,7 +136,7 @@ def prepare_test(arguments: TrainingArguments, inputs: TrainingInputs) -> Prepar
 _TokenizedTexts = tuple[Examples, Examples, list[str], dict[str, PreparedPairs]]
 
 
-def _tokenize_pairs(arguments: TrainingArguments, inputs: TrainingInputs) -> _TokenizedTexts:
+def _tokenize_pairs(arguments: TrainingArguments, inputs: RawTexts) -> _TokenizedTexts:
     """Training and validation examples, the latter's target texts, and what both were made from."""
     prefix, source_length = inputs.config.prefix, arguments.max_source_length
     train_limits = TokenLimits(prefix, source_length, arguments.max_target_length, arguments.n_train)
@@ -147,7 +147,7 @@ def _tokenize_pairs(arguments: TrainingArguments, inputs: TrainingInputs) -> _To
     return *examples, _references(inputs.val, val), {"train": train, "val": val}
 
 
-def _tokenize_documents(arguments: TrainingArguments, inputs: TrainingInputs) -> _TokenizedTexts:
+def _tokenize_documents(arguments: TrainingArguments, inputs: RawTexts) -> _TokenizedTexts:
     """The same of documents. The noise of the validation examples is always the same one."""
     prefix, tokenizer, length = inputs.config.prefix, inputs.tokenizer, arguments.max_source_length
     settings = NoiseSettings(
@@ -167,7 +167,7 @@ def _tokenize_documents(arguments: TrainingArguments, inputs: TrainingInputs) ->
     return train, val, tokenizer.batch_decode(texts, skip_special_tokens=True), {}
 
 
-def _pair_examples(files: SplitFiles, prepared: PreparedPairs, inputs: TrainingInputs) -> PairExamples:
+def _pair_examples(files: SplitFiles, prepared: PreparedPairs, inputs: RawTexts) -> PairExamples:
     vocabulary = smaller_vocabulary(inputs.tokenizer, inputs.config)
     sources, targets = (store.read_by(vocabulary) for store in (prepared.sources, prepared.targets))
     return PairExamples(sources, targets, Origin(files.source.path, prepared.lines))

@@ -28,7 +28,7 @@ from utils.evaluation.summary_stats import summary_traits
 from utils.io.atomic_files import atomic_write
 from utils.io.json_files import latency_summary, write_json
 from utils.io.run_files import PAGE_FILE, all_generations_file, evaluation_files, generations_file, report_file
-from utils.runtime.evaluation_group import Peers
+from utils.runtime.evaluation_group import EvaluationGroup
 from utils.runtime.hardware import processor_cores
 
 
@@ -61,7 +61,7 @@ def evaluate(
     settings: EvaluationSettings,
     folder: Path,
     facts: dict[str, Any],
-    peers: Peers | None = None,
+    group: EvaluationGroup | None = None,
 ) -> EvaluationResult | None:
     """Generate, score, and write <split>_generations.txt, <split>_rouge.json and what each example scored.
 
@@ -69,15 +69,15 @@ def evaluate(
     rest; the others return None. What an earlier evaluation left there is deleted first. Without targets there are no
     scores, and no <split>_rouge.json.
     """
-    peers = peers or Peers()
-    if peers.rank == 0:
+    group = group or EvaluationGroup()
+    if group.rank == 0:
         for name in (*evaluation_files(settings.split), PAGE_FILE):
             (folder / name).unlink(missing_ok=True)
     in_pieces = settings.long_documents == "chunk"
     sources = read_sources(pairs.sources, tokenizer, settings.max_source_length, settings.prefix, in_pieces)
     tokens = sources.tokens.read_by(smaller_vocabulary(tokenizer, model.config))
-    parts = peers.gather_to_first(
-        generate(model, tokenizer, tokens, settings.batch_size, settings.search, peers, settings.warm_up)
+    parts = group.gather_to_first(
+        generate(model, tokenizer, tokens, settings.batch_size, settings.search, group, settings.warm_up)
     )
     if parts is None:
         return None

@@ -22,7 +22,7 @@ from utils.data.batch_sampler import batches_by_length, batches_by_tokens
 from utils.data.examples import decode, pad_sources
 from utils.data.tokens.token_array import TokenStore
 from utils.evaluation.degenerate_outputs import repeats_special_tokens
-from utils.runtime.evaluation_group import Peers
+from utils.runtime.evaluation_group import EvaluationGroup
 
 
 @dataclass
@@ -52,7 +52,7 @@ def generate(
     sources: TokenStore,
     batch_size: BatchSize,
     search: dict[str, Any],
-    peers: Peers,
+    group: EvaluationGroup,
     warm_up: bool = False,
 ) -> Generations:
     """Summarize this process's share of the sources, in batches of similar length.
@@ -64,8 +64,8 @@ def generate(
     Raises:
         OutOfMemory: a single source does not fit.
     """
-    batches = batch_size.batches(sources.lengths)[peers.rank :: peers.count]
-    searcher = Searcher(model, sources, search)
+    batches = batch_size.batches(sources.lengths)[group.rank :: group.count]
+    searcher = BatchGenerator(model, sources, search)
     texts: dict[int, list[str]] = {}
     seconds: list[float] = []
     repeating: set[int] = set()
@@ -73,7 +73,7 @@ def generate(
         for _ in searcher.search(batches[0]):
             pass
     # A thread turns tokens into text, while the device works on the next batch.
-    with _progress(sum(map(len, batches)), peers.rank) as progress, ThreadPoolExecutor(1) as writer:
+    with _progress(sum(map(len, batches)), group.rank) as progress, ThreadPoolExecutor(1) as writer:
         written: list[tuple[np.ndarray, Future[list[str]]]] = []
         for batch in batches:
             for rows, sequences, duration in searcher.search(batch):
@@ -82,13 +82,13 @@ def generate(
                 best = sequences[:: len(sequences) // len(rows)]
                 repeating.update(rows[repeats_special_tokens(best, tokenizer).numpy()].tolist())
                 progress.update(len(rows))
-                peers.batch_done()
+                group.batch_done()
         for rows, future in written:
             texts |= zip(rows.tolist(), _by_source(future.result(), len(rows)), strict=True)
     return Generations(texts, seconds, repeating)
 
 
-class Searcher:
+class BatchGenerator:
     """Searches batches of sources, each as large as memory allows."""
 
     def __init__(self, model: BartForConditionalGeneration, sources: TokenStore, search: dict[str, Any]) -> None:

@@ -34,7 +34,7 @@ def cache_place(name: str) -> Path:
     return cache / "bart" / "prepared" / hashlib.sha256(name.encode()).hexdigest()[:20]
 
 
-def find_or_make(
+def get_or_create(
     places: Sequence[Path],
     name: str,
     what: str,

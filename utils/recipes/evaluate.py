@@ -29,8 +29,8 @@ from utils.io.atomic_files import make_folder
 from utils.io.folder_lock import FolderLock
 from utils.io.run_files import PAGE_FILE
 from utils.reporting.results_page.page import write_page
-from utils.runtime.cpu_affinity import stay_near_gpu
-from utils.runtime.evaluation_group import Peers, process_group
+from utils.runtime.cpu_affinity import bind_to_gpu_cores
+from utils.runtime.evaluation_group import EvaluationGroup, process_group
 from utils.runtime.hardware import software
 from utils.runtime.malloc import keep_freed_memory
 from utils.runtime.precision import apply_matmul_precision, check_precision, evaluation_dtype
@@ -54,12 +54,12 @@ def evaluate_model(arguments: EvaluationArguments) -> None:
     decision = decide(arguments)
     folder = Path(arguments.save_path)
     make_folder(folder, "SAVE_PATH")
-    with FolderLock(folder, "SAVE_PATH", process_rank() == 0), process_group(arguments.timeout) as peers:
-        if not peers.agree_on(decision.pairs.checksum()):
+    with FolderLock(folder, "SAVE_PATH", process_rank() == 0), process_group(arguments.timeout) as group:
+        if not group.agree_on(decision.pairs.checksum()):
             raise InputError(f"DATA_DIR {arguments.data_dir}: the processes have read different texts; start again")
         model = load_model(arguments, decision)
         result = evaluate_and_write(
-            model, decision.tokenizer, decision.pairs, decision.settings, folder, decision.facts, peers
+            model, decision.tokenizer, decision.pairs, decision.settings, folder, decision.facts, group
         )
     print_result(result, folder)
 
@@ -112,7 +112,7 @@ def load_model(arguments: EvaluationArguments, decision: Decision) -> BartForCon
     torch.manual_seed(arguments.seed)  # of sampling
     apply_matmul_precision(arguments.precision)
     if decision.device != "cpu" and arguments.cpu_affinity:
-        stay_near_gpu(torch.device(decision.device).index)
+        bind_to_gpu_cores(torch.device(decision.device).index)
     model = BartForConditionalGeneration.from_pretrained(arguments.model, decision.config)
     return model.to(decision.device, evaluation_dtype(arguments.precision)).prepack(arguments.quantization)
 
@@ -124,10 +124,10 @@ def evaluate_and_write(
     settings: EvaluationSettings,
     folder: Path,
     facts: dict[str, Any],
-    peers: Peers | None = None,
+    group: EvaluationGroup | None = None,
 ) -> EvaluationResult | None:
     """Generate, score and write everything, results.html too; None in all processes but the first."""
-    result = evaluate(model, tokenizer, pairs, settings, folder, facts, peers)
+    result = evaluate(model, tokenizer, pairs, settings, folder, facts, group)
     if result is not None:
         write_page(folder, result.report, result.examples)
     return result

@@ -25,24 +25,24 @@ from utils.data.batch_sampler import TrainingLoader
 from utils.data.examples import validation_loader
 from utils.data.report import data_report
 from utils.data.report_text import whole_report
-from utils.data.training_data import TrainingData, TrainingInputs, read_inputs, tokenize_inputs
+from utils.data.training_data import RawTexts, TokenizedData, read_inputs, tokenize_inputs
 from utils.evaluation.evaluate import EvaluationSettings
 from utils.evaluation.generate import BatchSize
 from utils.io.folder_lock import FolderLock
 from utils.io.run_files import BEST_MODEL_FOLDER
 from utils.recipes.evaluate import evaluate_and_write, final_search, print_result
 from utils.reporting.results_page.page import write_page
-from utils.runtime.cpu_affinity import stay_near_gpu
+from utils.runtime.cpu_affinity import bind_to_gpu_cores
 from utils.runtime.malloc import keep_freed_memory
 from utils.runtime.precision import apply_matmul_precision, check_precision, evaluation_dtype
-from utils.runtime.signals import ToldToEnd
+from utils.runtime.signals import Interrupted
 from utils.runtime.world import (
-    Placement,
-    choose_placement,
+    WorldInfo,
     leave_process_group,
     local_process_rank,
     process_count,
     process_rank,
+    resolve_world,
 )
 from utils.training.amp import choose_amp_backend
 from utils.training.batch_size_finder import fit_batch
@@ -61,9 +61,9 @@ class Decision:
     """What is to be trained, and from where."""
 
     arguments: TrainingArguments  # as given, and what follows from the configuration and the machine
-    placement: Placement
+    world: WorldInfo
     checkpoint: Path | None  # of the run that goes on
-    inputs: TrainingInputs
+    inputs: RawTexts
     notes: list[str]  # lines about what was chosen
 
 
@@ -80,10 +80,10 @@ class Training:
 def fine_tune(arguments: TrainingArguments) -> None:
     """Train as the command line says. Raises InputError if its input is unusable."""
     _quieten_libraries()
-    placement = choose_placement(arguments.gpus, arguments.num_nodes)
-    writes = placement.rank == 0 and not arguments.dry_run
+    world = resolve_world(arguments.gpus, arguments.num_nodes)
+    writes = world.rank == 0 and not arguments.dry_run
     with FolderLock(Path(arguments.output_dir), "--output_dir", writes) as lock:
-        decision = decide(arguments, placement)
+        decision = decide(arguments, world)
         training = build(decision, lock)
         if training is None:  # it was a dry run
             return
@@ -93,33 +93,33 @@ def fine_tune(arguments: TrainingArguments) -> None:
             finish(decision, training.trainer)
 
 
-def decide(arguments: TrainingArguments, placement: Placement) -> Decision:
+def decide(arguments: TrainingArguments, world: WorldInfo) -> Decision:
     """Read what a training begins with. Raises InputError for all that can be refused at no expense."""
-    if placement.on_gpu:
+    if world.on_gpu:
         torch.cuda.set_device(local_process_rank())  # a trial comes before Lightning's own choice
-    check_precision(arguments.precision, placement.on_gpu)
+    check_precision(arguments.precision, world.on_gpu)
     check_loggers(arguments)
-    if not placement.on_gpu:
+    if not world.on_gpu:
         keep_freed_memory()
-    arguments, amp_backend = choose_amp_backend(arguments, placement.processes)
+    arguments, amp_backend = choose_amp_backend(arguments, world.processes)
 
     checkpoint = None
-    if not arguments.dry_run and (placement.rank == 0 or arguments.resume):
+    if not arguments.dry_run and (world.rank == 0 or arguments.resume):
         checkpoint = checkpoint_to_resume(arguments)
     inputs = read_inputs(arguments, checkpoint)
     arguments = complete_arguments(arguments, inputs.config, checkpoint)
-    check_strategy(arguments, inputs.config, placement.on_gpu)
+    check_strategy(arguments, inputs.config, world.on_gpu)
 
     if arguments.eval_beams > 0:
         check_call(inputs.config, validation_search(arguments))
     if inputs.test is not None:
         check_call(inputs.config, final_search(arguments, inputs.config))
-    return Decision(arguments, placement, checkpoint, inputs, [] if amp_backend is None else [amp_backend])
+    return Decision(arguments, world, checkpoint, inputs, [] if amp_backend is None else [amp_backend])
 
 
 def build(decision: Decision, lock: FolderLock) -> Training | None:
     """Make the model, the tokens, the results folder and the trainer; None after a dry run."""
-    arguments, placement, inputs = decision.arguments, decision.placement, decision.inputs
+    arguments, world, inputs = decision.arguments, decision.world, decision.inputs
     notes = list(decision.notes)
     apply_matmul_precision(arguments.precision)
 
@@ -127,21 +127,21 @@ def build(decision: Decision, lock: FolderLock) -> Training | None:
     pl.seed_everything(arguments.seed, verbose=False)
     model = build_model(arguments, inputs, decision.checkpoint)
     if arguments.compile:
-        why_not_compiled = compile_where_possible(model, placement.on_gpu)
+        why_not_compiled = compile_where_possible(model, world.on_gpu)
         notes += [] if why_not_compiled is None else [why_not_compiled]
-    if placement.rank > 0:
-        pl.seed_everything(arguments.seed + placement.rank, verbose=False)
+    if world.rank > 0:
+        pl.seed_everything(arguments.seed + world.rank, verbose=False)
 
-    data = tokenize_inputs(arguments, inputs, placement)
+    data = tokenize_inputs(arguments, inputs, world)
     if arguments.auto_batch_size and decision.checkpoint is None:
-        arguments, data.order = fit_batch(arguments, model, data.order, placement)
+        arguments, data.order = fit_batch(arguments, model, data.order, world)
     if arguments.dry_run:
-        dry_run(arguments, inputs, data, placement, model)
+        dry_run(arguments, inputs, data, world, model)
         return None
 
     if decision.checkpoint is not None:
         check_steps(data.total_steps, decision.checkpoint)
-    if placement.rank == 0:
+    if world.rank == 0:
         if arguments.check_disk_space:
             check_disk_space(arguments, model)
         open_run_folder(arguments, decision.checkpoint, lock)
@@ -149,13 +149,13 @@ def build(decision: Decision, lock: FolderLock) -> Training | None:
         for note in notes:
             print(note, flush=True)
         record_data_report(arguments, data_report(arguments, inputs, data))
-    if placement.on_gpu and arguments.cpu_affinity:
-        stay_near_gpu(local_process_rank())  # after the tokens, which are prepared on all cores
-    return _ready(arguments, inputs, data, placement, model)
+    if world.on_gpu and arguments.cpu_affinity:
+        bind_to_gpu_cores(local_process_rank())  # after the tokens, which are prepared on all cores
+    return _ready(arguments, inputs, data, world, model)
 
 
 def build_model(
-    arguments: TrainingArguments, inputs: TrainingInputs, checkpoint: Path | None
+    arguments: TrainingArguments, inputs: RawTexts, checkpoint: Path | None
 ) -> BartForConditionalGeneration:
     """The model to start from, in training mode, what is to be frozen frozen."""
     if checkpoint is not None or arguments.model_name_or_path == "scratch":
@@ -170,25 +170,25 @@ def build_model(
 
 def _ready(
     arguments: TrainingArguments,
-    inputs: TrainingInputs,
-    data: TrainingData,
-    placement: Placement,
+    inputs: RawTexts,
+    data: TokenizedData,
+    world: WorldInfo,
     model: BartForConditionalGeneration,
 ) -> Training:
-    workers, pin_memory = arguments.num_workers, placement.on_gpu
+    workers, pin_memory = arguments.num_workers, world.on_gpu
     checksum = data.train.examples.checksum()
     return Training(
         SummarizationModule(model, arguments, data.total_steps, inputs.tokenizer, data.val_references),
-        build_trainer(arguments, inputs.config, data, placement),
+        build_trainer(arguments, inputs.config, data, world),
         TrainingLoader(data.train, data.order, data.total_steps, workers, pin_memory, checksum),
         validation_loader(
-            data.val, arguments.eval_batch_size, placement.processes, placement.rank, workers, pin_memory
+            data.val, arguments.eval_batch_size, world.processes, world.rank, workers, pin_memory
         ),
     )
 
 
 def train(decision: Decision, training: Training) -> None:
-    """Take all steps. Raises OutOfMemory, which names the flags, and ToldToEnd after a signal."""
+    """Take all steps. Raises OutOfMemory, which names the flags, and Interrupted after a signal."""
     trainer = training.trainer
     try:
         with out_of_memory_as(
@@ -202,8 +202,8 @@ def train(decision: Decision, training: Training) -> None:
                 ckpt_path=decision.checkpoint,
                 weights_only=True,
             )
-    except ToldToEnd:
-        if decision.placement.rank == 0 and trainer.checkpoint_callback.last_saved_step == trainer.global_step > 0:
+    except Interrupted:
+        if decision.world.rank == 0 and trainer.checkpoint_callback.last_saved_step == trainer.global_step > 0:
             flags = with_argument_names(f"--output_dir {decision.arguments.output_dir}") + " and --resume"
             print(f"told to end: saved at step {trainer.global_step}; the same command with {flags} goes on")
         raise
@@ -232,7 +232,7 @@ def finish(decision: Decision, trainer: pl.Trainer) -> None:
         "precision": arguments.precision,
         "data_dir": arguments.data_dir,
     }
-    device = "cuda" if decision.placement.on_gpu else "cpu"
+    device = "cuda" if decision.world.on_gpu else "cpu"
     best.to(device, evaluation_dtype(arguments.precision)).prepack()
     print_result(evaluate_and_write(best, inputs.tokenizer, inputs.test, settings, folder, facts), folder)
 
@@ -243,10 +243,10 @@ def print_data_report(arguments: TrainingArguments) -> None:
     if process_rank() > 0:
         return
     processes = (arguments.gpus or 1) * (arguments.num_nodes or 1)
-    placement = Placement(on_gpu=False, processes=max(processes, process_count()), rank=0)
+    world = WorldInfo(on_gpu=False, processes=max(processes, process_count()), rank=0)
     inputs = read_inputs(arguments, checkpoint=None)
     arguments = complete_arguments(arguments, inputs.config, checkpoint=None)
-    print("\n".join(whole_report(data_report(arguments, inputs, tokenize_inputs(arguments, inputs, placement)))))
+    print("\n".join(whole_report(data_report(arguments, inputs, tokenize_inputs(arguments, inputs, world)))))
 
 
 def _quieten_libraries() -> None:

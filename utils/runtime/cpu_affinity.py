@@ -8,7 +8,7 @@ _BITS_PER_WORD = 64  # of NVML's masks: unsigned long
 _log = logging.getLogger(__name__)
 
 
-def stay_near_gpu(index: int) -> None:
+def bind_to_gpu_cores(index: int) -> None:
     """Keep this process (what it starts from now on, too) to those of its cores that are near CUDA's GPU ``index``.
 
     Never more than a help: without pynvml, or where anything fails, the process stays where it may run.

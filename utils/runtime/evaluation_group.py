@@ -17,7 +17,7 @@ Value = TypeVar("Value")
 _SECONDS_BETWEEN_LOOKS = 0.1
 
 
-class Peers:
+class EvaluationGroup:
     """All processes, seen from one of them. As created without arguments, this process is alone.
 
     A process that is done with its part waits for the others as long as any of them still finishes batches: parts may
@@ -65,10 +65,10 @@ class Peers:
 
 
 @contextmanager
-def process_group(timeout: int) -> Iterator[Peers]:
+def process_group(timeout: int) -> Iterator[EvaluationGroup]:
     """Let the processes that torchrun started talk to each other, for as long as the context lasts."""
     if process_count() == 1:
-        yield Peers()
+        yield EvaluationGroup()
         return
     import torch.distributed as distributed
 
@@ -79,6 +79,6 @@ def process_group(timeout: int) -> Iterator[Peers]:
     # On CPUs: what is gathered is text.
     distributed.init_process_group("gloo", store=group_store, rank=rank, world_size=count, timeout=limit)
     try:
-        yield Peers(process_rank(), count, distributed.PrefixStore("evaluation", store), timeout)
+        yield EvaluationGroup(process_rank(), count, distributed.PrefixStore("evaluation", store), timeout)
     finally:
         distributed.destroy_process_group()

@@ -54,7 +54,7 @@ def launch(command: Sequence[str], processes: int) -> int:
             signal.signal(number, handler)
 
 
-def die_with_launcher() -> None:
+def exit_with_parent() -> None:
     """Let the kernel end this process when the one that started it ends: torchrun's agent, or ``launch``.
 
     A launcher that is killed cannot end its processes, and they would wait for each other, or train on unseen.

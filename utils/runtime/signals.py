@@ -7,7 +7,7 @@ from types import FrameType
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
-class ToldToEnd(BaseException):
+class Interrupted(BaseException):
     """Raised where a program that was told to end does so; like KeyboardInterrupt, it is not an Exception."""
 
     def __init__(self, number: int) -> None:
@@ -24,17 +24,17 @@ class ToldToEnd(BaseException):
         return signal.Signals(self.number).name
 
 
-def end_at_once_when_told() -> None:
-    """Raise ToldToEnd, at the first signal, wherever the program is; those that follow are not heeded."""
+def raise_on_signal() -> None:
+    """Raise Interrupted, at the first signal, wherever the program is; those that follow are not heeded."""
 
     def end(number: int, _: FrameType | None) -> None:
-        when_told(lambda _: None)
-        raise ToldToEnd(number)
+        on_signal(lambda _: None)
+        raise Interrupted(number)
 
     _handle(end)
 
 
-def when_told(note: Callable[[int], None]) -> None:
+def on_signal(note: Callable[[int], None]) -> None:
     """Call ``note`` with the number of each signal, and go on."""
     _handle(lambda number, _: note(number))
 

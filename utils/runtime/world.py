@@ -12,7 +12,7 @@ Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
-class Placement:
+class WorldInfo:
     """Where a training runs: one process per GPU, or processes on CPUs; as many on each machine."""
 
     on_gpu: bool
@@ -26,7 +26,7 @@ class Placement:
         return self.processes // self.machines
 
 
-def choose_placement(gpus: int | None, num_nodes: int | None = None) -> Placement:
+def resolve_world(gpus: int | None, num_nodes: int | None = None) -> WorldInfo:
     """GPUs of each machine as asked for, or one per process where they are; the processes that torchrun started, or
     those that will be.
 
@@ -39,7 +39,7 @@ def choose_placement(gpus: int | None, num_nodes: int | None = None) -> Placemen
     if gpus is None:
         gpus = min(local, torch.cuda.device_count())
     check_gpus(gpus)
-    if gpus > 0 and are_started() and local != gpus:
+    if gpus > 0 and is_launched() and local != gpus:
         raise InputError(f"--gpus {gpus}: {local} processes were started on this machine; start one per GPU")
     if machines * local != process_count():
         raise InputError(f"{process_count()} processes were started, {local} on this machine: start as many on each")
@@ -48,7 +48,7 @@ def choose_placement(gpus: int | None, num_nodes: int | None = None) -> Placemen
             f"--num_nodes {num_nodes}: processes were started on {machines}; "
             f"start this with torchrun --nnodes {num_nodes} on each machine"
         )
-    return Placement(on_gpu=gpus > 0, processes=max(gpus, process_count()), rank=process_rank(), machines=machines)
+    return WorldInfo(on_gpu=gpus > 0, processes=max(gpus, process_count()), rank=process_rank(), machines=machines)
 
 
 def check_gpus(gpus: int) -> None:
@@ -80,7 +80,7 @@ def local_process_rank() -> int:
     return int(os.environ.get("LOCAL_RANK", "0"))
 
 
-def are_started() -> bool:
+def is_launched() -> bool:
     """Whether torchrun, or this program, has started the processes of this run, if only one."""
     return "WORLD_SIZE" in os.environ
 

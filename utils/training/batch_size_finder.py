@@ -11,9 +11,9 @@ from bart.errors import InputError
 from bart.modeling.modeling_bart import BartForConditionalGeneration
 from bart.out_of_memory import is_out_of_memory
 from utils.cli.args import TrainingArguments
-from utils.data.batch_sampler import TrainingOrder
+from utils.data.batch_sampler import LengthBucketSampler
 from utils.data.padding import padded_length
-from utils.runtime.world import Placement
+from utils.runtime.world import WorldInfo
 from utils.training.amp import is_mixed
 from utils.training.memory_estimate import WEIGHT_BYTES, MemoryPlan, activation_bytes, half_copy_bytes, state_bytes
 
@@ -22,8 +22,8 @@ _USABLE = 0.85  # of the memory: the rest is for what the formula leaves out, an
 
 
 def fit_batch(
-    arguments: TrainingArguments, model: BartForConditionalGeneration, order: TrainingOrder, placement: Placement
-) -> tuple[TrainingArguments, TrainingOrder]:
+    arguments: TrainingArguments, model: BartForConditionalGeneration, order: LengthBucketSampler, world: WorldInfo
+) -> tuple[TrainingArguments, LengthBucketSampler]:
     """The arguments and the order with batches that fit, and as many examples in a step; says what it chose.
 
     Of batch sizes that divide a step's examples, the largest that fits by
@@ -32,11 +32,11 @@ def fit_batch(
     examples = arguments.train_batch_size * arguments.gradient_accumulation_steps
     longest = int(padded_length(order.source_lengths.max())), int(padded_length(order.target_lengths.max()))
     plan = _plan(arguments, model)
-    usable = int(_USABLE * _memory(placement)) - _state_of_process(arguments, plan, placement)
+    usable = int(_USABLE * _memory(world)) - _state_of_process(arguments, plan, world)
     sizes = divisors(examples)
     batch_size = largest_that_fits(sizes, lambda size: activation_bytes(plan, size, *longest) <= usable)
     how = "by formula"
-    if placement.on_gpu and placement.processes == 1:
+    if world.on_gpu and world.processes == 1:
         batch_size, how = _tried(arguments, model, sizes, longest), "by trial"
     if batch_size is None:
         raise InputError(
@@ -44,7 +44,7 @@ def fit_batch(
             "--max_source_length, or give --gradient_checkpointing"
         )
     accumulation = examples // batch_size
-    if placement.rank == 0:
+    if world.rank == 0:
         print(
             f"batches of {batch_size} {how} (longest: {longest[0]} and {longest[1]} tokens), {accumulation} in a step",
             flush=True,
@@ -95,25 +95,25 @@ def _group_limit() -> int | None:
     return None if text == "max" else int(text)
 
 
-def _memory(placement: Placement) -> int:
+def _memory(world: WorldInfo) -> int:
     """Bytes of a process. What several processes are told is the same at any moment, where the machines are alike."""
-    if placement.on_gpu:  # all of it: no process has taken any yet
+    if world.on_gpu:  # all of it: no process has taken any yet
         devices = range(torch.cuda.device_count())
         return min(torch.cuda.get_device_properties(device).total_memory for device in devices)
-    if placement.processes > 1:
-        return total_memory() // placement.processes_per_machine
+    if world.processes > 1:
+        return total_memory() // world.processes_per_machine
     return available_memory()
 
 
-def _state_of_process(arguments: TrainingArguments, plan: MemoryPlan, placement: Placement) -> int:
+def _state_of_process(arguments: TrainingArguments, plan: MemoryPlan, world: WorldInfo) -> int:
     """Bytes that weights, gradients and optimizer will take beyond what the model in memory has taken already."""
     state = state_bytes(plan)
     if arguments.strategy == "fsdp":
         # Whole in every process are the half copies of the weights that the backward pass reads, and, meanwhile, the
         # embeddings and their gradient.
         whole = half_copy_bytes(plan) + 2 * WEIGHT_BYTES * plan.config.vocab_size * plan.config.d_model
-        return (state - half_copy_bytes(plan)) // placement.processes + whole
-    return state if placement.on_gpu or placement.processes > 1 else state - WEIGHT_BYTES * plan.parameters
+        return (state - half_copy_bytes(plan)) // world.processes + whole
+    return state if world.on_gpu or world.processes > 1 else state - WEIGHT_BYTES * plan.parameters
 
 
 def _plan(arguments: TrainingArguments, model: BartForConditionalGeneration) -> MemoryPlan:

@@ -19,13 +19,13 @@ from bart.modeling.modeling_bart import BartForConditionalGeneration
 from bart.out_of_memory import out_of_memory_as
 from utils.checkpoint.disk_space import checkpoints_at_once, free_space
 from utils.cli.args import TrainingArguments
-from utils.data.batch_sampler import BatchPlan, TrainingOrder, planned_loader
-from utils.data.examples import validation_plans
+from utils.data.batch_sampler import BatchIndices, LengthBucketSampler, batch_loader
+from utils.data.examples import validation_batches
 from utils.data.report import data_report
 from utils.data.report_text import short_report
-from utils.data.training_data import TrainingData, TrainingInputs
-from utils.runtime.world import Placement
-from utils.training.callbacks.step_timer import StepClock
+from utils.data.training_data import RawTexts, TokenizedData
+from utils.runtime.world import WorldInfo
+from utils.training.callbacks.step_timer import StepTimer
 from utils.training.module import SummarizationModule
 from utils.training.trainer import trainer_kwargs
 
@@ -34,25 +34,25 @@ _TYPICAL_STEPS = 6
 
 def dry_run(
     arguments: TrainingArguments,
-    inputs: TrainingInputs,
-    data: TrainingData,
-    placement: Placement,
+    inputs: RawTexts,
+    data: TokenizedData,
+    world: WorldInfo,
     model: BartForConditionalGeneration,
 ) -> None:
     """Take a few steps and say what all of them will take. Writes to no results folder."""
-    steps, clock = steps_to_try(data.order), StepClock()
+    steps, clock = steps_to_try(data.order), StepTimer()
     module = SummarizationModule(model, arguments, data.total_steps, inputs.tokenizer, data.val_references)
-    val_plans = validation_plans(data.val, arguments.eval_batch_size, placement.processes, placement.rank)
+    val_batches = validation_batches(data.val, arguments.eval_batch_size, world.processes, world.rank)
     train_loader, val_loader = (
-        planned_loader(dataset, plans, arguments.num_workers, placement.on_gpu)
-        for dataset, plans in (
-            (data.train, plans_of(data.order, steps)),
-            (data.val, longest_and_middling(val_plans)),
+        batch_loader(dataset, batches, arguments.num_workers, world.on_gpu)
+        for dataset, batches in (
+            (data.train, batches_of(data.order, steps)),
+            (data.val, longest_and_middling(val_batches)),
         )
     )
     with tempfile.TemporaryDirectory() as scratch:
         trainer = pl.Trainer(
-            **trainer_kwargs(arguments, inputs.config, placement),
+            **trainer_kwargs(arguments, inputs.config, world),
             max_steps=len(steps),
             callbacks=[clock],
             logger=False,
@@ -66,8 +66,8 @@ def dry_run(
         ):
             trainer.fit(module, train_loader, val_loader)
     measured = Measured(clock.step_seconds, clock.validation_seconds, *sizes_of(module.model, trainer.optimizers[0]))
-    if placement.rank == 0:
-        lines = forecast(arguments, data, len(val_plans), placement.on_gpu, measured)
+    if world.rank == 0:
+        lines = forecast(arguments, data, len(val_batches), world.on_gpu, measured)
         print("\n".join([*short_report(data_report(arguments, inputs, data)), *lines]))
         print("This was a dry run: nothing was trained, and nothing was written to --output_dir.")
 
@@ -82,7 +82,7 @@ class Measured:
     model_bytes: int
 
 
-def steps_to_try(order: TrainingOrder) -> list[int]:
+def steps_to_try(order: LengthBucketSampler) -> list[int]:
     """Steps of the first epoch: the one with most tokens, for memory; then some from the shortest to the longest.
 
     The latter are spread evenly over all steps sorted by tokens, so that their mean is the mean of the epoch's.
@@ -93,15 +93,15 @@ def steps_to_try(order: TrainingOrder) -> list[int]:
     return [int(by_tokens[-1]), *by_tokens[places.astype(int)].tolist()]
 
 
-def plans_of(order: TrainingOrder, steps: list[int]) -> list[BatchPlan]:
+def batches_of(order: LengthBucketSampler, steps: list[int]) -> list[BatchIndices]:
     """This process's micro-batches of some steps, one step after another."""
     sizes = ((step * order.accumulation, (step + 1) * order.accumulation) for step in steps)
-    return list(chain.from_iterable(order.plans(first, end) for first, end in sizes))
+    return list(chain.from_iterable(order.batches(first, end) for first, end in sizes))
 
 
-def longest_and_middling(plans: list[BatchPlan]) -> list[BatchPlan]:
+def longest_and_middling(batches: list[BatchIndices]) -> list[BatchIndices]:
     """Two batches of all, which are sorted by length, the longest first."""
-    return [plans[0], plans[len(plans) // 2]]
+    return [batches[0], batches[len(batches) // 2]]
 
 
 def sizes_of(model: torch.nn.Module, optimizer: Optimizer) -> tuple[int, int]:
@@ -112,7 +112,7 @@ def sizes_of(model: torch.nn.Module, optimizer: Optimizer) -> tuple[int, int]:
 
 
 def forecast(
-    arguments: TrainingArguments, data: TrainingData, val_batches: int, on_gpu: bool, measured: Measured
+    arguments: TrainingArguments, data: TokenizedData, val_batches: int, on_gpu: bool, measured: Measured
 ) -> Iterator[str]:
     """What it will take, line by line. ``val_batches`` is the number of batches of a validation."""
     order, steps = data.order, data.total_steps

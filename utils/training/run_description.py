@@ -8,14 +8,14 @@ from bart.atomic_directory import atomic_directory
 from bart.modeling.modeling_bart import BartForConditionalGeneration
 from utils.cli.args import TrainingArguments
 from utils.data.report_text import short_report
-from utils.data.training_data import TrainingData, TrainingInputs
+from utils.data.training_data import RawTexts, TokenizedData
 from utils.io.json_files import write_json
 from utils.io.run_files import DATA_REPORT_FILE, RUN_FILE, TOKENIZER_FOLDER
 from utils.runtime.hardware import software
 
 
 def describe_run(
-    arguments: TrainingArguments, inputs: TrainingInputs, data: TrainingData, model: BartForConditionalGeneration
+    arguments: TrainingArguments, inputs: RawTexts, data: TokenizedData, model: BartForConditionalGeneration
 ) -> None:
     """Write run.json, and the tokenizer beside the checkpoints to come; print what is about to be done."""
     folder = Path(arguments.output_dir)

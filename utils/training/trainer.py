@@ -11,15 +11,15 @@ from bart.configuration.configuration_bart import BartConfig
 from utils.checkpoint.checkpoint_io import AtomicCheckpointIO
 from utils.checkpoint.run_folder import next_log_version
 from utils.cli.args import TrainingArguments
-from utils.data.training_data import TrainingData
+from utils.data.training_data import TokenizedData
 from utils.io.run_files import LOGS_FOLDER, METRICS_FILE
-from utils.runtime.world import Placement
+from utils.runtime.world import WorldInfo
 from utils.training.amp import scales_loss
 from utils.training.callbacks.checkpoint_saver import CheckpointSaver
-from utils.training.callbacks.data_consistency import SameData
-from utils.training.callbacks.early_stopping import EarlyStopping, LastValidation, RandomStates
+from utils.training.callbacks.data_consistency import CheckSameData
+from utils.training.callbacks.early_stopping import EarlyStopping, RngState, ValidateAtEnd
 from utils.training.callbacks.metrics_history import TrainingHistory
-from utils.training.callbacks.non_finite import FiniteLoss
+from utils.training.callbacks.non_finite import StopOnNonFinite
 from utils.training.callbacks.progress import Progress
 from utils.training.loggers import build_loggers
 from utils.training.precision_plugin import precision_plugin
@@ -27,11 +27,11 @@ from utils.training.strategies.select import training_strategy
 
 
 def build_trainer(
-    arguments: TrainingArguments, config: BartConfig, data: TrainingData, placement: Placement
+    arguments: TrainingArguments, config: BartConfig, data: TokenizedData, world: WorldInfo
 ) -> pl.Trainer:
     """A trainer for one long epoch of ``data.total_steps`` optimizer steps."""
     folder, order = Path(arguments.output_dir), data.order
-    kwargs = trainer_kwargs(arguments, config, placement)
+    kwargs = trainer_kwargs(arguments, config, world)
     kwargs["plugins"].append(AtomicCheckpointIO())
     micro_batches = data.total_steps * arguments.gradient_accumulation_steps
     return pl.Trainer(
@@ -45,17 +45,17 @@ def build_trainer(
     )
 
 
-def build_callbacks(arguments: TrainingArguments, data: TrainingData) -> list[Callback]:
+def build_callbacks(arguments: TrainingArguments, data: TokenizedData) -> list[Callback]:
     """In the order in which they act; see ``utils.training.callbacks`` for why it is this one."""
     folder, steps_per_epoch = Path(arguments.output_dir), data.order.steps_per_epoch
     save_every = arguments.save_checkpoint_steps or max(1, data.total_steps // 20)
     history = TrainingHistory(folder / METRICS_FILE, arguments.log_every_n_steps, steps_per_epoch)
     return [
-        SameData(data.train.examples.checksum()),
-        RandomStates(),
-        FiniteLoss(data.train.examples, arguments.log_every_n_steps, scales_loss(arguments)),
+        CheckSameData(data.train.examples.checksum()),
+        RngState(),
+        StopOnNonFinite(data.train.examples, arguments.log_every_n_steps, scales_loss(arguments)),
         history,
-        LastValidation(),
+        ValidateAtEnd(),
         EarlyStopping(
             arguments.val_metric, arguments.early_stopping_patience, arguments.min_epochs * steps_per_epoch
         ),
@@ -64,16 +64,16 @@ def build_callbacks(arguments: TrainingArguments, data: TrainingData) -> list[Ca
     ]
 
 
-def trainer_kwargs(arguments: TrainingArguments, config: BartConfig, placement: Placement) -> dict[str, Any]:
+def trainer_kwargs(arguments: TrainingArguments, config: BartConfig, world: WorldInfo) -> dict[str, Any]:
     """The arguments of Lightning's trainer that say where and how it computes: a training's and a dry run's."""
     # Named, lest Lightning finds SLURM: it would ask for one SLURM task per process, and re-queue jobs by itself.
     environment = TorchElasticEnvironment() if TorchElasticEnvironment.detect() else LightningEnvironment()
     return {
-        "accelerator": "gpu" if placement.on_gpu else "cpu",
-        "devices": placement.processes_per_machine,
-        "num_nodes": placement.machines,
-        "strategy": training_strategy(arguments, config, placement.processes),
-        "plugins": [environment, precision_plugin(arguments, "cuda" if placement.on_gpu else "cpu")],
+        "accelerator": "gpu" if world.on_gpu else "cpu",
+        "devices": world.processes_per_machine,
+        "num_nodes": world.machines,
+        "strategy": training_strategy(arguments, config, world.processes),
+        "plugins": [environment, precision_plugin(arguments, "cuda" if world.on_gpu else "cpu")],
         "max_epochs": 1,
         "accumulate_grad_batches": arguments.gradient_accumulation_steps,
         "use_distributed_sampler": False,

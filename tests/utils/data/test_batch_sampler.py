@@ -9,14 +9,14 @@ import torch
 from torch.utils.data import Dataset
 
 from bart.errors import InputError
-from utils.data.batch_sampler import BatchPlan, TrainingLoader, TrainingOrder, batches_by_length
+from utils.data.batch_sampler import BatchIndices, LengthBucketSampler, TrainingLoader, batches_by_length
 
 EXAMPLES = 203
 
 
-def order(**changes: object) -> TrainingOrder:
+def order(**changes: object) -> LengthBucketSampler:
     rng = np.random.default_rng(0)
-    return TrainingOrder(
+    return LengthBucketSampler(
         **{
             "source_lengths": rng.integers(3, 100, EXAMPLES),
             "target_lengths": rng.integers(3, 30, EXAMPLES),
@@ -26,19 +26,19 @@ def order(**changes: object) -> TrainingOrder:
     )
 
 
-def articles(**changes: object) -> TrainingOrder:
+def articles(**changes: object) -> LengthBucketSampler:
     """Lengths as of articles and their summaries."""
     rng = np.random.default_rng(0)
-    return TrainingOrder(
+    return LengthBucketSampler(
         source_lengths=np.clip(rng.lognormal(np.log(900), 0.6, 20_000), 3, 1024).astype(int),
         target_lengths=np.clip(rng.lognormal(np.log(25), 0.4, 20_000), 3, 142).astype(int),
         **{"batch_size": 24, "accumulation": 1, "seed": 5, "group_by_length": True, **changes},
     )
 
 
-def epoch_plans(training_order: TrainingOrder, epoch: int = 0) -> list[BatchPlan]:
+def epoch_plans(training_order: LengthBucketSampler, epoch: int = 0) -> list[BatchIndices]:
     per_epoch = training_order.steps_per_epoch * training_order.accumulation
-    return list(training_order.plans(epoch * per_epoch, (epoch + 1) * per_epoch))
+    return list(training_order.batches(epoch * per_epoch, (epoch + 1) * per_epoch))
 
 
 LIMITS = [{"batch_size": 4}, {"batch_size": 1}, {"batch_size": 300}, {"max_tokens": 136}, {"max_tokens": 1000}]
@@ -56,11 +56,11 @@ def test_every_example_once_an_epoch(
     for epoch in (0, 1):
         plans = [epoch_plans(replace(one, rank=rank), epoch) for rank in range(processes)]
         assert len({len(of_rank) for of_rank in plans}) == 1
-        counted = [row for of_rank in plans for plan in of_rank if not plan.is_stand_in for row in plan.rows.tolist()]
+        counted = [row for of_rank in plans for plan in of_rank if not plan.is_dummy for row in plan.rows.tolist()]
         assert sorted(counted) == list(range(EXAMPLES))
         for start in range(0, len(plans[0]), accumulation):
             step = [plan for of_rank in plans for plan in of_rank[start : start + accumulation]]
-            tokens = sum(one.target_lengths[plan.rows].sum() for plan in step if not plan.is_stand_in)
+            tokens = sum(one.target_lengths[plan.rows].sum() for plan in step if not plan.is_dummy)
             assert {plan.step_target_tokens for plan in step} == {tokens}
         for plan in (plan for of_rank in plans for plan in of_rank):
             assert len(plan.rows) >= 1
@@ -68,7 +68,7 @@ def test_every_example_once_an_epoch(
             assert "max_tokens" not in limit or tokens_with_padding(one, plan) <= limit["max_tokens"]
 
 
-def tokens_with_padding(training_order: TrainingOrder, plan: BatchPlan) -> int:
+def tokens_with_padding(training_order: LengthBucketSampler, plan: BatchIndices) -> int:
     """Source and target tokens that a model is given."""
     lengths = (training_order.source_lengths, training_order.target_lengths)
     return sum(len(plan.rows) * int(np.ceil(of_side[plan.rows].max() / 8)) * 8 for of_side in lengths)
@@ -106,7 +106,7 @@ def test_epochs_have_as_many_steps(seed: int) -> None:
     )
     epochs = [training_order.steps(epoch) for epoch in range(5)]
     assert {len(steps) for steps in epochs} == {training_order.steps_per_epoch}
-    for plan in training_order.plans(0, 5 * training_order.steps_per_epoch * training_order.accumulation):
+    for plan in training_order.batches(0, 5 * training_order.steps_per_epoch * training_order.accumulation):
         assert tokens_with_padding(training_order, plan) <= training_order.max_tokens
 
 
@@ -129,7 +129,7 @@ def test_processes_have_equal_work() -> None:
 
 
 def test_seed_and_epoch_decide() -> None:
-    def rows(training_order: TrainingOrder, epoch: int = 0) -> list[list[int]]:
+    def rows(training_order: LengthBucketSampler, epoch: int = 0) -> list[list[int]]:
         return [plan.rows.tolist() for plan in epoch_plans(training_order, epoch)]
 
     assert rows(order()) == rows(order())
@@ -140,9 +140,9 @@ def test_seed_and_epoch_decide() -> None:
 @pytest.mark.parametrize("limit", [{"batch_size": 4}, {"max_tokens": 500}])
 def test_plans_can_start_anywhere(limit: dict[str, int]) -> None:
     assert order(**limit).steps_per_epoch < 20  # so that there are two epochs and more
-    whole = [plan.rows.tolist() for plan in order(**limit).plans(0, 120)]
+    whole = [plan.rows.tolist() for plan in order(**limit).batches(0, 120)]
     for first in range(120):
-        assert [plan.rows.tolist() for plan in order(**limit).plans(first, 120)] == whole[first:]
+        assert [plan.rows.tolist() for plan in order(**limit).batches(first, 120)] == whole[first:]
 
 
 @pytest.mark.parametrize("limit", [{"batch_size": 8}, {"batch_size": 24}, {"max_tokens": 16384}])
@@ -176,7 +176,7 @@ def test_validation_interval(batch_size: int) -> None:
 class Rows(Dataset[torch.Tensor]):
     """Gives the rows of a plan, with what only the right process can know."""
 
-    def __getitem__(self, plan: BatchPlan) -> torch.Tensor:
+    def __getitem__(self, plan: BatchIndices) -> torch.Tensor:
         return torch.from_numpy(plan.rows)
 
 

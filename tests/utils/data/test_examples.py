@@ -5,7 +5,7 @@ import torch
 from bart.modeling.modeling_bart import IGNORE_INDEX
 from bart.tokenization.tokenization_bart import BartTokenizer
 from tests.tiny_setup import TinySetup
-from utils.data.batch_sampler import BatchPlan
+from utils.data.batch_sampler import BatchIndices
 from utils.data.examples import BatchDataset, Origin, PairExamples, decode, validation_loader
 from utils.data.splits import read_pairs
 from utils.data.tokens.token_array import encode
@@ -31,7 +31,7 @@ def test_checksum_sees_a_changed_token(setup: TinySetup, tokenizer: BartTokenize
 def test_batch(setup: TinySetup, tokenizer: BartTokenizer) -> None:
     dataset = tokenized(setup, tokenizer, "train", max_source_length=50, max_padded_length=50)
     rows = np.array([7, 3, 11])
-    batch = dataset[BatchPlan(rows, step_target_tokens=99)]
+    batch = dataset[BatchIndices(rows, step_target_tokens=99)]
     assert batch.rows.tolist() == [7, 3, 11] and batch.step_target_tokens == 99
     for index, row in enumerate(rows):
         source, target = dataset.examples.sources[row].tolist(), dataset.examples.targets[row].tolist()
@@ -41,13 +41,13 @@ def test_batch(setup: TinySetup, tokenizer: BartTokenizer) -> None:
         assert batch.labels[index, : len(target)].tolist() == target
         assert (batch.labels[index, len(target) :] == IGNORE_INDEX).all()
     assert batch.labels.size(1) % 8 == 0
-    longest = dataset[BatchPlan(np.array([int(dataset.examples.source_lengths.argmax())]), 0)]
+    longest = dataset[BatchIndices(np.array([int(dataset.examples.source_lengths.argmax())]), 0)]
     assert longest.input_ids.size(1) == 50  # not 56: there are no more positions
 
 
 def test_a_stand_in_does_not_count(setup: TinySetup, tokenizer: BartTokenizer) -> None:
     dataset = tokenized(setup, tokenizer, "val")
-    batch = dataset[BatchPlan(np.array([2]), 9, is_stand_in=True)]
+    batch = dataset[BatchIndices(np.array([2]), 9, is_dummy=True)]
     assert (batch.labels == IGNORE_INDEX).all() and batch.attention_mask.any()
 
 

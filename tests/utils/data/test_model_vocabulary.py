@@ -7,7 +7,7 @@ import pytest
 
 from bart.tokenization.tokenization_bart import BartTokenizer
 from tests.tiny_setup import TinySetup, tiny_config
-from utils.data.batch_sampler import BatchPlan
+from utils.data.batch_sampler import BatchIndices
 from utils.data.chunking import read_sources
 from utils.data.examples import BatchDataset, Origin, PairExamples
 from utils.data.model_vocabulary import ModelVocabulary, smaller_vocabulary
@@ -55,7 +55,7 @@ def test_the_tokens_in_files_serve_every_model(
         sources, targets = (store.read_by(model_vocabulary) for store in (pairs.sources, pairs.targets))
         assert (sources.count_unknown(), targets.count_unknown()) == ((2, 1) if model_vocabulary else (0, 0))
         examples = PairExamples(sources, targets, Origin(tmp_path / "train.source", pairs.lines))
-        batches.append(BatchDataset(examples, 1, 64)[BatchPlan(np.arange(2), step_target_tokens=9)])
+        batches.append(BatchDataset(examples, 1, 64)[BatchIndices(np.arange(2), step_target_tokens=9)])
     less, whole = batches
     for found, expected in ((less.input_ids, whole.input_ids), (less.labels, whole.labels)):
         assert (expected == MASK).any() and found.max() < MASK

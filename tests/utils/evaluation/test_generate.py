@@ -11,8 +11,8 @@ from bart.tokenization.tokenization_bart import BartTokenizer
 from tests.tiny_setup import tiny_config
 from utils.data.batch_sampler import batches_by_tokens
 from utils.data.tokens.token_array import TokenStore
-from utils.evaluation.generate import BatchSize, Generations, Searcher, generate
-from utils.runtime.evaluation_group import Peers
+from utils.evaluation.generate import BatchGenerator, BatchSize, Generations, generate
+from utils.runtime.evaluation_group import EvaluationGroup
 
 SEARCH = {"num_beams": 2, "max_length": 10}
 
@@ -37,7 +37,7 @@ def generated(
     size: BatchSize,
     warm_up: bool = False,
 ) -> Generations:
-    return generate(model, tokenizer, sources, size, SEARCH, Peers(), warm_up)
+    return generate(model, tokenizer, sources, size, SEARCH, EvaluationGroup(), warm_up)
 
 
 def test_as_many_rows_as_fit_into_the_tokens() -> None:
@@ -81,9 +81,9 @@ def test_what_searches_have_left_goes_before_a_batch_is_halved(
 ) -> None:
     """As on a GPU, where captured steps are kept for the next search."""
     rows = np.arange(4)
-    expected = [sequences.tolist() for _, sequences, _ in Searcher(model, sources, SEARCH).search(rows)]
+    expected = [sequences.tolist() for _, sequences, _ in BatchGenerator(model, sources, SEARCH).search(rows)]
     monkeypatch.setattr(step_decoder, "_WITH_GRAPHS", {"cpu"})
-    searcher, freed = Searcher(model, sources, SEARCH), []
+    searcher, freed = BatchGenerator(model, sources, SEARCH), []
     forward = model.model.encoder.forward
 
     def small_memory(*given: torch.Tensor) -> torch.Tensor:

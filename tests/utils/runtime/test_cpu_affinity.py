@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from utils.runtime.cpu_affinity import cores_in, stay_near_gpu
+from utils.runtime.cpu_affinity import bind_to_gpu_cores, cores_in
 
 
 def test_masks_of_words() -> None:
@@ -16,5 +16,5 @@ def test_without_what_it_needs_nothing_changes(monkeypatch: pytest.MonkeyPatch) 
     before = os.sched_getaffinity(0)
     for library in (None, object()):
         monkeypatch.setitem(sys.modules, "pynvml", library)
-        stay_near_gpu(0)
+        bind_to_gpu_cores(0)
         assert os.sched_getaffinity(0) == before

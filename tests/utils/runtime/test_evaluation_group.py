@@ -4,13 +4,13 @@ import time
 import pytest
 from torch.distributed import HashStore
 
-from utils.runtime.evaluation_group import Peers
+from utils.runtime.evaluation_group import EvaluationGroup
 
 
 def test_one_that_works_is_waited_for_and_one_that_hangs_is_not() -> None:
     """The other process finishes batches for longer than the timeout, and then nothing any more."""
     store = HashStore()
-    me, other = Peers(0, 2, store, timeout=1), Peers(1, 2, store, timeout=1)
+    me, other = EvaluationGroup(0, 2, store, timeout=1), EvaluationGroup(1, 2, store, timeout=1)
 
     def work() -> None:
         for _ in range(8):
@@ -27,5 +27,5 @@ def test_one_that_works_is_waited_for_and_one_that_hangs_is_not() -> None:
 
 
 def test_alone() -> None:
-    peers = Peers()
-    assert peers.gather_to_first("texts") == ["texts"] and peers.agree_on(b"anything")
+    group = EvaluationGroup()
+    assert group.gather_to_first("texts") == ["texts"] and group.agree_on(b"anything")

@@ -16,11 +16,11 @@ from tests.commands import ROOT
 # With PYTHONUNBUFFERED a line that is printed is two writes, between which another process may write.
 RANK = """
 import os, signal, sys, time
-from utils.runtime.launcher import die_with_launcher
+from utils.runtime.launcher import exit_with_parent
 rank = int(os.environ["RANK"])
 def say(value): os.write(1, f"{value}\\n".encode())
 """
-SAY_PID_AND_SLEEP = "die_with_launcher(); say(os.getpid()); time.sleep(600)\n"
+SAY_PID_AND_SLEEP = "exit_with_parent(); say(os.getpid()); time.sleep(600)\n"
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 import pytest
 
 from bart.errors import InputError
-from utils.runtime.world import choose_placement, local_process_count
+from utils.runtime.world import local_process_count, resolve_world
 
 ONE_OF_SIX = {"WORLD_SIZE": "6", "LOCAL_WORLD_SIZE": "3", "RANK": "4", "LOCAL_RANK": "1"}  # on the second machine
 
@@ -19,25 +19,25 @@ def started(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 def test_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ONE_OF_SIX:
         monkeypatch.delenv(name, raising=False)
-    placement = choose_placement(gpus=0, num_nodes=1)
-    assert (placement.processes, placement.machines, placement.rank) == (1, 1, 0)
+    world = resolve_world(gpus=0, num_nodes=1)
+    assert (world.processes, world.machines, world.rank) == (1, 1, 0)
     with pytest.raises(InputError, match=r"--num_nodes 2: .* torchrun --nnodes 2"):
-        choose_placement(gpus=0, num_nodes=2)
+        resolve_world(gpus=0, num_nodes=2)
 
 
 def test_two_machines(started: pytest.MonkeyPatch) -> None:
     for num_nodes in (None, 2):
-        placement = choose_placement(gpus=0, num_nodes=num_nodes)
-        assert (placement.processes, placement.machines, placement.rank) == (6, 2, 4)
-        assert placement.processes_per_machine == 3
+        world = resolve_world(gpus=0, num_nodes=num_nodes)
+        assert (world.processes, world.machines, world.rank) == (6, 2, 4)
+        assert world.processes_per_machine == 3
     with pytest.raises(InputError, match="--num_nodes 3: processes were started on 2"):
-        choose_placement(gpus=0, num_nodes=3)
+        resolve_world(gpus=0, num_nodes=3)
 
 
 def test_machines_that_differ_are_refused(started: pytest.MonkeyPatch) -> None:
     started.setenv("WORLD_SIZE", "5")
     with pytest.raises(InputError, match="5 processes were started, 3 on this machine"):
-        choose_placement(gpus=0)
+        resolve_world(gpus=0)
 
 
 def test_lightning_starts_processes_on_one_machine(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,4 +45,4 @@ def test_lightning_starts_processes_on_one_machine(monkeypatch: pytest.MonkeyPat
     monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
     monkeypatch.setenv("WORLD_SIZE", "4")
     assert local_process_count() == 4
-    assert choose_placement(gpus=0).machines == 1
+    assert resolve_world(gpus=0).machines == 1

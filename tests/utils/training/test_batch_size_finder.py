@@ -6,18 +6,18 @@ import pytest
 from bart.errors import InputError
 from tests.tiny_training import start_model
 from utils.cli.args import TrainingArguments
-from utils.data.batch_sampler import TrainingOrder
-from utils.runtime.world import Placement
+from utils.data.batch_sampler import LengthBucketSampler
+from utils.runtime.world import WorldInfo
 from utils.training import batch_size_finder as auto_batch_size
 from utils.training.batch_size_finder import available_memory, divisors, fit_batch, largest_that_fits, total_memory
 
-HERE = Placement(on_gpu=False, processes=1, rank=0)
+HERE = WorldInfo(on_gpu=False, processes=1, rank=0)
 
 
-def order(arguments: TrainingArguments) -> TrainingOrder:
+def order(arguments: TrainingArguments) -> LengthBucketSampler:
     lengths = np.array([40, 9, 30] * 40)
     batch_size, accumulation = arguments.train_batch_size, arguments.gradient_accumulation_steps
-    return TrainingOrder(lengths, lengths // 2, batch_size, accumulation, 1, group_by_length=True)
+    return LengthBucketSampler(lengths, lengths // 2, batch_size, accumulation, 1, group_by_length=True)
 
 
 @pytest.mark.parametrize("largest", range(13))
@@ -58,7 +58,7 @@ def test_several_processes_come_to_the_same_answer(monkeypatch: pytest.MonkeyPat
         monkeypatch.setattr(auto_batch_size, "available_memory", lambda free=free: free)
         arguments = TrainingArguments(train_batch_size=4)
         fitting, _ = fit_batch(
-            arguments, start_model(), order(arguments), Placement(on_gpu=False, processes=2, rank=1)
+            arguments, start_model(), order(arguments), WorldInfo(on_gpu=False, processes=2, rank=1)
         )
         chosen.add(fitting.train_batch_size)
     assert chosen == {4}
@@ -66,12 +66,12 @@ def test_several_processes_come_to_the_same_answer(monkeypatch: pytest.MonkeyPat
 
 def test_a_sharded_model_takes_less(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(auto_batch_size, "total_memory", lambda: 2 * 10**6)
-    placement = Placement(on_gpu=False, processes=2, rank=1)
+    world = WorldInfo(on_gpu=False, processes=2, rank=1)
     with pytest.raises(InputError, match="not one example"):
         arguments = TrainingArguments(train_batch_size=4)
-        fit_batch(arguments, start_model(), order(arguments), placement)
+        fit_batch(arguments, start_model(), order(arguments), world)
     arguments = TrainingArguments(train_batch_size=4, strategy="fsdp")
-    fit_batch(arguments, start_model(), order(arguments), placement)
+    fit_batch(arguments, start_model(), order(arguments), world)
 
 
 def test_memory() -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bart.modeling.modeling_bart import IGNORE_INDEX
 from tests.tiny_training import CONFIG, DATASET, batch_order, fit, start_model, start_module
-from utils.data.batch_sampler import TrainingOrder
+from utils.data.batch_sampler import LengthBucketSampler
 from utils.data.examples import Batch
 
 STEPS = 20
@@ -18,7 +18,7 @@ LABEL_SMOOTHING, WEIGHT_DECAY, CLIP = 0.1, 0.1, 0.1
 LEARNING_RATE, FINAL_LEARNING_RATE, WARMUP = 1e-3, 1e-7, 4
 
 
-def train(order: TrainingOrder, precision: Precision) -> dict[str, Tensor]:
+def train(order: LengthBucketSampler, precision: Precision) -> dict[str, Tensor]:
     """The weights after STEPS steps of the real module in the real trainer."""
     module = start_module(
         STEPS,
@@ -32,7 +32,7 @@ def train(order: TrainingOrder, precision: Precision) -> dict[str, Tensor]:
     return module.model.state_dict()
 
 
-def train_with_transformers(order: TrainingOrder, dtype: torch.dtype) -> dict[str, Tensor]:
+def train_with_transformers(order: LengthBucketSampler, dtype: torch.dtype) -> dict[str, Tensor]:
     """The same steps, as the reference recipe and transformers' Trainer would take them."""
     shape = {name: value for name, value in CONFIG.to_dict().items() if name not in CONFIG.search_settings()}
     model = transformers.BartForConditionalGeneration(transformers.BartConfig(**shape)).train()
@@ -43,7 +43,7 @@ def train_with_transformers(order: TrainingOrder, dtype: torch.dtype) -> dict[st
     optimizer = torch.optim.AdamW(
         [{"params": decayed, "weight_decay": WEIGHT_DECAY}, {"params": others, "weight_decay": 0.0}], eps=1e-8
     )
-    for step, plan in enumerate(order.plans(0, STEPS)):
+    for step, plan in enumerate(order.batches(0, STEPS)):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step)
         optimizer.zero_grad()

@@ -27,7 +27,7 @@ from utils.data.tokens.memory_map import (
 )
 from utils.data.tokens.pair_cache import tokens_key
 from utils.data.tokens.token_array import TokenStore, encode_whole_texts, in_calls, token_type
-from utils.io.artifact_cache import find_or_make, places_of
+from utils.io.artifact_cache import get_or_create, places_of
 from utils.runtime.progress import line_progress
 
 FORMAT = 1  # of the files; another one makes what is there unusable
@@ -58,7 +58,7 @@ def prepare_blocks(file: LineFile, tokenizer: PreTrainedTokenizerBase, limits: B
     Raises InputError where there are none, where the file changes meanwhile or where nothing can be written.
     """
     split = file.path.stem
-    return find_or_make(
+    return get_or_create(
         places_of(file.path.parent),
         f"blocks-{split}-{tokens_key([FORMAT, file.digest], tokenizer, limits)}",
         "blocks",

@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 from utils.data.splits import SplitFiles
 from utils.data.tokens.memory_map import delete_outdated
 from utils.data.tokens.pair_files import FORMAT, PreparedPairs, TokenLimits, open_prepared, write_prepared
-from utils.io.artifact_cache import find_or_make, places_of
+from utils.io.artifact_cache import get_or_create, places_of
 
 
 def prepare(files: SplitFiles, tokenizer: PreTrainedTokenizerBase, limits: TokenLimits) -> PreparedPairs:
@@ -24,7 +24,7 @@ def prepare(files: SplitFiles, tokenizer: PreTrainedTokenizerBase, limits: Token
     Raises InputError where no pair has both texts, where the files change meanwhile or where nothing can be written.
     """
     digests = [files.source.digest, files.target.digest]
-    return find_or_make(
+    return get_or_create(
         places_of(files.source.path.parent),
         f"{files.split}-{tokens_key([FORMAT, *digests], tokenizer, limits)}",
         "tokens",

@@ -19,7 +19,7 @@ from utils.checkpoint.checkpoint_io import (
     is_whole,
     newest_checkpoint,
 )
-from utils.runtime.signals import ToldToEnd, end_at_once_when_told, when_told
+from utils.runtime.signals import Interrupted, on_signal, raise_on_signal
 from utils.training.callbacks.early_stopping import ends_step, is_better
 from utils.training.module import SummarizationModule
 
@@ -74,7 +74,7 @@ class CheckpointSaver(Checkpoint):
         hang; and before each micro-batch it waits for the first process to say whether to go on. At Ctrl-C it would
         end without a checkpoint.
         """
-        when_told(self._note_signal)
+        on_signal(self._note_signal)
         trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None
 
     def on_train_batch_end(
@@ -87,7 +87,7 @@ class CheckpointSaver(Checkpoint):
         if ends or self._is_due(trainer):
             self._save(trainer)
         if ends:
-            raise ToldToEnd(ends)
+            raise Interrupted(ends)
 
     def on_validation_end(self, trainer: pl.Trainer, module: SummarizationModule) -> None:
         if trainer.sanity_checking:
@@ -101,11 +101,11 @@ class CheckpointSaver(Checkpoint):
         if ranked or ends or trainer.should_stop or self._is_due(trainer):
             self._save(trainer)
         if ends:
-            raise ToldToEnd(ends)
+            raise Interrupted(ends)
 
     def on_train_end(self, trainer: pl.Trainer, module: SummarizationModule) -> None:
         """What follows need not wait for a checkpoint."""
-        end_at_once_when_told()
+        raise_on_signal()
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best}
@@ -134,10 +134,11 @@ class CheckpointSaver(Checkpoint):
 
     def _note_signal(self, number: int) -> None:
         if self._told == 0:  # written at once: a print that is interrupted cannot be begun again
-            os.write(2, f"{ToldToEnd(number)}: a checkpoint is saved at the next step's end; again: end now\n".encode())
+            line = f"{Interrupted(number)}: a checkpoint is saved at the next step's end; again: end now\n"
+            os.write(2, line.encode())
             self._told, self._told_at = number, time.monotonic()
         elif time.monotonic() - self._told_at > _SECONDS_OF_ONE_TELLING:  # the validation that runs may take long
-            raise ToldToEnd(number)
+            raise Interrupted(number)
 
     def _name(self, trainer: pl.Trainer) -> str:
         return checkpoint_name((trainer.global_step - 1) // self.steps_per_epoch, trainer.global_step)

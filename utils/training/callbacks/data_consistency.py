@@ -7,7 +7,7 @@ from pytorch_lightning.callbacks import Callback
 from bart.errors import InputError
 
 
-class SameData(Callback):
+class CheckSameData(Callback):
     """Ends a run whose processes have read different data: each reads for itself, and files or the hub may change."""
 
     def __init__(self, checksum: int) -> None:

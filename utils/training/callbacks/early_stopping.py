@@ -63,7 +63,7 @@ class EarlyStopping(Callback):
         self.without_improvement = state["without_improvement"]
 
 
-class LastValidation(Callback):
+class ValidateAtEnd(Callback):
     """Validates after the last step too: Lightning does so before it stops, when it is told to stop."""
 
     def on_train_batch_end(
@@ -73,7 +73,7 @@ class LastValidation(Callback):
             trainer.should_stop = True
 
 
-class RandomStates(Callback):
+class RngState(Callback):
     """Keeps the states of the random number generators in checkpoints, so that dropout goes on as it would have."""
 
     state_key = "RandomStates"  # in checkpoints

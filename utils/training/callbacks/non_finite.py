@@ -16,7 +16,7 @@ from utils.training.module import SummarizationModule
 _Fault = tuple[int, str]  # the number of the micro-batch, and what is said
 
 
-class FiniteLoss(Callback):
+class StopOnNonFinite(Callback):
     """Looks at the loss of every micro-batch and the gradient of every step, and names the lines of the first bad one.
 
     To look is to wait for the device. So it looks at those of several steps together, and always before a checkpoint is

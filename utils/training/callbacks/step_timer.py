@@ -10,7 +10,7 @@ from pytorch_lightning.callbacks import Callback
 from utils.training.callbacks.early_stopping import ends_step
 
 
-class StepClock(Callback):
+class StepTimer(Callback):
     """Measures each optimizer step and each validation batch, the reading of their batches included."""
 
     def __init__(self) -> None:

@@ -7,6 +7,7 @@ import pytest
 import transformers
 
 from bart.configuration.configuration_bart import BartConfig
+from bart.configuration.generation_config import DEFAULT_NEW_TOKENS
 from bart.errors import InputError
 
 # Keys as the reference recipe's and Hugging Face's files of 2020 have them.
@@ -52,8 +53,14 @@ def test_the_defaults_are_those_of_transformers() -> None:
     assert len(shared) > 18
     assert {name: getattr(ours, name) for name in shared} == {name: getattr(theirs, name) for name in shared}
     defaults = transformers.GenerationConfig._get_default_generation_params()
-    searched = {name: value for name, value in ours.search_settings().items() if name != "forced_eos_token_id"}
-    assert searched == {name: defaults[name] for name in searched}
+    assert defaults.pop("max_length") == DEFAULT_NEW_TOKENS
+    unset = transformers.GenerationConfig()
+    searched = ours.search_settings()
+    assert (searched.pop("max_length"), searched.pop("forced_eos_token_id")) == (None, 2)
+    theirs_searched = {name: defaults.get(name, getattr(unset, name)) for name in searched}
+    # A flag that is unset there is False here.
+    assert searched == {name: False if searched[name] is False else value for name, value in theirs_searched.items()}
+    assert not any(theirs_searched[name] for name, value in searched.items() if value is False)
 
 
 def test_a_folder_of_transformers(tmp_path: Path) -> None:
@@ -93,7 +100,8 @@ def test_fields_can_be_assigned() -> None:
         ("encoder_layers", 0),
         ("vocab_size", 50265.0),
         ("pad_token_id", 60000),
-        ("eos_token_id", [2, 3]),
+        ("eos_token_id", []),
+        ("eos_token_id", [2, 60000]),
         ("dropout", 1.5),
         ("attention_dropout", -0.1),
         ("activation_function", "silu"),

@@ -21,7 +21,7 @@ class PerSentenceState(Protocol):
 
 @dataclass
 class BatchCompaction:
-    """How a batch shrinks to its first ``count`` places: the sentences at ``sources`` move to ``targets`` before."""
+    """How a batch shrinks: sentences at ``sources`` move to ``targets``, then the first ``count`` places are kept."""
 
     sources: Tensor  # (m,)
     targets: Tensor  # (m,)
@@ -49,9 +49,9 @@ class ActiveSentences:
         self._reports: deque[tuple[Tensor, torch.cuda.Event | None]] = deque()
 
     def report(self, done: Tensor, all_done: Tensor) -> BatchCompaction | None:
-        """Tell which places (B,) are done, for good, and (a scalar) whether the search is over.
+        """Tell which places (B,) are done for good, and (a scalar) whether the search is over.
 
-        Returns how the batch is to shrink now, None for not at all.
+        Returns how the batch is to shrink now, or None if it is not.
         """
         self._reports.append(_copy_to_host(torch.cat([done, all_done[None]])))
         if len(self._reports) <= self._lag:

@@ -1,4 +1,4 @@
-"""What a search needs of a model."""
+"""The decoder as the search strategies see it."""
 
 from collections.abc import Callable
 from typing import Protocol
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 class Decoder(Protocol):
-    """The model with its sources: tokens in, the next token's logits out. R rows, V vocabulary, B sentences."""
+    """A model with its sources: tokens in, the next token's logits out. R rows, V vocabulary, B sentences."""
 
     def next_logits(self, tokens: Tensor) -> Tensor:
         """Read the newest tokens (R,) and return the logits of the ones after them, float32 (R, V)."""

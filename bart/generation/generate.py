@@ -54,7 +54,7 @@ def generate(
         stopping_criteria: callables that end outputs: (tokens (R, L), scores of the steps or None) -> bool (R,).
         prefix_allowed_tokens_fn: (number of the source, tokens (L,)) -> the token ids that may come next.
         use_cache: False: read the whole output again for every token; slow, for checking.
-        graphs: given to several searches, it lets them share the CUDA graphs that their steps are on a GPU.
+        graphs: keeps the CUDA graphs of a search on a GPU for the next one that is given the same object.
         search: settings that override the configuration's, see ``GenerationConfig`` for all of them; the special tokens
             ``bos_token_id``, ``pad_token_id``, ``eos_token_id`` (one or several) and ``decoder_start_token_id``; and
             ``generation_config``, a set of all these that is overridden in its turn.

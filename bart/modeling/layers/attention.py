@@ -48,9 +48,9 @@ class MultiHeadAttention(nn.Module):
 
         Args:
             states: (B, T, D), or (N, D) by ``unpadding``: what the queries are made of.
-            keys, values: (B, H, S, Dh), as ``project_keys_values`` gives them; in their type attention is computed.
-            mask: bool, broadcastable to (B, H, T, S); True where a query may look. None: everywhere. A query that may
-                look nowhere gets zeros.
+            keys, values: (B, H, S, Dh), from ``project_keys_values``; attention is computed in their dtype.
+            mask: bool, broadcastable to (B, H, T, S); True if a query may look there. None: everywhere. A query that
+                may look nowhere gets zeros. Or numbers that are added to the scores (``DecodeStep.attention_bias``).
             is_causal: query t sees keys up to t alone; needs T = S and no mask.
 
         Returns:

@@ -34,7 +34,7 @@ class LayerCache:
         # Zeros, since a hidden position takes part with weight 0, and 0 times what memory held could be NaN.
         self.self_keys = cross_keys.new_zeros(sentences, heads, beams * max_length, head_size)
         self.self_values = torch.zeros_like(self.self_keys)
-        # Of the whole batch: what stays when sentences leave are views of these.
+        # Those of the whole batch: when sentences leave, the tensors above become views of these.
         self._whole_batch = (self.cross_keys, self.cross_values, self.self_keys, self.self_values)
 
     def reset(self, cross_keys: Tensor, cross_values: Tensor) -> None:
@@ -57,7 +57,7 @@ class LayerCache:
         return self.self_keys[:, :, :cache_length], self.self_values[:, :, :cache_length]
 
     def keep_rows(self, gather: Callable[[Tensor], Tensor]) -> None:
-        """Keep of every tensor (B, ...) what ``of`` gives."""
+        """Drop the sentences that leave: keep of each tensor (B, ...) the rows that ``gather`` gives."""
         for name in ("cross_keys", "cross_values", "self_keys", "self_values"):
             setattr(self, name, gather(getattr(self, name)))
 

@@ -113,7 +113,7 @@ def _docstrings(tree: ast.Module) -> Iterator[str]:
     while pending:
         node = pending.pop()
         if isinstance(node, _DOCUMENTED) and (docstring := ast.get_docstring(node)) is not None:
-            yield docstring
+            yield docstring.replace("\0", r"\0")  # as it was written, and meant; no line of a data set may hold a NUL
         for block in ("finalbody", "orelse", "handlers", "body"):
             pending.extend(reversed(getattr(node, block, ())))
 

@@ -88,6 +88,12 @@ def test_lines_stay_lines_whatever_the_docstring_holds() -> None:
     assert pair == Pair(BODY, "A good summary indeed.")
 
 
+def test_an_escaped_nul_stays_as_it_is_written() -> None:
+    """Python 3.14's base64 has one; a NUL in a data set is refused."""
+    pair = pair_of("Pad with b'\\0' to full length.\n\n" + "A text pads it with b'\\0' up to a multiple of four bytes.")
+    assert pair is not None and pair.target == r"Pad with b'\0' to full length." and r"b'\0' up to" in pair.source
+
+
 def test_what_is_not_python_and_what_a_program_wrote_are_passed_over() -> None:
     good = f'"""A good summary.\n\n{BODY}"""\n'
     assert len(pairs_of_module(good.encode())) == 1

@@ -133,7 +133,7 @@ def test_modules_that_they_run_are_there() -> None:
 
 def test_methods_of_the_model_that_they_name_are_there() -> None:
     named = set(re.findall(r"model\.(\w+)\(", ALL_TEXT))
-    assert {"generate", "pack"} <= named
+    assert {"generate", "prepack"} <= named
     assert not [name for name in named if not hasattr(BartForConditionalGeneration, name)]
 
 

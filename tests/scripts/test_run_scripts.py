@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -169,9 +169,7 @@ def test_presets_are_understood_by_the_programs(scripts: Scripts, corpus: str) -
         trained = scripts.evaluation()
         evaluation = f"run_eval_summarization.sh {trained.model} {preset(corpus, f'{name}_eval')}"
         scripts.run(evaluation, GPUS_PRESENT="16")
-        evaluated = scripts.evaluation()
-        evaluated.save_path = trained.save_path
-        assert evaluated == trained
+        assert replace(scripts.evaluation(), save_path=trained.save_path) == trained
         for call in scripts.calls_folder.iterdir():
             call.unlink()
 

@@ -193,7 +193,7 @@ def beam_search(
                 scores = scores - settings.diversity_penalty * _counts(torch.cat(avoided, 1), scores.size(-1))[:, None]
             scores = _apply(processors, group.tokens[:, :, : group.length], scores)
             processed.append(scores)
-            if len(processed) == len(groups):
+            if record.keeps_scores and len(processed) == len(groups):
                 record.add_scores(torch.cat(processed, 1).flatten(0, 1))
             was_done, _ = group.done() if settings.diversity_penalty > 0 else (None, None)
             beam, token = group.advance(scores, all_rows[:, span], record.scores)

@@ -25,6 +25,11 @@ class StepRecord:
             self._scores.append(scores.clone())
 
     @property
+    def keeps_scores(self) -> bool:
+        """Whether the scores are asked for."""
+        return self._scores is not None
+
+    @property
     def scores(self) -> tuple[Tensor, ...] | None:
         """The scores of all steps so far; None if they are not kept."""
         return None if self._scores is None else tuple(self._scores)

@@ -8,7 +8,7 @@ import difflib
 from collections.abc import Mapping
 from typing import Any
 
-from bart.configuration.generation_config import SPECIAL_TOKENS, GenerationConfig
+from bart.configuration.generation_config import SPECIAL_TOKENS, GenerationConfig, token_list
 
 # Settings of transformers that change the output there and are not offered here: what makes them idle, and why not.
 LEFT_OUT: dict[str, tuple[tuple[Any, ...], str]] = {
@@ -67,7 +67,7 @@ def search_of_folder(model: Mapping[str, Any], search: Mapping[str, Any] | None)
     if tokens["decoder_start_token_id"] is None:
         tokens = {name: model[name] for name in SPECIAL_TOKENS if model.get(name) is not None}
     elif tokens["pad_token_id"] is None and tokens["eos_token_id"] is not None:
-        tokens["pad_token_id"] = _first(tokens["eos_token_id"])
+        tokens["pad_token_id"] = next(iter(token_list(tokens["eos_token_id"])), None)
     if (search is None or given.get("_from_model_config")) and given.get(OLD_FORCED_BOS):
         settings["forced_bos_token_id"] = tokens.get("bos_token_id", 0)
     return settings | tokens
@@ -93,7 +93,3 @@ def doubtful_settings(values: Mapping[str, Any], *, is_search_alone: bool) -> li
             elif is_search_alone:
                 doubtful.append(f"{name} is unknown")
     return doubtful
-
-
-def _first(tokens: Any) -> Any:
-    return tokens[0] if isinstance(tokens, list) and tokens else tokens

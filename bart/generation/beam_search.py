@@ -140,7 +140,9 @@ class BeamGroup:
         It may be over with places that nothing has filled, where too few tokens are allowed.
         """
         is_full = self.is_finished.all(1)
-        over = ~self.may_improve.any() | ~self.goes_on.any()
+        over = ~self.may_improve.any()
+        if self.conditions:
+            over = over | ~self.goes_on.any()
         if self.settings.early_stopping is True:
             return is_full, is_full.all() | over
         return is_full & ~self.may_improve[:, 0], over

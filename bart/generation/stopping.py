@@ -12,8 +12,10 @@ Condition = Callable[[Tensor, tuple[Tensor, ...] | None], Tensor | bool]
 
 def is_any_of(tokens: Tensor, token_ids: Sequence[int]) -> Tensor:
     """Where tokens of any shape are one of the few that are given: bool, of that shape."""
-    found = torch.zeros_like(tokens, dtype=torch.bool)
-    for token in token_ids:
+    if not token_ids:
+        return torch.zeros_like(tokens, dtype=torch.bool)
+    found = tokens == token_ids[0]
+    for token in token_ids[1:]:
         found |= tokens == token
     return found
 

@@ -45,14 +45,16 @@ def module_names() -> dict[str, Path]:
 
 def imported(path: Path) -> set[str]:
     """Dotted names in the import statements; of ``from a import b`` both a and a.b."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    package = path.relative_to(ROOT).parent.parts
     names = set()
+    tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: relative import"
-            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+            above = package[: len(package) + 1 - node.level] if node.level else ()
+            module = ".".join([*above, *([node.module] if node.module else [])])
+            names |= {module, *(f"{module}.{alias.name}" for alias in node.names)}
     return names
 
 
@@ -97,6 +99,15 @@ def test_a_room_imports_only_rooms_below_it() -> None:
             other = name.split(".")[1] if name.startswith("utils.") else room
             assert other == room or level[other] > level[room], f"{module} imports {name}"
     assert seen == level.keys()
+
+
+def test_only_imports_within_utils_are_relative() -> None:
+    """Installed, what is under utils has another name; so it must not call itself utils."""
+    for module, path in module_names().items():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom):
+                assert node.level == 0 or is_within(module, "utils"), f"{module}: relative import"
+                assert node.level or not is_within(module, "utils") or not is_within(node.module, "utils"), module
 
 
 def test_lightning_stays_where_it_belongs() -> None:

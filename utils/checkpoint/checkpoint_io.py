@@ -17,7 +17,8 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_warn
 from bart.checkpoints.checksummed_file import ChecksummingWriter, matches_checksum
 from bart.checkpoints.safe_load import first_line
 from bart.errors import InputError
-from utils.io.atomic_files import atomic_write
+
+from ..io.atomic_files import atomic_write
 
 # What zipfile raises where bits are flipped: in lengths, in names, in the compression method.
 _DAMAGED_ARCHIVE = (OSError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, struct.error)

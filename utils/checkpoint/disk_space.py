@@ -6,8 +6,9 @@ from pathlib import Path
 from torch import nn
 
 from bart.errors import InputError
-from utils.checkpoint.checkpoint_io import NEWEST_KEPT, checkpoints
-from utils.cli.args import TrainingArguments
+
+from ..cli.args import TrainingArguments
+from .checkpoint_io import NEWEST_KEPT, checkpoints
 
 _MOMENTS = {"adamw": 2, "lamb": 2, "adafactor": 1}  # numbers kept by an optimizer for one that it trains, at most
 _BYTES_OF_NUMBER = 4

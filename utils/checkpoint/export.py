@@ -6,7 +6,8 @@ from transformers import PreTrainedTokenizerBase
 
 from bart.atomic_directory import atomic_directory
 from bart.modeling.modeling_bart import BartForConditionalGeneration
-from utils.io.run_files import CARD_FILE
+
+from ..io.run_files import CARD_FILE
 
 
 def save_model(

@@ -7,7 +7,8 @@ from bart.configuration.configuration_bart import BartConfig
 from bart.errors import InputError
 from bart.tokenization.fairseq_tokenizer import load_fairseq_tokenizer
 from bart.tokenization.tokenization_bart import BartTokenizer, check_fits
-from utils.io.run_files import BEST_MODEL_FOLDER, TOKENIZER_FOLDER
+
+from ..io.run_files import BEST_MODEL_FOLDER, TOKENIZER_FOLDER
 
 
 def load_config(config_path: str | None, model_name_or_path: str) -> BartConfig:

@@ -5,8 +5,9 @@ from pathlib import Path
 
 from bart.configuration.configuration_bart import BartConfig
 from bart.errors import InputError
-from utils.checkpoint.checkpoint_io import checkpoint_step, stored_arguments
-from utils.cli.args import TrainingArguments
+
+from ..cli.args import TrainingArguments
+from .checkpoint_io import checkpoint_step, stored_arguments
 
 # They say how the program is started, not what the run is.
 _NOT_OF_THE_RUN = {"output_dir", "overwrite_output_dir", "resume", "data_report", "needs_test", "check_disk_space"}

@@ -4,12 +4,11 @@ import shutil
 from pathlib import Path
 
 from bart.errors import InputError
-from utils.checkpoint.checkpoint_io import checkpoints, newest_checkpoint
-from utils.checkpoint.resume import changes
-from utils.cli.args import TrainingArguments
-from utils.io.atomic_files import make_folder
-from utils.io.folder_lock import FolderLock
-from utils.io.run_files import (
+
+from ..cli.args import TrainingArguments
+from ..io.atomic_files import make_folder
+from ..io.folder_lock import FolderLock
+from ..io.run_files import (
     BEST_MODEL_FOLDER,
     DATA_REPORT_FILE,
     LOGS_FOLDER,
@@ -19,6 +18,8 @@ from utils.io.run_files import (
     TOKENIZER_FOLDER,
     evaluation_files,
 )
+from .checkpoint_io import checkpoints, newest_checkpoint
+from .resume import changes
 
 _FOLDERS = (BEST_MODEL_FOLDER, TOKENIZER_FOLDER, LOGS_FOLDER)
 _FILES = (METRICS_FILE, RUN_FILE, DATA_REPORT_FILE, PAGE_FILE, *evaluation_files("test"))

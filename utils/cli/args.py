@@ -6,8 +6,9 @@ from typing import Any, Self
 from bart.configuration.configuration_bart import BartConfig
 from bart.configuration.generation_config import GenerationConfig
 from bart.errors import InputError
-from utils.cli.args_search import SEARCH_MEANINGS
-from utils.cli.command_line import above, all_or_at_least, at_least, between, option, probability, some_of
+
+from .args_search import SEARCH_MEANINGS
+from .command_line import above, all_or_at_least, at_least, between, option, probability, some_of
 
 LOGGERS = ("csv", "tensorboard", "wandb", "mlflow")
 _LARGEST_SEED = 2**31 - 1  # numpy takes no more than twice that; processes add their number

@@ -16,7 +16,8 @@ from types import NoneType
 from typing import Any, NoReturn, Protocol, TypeVar, get_args
 
 from bart.errors import InputError, OutOfMemory
-from utils.runtime.signals import Interrupted, raise_on_signal
+
+from ..runtime.signals import Interrupted, raise_on_signal
 
 ARGUMENT_NAMES = "BART_ARGUMENT_NAMES"  # variable of the environment in which scripts say `fp16=PREC bf16=PREC ...`
 

@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 
 from bart.errors import InputError
-from utils.cli.command_line import option, run_command
-from utils.evaluation.rouge import ROUGE_TYPES, resampled_means
-from utils.evaluation.score_files import read_example_scores
-from utils.io.json_files import read_json
-from utils.io.run_files import example_scores_file, report_file
+
+from ..cli.command_line import option, run_command
+from ..evaluation.rouge import ROUGE_TYPES, resampled_means
+from ..evaluation.score_files import read_example_scores
+from ..io.json_files import read_json
+from ..io.run_files import example_scores_file, report_file
 
 _RESAMPLES = 10_000
 _LEVEL = 0.05

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from bart.configuration.configuration_bart import BartConfig
 from bart.errors import InputError
-from utils.cli.args import output_limit
-from utils.cli.command_line import at_least, option, run_command
+
+from ..cli.args import output_limit
+from ..cli.command_line import at_least, option, run_command
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -56,10 +57,10 @@ def compare(arguments: CompareArguments) -> None:
     import torch
     import transformers
 
-    from utils.checkpoint.pretrained import load_tokenizer
-    from utils.data.formats.tables import AskedColumns
-    from utils.data.sources import open_data
-    from utils.data.splits import read_pairs
+    from ..checkpoint.pretrained import load_tokenizer
+    from ..data.formats.tables import AskedColumns
+    from ..data.sources import open_data
+    from ..data.splits import read_pairs
 
     if arguments.device == "auto":
         arguments.device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -129,8 +130,9 @@ def _our_tokens(
     import torch
 
     from bart.modeling.modeling_bart import BartForConditionalGeneration
-    from utils.data.examples import pad_sources
-    from utils.data.tokens.token_array import encode_texts
+
+    from ..data.examples import pad_sources
+    from ..data.tokens.token_array import encode_texts
 
     model = BartForConditionalGeneration.from_pretrained(arguments.model, config).to(arguments.device, torch.float64)
     sources = encode_texts(texts, tokenizer, arguments.max_source_length, config.prefix)

@@ -10,10 +10,11 @@ from pathlib import Path
 from bart.checkpoints.weights import read_config
 from bart.errors import InputError
 from bart.modeling.modeling_bart import BartForConditionalGeneration
-from utils.checkpoint.export import save_model
-from utils.checkpoint.pretrained import load_tokenizer
-from utils.cli.command_line import option, run_command
-from utils.reporting.model_card import model_card
+
+from ..checkpoint.export import save_model
+from ..checkpoint.pretrained import load_tokenizer
+from ..cli.command_line import option, run_command
+from ..reporting.model_card import model_card
 
 
 @dataclass

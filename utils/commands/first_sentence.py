@@ -9,12 +9,12 @@ from pathlib import Path
 
 import nupunkt
 
-from utils.cli.command_line import option, run_command
-from utils.data.splits import read_pairs
-from utils.evaluation.rouge import bootstrap_intervals, example_scores, mean_scores, scorer_description
-from utils.io.atomic_files import atomic_write
-from utils.io.json_files import write_json
-from utils.io.run_files import generations_file, report_file
+from ..cli.command_line import option, run_command
+from ..data.splits import read_pairs
+from ..evaluation.rouge import bootstrap_intervals, example_scores, mean_scores, scorer_description
+from ..io.atomic_files import atomic_write
+from ..io.json_files import write_json
+from ..io.run_files import generations_file, report_file
 
 
 @dataclass

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from utils.cli.command_line import option, run_command
-from utils.commands.rewrite_pages import PageArguments, write_again
-from utils.data.line_files import read_lines
-from utils.data.splits import Pairs, read_pairs
-from utils.io.json_files import read_json
-from utils.io.run_files import METRICS_FILE, PAGE_FILE, generations_file, report_file
-from utils.reporting.results_page.content import COMPARED_WITH
+from ..cli.command_line import option, run_command
+from ..data.line_files import read_lines
+from ..data.splits import Pairs, read_pairs
+from ..io.json_files import read_json
+from ..io.run_files import METRICS_FILE, PAGE_FILE, generations_file, report_file
+from ..reporting.results_page.content import COMPARED_WITH
+from .rewrite_pages import PageArguments, write_again
 
 WIDTH = 100  # columns
 EXAMPLES = 10

@@ -9,17 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from bart.errors import InputError
-from utils.cli.command_line import option, run_command
-from utils.data.formats.tables import AskedColumns
-from utils.data.line_files import read_lines
-from utils.data.sources import open_data
-from utils.data.splits import deranged, read_pairs
-from utils.evaluation.examples import Examples
-from utils.evaluation.rouge import example_scores
-from utils.io.json_files import read_json
-from utils.io.run_files import PAGE_FILE, report_file
-from utils.reporting.results_page.page import write_page
-from utils.runtime.hardware import processor_cores
+
+from ..cli.command_line import option, run_command
+from ..data.formats.tables import AskedColumns
+from ..data.line_files import read_lines
+from ..data.sources import open_data
+from ..data.splits import deranged, read_pairs
+from ..evaluation.examples import Examples
+from ..evaluation.rouge import example_scores
+from ..io.json_files import read_json
+from ..io.run_files import PAGE_FILE, report_file
+from ..reporting.results_page.page import write_page
+from ..runtime.hardware import processor_cores
 
 
 @dataclass

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import IO, Any
 
 from bart.errors import InputError
-from utils.cli.args import output_limit
-from utils.cli.command_line import at_least, option, run_command
-from utils.data.line_files import iterate_stream
+
+from ..cli.args import output_limit
+from ..cli.command_line import at_least, option, run_command
+from ..data.line_files import iterate_stream
 
 # Torch and transformers take seconds to import, so the functions do it: --help and a wrong flag are answered at once.
 
@@ -60,11 +61,12 @@ def write_summaries(arguments: SummarizeArguments, stream: IO[bytes]) -> None:
     from bart.checkpoints.weights import read_config
     from bart.generation.arguments import check_call
     from bart.modeling.modeling_bart import BartForConditionalGeneration
-    from utils.checkpoint.pretrained import load_tokenizer
-    from utils.data.chunking import read_sources
-    from utils.data.examples import decode, pad_sources
-    from utils.data.model_vocabulary import smaller_vocabulary, unknown_tokens_text
-    from utils.runtime.malloc import keep_freed_memory
+
+    from ..checkpoint.pretrained import load_tokenizer
+    from ..data.chunking import read_sources
+    from ..data.examples import decode, pad_sources
+    from ..data.model_vocabulary import smaller_vocabulary, unknown_tokens_text
+    from ..runtime.malloc import keep_freed_memory
 
     config = read_config(arguments.model)
     length = arguments.max_source_length or config.max_position_embeddings

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from bart.errors import InputError
-from utils.cli.command_line import above, option, run_command
-from utils.io.json_files import read_json
-from utils.io.run_files import report_file
-from utils.reporting.published_evaluations import EVALUATIONS, Evaluation, spans
+
+from ..cli.command_line import above, option, run_command
+from ..io.json_files import read_json
+from ..io.run_files import report_file
+from ..reporting.published_evaluations import EVALUATIONS, Evaluation, spans
 
 _NOT_HELD = 1  # exit code
 

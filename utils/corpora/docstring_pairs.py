@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from utils.data.formats.pair import Pair
+from ..data.formats.pair import Pair
 
 FEWEST_SOURCE_WORDS = 10
 MOST_SOURCE_WORDS = 400  # the rest is cut off; few have more

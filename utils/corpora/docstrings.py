@@ -20,13 +20,14 @@ from typing import Any, TypeVar
 from bart.atomic_directory import atomic_directory
 from bart.configuration.configuration_bart import BartConfig
 from bart.errors import InputError
-from utils.cli.command_line import option, run_command
-from utils.corpora.docstring_pairs import pairs_of_file
-from utils.corpora.leaks import LeakFilter
-from utils.corpora.python_sources import PythonSources, find_python_sources
-from utils.data.formats.pair import Pair
-from utils.io.json_files import read_json, write_json
-from utils.runtime.hardware import processor_cores
+
+from ..cli.command_line import option, run_command
+from ..data.formats.pair import Pair
+from ..io.json_files import read_json, write_json
+from ..runtime.hardware import processor_cores
+from .docstring_pairs import pairs_of_file
+from .leaks import LeakFilter
+from .python_sources import PythonSources, find_python_sources
 
 Content = TypeVar("Content")
 

@@ -16,13 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bart.errors import InputError
-from utils.cli.command_line import option, run_command
-from utils.corpora import originals, stories
-from utils.corpora.archives import extract
-from utils.data.formats import hub
-from utils.data.formats.line_corpus import Counts, is_there, write_corpus
-from utils.data.formats.pair import Pair
-from utils.data.formats.parquet import Columns, read_pairs, without_set_off_periods
+
+from ..cli.command_line import option, run_command
+from ..data.formats import hub
+from ..data.formats.line_corpus import Counts, is_there, write_corpus
+from ..data.formats.pair import Pair
+from ..data.formats.parquet import Columns, read_pairs, without_set_off_periods
+from . import originals, stories
+from .archives import extract
 
 CORPORA = ("cnn_dm", "xsum")
 SPLITS = Counts._fields

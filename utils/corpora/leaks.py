@@ -4,7 +4,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 
-from utils.data.formats.pair import Pair
+from ..data.formats.pair import Pair
 
 GRAM_WORDS = 5
 LEAST_SIMILARITY = 0.5

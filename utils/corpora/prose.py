@@ -16,13 +16,14 @@ from pathlib import Path
 
 from bart.atomic_directory import atomic_directory
 from bart.configuration.configuration_bart import BartConfig
-from utils.cli.command_line import option, run_command
-from utils.corpora.docstring_pairs import documents_of_file, paragraphs_of_text
-from utils.corpora.docstrings import describe_origin, for_every_module, is_up_to_date, sha256, split_of, write_manifest
-from utils.corpora.leaks import LeakFilter
-from utils.corpora.python_sources import PythonSources, find_python_sources
-from utils.data.formats.pair import Pair
-from utils.data.splits import Pairs, read_pairs
+
+from ..cli.command_line import option, run_command
+from ..data.formats.pair import Pair
+from ..data.splits import Pairs, read_pairs
+from .docstring_pairs import documents_of_file, paragraphs_of_text
+from .docstrings import describe_origin, for_every_module, is_up_to_date, sha256, split_of, write_manifest
+from .leaks import LeakFilter
+from .python_sources import PythonSources, find_python_sources
 
 Document = list[str]  # of paragraphs
 

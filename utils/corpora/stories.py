@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from bart.errors import InputError
-from utils.data.formats.pair import Pair
+
+from ..data.formats.pair import Pair
 
 HIGHLIGHT = "@highlight"
 # What a line may end with and need no period. Closing quotes are the typographic ones too.

@@ -18,9 +18,10 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from bart.errors import InputError
-from utils.data.length_buckets import LengthGroup, groups_by_length, one_group
-from utils.data.padding import padded_length
-from utils.runtime.launcher import serve
+
+from ..runtime.launcher import serve
+from .length_buckets import LengthGroup, groups_by_length, one_group
+from .padding import padded_length
 
 
 @dataclass(frozen=True)

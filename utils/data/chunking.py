@@ -12,8 +12,9 @@ import nupunkt
 from transformers import PreTrainedTokenizerBase
 
 from bart.errors import InputError
-from utils.data.tokens.token_array import TokenStore, encode, token_type
-from utils.data.tokens.truncation import Truncation, TruncationMeter
+
+from .tokens.token_array import TokenStore, encode, token_type
+from .tokens.truncation import Truncation, TruncationMeter
 
 _WINDOW = 2000  # characters: nupunkt takes a time that grows with the square of the length where "!" follows "!"
 

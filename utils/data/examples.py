@@ -15,11 +15,12 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import PreTrainedTokenizerBase
 
 from bart.modeling.modeling_bart import IGNORE_INDEX, find_target_indices
-from utils.data.batch_sampler import BatchIndices, batch_loader, batches_by_length
-from utils.data.denoising import Noise
-from utils.data.line_files import one_line
-from utils.data.padding import padded_length
-from utils.data.tokens.token_array import TokenStore
+
+from .batch_sampler import BatchIndices, batch_loader, batches_by_length
+from .denoising import Noise
+from .line_files import one_line
+from .padding import padded_length
+from .tokens.token_array import TokenStore
 
 
 class Batch(NamedTuple):

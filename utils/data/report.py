@@ -8,13 +8,14 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from bart.modeling.modeling_bart import IGNORE_INDEX
-from utils.cli.args import TrainingArguments
-from utils.data.examples import Batch
-from utils.data.model_vocabulary import ModelVocabulary, smaller_vocabulary, unknown_tokens_text
-from utils.data.tokens.duplicates import found_in, pair_hashes, repeats
-from utils.data.tokens.pair_files import PreparedPairs, TextFacts
-from utils.data.tokens.token_array import TokenStore
-from utils.data.training_data import RawTexts, TokenizedData, prepare_test
+
+from ..cli.args import TrainingArguments
+from .examples import Batch
+from .model_vocabulary import ModelVocabulary, smaller_vocabulary, unknown_tokens_text
+from .tokens.duplicates import found_in, pair_hashes, repeats
+from .tokens.pair_files import PreparedPairs, TextFacts
+from .tokens.token_array import TokenStore
+from .training_data import RawTexts, TokenizedData, prepare_test
 
 CUT_IS_COUNTED_IN = "bytes of UTF-8: how many tokens the rest of a cut text has is not known, as it is not tokenized"
 _MANY_REPEATS = 0.05  # of the sources of a split

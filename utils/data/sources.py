@@ -18,13 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from bart.errors import InputError
-from utils.data.formats.hub import HubDataset, HubTables, HubUnreachable, list_tables
-from utils.data.formats.line_corpus import write_split
-from utils.data.formats.table_names import check_whole, find_tables
-from utils.data.formats.tables import AskedColumns, find_columns, read_tables
-from utils.io.artifact_cache import cache_place, get_or_create, places_of
-from utils.io.json_files import read_json, write_json
-from utils.runtime.world import process_rank
+
+from ..io.artifact_cache import cache_place, get_or_create, places_of
+from ..io.json_files import read_json, write_json
+from ..runtime.world import process_rank
+from .formats.hub import HubDataset, HubTables, HubUnreachable, list_tables
+from .formats.line_corpus import write_split
+from .formats.table_names import check_whole, find_tables
+from .formats.tables import AskedColumns, find_columns, read_tables
 
 FORMAT = 1  # of what is kept; another one makes what is there unusable
 _HEADER = "lines.json"

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from bart.errors import InputError
-from utils.data.line_files import LineFile, iterate_lines, read_lines, scan
+
+from .line_files import LineFile, iterate_lines, read_lines, scan
 
 
 @dataclass

@@ -6,21 +6,22 @@ from pathlib import Path
 from bart.configuration.configuration_bart import BartConfig
 from bart.errors import InputError
 from bart.tokenization.tokenization_bart import BartTokenizer, check_fits_mask
-from utils.checkpoint.pretrained import load_config, load_tokenizer
-from utils.cli.args import TrainingArguments
-from utils.data.batch_sampler import LengthBucketSampler
-from utils.data.denoising import Noise, NoiseSettings
-from utils.data.examples import BatchDataset, DenoisingExamples, Examples, JoinedExamples, Origin, PairExamples
-from utils.data.formats.tables import AskedColumns
-from utils.data.line_files import LineFile, iterate_lines
-from utils.data.model_vocabulary import smaller_vocabulary
-from utils.data.padding import padded_length
-from utils.data.sources import open_data
-from utils.data.splits import Pairs, SplitFiles, complete_pairs, read_pairs, scan_documents, scan_split
-from utils.data.tokens.block_cache import BlockLimits, prepare_blocks
-from utils.data.tokens.pair_cache import prepare
-from utils.data.tokens.pair_files import PreparedPairs, TokenLimits
-from utils.runtime.world import WorldInfo
+
+from ..checkpoint.pretrained import load_config, load_tokenizer
+from ..cli.args import TrainingArguments
+from ..runtime.world import WorldInfo
+from .batch_sampler import LengthBucketSampler
+from .denoising import Noise, NoiseSettings
+from .examples import BatchDataset, DenoisingExamples, Examples, JoinedExamples, Origin, PairExamples
+from .formats.tables import AskedColumns
+from .line_files import LineFile, iterate_lines
+from .model_vocabulary import smaller_vocabulary
+from .padding import padded_length
+from .sources import open_data
+from .splits import Pairs, SplitFiles, complete_pairs, read_pairs, scan_documents, scan_split
+from .tokens.block_cache import BlockLimits, prepare_blocks
+from .tokens.pair_cache import prepare
+from .tokens.pair_files import PreparedPairs, TokenLimits
 
 
 @dataclass

@@ -9,13 +9,19 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from bart.modeling.modeling_bart import BartForConditionalGeneration
-from utils.data.chunking import read_sources
-from utils.data.model_vocabulary import smaller_vocabulary, unknown_tokens_text
-from utils.data.splits import Pairs
-from utils.evaluation.degenerate_outputs import count_degenerate, degenerate_warning
-from utils.evaluation.examples import Examples
-from utils.evaluation.generate import BatchSize, generate
-from utils.evaluation.rouge import (
+
+from ..data.chunking import read_sources
+from ..data.model_vocabulary import smaller_vocabulary, unknown_tokens_text
+from ..data.splits import Pairs
+from ..io.atomic_files import atomic_write
+from ..io.json_files import latency_summary, write_json
+from ..io.run_files import PAGE_FILE, all_generations_file, evaluation_files, generations_file, report_file
+from ..runtime.evaluation_group import EvaluationGroup
+from ..runtime.hardware import processor_cores
+from .degenerate_outputs import count_degenerate, degenerate_warning
+from .examples import Examples
+from .generate import BatchSize, generate
+from .rouge import (
     ROUGE_TYPES,
     Splitter,
     bootstrap_intervals,
@@ -23,13 +29,8 @@ from utils.evaluation.rouge import (
     mean_scores,
     scorer_description,
 )
-from utils.evaluation.score_files import write_example_scores
-from utils.evaluation.summary_stats import summary_traits
-from utils.io.atomic_files import atomic_write
-from utils.io.json_files import latency_summary, write_json
-from utils.io.run_files import PAGE_FILE, all_generations_file, evaluation_files, generations_file, report_file
-from utils.runtime.evaluation_group import EvaluationGroup
-from utils.runtime.hardware import processor_cores
+from .score_files import write_example_scores
+from .summary_stats import summary_traits
 
 
 @dataclass

@@ -18,11 +18,12 @@ from bart.errors import OutOfMemory
 from bart.generation.cuda_graphs import CudaGraphCache
 from bart.modeling.modeling_bart import BartForConditionalGeneration
 from bart.out_of_memory import is_out_of_memory
-from utils.data.batch_sampler import batches_by_length, batches_by_tokens
-from utils.data.examples import decode, pad_sources
-from utils.data.tokens.token_array import TokenStore
-from utils.evaluation.degenerate_outputs import repeats_special_tokens
-from utils.runtime.evaluation_group import EvaluationGroup
+
+from ..data.batch_sampler import batches_by_length, batches_by_tokens
+from ..data.examples import decode, pad_sources
+from ..data.tokens.token_array import TokenStore
+from ..runtime.evaluation_group import EvaluationGroup
+from .degenerate_outputs import repeats_special_tokens
 
 
 @dataclass

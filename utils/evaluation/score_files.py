@@ -8,9 +8,10 @@ from typing import NamedTuple
 import numpy as np
 
 from bart.errors import InputError
-from utils.evaluation.rouge import ROUGE_TYPES
-from utils.io.json_files import read_json, write_json
-from utils.io.run_files import example_scores_file
+
+from ..io.json_files import read_json, write_json
+from ..io.run_files import example_scores_file
+from .rouge import ROUGE_TYPES
 
 _DIGITS = 6  # of an F-measure from 0 to 1; means of thousands of them are as exact
 

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from bart.errors import InputError
-from utils.io.atomic_files import sync_folder
+
+from .atomic_files import sync_folder
 
 FOLDER = ".prepared"
 _PART = ".part-"

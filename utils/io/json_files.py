@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from bart.errors import InputError
-from utils.io.atomic_files import atomic_write
+
+from .atomic_files import atomic_write
 
 
 def write_json(path: str | os.PathLike[str], content: Any) -> None:

@@ -18,23 +18,24 @@ from bart.configuration.generation_config import GenerationConfig
 from bart.errors import InputError
 from bart.generation.arguments import check_call
 from bart.modeling.modeling_bart import BartForConditionalGeneration
-from utils.checkpoint.pretrained import load_tokenizer
-from utils.cli.args import EvaluationArguments, TrainingArguments, output_limit
-from utils.data.formats.tables import AskedColumns
-from utils.data.sources import open_data
-from utils.data.splits import Pairs, deranged, read_pairs
-from utils.evaluation.evaluate import EvaluationResult, EvaluationSettings, evaluate, result_text
-from utils.evaluation.generate import BatchSize
-from utils.io.atomic_files import make_folder
-from utils.io.folder_lock import FolderLock
-from utils.io.run_files import PAGE_FILE
-from utils.reporting.results_page.page import write_page
-from utils.runtime.cpu_affinity import bind_to_gpu_cores
-from utils.runtime.evaluation_group import EvaluationGroup, process_group
-from utils.runtime.hardware import software
-from utils.runtime.malloc import keep_freed_memory
-from utils.runtime.precision import apply_matmul_precision, check_precision, evaluation_dtype
-from utils.runtime.world import local_process_count, local_process_rank, process_rank
+
+from ..checkpoint.pretrained import load_tokenizer
+from ..cli.args import EvaluationArguments, TrainingArguments, output_limit
+from ..data.formats.tables import AskedColumns
+from ..data.sources import open_data
+from ..data.splits import Pairs, deranged, read_pairs
+from ..evaluation.evaluate import EvaluationResult, EvaluationSettings, evaluate, result_text
+from ..evaluation.generate import BatchSize
+from ..io.atomic_files import make_folder
+from ..io.folder_lock import FolderLock
+from ..io.run_files import PAGE_FILE
+from ..reporting.results_page.page import write_page
+from ..runtime.cpu_affinity import bind_to_gpu_cores
+from ..runtime.evaluation_group import EvaluationGroup, process_group
+from ..runtime.hardware import software
+from ..runtime.malloc import keep_freed_memory
+from ..runtime.precision import apply_matmul_precision, check_precision, evaluation_dtype
+from ..runtime.world import local_process_count, local_process_rank, process_rank
 
 
 @dataclass(frozen=True)

@@ -15,28 +15,28 @@ from torch.utils.data import DataLoader
 from bart.generation.arguments import check_call
 from bart.modeling.modeling_bart import BartForConditionalGeneration
 from bart.out_of_memory import out_of_memory_as
-from utils.checkpoint.disk_space import check_disk_space
-from utils.checkpoint.export import save_model
-from utils.checkpoint.resume import check_steps, complete_arguments
-from utils.checkpoint.run_folder import checkpoint_to_resume, open_run_folder
-from utils.cli.args import TrainingArguments
-from utils.cli.command_line import with_argument_names
-from utils.data.batch_sampler import TrainingLoader
-from utils.data.examples import validation_loader
-from utils.data.report import data_report
-from utils.data.report_text import whole_report
-from utils.data.training_data import RawTexts, TokenizedData, read_inputs, tokenize_inputs
-from utils.evaluation.evaluate import EvaluationSettings
-from utils.evaluation.generate import BatchSize
-from utils.io.folder_lock import FolderLock
-from utils.io.run_files import BEST_MODEL_FOLDER
-from utils.recipes.evaluate import evaluate_and_write, final_search, print_result
-from utils.reporting.results_page.page import write_page
-from utils.runtime.cpu_affinity import bind_to_gpu_cores
-from utils.runtime.malloc import keep_freed_memory
-from utils.runtime.precision import apply_matmul_precision, check_precision, evaluation_dtype
-from utils.runtime.signals import Interrupted
-from utils.runtime.world import (
+
+from ..checkpoint.disk_space import check_disk_space
+from ..checkpoint.export import save_model
+from ..checkpoint.resume import check_steps, complete_arguments
+from ..checkpoint.run_folder import checkpoint_to_resume, open_run_folder
+from ..cli.args import TrainingArguments
+from ..cli.command_line import with_argument_names
+from ..data.batch_sampler import TrainingLoader
+from ..data.examples import validation_loader
+from ..data.report import data_report
+from ..data.report_text import whole_report
+from ..data.training_data import RawTexts, TokenizedData, read_inputs, tokenize_inputs
+from ..evaluation.evaluate import EvaluationSettings
+from ..evaluation.generate import BatchSize
+from ..io.folder_lock import FolderLock
+from ..io.run_files import BEST_MODEL_FOLDER
+from ..reporting.results_page.page import write_page
+from ..runtime.cpu_affinity import bind_to_gpu_cores
+from ..runtime.malloc import keep_freed_memory
+from ..runtime.precision import apply_matmul_precision, check_precision, evaluation_dtype
+from ..runtime.signals import Interrupted
+from ..runtime.world import (
     WorldInfo,
     leave_process_group,
     local_process_rank,
@@ -44,16 +44,17 @@ from utils.runtime.world import (
     process_rank,
     resolve_world,
 )
-from utils.training.amp import choose_amp_backend
-from utils.training.batch_size_finder import fit_batch
-from utils.training.compilation import compile_where_possible
-from utils.training.dry_run import dry_run
-from utils.training.loggers import check_loggers
-from utils.training.module import SummarizationModule, validation_search
-from utils.training.optimization import freeze
-from utils.training.run_description import describe_run, record_data_report
-from utils.training.strategies.select import check_strategy
-from utils.training.trainer import build_trainer
+from ..training.amp import choose_amp_backend
+from ..training.batch_size_finder import fit_batch
+from ..training.compilation import compile_where_possible
+from ..training.dry_run import dry_run
+from ..training.loggers import check_loggers
+from ..training.module import SummarizationModule, validation_search
+from ..training.optimization import freeze
+from ..training.run_description import describe_run, record_data_report
+from ..training.strategies.select import check_strategy
+from ..training.trainer import build_trainer
+from .evaluate import evaluate_and_write, final_search, print_result
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,10 @@ from typing import Any
 
 from bart.checkpoints.weights import is_checkpoint
 from bart.configuration.configuration_bart import BartConfig
-from utils.evaluation.rouge import ROUGE_TYPES
-from utils.io.json_files import read_json
-from utils.io.run_files import BEST_MODEL_FOLDER, CARD_FILE, RUN_FILE
+
+from ..evaluation.rouge import ROUGE_TYPES
+from ..io.json_files import read_json
+from ..io.run_files import BEST_MODEL_FOLDER, CARD_FILE, RUN_FILE
 
 _SCORES_FILE = "test_rouge.json"
 _SETTINGS = (

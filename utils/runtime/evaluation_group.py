@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
-from utils.runtime.world import gather_from_all, process_count, process_rank
+from .world import gather_from_all, process_count, process_rank
 
 if TYPE_CHECKING:
     from torch.distributed import Store

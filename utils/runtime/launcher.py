@@ -10,8 +10,8 @@ import time
 from collections.abc import Sequence
 from types import FrameType
 
-from utils.runtime.hardware import processor_cores
-from utils.runtime.signals import leave_to_parent
+from .hardware import processor_cores
+from .signals import leave_to_parent
 
 _SECONDS_TO_END_ALONE = 3.0  # after another's failure: time for the same error to be found, and said, everywhere
 _SECONDS_BETWEEN_LOOKS = 0.1

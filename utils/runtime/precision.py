@@ -3,8 +3,9 @@
 import torch
 
 from bart.errors import InputError
-from utils.runtime.hardware import cpu_has_bfloat16
-from utils.runtime.world import process_rank
+
+from .hardware import cpu_has_bfloat16
+from .world import process_rank
 
 
 def check_precision(precision: str, on_gpu: bool) -> None:

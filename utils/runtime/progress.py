@@ -4,7 +4,7 @@ import sys
 
 from tqdm import tqdm
 
-from utils.runtime.world import process_rank
+from .world import process_rank
 
 
 def line_progress(total: int, description: str, unit: str) -> tqdm:

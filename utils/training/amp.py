@@ -3,8 +3,9 @@
 from dataclasses import replace
 
 from bart.errors import InputError
-from utils.cli.args import TrainingArguments
-from utils.runtime.apex_package import HOW_TO_GET_AMP, why_no_amp
+
+from ..cli.args import TrainingArguments
+from ..runtime.apex_package import HOW_TO_GET_AMP, why_no_amp
 
 _BACKENDS = {"apex": "apex's mixed precision", "native": "torch's own mixed precision"}
 

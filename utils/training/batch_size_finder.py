@@ -10,12 +10,13 @@ import torch
 from bart.errors import InputError
 from bart.modeling.modeling_bart import BartForConditionalGeneration
 from bart.out_of_memory import is_out_of_memory
-from utils.cli.args import TrainingArguments
-from utils.data.batch_sampler import LengthBucketSampler
-from utils.data.padding import padded_length
-from utils.runtime.world import WorldInfo
-from utils.training.amp import is_mixed
-from utils.training.memory_estimate import WEIGHT_BYTES, MemoryPlan, activation_bytes, half_copy_bytes, state_bytes
+
+from ..cli.args import TrainingArguments
+from ..data.batch_sampler import LengthBucketSampler
+from ..data.padding import padded_length
+from ..runtime.world import WorldInfo
+from .amp import is_mixed
+from .memory_estimate import WEIGHT_BYTES, MemoryPlan, activation_bytes, half_copy_bytes, state_bytes
 
 _CONTROL_GROUP = Path("/sys/fs/cgroup")
 _USABLE = 0.85  # of the memory: the rest is for what the formula leaves out, and for what cannot be used between blocks

@@ -17,17 +17,18 @@ from torch.optim import Optimizer
 
 from bart.modeling.modeling_bart import BartForConditionalGeneration
 from bart.out_of_memory import out_of_memory_as
-from utils.checkpoint.disk_space import checkpoints_at_once, free_space
-from utils.cli.args import TrainingArguments
-from utils.data.batch_sampler import BatchIndices, LengthBucketSampler, batch_loader
-from utils.data.examples import validation_batches
-from utils.data.report import data_report
-from utils.data.report_text import short_report
-from utils.data.training_data import RawTexts, TokenizedData
-from utils.runtime.world import WorldInfo
-from utils.training.callbacks.step_timer import StepTimer
-from utils.training.module import SummarizationModule
-from utils.training.trainer import trainer_kwargs
+
+from ..checkpoint.disk_space import checkpoints_at_once, free_space
+from ..cli.args import TrainingArguments
+from ..data.batch_sampler import BatchIndices, LengthBucketSampler, batch_loader
+from ..data.examples import validation_batches
+from ..data.report import data_report
+from ..data.report_text import short_report
+from ..data.training_data import RawTexts, TokenizedData
+from ..runtime.world import WorldInfo
+from .callbacks.step_timer import StepTimer
+from .module import SummarizationModule
+from .trainer import trainer_kwargs
 
 _TYPICAL_STEPS = 6
 

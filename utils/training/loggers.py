@@ -9,7 +9,8 @@ from typing import Any
 from pytorch_lightning.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 
 from bart.errors import InputError
-from utils.cli.args import TrainingArguments
+
+from ..cli.args import TrainingArguments
 
 _PROJECT = "bart-summarization"  # at Weights & Biases and in MLflow, unless their own variables name another
 

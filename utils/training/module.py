@@ -10,12 +10,13 @@ from transformers import PreTrainedTokenizerBase
 
 from bart.errors import InputError
 from bart.modeling.modeling_bart import BartForConditionalGeneration
-from utils.cli.args import TrainingArguments, output_limit
-from utils.data.examples import Batch, decode
-from utils.evaluation.rouge import ROUGE_TYPES, rouge_scores
-from utils.runtime.apex_package import fused_optimizers
-from utils.training.optimization import build_optimizer, build_schedule, clip_gradients
-from utils.training.strategies.sharding import shard, whole
+
+from ..cli.args import TrainingArguments, output_limit
+from ..data.examples import Batch, decode
+from ..evaluation.rouge import ROUGE_TYPES, rouge_scores
+from ..runtime.apex_package import fused_optimizers
+from .optimization import build_optimizer, build_schedule, clip_gradients
+from .strategies.sharding import shard, whole
 
 
 class SummarizationModule(pl.LightningModule):

@@ -16,7 +16,8 @@ from transformers.optimization import (
 )
 
 from bart.modeling.modeling_bart import BartForConditionalGeneration
-from utils.training.lamb import Lamb
+
+from .lamb import Lamb
 
 FINAL_LEARNING_RATE = 1e-7  # of the polynomial schedule; with the power 1, the reference recipe's values
 _ADAM_EPSILON = 1e-8

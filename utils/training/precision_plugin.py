@@ -7,8 +7,8 @@ import pytorch_lightning as pl
 from pytorch_lightning.plugins.precision import MixedPrecision, Precision
 from torch.optim import Optimizer
 
-from utils.cli.args import TrainingArguments
-from utils.training.amp import scales_loss
+from ..cli.args import TrainingArguments
+from .amp import scales_loss
 
 
 class NativeAmp(MixedPrecision):
@@ -40,7 +40,7 @@ def precision_plugin(arguments: TrainingArguments, device: str) -> Precision:
     if scales_loss(arguments):
         if arguments.amp_backend == "native":
             return NativeAmp(device)
-        from utils.training.apex_amp import ApexAmp  # imports apex, which is seldom there
+        from .apex_amp import ApexAmp  # imports apex, which is seldom there
 
         return ApexAmp(arguments.amp_level)
     return MixedPrecision("bf16-mixed", device) if arguments.bf16 else Precision()

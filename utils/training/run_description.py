@@ -6,12 +6,13 @@ from typing import Any
 
 from bart.atomic_directory import atomic_directory
 from bart.modeling.modeling_bart import BartForConditionalGeneration
-from utils.cli.args import TrainingArguments
-from utils.data.report_text import short_report
-from utils.data.training_data import RawTexts, TokenizedData
-from utils.io.json_files import write_json
-from utils.io.run_files import DATA_REPORT_FILE, RUN_FILE, TOKENIZER_FOLDER
-from utils.runtime.hardware import software
+
+from ..cli.args import TrainingArguments
+from ..data.report_text import short_report
+from ..data.training_data import RawTexts, TokenizedData
+from ..io.json_files import write_json
+from ..io.run_files import DATA_REPORT_FILE, RUN_FILE, TOKENIZER_FOLDER
+from ..runtime.hardware import software
 
 
 def describe_run(

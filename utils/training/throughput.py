@@ -8,8 +8,9 @@ from torch import Tensor
 
 from bart.configuration.configuration_bart import BartConfig
 from bart.modeling.modeling_bart import IGNORE_INDEX
-from utils.data.examples import Batch
-from utils.training.flops import LengthSums, measured_peak, training_operations
+
+from ..data.examples import Batch
+from .flops import LengthSums, measured_peak, training_operations
 
 
 class ThroughputMeter:

@@ -8,22 +8,23 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 
 from bart.configuration.configuration_bart import BartConfig
-from utils.checkpoint.checkpoint_io import AtomicCheckpointIO
-from utils.checkpoint.run_folder import next_log_version
-from utils.cli.args import TrainingArguments
-from utils.data.training_data import TokenizedData
-from utils.io.run_files import LOGS_FOLDER, METRICS_FILE
-from utils.runtime.world import WorldInfo
-from utils.training.amp import scales_loss
-from utils.training.callbacks.checkpoint_saver import CheckpointSaver
-from utils.training.callbacks.data_consistency import CheckSameData
-from utils.training.callbacks.early_stopping import EarlyStopping, RngState, ValidateAtEnd
-from utils.training.callbacks.metrics_history import TrainingHistory
-from utils.training.callbacks.non_finite import StopOnNonFinite
-from utils.training.callbacks.progress import Progress
-from utils.training.loggers import build_loggers
-from utils.training.precision_plugin import precision_plugin
-from utils.training.strategies.select import training_strategy
+
+from ..checkpoint.checkpoint_io import AtomicCheckpointIO
+from ..checkpoint.run_folder import next_log_version
+from ..cli.args import TrainingArguments
+from ..data.training_data import TokenizedData
+from ..io.run_files import LOGS_FOLDER, METRICS_FILE
+from ..runtime.world import WorldInfo
+from .amp import scales_loss
+from .callbacks.checkpoint_saver import CheckpointSaver
+from .callbacks.data_consistency import CheckSameData
+from .callbacks.early_stopping import EarlyStopping, RngState, ValidateAtEnd
+from .callbacks.metrics_history import TrainingHistory
+from .callbacks.non_finite import StopOnNonFinite
+from .callbacks.progress import Progress
+from .loggers import build_loggers
+from .precision_plugin import precision_plugin
+from .strategies.select import training_strategy
 
 
 def build_trainer(

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bart.errors import InputError
-from utils.data.formats.table_names import Tables, check_whole, choose_config, find_tables
+
+from .table_names import Tables, check_whole, choose_config, find_tables
 
 CONVERTED = "refs/convert/parquet"  # the branch of the hub's own conversion, of data sets in whatever form
 

@@ -11,8 +11,9 @@ from tqdm import tqdm
 
 from bart.atomic_directory import atomic_directory
 from bart.errors import InputError
-from utils.data.formats.pair import Pair
-from utils.io.json_files import read_json, write_json
+
+from ...io.json_files import read_json, write_json
+from .pair import Pair
 
 MANIFEST = "corpus.json"
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from bart.errors import InputError
-from utils.data.formats.pair import Pair
+
+from .pair import Pair
 
 if TYPE_CHECKING:
     import pyarrow

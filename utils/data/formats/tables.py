@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bart.errors import InputError
-from utils.data.formats import parquet
-from utils.data.formats.pair import Pair
-from utils.data.formats.parquet import Columns, on_one_line
-from utils.data.line_files import decode_lines
+
+from ..line_files import decode_lines
+from . import parquet
+from .pair import Pair
+from .parquet import Columns, on_one_line
 
 # Tried in this order where the columns are not named.
 KNOWN_COLUMNS = tuple(

@@ -13,9 +13,12 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from bart.errors import InputError
-from utils.data.line_files import LineFile, iterate_lines
-from utils.data.tokens.blocks import cut_blocks
-from utils.data.tokens.memory_map import (
+
+from ...io.artifact_cache import get_or_create, places_of
+from ...runtime.progress import line_progress
+from ..line_files import LineFile, iterate_lines
+from .blocks import cut_blocks
+from .memory_map import (
     TokenWriter,
     delete_outdated,
     is_complete,
@@ -25,10 +28,8 @@ from utils.data.tokens.memory_map import (
     write_arrays,
     write_header,
 )
-from utils.data.tokens.pair_cache import tokens_key
-from utils.data.tokens.token_array import TokenStore, encode_whole_texts, in_calls, token_type
-from utils.io.artifact_cache import get_or_create, places_of
-from utils.runtime.progress import line_progress
+from .pair_cache import tokens_key
+from .token_array import TokenStore, encode_whole_texts, in_calls, token_type
 
 FORMAT = 1  # of the files; another one makes what is there unusable
 _STORE = "block"

@@ -14,7 +14,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from utils.data.tokens.token_array import TokenStore
+from .token_array import TokenStore
 
 _HEADER = "header.json"
 

@@ -12,10 +12,10 @@ from typing import Any
 import tokenizers
 from transformers import PreTrainedTokenizerBase
 
-from utils.data.splits import SplitFiles
-from utils.data.tokens.memory_map import delete_outdated
-from utils.data.tokens.pair_files import FORMAT, PreparedPairs, TokenLimits, open_prepared, write_prepared
-from utils.io.artifact_cache import get_or_create, places_of
+from ...io.artifact_cache import get_or_create, places_of
+from ..splits import SplitFiles
+from .memory_map import delete_outdated
+from .pair_files import FORMAT, PreparedPairs, TokenLimits, open_prepared, write_prepared
 
 
 def prepare(files: SplitFiles, tokenizer: PreTrainedTokenizerBase, limits: TokenLimits) -> PreparedPairs:

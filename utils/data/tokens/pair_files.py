@@ -8,9 +8,11 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from bart.errors import InputError
-from utils.data.splits import SplitFiles, complete_pairs
-from utils.data.tokens.duplicates import text_hashes
-from utils.data.tokens.memory_map import (
+
+from ...runtime.progress import line_progress
+from ..splits import SplitFiles, complete_pairs
+from .duplicates import text_hashes
+from .memory_map import (
     TokenWriter,
     is_complete,
     open_store,
@@ -19,9 +21,8 @@ from utils.data.tokens.memory_map import (
     write_arrays,
     write_header,
 )
-from utils.data.tokens.token_array import TokenStore, encode_texts, in_calls, token_type
-from utils.data.tokens.truncation import Truncation, TruncationMeter
-from utils.runtime.progress import line_progress
+from .token_array import TokenStore, encode_texts, in_calls, token_type
+from .truncation import Truncation, TruncationMeter
 
 FORMAT = 2  # of the files; another one makes what is there unusable
 _SIDES = ("source", "target")

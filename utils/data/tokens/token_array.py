@@ -8,7 +8,7 @@ from typing import TypeVar
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from utils.data.model_vocabulary import ModelVocabulary
+from ..model_vocabulary import ModelVocabulary
 
 Item = TypeVar("Item")
 

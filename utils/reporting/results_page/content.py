@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from bart.errors import InputError
-from utils.evaluation.rouge import ROUGE_TYPES
-from utils.io.json_files import read_json
-from utils.reporting.results_page.charts import Chart, Series
-from utils.reporting.results_page.published import CORPUS_NAMES, PUBLISHED, Published, corpus_of
+
+from ...evaluation.rouge import ROUGE_TYPES
+from ...io.json_files import read_json
+from .charts import Chart, Series
+from .published import CORPUS_NAMES, PUBLISHED, Published, corpus_of
 
 # Evaluations that the quickstart makes in folders below the results folder.
 COMPARED_WITH = {

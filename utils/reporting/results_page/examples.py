@@ -9,8 +9,8 @@ import gzip
 import json
 from typing import Any
 
-from utils.evaluation.examples import Examples
-from utils.evaluation.rouge import ROUGE_TYPES
+from ...evaluation.examples import Examples
+from ...evaluation.rouge import ROUGE_TYPES
 
 _MOST_CHARACTERS = 20_000  # of a source; models read some 5,000
 

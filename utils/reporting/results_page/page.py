@@ -8,12 +8,12 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, select_autoescape
 from markupsafe import Markup
 
-from utils.evaluation.examples import Examples
-from utils.evaluation.rouge import ROUGE_TYPES
-from utils.io.atomic_files import atomic_write
-from utils.io.run_files import PAGE_FILE
-from utils.reporting.results_page.content import collect
-from utils.reporting.results_page.examples import packed_sources, packed_summaries
+from ...evaluation.examples import Examples
+from ...evaluation.rouge import ROUGE_TYPES
+from ...io.atomic_files import atomic_write
+from ...io.run_files import PAGE_FILE
+from .content import collect
+from .examples import packed_sources, packed_summaries
 
 _TEMPLATES = Path(__file__).parent / "templates"
 

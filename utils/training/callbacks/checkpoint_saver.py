@@ -11,7 +11,8 @@ from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.utilities.rank_zero import rank_zero_warn
 
 from bart.errors import InputError
-from utils.checkpoint.checkpoint_io import (
+
+from ...checkpoint.checkpoint_io import (
     NEWEST_KEPT,
     checkpoint_name,
     checkpoint_step,
@@ -19,9 +20,9 @@ from utils.checkpoint.checkpoint_io import (
     is_whole,
     newest_checkpoint,
 )
-from utils.runtime.signals import Interrupted, on_signal, raise_on_signal
-from utils.training.callbacks.early_stopping import ends_step, is_better
-from utils.training.module import SummarizationModule
+from ...runtime.signals import Interrupted, on_signal, raise_on_signal
+from ..module import SummarizationModule
+from .early_stopping import ends_step, is_better
 
 _MOST_SECONDS_BETWEEN_SAVES = 30 * 60
 _SECONDS_OF_ONE_TELLING = 2.0  # to end: a terminal, a launcher and SLURM may all send a signal

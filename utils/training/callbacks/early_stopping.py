@@ -12,8 +12,8 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 
-from utils.runtime.world import gather_from_all, own_of_gathered
-from utils.training.module import SummarizationModule
+from ...runtime.world import gather_from_all, own_of_gathered
+from ..module import SummarizationModule
 
 
 def ends_step(trainer: pl.Trainer, batch_index: int) -> bool:

@@ -10,13 +10,14 @@ from pytorch_lightning.callbacks import Callback
 from torch.optim import Optimizer
 
 from bart.errors import InputError
-from utils.data.examples import Batch
-from utils.io.atomic_files import failure_of_writing
-from utils.io.json_files import write_json
-from utils.runtime.world import gather_from_all, own_of_gathered
-from utils.training.callbacks.early_stopping import ends_step
-from utils.training.module import SummarizationModule
-from utils.training.throughput import ThroughputMeter
+
+from ...data.examples import Batch
+from ...io.atomic_files import failure_of_writing
+from ...io.json_files import write_json
+from ...runtime.world import gather_from_all, own_of_gathered
+from ..module import SummarizationModule
+from ..throughput import ThroughputMeter
+from .early_stopping import ends_step
 
 _MATRIX_TYPES = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}  # by the name of Lightning's precision
 

@@ -8,10 +8,11 @@ import torch
 from pytorch_lightning.callbacks import Callback
 
 from bart.errors import InputError
-from utils.data.examples import Batch, Examples, places
-from utils.runtime.world import gather_from_all
-from utils.training.callbacks.early_stopping import ends_step
-from utils.training.module import SummarizationModule
+
+from ...data.examples import Batch, Examples, places
+from ...runtime.world import gather_from_all
+from ..module import SummarizationModule
+from .early_stopping import ends_step
 
 _Fault = tuple[int, str]  # the number of the micro-batch, and what is said
 

@@ -9,9 +9,9 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 from tqdm import tqdm
 
-from utils.training.callbacks.early_stopping import ends_step
-from utils.training.callbacks.metrics_history import TrainingHistory
-from utils.training.module import SummarizationModule
+from ..module import SummarizationModule
+from .early_stopping import ends_step
+from .metrics_history import TrainingHistory
 
 
 class Progress(Callback):

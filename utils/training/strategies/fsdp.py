@@ -15,7 +15,8 @@ from torch.distributed.checkpoint.state_dict import (
 from torch.optim import Optimizer
 
 from bart.checkpoints.state_dict import TIED_TO_EMBEDDINGS
-from utils.checkpoint.checkpoint_io import load_checkpoint
+
+from ...checkpoint.checkpoint_io import load_checkpoint
 
 _WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
 _WHOLE_OR_TIED = StateDictOptions(full_state_dict=True, cpu_offload=True, strict=False)

@@ -4,7 +4,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from bart.errors import InputError
-from utils.cli.args import TrainingArguments
+
+from ...cli.args import TrainingArguments
 
 if TYPE_CHECKING:
     from pytorch_lightning.strategies import Strategy
@@ -28,7 +29,7 @@ def check_strategy(arguments: TrainingArguments, config: "BartConfig", on_gpu: b
         if drops_layers(config):
             raise InputError(f"--strategy fsdp: {_LAYERDROP}; give --strategy ddp")
     if arguments.ddp_backend == "apex":
-        from utils.training.strategies.apex_ddp import find_apex_ddp
+        from .apex_ddp import find_apex_ddp
 
         if not on_gpu:
             raise InputError("--ddp_backend apex: needs GPUs; give native on a CPU")
@@ -43,13 +44,13 @@ def training_strategy(arguments: TrainingArguments, config: "BartConfig", proces
 
     timeout = timedelta(seconds=arguments.timeout)
     if arguments.strategy == "fsdp":
-        from utils.training.strategies.fsdp import ShardedStrategy
+        from .fsdp import ShardedStrategy
 
         return ShardedStrategy(data_parallel_size=processes, timeout=timeout)
     if processes == 1:
         return "auto"
     if arguments.ddp_backend == "apex":
-        from utils.training.strategies.apex_ddp import ApexStrategy
+        from .apex_ddp import ApexStrategy
 
         return ApexStrategy(timeout=timeout)
     # Without layerdrop every step uses every parameter in the same order. DDP learns this order in the first backward

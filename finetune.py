@@ -2,8 +2,8 @@
 
 import sys
 
-from utils.cli.args import TrainingArguments
-from utils.cli.command_line import run_command
+from utils.cli.run import run_command
+from utils.cli.training_args import TrainingArguments
 from utils.runtime.launcher import exit_with_parent, launch, this_command
 from utils.runtime.world import check_gpus, is_launched
 
@@ -11,13 +11,13 @@ from utils.runtime.world import check_gpus, is_launched
 def run(arguments: TrainingArguments) -> None:
     """Start a process for each GPU or, as one of them, do what the command line asks for."""
     exit_with_parent()
-    if (arguments.gpus or 1) > 1 and not is_launched() and not arguments.data_report:
-        check_gpus(arguments.gpus)
-        sys.exit(launch(this_command(), arguments.gpus))
+    if (arguments.processes.gpus or 1) > 1 and not is_launched() and not arguments.run.data_report:
+        check_gpus(arguments.processes.gpus)
+        sys.exit(launch(this_command(), arguments.processes.gpus))
     # Torch and Lightning take seconds to import. Up to here --help and a wrong flag are answered at once.
     from utils.recipes.fine_tune import fine_tune, print_data_report
 
-    (print_data_report if arguments.data_report else fine_tune)(arguments)
+    (print_data_report if arguments.run.data_report else fine_tune)(arguments)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
 import sys
 
-from utils.cli.args import EvaluationArguments
-from utils.cli.command_line import run_command
+from utils.cli.evaluation_args import EvaluationArguments
+from utils.cli.run import run_command
 from utils.runtime.launcher import exit_with_parent
 
 

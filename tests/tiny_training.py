@@ -12,7 +12,8 @@ from pytorch_lightning.plugins.precision import Precision
 from bart.modeling.modeling_bart import BartForConditionalGeneration
 from tests.tiny_setup import tiny_config
 from utils.checkpoint.checkpoint_io import AtomicCheckpointIO
-from utils.cli.args import TrainingArguments
+from utils.cli.options import from_values
+from utils.cli.training_args import TrainingArguments
 from utils.data.batch_sampler import LengthBucketSampler, TrainingLoader
 from utils.data.examples import BatchDataset, Origin, PairExamples
 from utils.data.tokens.token_array import TokenStore
@@ -45,8 +46,10 @@ def start_model() -> BartForConditionalGeneration:
 
 def start_module(total_steps: int, **arguments: Any) -> SummarizationModule:
     """There is no validation here: neither tokenizer nor references are used."""
-    given = TrainingArguments(**arguments)
-    return SummarizationModule(start_model(), given, total_steps, tokenizer=None, references=[])
+    given = from_values(TrainingArguments, arguments)
+    return SummarizationModule(
+        start_model(), given.optimization, given.validation, total_steps, None, [], given.to_dict()
+    )
 
 
 class SaveAt(Callback):

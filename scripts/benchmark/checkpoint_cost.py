@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from bart.configuration.configuration_bart import BartConfig
-from utils.cli.command_line import at_least, option, run_command
+from utils.cli.options import at_least, option
+from utils.cli.run import run_command
 from utils.io.json_files import read_json, write_json
 
 ROOT = Path(__file__).parents[2]

@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bart.errors import InputError
-from utils.cli.command_line import at_least, option, run_command
+from utils.cli.options import at_least, option
+from utils.cli.run import run_command
 from utils.runtime.hardware import describe_machine, processor_cores
 from utils.runtime.malloc import keep_freed_memory
 

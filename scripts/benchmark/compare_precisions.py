@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from bart.errors import InputError
-from utils.cli.command_line import option, run_command
+from utils.cli.options import option
+from utils.cli.run import run_command
 
 ROOT = Path(__file__).parents[2]
 PRESET = "source scripts/params/docstrings_params.sh && cpu"

@@ -25,7 +25,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bart.errors import InputError
-from utils.cli.command_line import at_least, between, option, probability, run_command
+from utils.cli.options import at_least, between, option, probability
+from utils.cli.run import run_command
 from utils.runtime.hardware import describe_machine, processor_cores
 
 if TYPE_CHECKING:

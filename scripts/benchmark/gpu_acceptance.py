@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from bart.errors import InputError
-from utils.cli.command_line import above, option, run_command
+from utils.cli.options import above, option
+from utils.cli.run import run_command
 from utils.io.atomic_files import make_folder
 from utils.io.json_files import write_json
 from utils.runtime.hardware import git_commit

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from bart.errors import InputError
-from utils.cli.command_line import option, run_command
+from utils.cli.options import option
+from utils.cli.run import run_command
 from utils.io.json_files import read_json, write_json
 from utils.runtime.hardware import describe_machine
 

@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from utils.cli.command_line import at_least, option, run_command
+from utils.cli.options import at_least, option
+from utils.cli.run import run_command
 from utils.data.padding import padded_length
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from scripts.benchmark.compare_generation import SHAPES, CompareArguments, make_sources, write_model
-from utils.cli.command_line import at_least, option, run_command
+from utils.cli.options import at_least, option
+from utils.cli.run import run_command
 from utils.runtime.hardware import describe_machine, processor_cores
 
 # Torch takes seconds to import, so the functions do it.

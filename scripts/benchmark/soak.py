@@ -21,7 +21,8 @@ from tests.commands import Command, run, run_as_torchrun, start_as_torchrun
 from tests.same_end import differences_of_runs
 from tests.tiny_setup import TinySetup, write_tiny_setup
 from utils.checkpoint.checkpoint_io import checkpoints
-from utils.cli.command_line import at_least, option, run_command
+from utils.cli.options import at_least, option
+from utils.cli.run import run_command
 from utils.io.json_files import read_json, write_json
 
 MODES = ("train", "save", "ranks")

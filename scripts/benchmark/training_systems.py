@@ -92,7 +92,7 @@ def train_ours(work: dict[str, Any], settings: dict[str, Any], gate: Gate) -> No
             tokens = int(batch.attention_mask.sum()) + batch.step_target_tokens
             gate.count(tokens, outputs["loss_sum"] / batch.step_target_tokens)
 
-    arguments = _our_arguments(work, settings)
+    arguments = _our_arguments(work, settings["precision"])
     model = BartForConditionalGeneration.from_pretrained(work["model"])
     freeze(model.train(), embeddings=work["freeze_embeds"], encoder=False)
     if work["compile"]:
@@ -107,14 +107,16 @@ def train_ours(work: dict[str, Any], settings: dict[str, Any], gate: Gate) -> No
         max_steps=_MANY_STEPS,
         max_epochs=1,
         limit_val_batches=0,
-        plugins=[precision_plugin(arguments, work["device"])],
+        plugins=[precision_plugin(arguments.precision, work["device"])],
         callbacks=[AtGate(), TrainingHistory(Path(work["model"]) / "metrics.json", 10, order.steps_per_epoch)],
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    module = SummarizationModule(model, arguments, _MANY_STEPS, tokenizer=None, references=[])
+    module = SummarizationModule(
+        model, arguments.optimization, arguments.validation, _MANY_STEPS, None, [], arguments.to_dict()
+    )
     loader = TrainingLoader(
         dataset, order, _MANY_STEPS, num_workers=0, pin_memory=work["device"] == "cuda", data_checksum=0
     )
@@ -189,20 +191,19 @@ def training_order(work: dict[str, Any], settings: dict[str, Any]) -> LengthBuck
     )
 
 
-def _our_arguments(work: dict[str, Any], settings: dict[str, Any]) -> Any:
-    from utils.cli.args import TrainingArguments
+def _our_arguments(work: dict[str, Any], precision: str) -> Any:
+    from utils.cli.training_args import MixedPrecisionSettings, OptimizationSettings, TrainingArguments
 
-    precision = settings["precision"]
-    return TrainingArguments(
+    optimization = OptimizationSettings(
         learning_rate=LEARNING_RATE,
         lr_scheduler="constant",
         warmup_steps=0,
         weight_decay=WEIGHT_DECAY,
         gradient_clip_val=CLIP,
         label_smoothing=work["label_smoothing"],
-        **({precision: True} if precision != "fp32" else {}),
-        amp_backend="native",
     )
+    numbers = MixedPrecisionSettings(**({precision: True} if precision != "fp32" else {}), amp_backend="native")
+    return TrainingArguments(optimization=optimization, precision=numbers)
 
 
 def _examples(work: dict[str, Any]) -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 
 from bart.errors import InputError
 from scripts.benchmark.inference_table import TableArguments, skipped_lines
-from utils.cli.command_line import run_command
+from utils.cli.run import run_command
 from utils.io.json_files import read_json, write_json
 from utils.runtime.hardware import describe_machine
 

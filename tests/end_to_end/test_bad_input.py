@@ -14,7 +14,7 @@ import pytest
 from bart.tokenization.training import train_tokenizer
 from tests.commands import ROOT, Command, refusal
 from tests.tiny_setup import TinySetup
-from utils.cli.command_line import ARGUMENT_NAMES
+from utils.cli.run import ARGUMENT_NAMES
 
 
 @pytest.mark.parametrize("script", ["finetune.py", "run_eval.py"])

@@ -24,8 +24,10 @@ from scripts.benchmark import (
     soak,
 )
 from tests.tiny_setup import TinySetup
-from utils.cli.args import EvaluationArguments, TrainingArguments
-from utils.cli.command_line import Arguments, build_parser
+from utils.cli.evaluation_args import EvaluationArguments
+from utils.cli.options import Arguments
+from utils.cli.parser import build_parser
+from utils.cli.training_args import TrainingArguments
 from utils.commands.compare_runs import CompareRunsArguments
 from utils.commands.export_model import ExportArguments
 from utils.commands.summarize import SummarizeArguments

@@ -80,7 +80,7 @@ def test_all_processes_end_at_the_same_step(setup: TinySetup, tmp_path: Path, nu
 BEFORE_OR_AFTER = """
 import sys, time
 from dataclasses import dataclass
-from utils.cli.command_line import run_command
+from utils.cli.run import run_command
 @dataclass
 class Arguments:
     def check(self): pass

@@ -11,7 +11,7 @@ from tests.commands import refusal, run, run_as_torchrun
 from tests.end_to_end.test_processes import assert_same_training
 from tests.tiny_setup import TinySetup, tiny_config, write_tiny_setup
 from tests.utils.training.strategies.test_select import fit
-from utils.cli.args import TrainingArguments
+from utils.cli.training_args import DistributedSettings
 from utils.io.json_files import read_json
 from utils.runtime.cpu_affinity import bind_to_gpu_cores
 from utils.training.strategies.select import training_strategy
@@ -57,8 +57,7 @@ def test_ddp_with_nccl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: 
     alone = fit("auto", 2, tmp_path, [], device)
     for number, accumulation in enumerate((1, 2)):
         monkeypatch.setenv("MASTER_PORT", str(29511 + number))
-        arguments = TrainingArguments(gradient_accumulation_steps=accumulation)
-        strategy = training_strategy(arguments, tiny_config(), 2)
+        strategy = training_strategy(DistributedSettings(), tiny_config(), 2, accumulation)
         module = fit(strategy, accumulation, tmp_path, [UsesBackend("nccl" if device == "cuda" else "gloo")], device)
         torch.distributed.destroy_process_group()
     torch.testing.assert_close(module.layer.weight, alone.layer.weight)

@@ -17,7 +17,7 @@ from torch import Tensor
 from bart.modeling.modeling_bart import BartForConditionalGeneration
 from tests.tiny_setup import tiny_config
 from tests.tiny_training import SaveAt, batch_order, fit, start_model, start_module
-from utils.cli.args import TrainingArguments
+from utils.cli.training_args import MixedPrecisionSettings, ModelSettings
 from utils.runtime.apex_package import fused_optimizers, why_no_amp
 from utils.runtime.precision import apply_matmul_precision
 from utils.training.amp import choose_amp_backend
@@ -38,11 +38,10 @@ def flat(weights: Any) -> Tensor:
 
 def trained(device: str, optimizer: str, **flags: Any) -> Tensor:
     """The weights after the steps, in a precision."""
-    arguments = TrainingArguments(**flags)
-    arguments, _ = choose_amp_backend(arguments, processes=1)
-    apply_matmul_precision(arguments.precision)
+    precision, _ = choose_amp_backend(MixedPrecisionSettings(**flags), ModelSettings(), processes=1)
+    apply_matmul_precision(precision.name)
     module = start_module(STEPS, optimizer=optimizer, **ARGUMENTS)
-    fit(module, ORDER, precision_plugin(arguments, device), STEPS, accelerator=device)
+    fit(module, ORDER, precision_plugin(precision, device), STEPS, accelerator=device)
     return flat(module.parameters())
 
 
@@ -71,7 +70,7 @@ def test_resumes_with_the_loss_scale(flag: str, tmp_path: Path, device: str) -> 
     """CUDA's backward pass of embeddings adds in no fixed order, so weights are compared within rounding."""
     path, ends = tmp_path / "last.ckpt", []
     for resume in (None, path):
-        plugin = precision_plugin(TrainingArguments(**{flag: True}, amp_backend="native"), device)
+        plugin = precision_plugin(MixedPrecisionSettings(**{flag: True}, amp_backend="native"), device)
         module = start_module(STEPS, **ARGUMENTS)
         fit(module, ORDER, plugin, STEPS, resume=resume, callbacks=[SaveAt(8, path)], accelerator=device)
         ends.append((plugin.state_dict(), flat(module.parameters())))

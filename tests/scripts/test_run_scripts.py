@@ -13,15 +13,17 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
-from dataclasses import fields, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from tests.foreign_modules import write_foreign_modules
 from tests.mounts import fill, small_disk
-from utils.cli.args import EvaluationArguments, TrainingArguments
-from utils.cli.command_line import parse_arguments
+from utils.cli.evaluation_args import EvaluationArguments
+from utils.cli.options import options_of, to_values
+from utils.cli.parser import parse_arguments
+from utils.cli.training_args import TrainingArguments
 
 ROOT = Path(__file__).parents[2]
 STANDALONE = "-m torch.distributed.run --standalone --local_addr 127.0.0.1"
@@ -71,17 +73,17 @@ class Scripts:
         names = sorted(self.calls_folder.iterdir(), key=lambda path: int(path.name))
         return [path.read_text().splitlines() for path in names]
 
-    def training(self) -> TrainingArguments:
-        """The first call, as finetune.py itself reads it."""
+    def training(self) -> SimpleNamespace:
+        """The first call, as finetune.py itself reads it: every option by name."""
         program, *arguments = self.calls()[0]
         assert program == str(ROOT / "finetune.py")
-        return parse_arguments(TrainingArguments, "", arguments)
+        return SimpleNamespace(**to_values(parse_arguments(TrainingArguments, "", arguments)))
 
-    def evaluation(self) -> EvaluationArguments:
-        """The last call, as run_eval.py itself reads it."""
+    def evaluation(self) -> SimpleNamespace:
+        """The last call, as run_eval.py itself reads it: every option by name."""
         *launcher, arguments = " ".join(self.calls()[-1]).partition(f"{ROOT / 'run_eval.py'} ")
         assert launcher[1] == f"{ROOT / 'run_eval.py'} "
-        return parse_arguments(EvaluationArguments, "", arguments.split())
+        return SimpleNamespace(**to_values(parse_arguments(EvaluationArguments, "", arguments.split())))
 
 
 @pytest.fixture
@@ -169,7 +171,7 @@ def test_presets_are_understood_by_the_programs(scripts: Scripts, corpus: str) -
         trained = scripts.evaluation()
         evaluation = f"run_eval_summarization.sh {trained.model} {preset(corpus, f'{name}_eval')}"
         scripts.run(evaluation, GPUS_PRESENT="16")
-        assert replace(scripts.evaluation(), save_path=trained.save_path) == trained
+        assert vars(scripts.evaluation()) | {"save_path": trained.save_path} == vars(trained)
         for call in scripts.calls_folder.iterdir():
             call.unlink()
 
@@ -234,7 +236,7 @@ def test_errors_can_name_every_argument(scripts: Scripts, command: str) -> None:
     for name in positions - {"INIT_CKPT", "DATA_DIR", "CONFIG_PATH"}:
         assert name in names.values() or (program == "finetune.py" and name in ("EVAL_BEAMS", "PRED_BS")), name
     accepted = TrainingArguments if program == "finetune.py" else EvaluationArguments
-    assert names.keys() <= {field.name for field in fields(accepted)}
+    assert names.keys() <= {option.name for option in options_of(accepted)}
 
 
 @pytest.mark.parametrize("content", ["_epoch1_step20.ckpt", "metrics.json"])
@@ -419,7 +421,8 @@ def test_each_of_many_machines_starts_its_processes(
     for call in calls:
         if "finetune.py" in call:
             arguments = parse_arguments(TrainingArguments, "", call.partition("finetune.py ")[2].split())
-            assert (arguments.num_nodes, arguments.gpus, arguments.output_dir) == (4, gpus, "shared")
+            processes, folder = arguments.processes, arguments.run.output_dir
+            assert (processes.num_nodes, processes.gpus, folder) == (4, gpus, "shared")
     assert (scripts.folder / "shared" / "joblog_node2.log").read_text() == "ran -m\n" * len(calls)
     assert not (scripts.folder / "shared" / "joblog.log").exists()
 
@@ -443,7 +446,7 @@ def test_one_machine_that_starts_its_processes_again(scripts: Scripts, gpus: int
     for call in scripts.calls():
         started, program, flags = " ".join(call).partition(f"{ROOT}/finetune.py ")
         assert started.startswith(f"{STANDALONE} --nproc_per_node {max(gpus, 1)} --max_restarts 3 ")
-        assert not program or parse_arguments(TrainingArguments, "", flags.split()).resume
+        assert not program or parse_arguments(TrainingArguments, "", flags.split()).run.resume
     refused(scripts.run("run_summarization.sh d c.json 0 --overwrite_output_dir", MAX_RESTARTS="3"), "MAX_RESTARTS")
     refused(scripts.run("run_summarization.sh d c.json 0", MAX_RESTARTS="often"), "MAX_RESTARTS is 'often'")
 

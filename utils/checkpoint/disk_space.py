@@ -1,4 +1,4 @@
-"""Whether the checkpoints of a run will find room, seen before it begins."""
+"""Checks, before a run begins, that its checkpoints will find room."""
 
 import shutil
 from pathlib import Path
@@ -7,7 +7,6 @@ from torch import nn
 
 from bart.errors import InputError
 
-from ..cli.args import TrainingArguments
 from .checkpoint_io import NEWEST_KEPT, checkpoints
 
 _MOMENTS = {"adamw": 2, "lamb": 2, "adafactor": 1}  # numbers kept by an optimizer for one that it trains, at most
@@ -15,13 +14,12 @@ _BYTES_OF_NUMBER = 4
 _BYTES_BESIDE = 2**20  # of a checkpoint: random states, history; and of the other files
 
 
-def check_disk_space(arguments: TrainingArguments, model: nn.Module) -> None:
-    """Raise InputError where the disk of --output_dir is too small for the checkpoints and the best model."""
-    folder = Path(arguments.output_dir)
+def check_disk_space(folder: Path, model: nn.Module, optimizer: str, save_top_k: int) -> None:
+    """Raise InputError if the disk of a results folder is too small for the checkpoints and the best model."""
     weights = sum(parameter.numel() for parameter in model.parameters()) * _BYTES_OF_NUMBER
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad) * _BYTES_OF_NUMBER
-    checkpoint = weights + _MOMENTS[arguments.optimizer] * trained + _BYTES_BESIDE
-    at_once = checkpoints_at_once(arguments)
+    checkpoint = weights + _MOMENTS[optimizer] * trained + _BYTES_BESIDE
+    at_once = checkpoints_at_once(save_top_k)
     needed = at_once * checkpoint + weights
     free = free_space(folder)
     if free < needed:
@@ -32,13 +30,13 @@ def check_disk_space(arguments: TrainingArguments, model: nn.Module) -> None:
         )
 
 
-def checkpoints_at_once(arguments: TrainingArguments) -> int:
-    """How many lie in a results folder at most: those that are kept, and one that is being written."""
-    return NEWEST_KEPT + arguments.save_top_k + 1
+def checkpoints_at_once(save_top_k: int) -> int:
+    """Return how many lie in a results folder at most: those that are kept, and one that is being written."""
+    return NEWEST_KEPT + save_top_k + 1
 
 
 def free_space(folder: Path) -> int:
-    """Bytes that a run may fill in a results folder, which need not be there yet.
+    """Return the bytes that a run may fill in a results folder, which need not exist yet.
 
     The checkpoints of an earlier start of the run count as free: they are replaced.
     """

@@ -1,11 +1,12 @@
-"""The results folder of a training: whether it may be used, and what is deleted there first."""
+"""The results folder of a training: may it be used, and what is deleted there first."""
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 from bart.errors import InputError
 
-from ..cli.args import TrainingArguments
+from ..cli.training_args import RunSettings
 from ..io.atomic_files import make_folder
 from ..io.folder_lock import FolderLock
 from ..io.run_files import (
@@ -25,36 +26,37 @@ _FOLDERS = (BEST_MODEL_FOLDER, TOKENIZER_FOLDER, LOGS_FOLDER)
 _FILES = (METRICS_FILE, RUN_FILE, DATA_REPORT_FILE, PAGE_FILE, *evaluation_files("test"))
 
 
-def checkpoint_to_resume(arguments: TrainingArguments) -> Path | None:
-    """The checkpoint that --resume continues from; None to start anew.
+def checkpoint_to_resume(run: RunSettings) -> Path | None:
+    """Find the checkpoint that --resume continues from; None to start anew.
 
-    Raises InputError where the folder holds results that the arguments neither resume nor overwrite.
+    Raises InputError if the folder holds results that the flags neither resume nor overwrite.
     """
-    folder = Path(arguments.output_dir)
+    folder = Path(run.output_dir)
     in_use = bool(checkpoints(folder)) or (folder / METRICS_FILE).exists()
-    if arguments.resume:
+    if run.resume:
         return newest_checkpoint(folder)
-    if in_use and not arguments.overwrite_output_dir:
+    if in_use and not run.overwrite_output_dir:
         raise InputError(f"{folder} holds the results of a run; give --resume, --overwrite_output_dir or another")
     return None
 
 
-def open_run_folder(arguments: TrainingArguments, checkpoint: Path | None, lock: FolderLock) -> None:
-    """Make the folder, without the results of an earlier run unless a ``checkpoint`` of it is resumed.
+def open_run_folder(run: RunSettings, flags: dict[str, Any], checkpoint: Path | None, lock: FolderLock) -> None:
+    """Make the folder, and delete the results of an earlier run unless a ``checkpoint`` of it is resumed.
 
-    Raises InputError where it cannot be used, or where another run has used it since the checkpoint was looked for.
+    Prints which of all ``flags`` have changed since. Raises InputError if the folder cannot be used, or if another run
+    has used it since the checkpoint was looked for.
     """
-    folder = Path(arguments.output_dir)
+    folder = Path(run.output_dir)
     make_folder(folder, "--output_dir")
-    if lock.hold() and checkpoint_to_resume(arguments) != checkpoint:
+    if lock.hold() and checkpoint_to_resume(run) != checkpoint:
         raise InputError(f"--output_dir {folder}: another run has just used it; start again, or give another folder")
     for leftover in (*folder.glob(".*.part*"), *folder.glob(".*.old-*")):  # of a killed process
         shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
     if checkpoint is not None:
         print(f"resuming from {checkpoint}", flush=True)
-        if (changed := changes(arguments, checkpoint)) is not None:
+        if (changed := changes(flags, checkpoint)) is not None:
             print(changed, flush=True)
-    elif arguments.resume:
+    elif run.resume:
         print(f"{folder} holds no checkpoint: starting anew", flush=True)
     if checkpoint is None:
         _delete_results(folder)
@@ -69,5 +71,5 @@ def _delete_results(folder: Path) -> None:
 
 
 def next_log_version(folder: Path) -> str:
-    """A name under logs/ that no earlier start of the run has used: loggers overwrite."""
+    """Return a name under logs/ that no earlier start of the run has used: loggers overwrite."""
     return f"version_{len(list((folder / LOGS_FOLDER).glob('version_*')))}"

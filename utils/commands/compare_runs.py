@@ -13,7 +13,8 @@ import numpy as np
 
 from bart.errors import InputError
 
-from ..cli.command_line import option, run_command
+from ..cli.options import option
+from ..cli.run import run_command
 from ..evaluation.rouge import ROUGE_TYPES, resampled_means
 from ..evaluation.score_files import read_example_scores
 from ..io.json_files import read_json

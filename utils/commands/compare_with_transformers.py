@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from bart.configuration.configuration_bart import BartConfig
 from bart.errors import InputError
 
-from ..cli.args import output_limit
-from ..cli.command_line import at_least, option, run_command
+from ..cli.options import at_least, option
+from ..cli.run import run_command
+from ..cli.shared_args import output_limit
 
 if TYPE_CHECKING:
     from torch import Tensor

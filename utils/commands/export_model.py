@@ -13,7 +13,8 @@ from bart.modeling.modeling_bart import BartForConditionalGeneration
 
 from ..checkpoint.export import save_model
 from ..checkpoint.pretrained import load_tokenizer
-from ..cli.command_line import option, run_command
+from ..cli.options import option
+from ..cli.run import run_command
 from ..reporting.model_card import model_card
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import nupunkt
 
-from ..cli.command_line import option, run_command
+from ..cli.options import option
+from ..cli.run import run_command
 from ..data.splits import read_pairs
 from ..evaluation.rouge import bootstrap_intervals, example_scores, mean_scores, scorer_description
 from ..io.atomic_files import atomic_write

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..cli.command_line import option, run_command
+from ..cli.options import option
+from ..cli.run import run_command
 from ..data.line_files import read_lines
 from ..data.splits import Pairs, read_pairs
 from ..io.json_files import read_json

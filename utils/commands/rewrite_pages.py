@@ -10,7 +10,8 @@ from typing import Any
 
 from bart.errors import InputError
 
-from ..cli.command_line import option, run_command
+from ..cli.options import option
+from ..cli.run import run_command
 from ..data.formats.tables import AskedColumns
 from ..data.line_files import read_lines
 from ..data.sources import open_data

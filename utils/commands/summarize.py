@@ -16,8 +16,9 @@ from typing import IO, Any
 
 from bart.errors import InputError
 
-from ..cli.args import output_limit
-from ..cli.command_line import at_least, option, run_command
+from ..cli.options import at_least, option
+from ..cli.run import run_command
+from ..cli.shared_args import output_limit
 from ..data.line_files import iterate_stream
 
 # Torch and transformers take seconds to import, so the functions do it: --help and a wrong flag are answered at once.

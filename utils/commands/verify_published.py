@@ -7,7 +7,8 @@ from typing import Any
 
 from bart.errors import InputError
 
-from ..cli.command_line import above, option, run_command
+from ..cli.options import above, option
+from ..cli.run import run_command
 from ..io.json_files import read_json
 from ..io.run_files import report_file
 from ..reporting.published_evaluations import EVALUATIONS, Evaluation, spans

@@ -21,7 +21,8 @@ from bart.atomic_directory import atomic_directory
 from bart.configuration.configuration_bart import BartConfig
 from bart.errors import InputError
 
-from ..cli.command_line import option, run_command
+from ..cli.options import option
+from ..cli.run import run_command
 from ..data.formats.pair import Pair
 from ..io.json_files import read_json, write_json
 from ..runtime.hardware import processor_cores

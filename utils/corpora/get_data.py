@@ -17,7 +17,8 @@ from pathlib import Path
 
 from bart.errors import InputError
 
-from ..cli.command_line import option, run_command
+from ..cli.options import option
+from ..cli.run import run_command
 from ..data.formats import hub
 from ..data.formats.line_corpus import Counts, is_there, write_corpus
 from ..data.formats.pair import Pair

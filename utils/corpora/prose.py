@@ -17,7 +17,8 @@ from pathlib import Path
 from bart.atomic_directory import atomic_directory
 from bart.configuration.configuration_bart import BartConfig
 
-from ..cli.command_line import option, run_command
+from ..cli.options import option
+from ..cli.run import run_command
 from ..data.formats.pair import Pair
 from ..data.splits import Pairs, read_pairs
 from .docstring_pairs import documents_of_file, paragraphs_of_text

@@ -1,4 +1,4 @@
-"""What the data of a training are like: lengths, what is cut, what is there twice, and the first batch."""
+"""Reports what the data of a training are like: lengths, cut texts, duplicates, and the first batch."""
 
 import re
 from typing import Any
@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerBase
 
 from bart.modeling.modeling_bart import IGNORE_INDEX
 
-from ..cli.args import TrainingArguments
+from ..cli.training_args import DataSettings
 from .examples import Batch
 from .model_vocabulary import ModelVocabulary, smaller_vocabulary, unknown_tokens_text
 from .tokens.duplicates import found_in, pair_hashes, repeats
@@ -23,29 +23,29 @@ _SHOWN_EXAMPLES = 2
 _SHOWN_START, _SHOWN_END = 240, 80  # characters
 
 
-def data_report(arguments: TrainingArguments, inputs: RawTexts, data: TokenizedData) -> dict[str, Any]:
-    """Everything that can be said without reading the texts, as plain JSON types.
+def data_report(settings: DataSettings, inputs: RawTexts, data: TokenizedData) -> dict[str, Any]:
+    """Report all that is known without reading the texts again, as plain JSON types.
 
-    The tokens of the test split are prepared where they were not yet.
+    The tokens of the test split are prepared if they were not yet.
     """
     splits = dict(data.prepared)
-    test = prepare_test(arguments, inputs)
+    test = prepare_test(settings, inputs)
     if test is not None:
         splits["test"] = test
     vocabulary = smaller_vocabulary(inputs.tokenizer, inputs.config)
     report: dict[str, Any] = {
-        "splits": {split: _describe_split(split, pairs, arguments, vocabulary) for split, pairs in splits.items()},
+        "splits": {split: _describe_split(split, pairs, settings, vocabulary) for split, pairs in splits.items()},
         "overlaps": {
             f"{split} in train": _overlap(pairs, splits["train"]) for split, pairs in splits.items() if split != "train"
         },
         "cut_is_counted_in": CUT_IS_COUNTED_IN,
-        "first_batch": _describe_batch(data.train[next(data.order.batches(0, 1))], inputs.tokenizer),
+        "first_batch": _describe_batch(data.train[next(data.sampler.batches(0, 1))], inputs.tokenizer),
     }
     return {**report, "warnings": _warnings(report)}
 
 
 def _describe_split(
-    split: str, pairs: PreparedPairs, arguments: TrainingArguments, vocabulary: ModelVocabulary | None
+    split: str, pairs: PreparedPairs, settings: DataSettings, vocabulary: ModelVocabulary | None
 ) -> dict[str, Any]:
     target_flag = "val_max_target_length" if split == "val" else "max_target_length"
     sources, targets = pairs.source_facts, pairs.target_facts
@@ -53,21 +53,21 @@ def _describe_split(
     return {
         "pairs": len(pairs.sources),
         "left_out": pairs.left_out,
-        "source": _describe_side(source_tokens, sources, "max_source_length", arguments),
-        "target": _describe_side(target_tokens, targets, target_flag, arguments),
+        "source": _describe_side(source_tokens, sources, "max_source_length", settings),
+        "target": _describe_side(target_tokens, targets, target_flag, settings),
         "repeated_sources": repeats(sources.hashes),
         "repeated_pairs": repeats(pair_hashes(sources.hashes, targets.hashes)),
     }
 
 
-def _describe_side(store: TokenStore, facts: TextFacts, flag: str, arguments: TrainingArguments) -> dict[str, Any]:
+def _describe_side(store: TokenStore, facts: TextFacts, flag: str, settings: DataSettings) -> dict[str, Any]:
     lengths, cut = store.lengths, facts.truncation
     median, p90, p99 = np.percentile(lengths, [50, 90, 99], method="nearest").tolist()
     return {
         "tokens": {  # as learnt from, <s> and </s> included
             "mean": float(lengths.mean()), "median": median, "p90": p90, "p99": p99, "longest": int(lengths.max()),
         },
-        "limit": {flag: getattr(arguments, flag)},
+        "limit": {flag: getattr(settings, flag)},
         "cut_texts": cut.cut_texts,
         "share_of_texts_cut": cut.share_of_texts,
         "bytes": cut.bytes,

@@ -1,4 +1,4 @@
-"""All that a training reads beside the weights: first what is cheap to refuse, then the tokens."""
+"""Reads all that a training needs beside the weights: first what is cheap to refuse, then the tokens."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +8,7 @@ from bart.errors import InputError
 from bart.tokenization.tokenization_bart import BartTokenizer, check_fits_mask
 
 from ..checkpoint.pretrained import load_config, load_tokenizer
-from ..cli.args import TrainingArguments
+from ..cli.training_args import DataSettings, ModelSettings, OptimizationSettings
 from ..runtime.world import WorldInfo
 from .batch_sampler import LengthBucketSampler
 from .denoising import Noise, NoiseSettings
@@ -26,12 +26,12 @@ from .tokens.pair_files import PreparedPairs, TokenLimits
 
 @dataclass
 class RawTexts:
-    """Texts and how to read them."""
+    """Texts, and the tokenizer and configuration that read them."""
 
     train: SplitFiles | LineFile  # pairs, or for denoising documents
     val: SplitFiles | LineFile
-    test: Pairs | None  # only where it is evaluated
-    test_files: SplitFiles | None  # where there are any
+    test: Pairs | None  # None if it is not evaluated
+    test_files: SplitFiles | None  # None if there are none
     pairs: SplitFiles | None  # learnt beside documents
     config: BartConfig
     tokenizer: BartTokenizer
@@ -39,31 +39,30 @@ class RawTexts:
 
 @dataclass
 class TokenizedData:
-    """Tokens and the order in which they are learnt."""
+    """Tokens, and the sampler that says in which order they are learnt."""
 
     train: BatchDataset
     val: BatchDataset
     val_references: list[str]  # the target texts of val
-    prepared: dict[str, PreparedPairs]  # train and val, where they are pairs: the same tokens, and facts of the texts
-    order: LengthBucketSampler
+    prepared: dict[str, PreparedPairs]  # train and val if they are pairs: the same tokens, and facts of the texts
+    sampler: LengthBucketSampler
     total_steps: int  # optimizer steps of the whole run
 
 
-def read_inputs(arguments: TrainingArguments, checkpoint: Path | None) -> RawTexts:
+def read_inputs(data: DataSettings, model: ModelSettings, checkpoint: Path | None) -> RawTexts:
     """Read texts, configuration and tokenizer, the latter two from the ``checkpoint`` of a run that is resumed.
 
     Raises InputError.
     """
-    scan = _scan_documents if arguments.task == "denoising" else _scan_pairs
-    texts = scan(arguments)
+    scan = _scan_documents if data.task == "denoising" else _scan_pairs
+    texts = scan(data)
     if checkpoint is None:
-        model = arguments.model_name_or_path
-        config = _with_dropouts(load_config(arguments.config_path, model), arguments)
-        tokenizer = load_tokenizer(arguments.tokenizer_name_or_path, model, config)
+        config = _with_dropouts(load_config(model.config_path, model.model_name_or_path), model)
+        tokenizer = load_tokenizer(model.tokenizer_name_or_path, model.model_name_or_path, config)
     else:
         config = load_config(None, str(checkpoint))
         tokenizer = load_tokenizer(None, str(checkpoint), config)
-    if arguments.task == "denoising":
+    if data.task == "denoising":
         check_fits_mask(tokenizer, config)
     return RawTexts(*texts, config, tokenizer)
 
@@ -72,96 +71,100 @@ def read_inputs(arguments: TrainingArguments, checkpoint: Path | None) -> RawTex
 _ScannedTexts = tuple[SplitFiles | LineFile, SplitFiles | LineFile, Pairs | None, SplitFiles | None, SplitFiles | None]
 
 
-def _scan_pairs(arguments: TrainingArguments) -> _ScannedTexts:
-    """The splits of the pairs to learn, and the test split where it is evaluated."""
-    data = open_data(arguments.data_dir, AskedColumns(arguments.text_column, arguments.summary_column))
-    data.check_has(["train", "val", "test"] if arguments.needs_test or arguments.n_test != 0 else ["train", "val"])
+def _scan_pairs(settings: DataSettings) -> _ScannedTexts:
+    """Scan the splits of the pairs to learn, and the test split if it is evaluated."""
+    data = open_data(settings.data_dir, AskedColumns(settings.text_column, settings.summary_column))
+    data.check_has(["train", "val", "test"] if settings.needs_test or settings.n_test != 0 else ["train", "val"])
     train, val = (scan_split(data.lines_of(split), split) for split in ("train", "val"))
-    test = read_pairs(data.lines_of("test"), "test", arguments.n_test) if arguments.n_test != 0 else None
-    # Also where nothing is evaluated here: an evaluation that follows must not be the first to find a fault.
+    test = read_pairs(data.lines_of("test"), "test", settings.n_test) if settings.n_test != 0 else None
+    # Also if nothing is evaluated here: an evaluation that follows must not be the first to find a fault.
     test_files = scan_split(data.lines_of("test"), "test") if data.has("test") else None
     return train, val, test, test_files, None
 
 
-def _scan_documents(arguments: TrainingArguments) -> _ScannedTexts:
-    """The splits of the documents to restore, and the pairs that are learnt beside them."""
-    train, val = (scan_documents(arguments.data_dir, split) for split in ("train", "val"))
-    if arguments.pairs_dir is None:
+def _scan_documents(settings: DataSettings) -> _ScannedTexts:
+    """Scan the splits of the documents to restore, and the pairs that are learnt beside them."""
+    train, val = (scan_documents(settings.data_dir, split) for split in ("train", "val"))
+    if settings.pairs_dir is None:
         return train, val, None, None, None
-    data = open_data(arguments.pairs_dir, AskedColumns(arguments.text_column, arguments.summary_column))
+    data = open_data(settings.pairs_dir, AskedColumns(settings.text_column, settings.summary_column))
     data.check_has(["train"])
     return train, val, None, None, scan_split(data.lines_of("train"), "train")
 
 
-def tokenize_inputs(arguments: TrainingArguments, inputs: RawTexts, world: WorldInfo) -> TokenizedData:
+def tokenize_inputs(
+    settings: DataSettings, optimization: OptimizationSettings, inputs: RawTexts, world: WorldInfo
+) -> TokenizedData:
     """Find or compute the tokens, and lay out the run.
 
-    Raises InputError where an example exceeds the tokens of a batch or the warm-up is as long as the run.
+    Raises InputError if an example exceeds the tokens of a batch or the warm-up is as long as the run.
     """
-    tokenize = _tokenize_documents if arguments.task == "denoising" else _tokenize_pairs
-    train, val, val_references, prepared = tokenize(arguments, inputs)
-    if arguments.max_tokens_per_batch is not None:
-        _check_each_fits(arguments.max_tokens_per_batch, train)
-    order = LengthBucketSampler(
+    if settings.task == "denoising":
+        train, val, val_references, prepared = _tokenize_documents(settings, optimization.seed, inputs)
+    else:
+        train, val, val_references, prepared = _tokenize_pairs(settings, inputs)
+    if optimization.max_tokens_per_batch is not None:
+        _check_each_fits(optimization.max_tokens_per_batch, train)
+    sampler = LengthBucketSampler(
         train.source_lengths,
         train.target_lengths,
-        batch_size=arguments.train_batch_size,
-        accumulation=arguments.gradient_accumulation_steps,
-        seed=arguments.seed,
-        group_by_length=arguments.sortish_sampler,
+        batch_size=optimization.train_batch_size,
+        accumulation=optimization.gradient_accumulation_steps,
+        seed=optimization.seed,
+        group_by_length=optimization.sortish_sampler,
         processes=world.processes,
         rank=world.rank,
-        max_tokens=arguments.max_tokens_per_batch,
+        max_tokens=optimization.max_tokens_per_batch,
     )
-    total_steps = arguments.max_steps
-    if arguments.max_epochs >= 0:
-        total_steps = min(total_steps, arguments.max_epochs * order.steps_per_epoch)
-    if arguments.lr_scheduler != "constant" and arguments.warmup_steps >= total_steps:
-        raise InputError(f"--warmup_steps {arguments.warmup_steps}: must be below the run's {total_steps} steps")
+    total_steps = optimization.max_steps
+    if optimization.max_epochs >= 0:
+        total_steps = min(total_steps, optimization.max_epochs * sampler.steps_per_epoch)
+    if optimization.lr_scheduler != "constant" and optimization.warmup_steps >= total_steps:
+        raise InputError(f"--warmup_steps {optimization.warmup_steps}: must be below the run's {total_steps} steps")
     datasets = (
         BatchDataset(examples, inputs.tokenizer.pad_token_id, inputs.config.max_position_embeddings)
         for examples in (train, val)
     )
-    return TokenizedData(*datasets, val_references, prepared, order, total_steps)
+    return TokenizedData(*datasets, val_references, prepared, sampler, total_steps)
 
 
-def prepare_test(arguments: TrainingArguments, inputs: RawTexts) -> PreparedPairs | None:
-    """The tokens of the test split, for the report on the data; None where no pair of it has both texts."""
+def prepare_test(settings: DataSettings, inputs: RawTexts) -> PreparedPairs | None:
+    """Prepare the tokens of the test split, for the report on the data; None if no pair of it has both texts."""
     if inputs.test_files is None or next(complete_pairs(inputs.test_files), None) is None:
         return None
-    examples = arguments.n_test or -1  # with 0 it is evaluated by a later command, if at all
-    limits = TokenLimits(inputs.config.prefix, arguments.max_source_length, arguments.max_target_length, examples)
+    examples = settings.n_test or -1  # with 0 it is evaluated by a later command, if at all
+    limits = TokenLimits(inputs.config.prefix, settings.max_source_length, settings.max_target_length, examples)
     return prepare(inputs.test_files, inputs.tokenizer, limits)
 
 
 _TokenizedTexts = tuple[Examples, Examples, list[str], dict[str, PreparedPairs]]
 
 
-def _tokenize_pairs(arguments: TrainingArguments, inputs: RawTexts) -> _TokenizedTexts:
-    """Training and validation examples, the latter's target texts, and what both were made from."""
-    prefix, source_length = inputs.config.prefix, arguments.max_source_length
-    train_limits = TokenLimits(prefix, source_length, arguments.max_target_length, arguments.n_train)
-    val_limits = TokenLimits(prefix, source_length, arguments.val_max_target_length, arguments.n_val)
+def _tokenize_pairs(settings: DataSettings, inputs: RawTexts) -> _TokenizedTexts:
+    """Prepare training and validation examples; also return the target texts of validation, and the prepared pairs."""
+    prefix, source_length = inputs.config.prefix, settings.max_source_length
+    train_limits = TokenLimits(prefix, source_length, settings.max_target_length, settings.n_train)
+    val_limits = TokenLimits(prefix, source_length, settings.val_max_target_length, settings.n_val)
     train = prepare(inputs.train, inputs.tokenizer, train_limits)
     val = prepare(inputs.val, inputs.tokenizer, val_limits)
     examples = (_pair_examples(files, pairs, inputs) for files, pairs in ((inputs.train, train), (inputs.val, val)))
     return *examples, _references(inputs.val, val), {"train": train, "val": val}
 
 
-def _tokenize_documents(arguments: TrainingArguments, inputs: RawTexts) -> _TokenizedTexts:
-    """The same of documents. The noise of the validation examples is always the same one."""
-    prefix, tokenizer, length = inputs.config.prefix, inputs.tokenizer, arguments.max_source_length
-    settings = NoiseSettings(
-        arguments.mask_ratio, arguments.poisson_lambda, arguments.mask_random, arguments.permute_sentences
+def _tokenize_documents(settings: DataSettings, seed: int, inputs: RawTexts) -> _TokenizedTexts:
+    """Prepare examples of documents to restore. The noise of a validation example is the same in every validation."""
+    prefix, tokenizer, length = inputs.config.prefix, inputs.tokenizer, settings.max_source_length
+    noise_settings = NoiseSettings(
+        settings.mask_ratio, settings.poisson_lambda, settings.mask_random, settings.permute_sentences
     )
-    noise = Noise(tokenizer, settings, arguments.seed)
+    noise = Noise(tokenizer, noise_settings, seed)
     train_blocks, val_blocks = (
         prepare_blocks(file, tokenizer, BlockLimits(prefix, length, blocks))
-        for file, blocks in ((inputs.train, arguments.n_train), (inputs.val, arguments.n_val))
+        for file, blocks in ((inputs.train, settings.n_train), (inputs.val, settings.n_val))
     )
     train: Examples = DenoisingExamples(train_blocks.texts, noise, Origin(inputs.train.path, train_blocks.lines))
     if inputs.pairs is not None:
-        pairs = prepare(inputs.pairs, tokenizer, TokenLimits(prefix, length, arguments.max_target_length))
+        pairs = prepare(inputs.pairs, tokenizer, TokenLimits(prefix, length, settings.max_target_length))
         train = JoinedExamples(train, _pair_examples(inputs.pairs, pairs, inputs))
     val = DenoisingExamples(val_blocks.texts, noise, Origin(inputs.val.path, val_blocks.lines))
     texts = [val_blocks.texts[row] for row in range(len(val_blocks.texts))]
@@ -185,13 +188,13 @@ def _check_each_fits(max_tokens: int, examples: Examples) -> None:
 
 
 def _references(files: SplitFiles, prepared: PreparedPairs) -> list[str]:
-    """The target texts of the prepared pairs. Raises InputError where the file is no longer what was prepared."""
+    """Read the target texts of the prepared pairs. Raises InputError if the file has changed since."""
     kept = set(prepared.lines.tolist())
     references = [line for number, line in enumerate(iterate_lines(files.target.path)) if number in kept]
     files.target.check_unchanged()
     return references
 
 
-def _with_dropouts(config: BartConfig, arguments: TrainingArguments) -> BartConfig:
-    given = {"dropout": arguments.dropout, "attention_dropout": arguments.attention_dropout}
+def _with_dropouts(config: BartConfig, model: ModelSettings) -> BartConfig:
+    given = {"dropout": model.dropout, "attention_dropout": model.attention_dropout}
     return config.copy(**{name: value for name, value in given.items() if value is not None})

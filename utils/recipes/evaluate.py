@@ -20,7 +20,9 @@ from bart.generation.arguments import check_call
 from bart.modeling.modeling_bart import BartForConditionalGeneration
 
 from ..checkpoint.pretrained import load_tokenizer
-from ..cli.args import EvaluationArguments, TrainingArguments, output_limit
+from ..cli.evaluation_args import EvaluatedModel, EvaluationArguments, GenerationSettings
+from ..cli.shared_args import output_limit
+from ..cli.training_args import ValidationSettings
 from ..data.formats.tables import AskedColumns
 from ..data.sources import open_data
 from ..data.splits import Pairs, deranged, read_pairs
@@ -42,6 +44,7 @@ from ..runtime.world import local_process_count, local_process_rank, process_ran
 class Decision:
     """What is to be evaluated, and how."""
 
+    arguments: EvaluationArguments  # with all lengths set
     pairs: Pairs
     config: BartConfig
     tokenizer: PreTrainedTokenizerBase
@@ -55,10 +58,11 @@ def evaluate_model(arguments: EvaluationArguments) -> None:
     decision = decide(arguments)
     folder = Path(arguments.save_path)
     make_folder(folder, "SAVE_PATH")
-    with FolderLock(folder, "SAVE_PATH", process_rank() == 0), process_group(arguments.timeout) as group:
+    with FolderLock(folder, "SAVE_PATH", process_rank() == 0), process_group(arguments.processes.timeout) as group:
         if not group.agree_on(decision.pairs.checksum()):
-            raise InputError(f"DATA_DIR {arguments.data_dir}: the processes have read different texts; start again")
-        model = load_model(arguments, decision)
+            data_dir = arguments.texts.data_dir
+            raise InputError(f"DATA_DIR {data_dir}: the processes have read different texts; start again")
+        model = load_model(decision)
         result = evaluate_and_write(
             model, decision.tokenizer, decision.pairs, decision.settings, folder, decision.facts, group
         )
@@ -67,55 +71,57 @@ def evaluate_model(arguments: EvaluationArguments) -> None:
 
 def decide(arguments: EvaluationArguments) -> Decision:
     """Read what an evaluation begins with. Raises InputError for all that can be refused before the model is loaded."""
-    device = choose_device(arguments.device)
+    model, texts, precision = arguments.model, arguments.texts, arguments.precision
+    device = choose_device(precision.device)
     if device == "cpu":
         keep_freed_memory()
     else:
         torch.cuda.set_device(device)
-    check_precision(arguments.precision, on_gpu=device != "cpu")
-    if arguments.quantization is not None and device != "cpu":
-        raise InputError(f"--quantization {arguments.quantization}: is for the CPU; on a GPU give --bf16 or --fp16")
+    check_precision(precision.name, on_gpu=device != "cpu")
+    if precision.quantization is not None and device != "cpu":
+        raise InputError(f"--quantization {precision.quantization}: is for the CPU; on a GPU give --bf16 or --fp16")
 
-    data = open_data(arguments.data_dir, AskedColumns(arguments.text_column, arguments.summary_column))
-    data.check_has([arguments.type_path])
-    folder_of_lines = data.lines_of(arguments.type_path)
-    pairs = read_pairs(folder_of_lines, arguments.type_path, arguments.n_obs, needs_targets=False)
-    if arguments.shuffle_sources:
-        pairs = Pairs(deranged(pairs.sources, arguments.seed), pairs.targets)
+    data = open_data(texts.data_dir, AskedColumns(texts.text_column, texts.summary_column))
+    data.check_has([texts.type_path])
+    pairs = read_pairs(data.lines_of(texts.type_path), texts.type_path, texts.n_obs, needs_targets=False)
+    if texts.shuffle_sources:
+        pairs = Pairs(deranged(pairs.sources, texts.seed), pairs.targets)
 
-    config = evaluated_config(arguments)
+    config = evaluated_config(model)
     arguments = arguments.with_lengths_of(config)
-    tokenizer = load_tokenizer(arguments.tokenizer_name_or_path, arguments.model, config)
+    tokenizer = load_tokenizer(model.tokenizer_name_or_path, model.model, config)
+    generation = arguments.generation
     settings = EvaluationSettings(
-        split=arguments.type_path,
-        prefix=config.prefix if arguments.prefix is None else arguments.prefix,
-        batch_size=BatchSize(arguments.bs, arguments.max_tokens_per_batch),
-        warm_up=arguments.warm_up,
-        max_source_length=arguments.max_source_length,
-        long_documents=arguments.long_documents,
-        search=search_settings(arguments, config),
-        splitter=arguments.rouge_sentence_splitter,
+        split=texts.type_path,
+        prefix=config.prefix if texts.prefix is None else texts.prefix,
+        batch_size=BatchSize(generation.bs, generation.max_tokens_per_batch),
+        warm_up=generation.warm_up,
+        max_source_length=arguments.texts.max_source_length,
+        long_documents=generation.long_documents,
+        search=search_settings(generation, model, config),
+        splitter=generation.rouge_sentence_splitter,
     )
     facts = {
-        "model": arguments.model,
-        "precision": arguments.quantization or arguments.precision,
-        "shuffled_sources": arguments.shuffle_sources,
-        "seed": arguments.seed,
-        "data_dir": arguments.data_dir,
+        "model": model.model,
+        "precision": precision.name,
+        "shuffled_sources": texts.shuffle_sources,
+        "seed": texts.seed,
+        "data_dir": texts.data_dir,
         "command": sys.argv,
         **software(),
     }
-    return Decision(pairs, config, tokenizer, settings, device, facts)
+    return Decision(arguments, pairs, config, tokenizer, settings, device, facts)
 
 
-def load_model(arguments: EvaluationArguments, decision: Decision) -> BartForConditionalGeneration:
-    """The model, on its device and ready to generate."""
-    torch.manual_seed(arguments.seed)  # of sampling
-    apply_matmul_precision(arguments.precision)
-    if decision.device != "cpu" and arguments.cpu_affinity:
+def load_model(decision: Decision) -> BartForConditionalGeneration:
+    """Load the model onto its device, ready to generate."""
+    arguments, precision = decision.arguments, decision.arguments.precision
+    torch.manual_seed(arguments.texts.seed)  # of sampling
+    apply_matmul_precision(precision.name)
+    if decision.device != "cpu" and arguments.processes.cpu_affinity:
         bind_to_gpu_cores(torch.device(decision.device).index)
-    model = BartForConditionalGeneration.from_pretrained(arguments.model, decision.config)
-    return model.to(decision.device, evaluation_dtype(arguments.precision)).prepack(arguments.quantization)
+    model = BartForConditionalGeneration.from_pretrained(arguments.model.model, decision.config)
+    return model.to(decision.device, evaluation_dtype(precision.name)).prepack(precision.quantization)
 
 
 def evaluate_and_write(
@@ -141,10 +147,10 @@ def print_result(result: EvaluationResult | None, folder: Path) -> None:
         print(f"to look at in a browser: {folder / PAGE_FILE}")
 
 
-def evaluated_config(arguments: EvaluationArguments) -> BartConfig:
-    """The model's own shape and token ids (a distilled model has fewer layers) with CONFIG's prefix and search."""
-    given, stored = BartConfig.from_json_file(arguments.config), read_config(arguments.model)
-    say_vocabulary(arguments.model, stored, given)
+def evaluated_config(model: EvaluatedModel) -> BartConfig:
+    """Join the model's own shape and token ids (a distilled model has fewer layers) with CONFIG's prefix and search."""
+    given, stored = BartConfig.from_json_file(model.config), read_config(model.model)
+    say_vocabulary(model.model, stored, given)
     return stored.copy(**given.search_settings(), prefix=given.prefix)
 
 
@@ -159,20 +165,20 @@ def choose_device(name: str) -> str:
     return f"cuda:{local_process_rank()}"
 
 
-def final_search(arguments: TrainingArguments, config: BartConfig) -> dict[str, Any]:
-    """What the search of a training's test split is told beyond the configuration."""
-    return {**output_limit(arguments.eval_max_gen_length), "num_beams": arguments.eval_beams or config.num_beams}
+def final_search(validation: ValidationSettings, config: BartConfig) -> dict[str, Any]:
+    """Return the search settings of a training's test split beyond the configuration."""
+    return {**output_limit(validation.eval_max_gen_length), "num_beams": validation.eval_beams or config.num_beams}
 
 
-def search_settings(arguments: EvaluationArguments, config: BartConfig) -> dict[str, Any]:
-    """What the search is told beyond the configuration: the task's settings, beaten by flags."""
+def search_settings(generation: GenerationSettings, model: EvaluatedModel, config: BartConfig) -> dict[str, Any]:
+    """Return the search settings beyond the configuration: those of the task, overridden by flags."""
     search = {
-        **(task_settings(Path(arguments.config), arguments.task) if arguments.task else {}),
-        **arguments.search,
-        **({} if arguments.eval_beams is None else {"num_beams": arguments.eval_beams}),
+        **(task_settings(Path(model.config), generation.task) if generation.task else {}),
+        **generation.search,
+        **({} if generation.eval_beams is None else {"num_beams": generation.eval_beams}),
     }
-    if "max_new_tokens" not in arguments.search:
-        search |= output_limit(arguments.eval_max_gen_length)
+    if "max_new_tokens" not in generation.search:
+        search |= output_limit(generation.eval_max_gen_length)
     check_call(config, search)  # an impossible setting is refused now, not after the model is loaded
     return search
 

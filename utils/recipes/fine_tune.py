@@ -5,28 +5,29 @@
 
 import logging
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
+from bart.configuration.configuration_bart import BartConfig
 from bart.generation.arguments import check_call
 from bart.modeling.modeling_bart import BartForConditionalGeneration
 from bart.out_of_memory import out_of_memory_as
 
 from ..checkpoint.disk_space import check_disk_space
 from ..checkpoint.export import save_model
-from ..checkpoint.resume import check_steps, complete_arguments
+from ..checkpoint.resume import check_steps, check_unchanged, with_batches_of
 from ..checkpoint.run_folder import checkpoint_to_resume, open_run_folder
-from ..cli.args import TrainingArguments
-from ..cli.command_line import with_argument_names
+from ..cli.run import with_argument_names
+from ..cli.training_args import ModelSettings, TrainingArguments
 from ..data.batch_sampler import TrainingLoader
 from ..data.examples import validation_loader
 from ..data.report import data_report
-from ..data.report_text import whole_report
-from ..data.training_data import RawTexts, TokenizedData, read_inputs, tokenize_inputs
+from ..data.report_text import short_report, whole_report
+from ..data.training_data import RawTexts, read_inputs, tokenize_inputs
 from ..evaluation.evaluate import EvaluationSettings
 from ..evaluation.generate import BatchSize
 from ..io.folder_lock import FolderLock
@@ -48,12 +49,12 @@ from ..training.amp import choose_amp_backend
 from ..training.batch_size_finder import fit_batch
 from ..training.compilation import compile_where_possible
 from ..training.dry_run import dry_run
-from ..training.loggers import check_loggers
+from ..training.loggers import build_loggers, check_loggers
 from ..training.module import SummarizationModule, validation_search
 from ..training.optimization import freeze
 from ..training.run_description import describe_run, record_data_report
 from ..training.strategies.select import check_strategy
-from ..training.trainer import build_trainer
+from ..training.trainer import build_callbacks, build_trainer, compute_kwargs
 from .evaluate import evaluate_and_write, final_search, print_result
 
 
@@ -63,7 +64,7 @@ class Decision:
 
     arguments: TrainingArguments  # as given, and what follows from the configuration and the machine
     world: WorldInfo
-    checkpoint: Path | None  # of the run that goes on
+    checkpoint: Path | None  # of the run that is resumed
     inputs: RawTexts
     notes: list[str]  # lines about what was chosen
 
@@ -81,9 +82,9 @@ class Training:
 def fine_tune(arguments: TrainingArguments) -> None:
     """Train as the command line says. Raises InputError if its input is unusable."""
     _quieten_libraries()
-    world = resolve_world(arguments.gpus, arguments.num_nodes)
-    writes = world.rank == 0 and not arguments.dry_run
-    with FolderLock(Path(arguments.output_dir), "--output_dir", writes) as lock:
+    world = resolve_world(arguments.processes.gpus, arguments.processes.num_nodes)
+    writes = world.rank == 0 and not arguments.run.dry_run
+    with FolderLock(Path(arguments.run.output_dir), "--output_dir", writes) as lock:
         decision = decide(arguments, world)
         training = build(decision, lock)
         if training is None:  # it was a dry run
@@ -96,96 +97,119 @@ def fine_tune(arguments: TrainingArguments) -> None:
 
 def decide(arguments: TrainingArguments, world: WorldInfo) -> Decision:
     """Read what a training begins with. Raises InputError for all that can be refused at no expense."""
+    model, run = arguments.model, arguments.run
+
+    # The machine: its GPUs, precision, packages.
     if world.on_gpu:
         torch.cuda.set_device(local_process_rank())  # a trial comes before Lightning's own choice
-    check_precision(arguments.precision, world.on_gpu)
-    check_loggers(arguments)
+    check_precision(arguments.precision.name, world.on_gpu)
+    check_loggers(run)
     if not world.on_gpu:
         keep_freed_memory()
-    arguments, amp_backend = choose_amp_backend(arguments, world.processes)
+    precision, amp_backend = choose_amp_backend(arguments.precision, model, world.processes)
+    arguments = replace(arguments, precision=precision)
 
+    # The inputs: a run that is resumed, texts, configuration, tokenizer; what follows from them for the settings.
     checkpoint = None
-    if not arguments.dry_run and (world.rank == 0 or arguments.resume):
-        checkpoint = checkpoint_to_resume(arguments)
-    inputs = read_inputs(arguments, checkpoint)
-    arguments = complete_arguments(arguments, inputs.config, checkpoint)
-    check_strategy(arguments, inputs.config, world.on_gpu)
+    if not run.dry_run and (world.rank == 0 or run.resume):
+        checkpoint = checkpoint_to_resume(run)
+    inputs = read_inputs(arguments.data, model, checkpoint)
+    arguments = arguments.with_lengths_of(inputs.config)
+    if checkpoint is not None:
+        if arguments.optimization.auto_batch_size:
+            arguments = replace(arguments, optimization=with_batches_of(arguments.optimization, checkpoint))
+        check_unchanged(arguments.to_dict(), checkpoint)
+    check_strategy(arguments.processes, inputs.config, world.on_gpu)
 
-    if arguments.eval_beams > 0:
-        check_call(inputs.config, validation_search(arguments))
+    # The searches to come: an impossible setting is refused now.
+    if arguments.validation.eval_beams > 0:
+        check_call(inputs.config, validation_search(arguments.validation))
     if inputs.test is not None:
-        check_call(inputs.config, final_search(arguments, inputs.config))
+        check_call(inputs.config, final_search(arguments.validation, inputs.config))
     return Decision(arguments, world, checkpoint, inputs, [] if amp_backend is None else [amp_backend])
 
 
 def build(decision: Decision, lock: FolderLock) -> Training | None:
     """Make the model, the tokens, the results folder and the trainer; None after a dry run."""
     arguments, world, inputs = decision.arguments, decision.world, decision.inputs
+    optimization, run = arguments.optimization, arguments.run
     notes = list(decision.notes)
-    apply_matmul_precision(arguments.precision)
+    apply_matmul_precision(arguments.precision.name)
 
-    # Random weights, too, are the same in all processes; then dropout differs between them.
-    pl.seed_everything(arguments.seed, verbose=False)
-    model = build_model(arguments, inputs, decision.checkpoint)
-    if arguments.compile:
+    # The model. Random weights, too, are the same in all processes; then dropout differs between them.
+    pl.seed_everything(optimization.seed, verbose=False)
+    model = build_model(arguments.model, inputs.config, decision.checkpoint)
+    if arguments.model.compile:
         why_not_compiled = compile_where_possible(model, world.on_gpu)
         notes += [] if why_not_compiled is None else [why_not_compiled]
     if world.rank > 0:
-        pl.seed_everything(arguments.seed + world.rank, verbose=False)
+        pl.seed_everything(optimization.seed + world.rank, verbose=False)
 
-    data = tokenize_inputs(arguments, inputs, world)
-    if arguments.auto_batch_size and decision.checkpoint is None:
-        arguments, data.order = fit_batch(arguments, model, data.order, world)
-    if arguments.dry_run:
-        dry_run(arguments, inputs, data, world, model)
+    # The tokens, and their batches.
+    data = tokenize_inputs(arguments.data, optimization, inputs, world)
+    if optimization.auto_batch_size and decision.checkpoint is None:
+        optimization, data.sampler = fit_batch(
+            optimization, arguments.precision, arguments.processes.strategy, model, data.sampler, world
+        )
+        arguments = replace(arguments, optimization=optimization)
+
+    # The module, and how it is computed; that is all that a dry run needs.
+    flags, validation = arguments.to_dict(), arguments.validation
+    module = SummarizationModule(
+        model, optimization, validation, data.total_steps, inputs.tokenizer, data.val_references, flags
+    )
+    compute = compute_kwargs(
+        arguments.precision,
+        arguments.processes,
+        optimization.gradient_accumulation_steps,
+        inputs.config,
+        world,
+    )
+    if run.dry_run:
+        lines = dry_run(module, data, compute, validation, run, arguments.data.num_workers, world)
+        if world.rank == 0:
+            print("\n".join([*short_report(data_report(arguments.data, inputs, data)), *lines]))
+            print("This was a dry run: nothing was trained, and nothing was written to --output_dir.")
         return None
 
+    # The results folder.
+    folder = Path(run.output_dir)
     if decision.checkpoint is not None:
         check_steps(data.total_steps, decision.checkpoint)
     if world.rank == 0:
-        if arguments.check_disk_space:
-            check_disk_space(arguments, model)
-        open_run_folder(arguments, decision.checkpoint, lock)
-        describe_run(arguments, inputs, data, model)
+        if run.check_disk_space:
+            check_disk_space(folder, model, optimization.optimizer, run.save_top_k)
+        open_run_folder(run, flags, decision.checkpoint, lock)
+        describe_run(folder, flags, inputs, data, model)
         for note in notes:
             print(note, flush=True)
-        record_data_report(arguments, data_report(arguments, inputs, data))
-    if world.on_gpu and arguments.cpu_affinity:
+        record_data_report(folder, data_report(arguments.data, inputs, data))
+
+    # The trainer and the loaders.
+    if world.on_gpu and arguments.processes.cpu_affinity:
         bind_to_gpu_cores(local_process_rank())  # after the tokens, which are prepared on all cores
-    return _ready(arguments, inputs, data, world, model)
-
-
-def build_model(
-    arguments: TrainingArguments, inputs: RawTexts, checkpoint: Path | None
-) -> BartForConditionalGeneration:
-    """The model to start from, in training mode, what is to be frozen frozen."""
-    if checkpoint is not None or arguments.model_name_or_path == "scratch":
-        model = BartForConditionalGeneration(inputs.config)  # the trainer reads a checkpoint's weights
-    else:
-        model = BartForConditionalGeneration.from_pretrained(arguments.model_name_or_path, inputs.config)
-    freeze(model.train(), arguments.freeze_embeds, arguments.freeze_encoder)
-    if arguments.gradient_checkpointing:
-        model.enable_gradient_checkpointing()
-    return model
-
-
-def _ready(
-    arguments: TrainingArguments,
-    inputs: RawTexts,
-    data: TokenizedData,
-    world: WorldInfo,
-    model: BartForConditionalGeneration,
-) -> Training:
-    workers, pin_memory = arguments.num_workers, world.on_gpu
+    callbacks = build_callbacks(run, validation, data, arguments.precision.scales_loss)
+    trainer = build_trainer(compute, data, validation, folder, callbacks, build_loggers(run, flags))
+    workers, pin_memory = arguments.data.num_workers, world.on_gpu
     checksum = data.train.examples.checksum()
     return Training(
-        SummarizationModule(model, arguments, data.total_steps, inputs.tokenizer, data.val_references),
-        build_trainer(arguments, inputs.config, data, world),
-        TrainingLoader(data.train, data.order, data.total_steps, workers, pin_memory, checksum),
-        validation_loader(
-            data.val, arguments.eval_batch_size, world.processes, world.rank, workers, pin_memory
-        ),
+        module,
+        trainer,
+        TrainingLoader(data.train, data.sampler, data.total_steps, workers, pin_memory, checksum),
+        validation_loader(data.val, validation.eval_batch_size, world.processes, world.rank, workers, pin_memory),
     )
+
+
+def build_model(settings: ModelSettings, config: BartConfig, checkpoint: Path | None) -> BartForConditionalGeneration:
+    """Make the model to start from, in training mode and with its frozen parts frozen."""
+    if checkpoint is not None or settings.model_name_or_path == "scratch":
+        model = BartForConditionalGeneration(config)  # the trainer reads a checkpoint's weights
+    else:
+        model = BartForConditionalGeneration.from_pretrained(settings.model_name_or_path, config)
+    freeze(model.train(), settings.freeze_embeds, settings.freeze_encoder)
+    if settings.gradient_checkpointing:
+        model.enable_gradient_checkpointing()
+    return model
 
 
 def train(decision: Decision, training: Training) -> None:
@@ -205,49 +229,48 @@ def train(decision: Decision, training: Training) -> None:
             )
     except Interrupted:
         if decision.world.rank == 0 and trainer.checkpoint_callback.last_saved_step == trainer.global_step > 0:
-            flags = with_argument_names(f"--output_dir {decision.arguments.output_dir}") + " and --resume"
+            flags = with_argument_names(f"--output_dir {decision.arguments.run.output_dir}") + " and --resume"
             print(f"told to end: saved at step {trainer.global_step}; the same command with {flags} goes on")
         raise
 
 
 def finish(decision: Decision, trainer: pl.Trainer) -> None:
     """Write the best model as a Hugging Face folder and evaluate it on the test split."""
-    arguments, inputs = decision.arguments, decision.inputs
-    folder = Path(arguments.output_dir)
+    arguments, inputs, validation = decision.arguments, decision.inputs, decision.arguments.validation
+    folder = Path(arguments.run.output_dir)
     best = BartForConditionalGeneration.from_pretrained(trainer.checkpoint_callback.best_checkpoint())
     save_model(best, inputs.tokenizer, folder / BEST_MODEL_FOLDER)
     if inputs.test is None:
         write_page(folder)
         return
+
     settings = EvaluationSettings(
         split="test",
         prefix=inputs.config.prefix,
-        batch_size=BatchSize(arguments.eval_batch_size),
-        max_source_length=arguments.max_source_length,
-        long_documents=arguments.long_documents,
-        search=final_search(arguments, inputs.config),
-        splitter=arguments.rouge_sentence_splitter,
+        batch_size=BatchSize(validation.eval_batch_size),
+        max_source_length=arguments.data.max_source_length,
+        long_documents=validation.long_documents,
+        search=final_search(validation, inputs.config),
+        splitter=validation.rouge_sentence_splitter,
     )
-    facts = {
-        "model": str(folder / BEST_MODEL_FOLDER),
-        "precision": arguments.precision,
-        "data_dir": arguments.data_dir,
-    }
+    precision = arguments.precision.name
+    facts = {"model": str(folder / BEST_MODEL_FOLDER), "precision": precision, "data_dir": arguments.data.data_dir}
     device = "cuda" if decision.world.on_gpu else "cpu"
-    best.to(device, evaluation_dtype(arguments.precision)).prepack()
+    best.to(device, evaluation_dtype(precision)).prepack()
     print_result(evaluate_and_write(best, inputs.tokenizer, inputs.test, settings, folder, facts), folder)
 
 
 def print_data_report(arguments: TrainingArguments) -> None:
-    """Say what the data are like; needs neither weights, nor the GPUs, nor a results folder."""
+    """Print what the data are like; needs neither weights, nor the GPUs, nor a results folder."""
     _quieten_libraries()
     if process_rank() > 0:
         return
-    processes = (arguments.gpus or 1) * (arguments.num_nodes or 1)
+    processes = (arguments.processes.gpus or 1) * (arguments.processes.num_nodes or 1)
     world = WorldInfo(on_gpu=False, processes=max(processes, process_count()), rank=0)
-    inputs = read_inputs(arguments, checkpoint=None)
-    arguments = complete_arguments(arguments, inputs.config, checkpoint=None)
-    print("\n".join(whole_report(data_report(arguments, inputs, tokenize_inputs(arguments, inputs, world)))))
+    inputs = read_inputs(arguments.data, arguments.model, checkpoint=None)
+    settings = arguments.with_lengths_of(inputs.config).data
+    data = tokenize_inputs(settings, arguments.optimization, inputs, world)
+    print("\n".join(whole_report(data_report(settings, inputs, data))))
 
 
 def _quieten_libraries() -> None:

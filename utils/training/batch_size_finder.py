@@ -1,4 +1,4 @@
-"""The largest batch that fits into memory, found before the training begins."""
+"""Finds the largest batch that fits into memory, before the training begins."""
 
 import gc
 from collections.abc import Callable, Sequence
@@ -11,11 +11,10 @@ from bart.errors import InputError
 from bart.modeling.modeling_bart import BartForConditionalGeneration
 from bart.out_of_memory import is_out_of_memory
 
-from ..cli.args import TrainingArguments
+from ..cli.training_args import MixedPrecisionSettings, OptimizationSettings
 from ..data.batch_sampler import LengthBucketSampler
 from ..data.padding import padded_length
 from ..runtime.world import WorldInfo
-from .amp import is_mixed
 from .memory_estimate import WEIGHT_BYTES, MemoryPlan, activation_bytes, half_copy_bytes, state_bytes
 
 _CONTROL_GROUP = Path("/sys/fs/cgroup")
@@ -23,22 +22,27 @@ _USABLE = 0.85  # of the memory: the rest is for what the formula leaves out, an
 
 
 def fit_batch(
-    arguments: TrainingArguments, model: BartForConditionalGeneration, order: LengthBucketSampler, world: WorldInfo
-) -> tuple[TrainingArguments, LengthBucketSampler]:
-    """The arguments and the order with batches that fit, and as many examples in a step; says what it chose.
+    optimization: OptimizationSettings,
+    precision: MixedPrecisionSettings,
+    strategy: str,
+    model: BartForConditionalGeneration,
+    sampler: LengthBucketSampler,
+    world: WorldInfo,
+) -> tuple[OptimizationSettings, LengthBucketSampler]:
+    """Return the settings and the sampler with batches that fit, and as many examples in a step; print the choice.
 
-    Of batch sizes that divide a step's examples, the largest that fits by
-    formula; on a single GPU a trial has the last word. Raises InputError where not even one example fits.
+    Of the batch sizes that divide a step's examples, this is the largest that fits by formula; on a single GPU it is
+    tried. Raises InputError if not even one example fits.
     """
-    examples = arguments.train_batch_size * arguments.gradient_accumulation_steps
-    longest = int(padded_length(order.source_lengths.max())), int(padded_length(order.target_lengths.max()))
-    plan = _plan(arguments, model)
-    usable = int(_USABLE * _memory(world)) - _state_of_process(arguments, plan, world)
+    examples = optimization.train_batch_size * optimization.gradient_accumulation_steps
+    longest = int(padded_length(sampler.source_lengths.max())), int(padded_length(sampler.target_lengths.max()))
+    plan = _plan(precision, model)
+    usable = int(_USABLE * _memory(world)) - _state_of_process(strategy, plan, world)
     sizes = divisors(examples)
     batch_size = largest_that_fits(sizes, lambda size: activation_bytes(plan, size, *longest) <= usable)
     how = "by formula"
     if world.on_gpu and world.processes == 1:
-        batch_size, how = _tried(arguments, model, sizes, longest), "by trial"
+        batch_size, how = _tried(optimization.label_smoothing, precision, model, sizes, longest), "by trial"
     if batch_size is None:
         raise InputError(
             f"--auto_batch_size: not one example of {longest[0]} and {longest[1]} tokens fits into memory; lower "
@@ -50,17 +54,17 @@ def fit_batch(
             f"batches of {batch_size} {how} (longest: {longest[0]} and {longest[1]} tokens), {accumulation} in a step",
             flush=True,
         )
-    fitting = replace(arguments, train_batch_size=batch_size, gradient_accumulation_steps=accumulation)
-    return fitting, replace(order, batch_size=batch_size, accumulation=accumulation)
+    fitting = replace(optimization, train_batch_size=batch_size, gradient_accumulation_steps=accumulation)
+    return fitting, replace(sampler, batch_size=batch_size, accumulation=accumulation)
 
 
 def divisors(number: int) -> list[int]:
-    """In rising order."""
+    """List the divisors in rising order."""
     return [candidate for candidate in range(1, number + 1) if number % candidate == 0]
 
 
 def largest_that_fits(sizes: Sequence[int], fits: Callable[[int], bool]) -> int | None:
-    """Of rising ``sizes`` the largest for which ``fits``; where one does, smaller ones do. None where none does."""
+    """Return the largest of rising ``sizes`` that ``fits``, None if none does. If a size fits, smaller ones do."""
     low, high = 0, len(sizes)  # sizes[:low] fit, sizes[high:] do not
     while low < high:
         middle = (low + high) // 2
@@ -72,7 +76,7 @@ def largest_that_fits(sizes: Sequence[int], fits: Callable[[int], bool]) -> int 
 
 
 def available_memory() -> int:
-    """Bytes that this process may still take of the machine's memory, or of its control group's."""
+    """Return the bytes that this process may still take of the memory of the machine, or of its control group."""
     available, limit, used = _machine_memory("MemAvailable"), _group_limit(), _CONTROL_GROUP / "memory.current"
     if limit is None or not used.exists():
         return available
@@ -80,7 +84,7 @@ def available_memory() -> int:
 
 
 def total_memory() -> int:
-    """Bytes that the machine, or this process's control group, has in all."""
+    """Return the bytes that the machine, or the control group of this process, has in all."""
     total, limit = _machine_memory("MemTotal"), _group_limit()
     return total if limit is None else min(total, limit)
 
@@ -97,7 +101,7 @@ def _group_limit() -> int | None:
 
 
 def _memory(world: WorldInfo) -> int:
-    """Bytes of a process. What several processes are told is the same at any moment, where the machines are alike."""
+    """Bytes of a process. Several processes get the same number at any moment if their machines are alike."""
     if world.on_gpu:  # all of it: no process has taken any yet
         devices = range(torch.cuda.device_count())
         return min(torch.cuda.get_device_properties(device).total_memory for device in devices)
@@ -106,29 +110,30 @@ def _memory(world: WorldInfo) -> int:
     return available_memory()
 
 
-def _state_of_process(arguments: TrainingArguments, plan: MemoryPlan, world: WorldInfo) -> int:
+def _state_of_process(strategy: str, plan: MemoryPlan, world: WorldInfo) -> int:
     """Bytes that weights, gradients and optimizer will take beyond what the model in memory has taken already."""
     state = state_bytes(plan)
-    if arguments.strategy == "fsdp":
-        # Whole in every process are the half copies of the weights that the backward pass reads, and, meanwhile, the
+    if strategy == "fsdp":
+        # Every process holds in full the half copies of the weights that the backward pass reads, and meanwhile the
         # embeddings and their gradient.
-        whole = half_copy_bytes(plan) + 2 * WEIGHT_BYTES * plan.config.vocab_size * plan.config.d_model
-        return (state - half_copy_bytes(plan)) // world.processes + whole
+        in_full = half_copy_bytes(plan) + 2 * WEIGHT_BYTES * plan.config.vocab_size * plan.config.d_model
+        return (state - half_copy_bytes(plan)) // world.processes + in_full
     return state if world.on_gpu or world.processes > 1 else state - WEIGHT_BYTES * plan.parameters
 
 
-def _plan(arguments: TrainingArguments, model: BartForConditionalGeneration) -> MemoryPlan:
+def _plan(precision: MixedPrecisionSettings, model: BartForConditionalGeneration) -> MemoryPlan:
     return MemoryPlan(
         model.config,
         parameters=sum(weight.numel() for weight in model.parameters()),
         trained_parameters=sum(weight.numel() for weight in model.parameters() if weight.requires_grad),
-        mixed_precision=is_mixed(arguments),
-        gradient_checkpointing=arguments.gradient_checkpointing,
+        mixed_precision=precision.is_mixed,
+        gradient_checkpointing=model.model.encoder.gradient_checkpointing,
     )
 
 
 def _tried(
-    arguments: TrainingArguments,
+    label_smoothing: float,
+    precision: MixedPrecisionSettings,
     model: BartForConditionalGeneration,
     sizes: Sequence[int],
     longest: tuple[int, int],
@@ -139,7 +144,7 @@ def _tried(
         gc.collect()  # what a failed trial has left
         torch.cuda.empty_cache()
         try:
-            _try(arguments, model.cuda(), size, longest)
+            _try(label_smoothing, precision, model.cuda(), size, longest)
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
@@ -158,16 +163,20 @@ def _tried(
 
 
 def _try(
-    arguments: TrainingArguments, model: BartForConditionalGeneration, size: int, longest: tuple[int, int]
+    label_smoothing: float,
+    precision: MixedPrecisionSettings,
+    model: BartForConditionalGeneration,
+    size: int,
+    longest: tuple[int, int],
 ) -> None:
-    """One forward and backward pass, with memory taken as the two moments of Adam take it."""
+    """Do one forward and backward pass, with memory taken as the two moments of Adam take it."""
     device = model.final_logits_bias.device
     moments = [torch.empty(2, *weight.shape, device=device) for weight in model.parameters() if weight.requires_grad]
     sources, targets = (torch.full((size, length), 5, device=device) for length in longest)
     mask = torch.ones_like(sources)
     mask[:, -1] = 0  # padded, as most batches are
-    kind = torch.float16 if arguments.fp16 else torch.bfloat16
-    with torch.autocast(device.type, kind, enabled=is_mixed(arguments)):
-        loss = model.loss_sum(sources, mask, targets, arguments.label_smoothing)
+    dtype = torch.float16 if precision.fp16 else torch.bfloat16
+    with torch.autocast(device.type, dtype, enabled=precision.is_mixed):
+        loss = model.loss_sum(sources, mask, targets, label_smoothing)
     loss.backward()
     del moments

@@ -1,4 +1,4 @@
-"""What a training will take, told from a few of its steps."""
+"""Estimates the time, memory and disk that a training will take, from a few of its steps."""
 
 import resource
 import sys
@@ -9,51 +9,53 @@ from datetime import timedelta
 from itertools import chain
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch.optim import Optimizer
 
-from bart.modeling.modeling_bart import BartForConditionalGeneration
 from bart.out_of_memory import out_of_memory_as
 
 from ..checkpoint.disk_space import checkpoints_at_once, free_space
-from ..cli.args import TrainingArguments
+from ..cli.training_args import RunSettings, ValidationSettings
 from ..data.batch_sampler import BatchIndices, LengthBucketSampler, batch_loader
 from ..data.examples import validation_batches
-from ..data.report import data_report
-from ..data.report_text import short_report
-from ..data.training_data import RawTexts, TokenizedData
+from ..data.training_data import TokenizedData
 from ..runtime.world import WorldInfo
 from .callbacks.step_timer import StepTimer
 from .module import SummarizationModule
-from .trainer import trainer_kwargs
 
 _TYPICAL_STEPS = 6
 
 
 def dry_run(
-    arguments: TrainingArguments,
-    inputs: RawTexts,
+    module: SummarizationModule,
     data: TokenizedData,
+    compute: dict[str, Any],
+    validation: ValidationSettings,
+    run: RunSettings,
+    num_workers: int,
     world: WorldInfo,
-    model: BartForConditionalGeneration,
-) -> None:
-    """Take a few steps and say what all of them will take. Writes to no results folder."""
-    steps, clock = steps_to_try(data.order), StepTimer()
-    module = SummarizationModule(model, arguments, data.total_steps, inputs.tokenizer, data.val_references)
-    val_batches = validation_batches(data.val, arguments.eval_batch_size, world.processes, world.rank)
+) -> list[str]:
+    """Take a few steps, and return lines that say what all of them will take. Writes to no results folder.
+
+    Args:
+        compute: what ``compute_kwargs`` gives.
+    """
+    steps, clock = steps_to_try(data.sampler), StepTimer()
+    val_batches = validation_batches(data.val, validation.eval_batch_size, world.processes, world.rank)
     train_loader, val_loader = (
-        batch_loader(dataset, batches, arguments.num_workers, world.on_gpu)
+        batch_loader(dataset, batches, num_workers, world.on_gpu)
         for dataset, batches in (
-            (data.train, batches_of(data.order, steps)),
+            (data.train, batches_of(data.sampler, steps)),
             (data.val, longest_and_middling(val_batches)),
         )
     )
     with tempfile.TemporaryDirectory() as scratch:
         trainer = pl.Trainer(
-            **trainer_kwargs(arguments, inputs.config, world),
+            **compute,
             max_steps=len(steps),
             callbacks=[clock],
             logger=False,
@@ -67,15 +69,12 @@ def dry_run(
         ):
             trainer.fit(module, train_loader, val_loader)
     measured = Measured(clock.step_seconds, clock.validation_seconds, *sizes_of(module.model, trainer.optimizers[0]))
-    if world.rank == 0:
-        lines = forecast(arguments, data, len(val_batches), world.on_gpu, measured)
-        print("\n".join([*short_report(data_report(arguments, inputs, data)), *lines]))
-        print("This was a dry run: nothing was trained, and nothing was written to --output_dir.")
+    return list(forecast(validation, run, data, len(val_batches), world.on_gpu, measured))
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What the steps took."""
+    """Time and sizes of the steps that were tried."""
 
     step_seconds: list[float]  # of each step of ``steps_to_try``
     validation_seconds: list[float]  # of the longest batch and one of middling length
@@ -83,48 +82,53 @@ class Measured:
     model_bytes: int
 
 
-def steps_to_try(order: LengthBucketSampler) -> list[int]:
-    """Steps of the first epoch: the one with most tokens, for memory; then some from the shortest to the longest.
+def steps_to_try(sampler: LengthBucketSampler) -> list[int]:
+    """Choose steps of the first epoch: that with most tokens, for memory; then some from the shortest to the longest.
 
     The latter are spread evenly over all steps sorted by tokens, so that their mean is the mean of the epoch's.
     """
-    lengths = order.source_lengths + order.target_lengths
-    by_tokens = np.argsort([lengths[rows].sum() for rows in order.steps(0)], kind="stable")
+    lengths = sampler.source_lengths + sampler.target_lengths
+    by_tokens = np.argsort([lengths[rows].sum() for rows in sampler.steps(0)], kind="stable")
     places = (np.arange(_TYPICAL_STEPS) + 0.5) / _TYPICAL_STEPS * len(by_tokens)
     return [int(by_tokens[-1]), *by_tokens[places.astype(int)].tolist()]
 
 
-def batches_of(order: LengthBucketSampler, steps: list[int]) -> list[BatchIndices]:
-    """This process's micro-batches of some steps, one step after another."""
-    sizes = ((step * order.accumulation, (step + 1) * order.accumulation) for step in steps)
-    return list(chain.from_iterable(order.batches(first, end) for first, end in sizes))
+def batches_of(sampler: LengthBucketSampler, steps: list[int]) -> list[BatchIndices]:
+    """List this process's micro-batches of some steps, one step after another."""
+    sizes = ((step * sampler.accumulation, (step + 1) * sampler.accumulation) for step in steps)
+    return list(chain.from_iterable(sampler.batches(first, end) for first, end in sizes))
 
 
 def longest_and_middling(batches: list[BatchIndices]) -> list[BatchIndices]:
-    """Two batches of all, which are sorted by length, the longest first."""
+    """Choose two of the batches, which are sorted by length, the longest first."""
     return [batches[0], batches[len(batches) // 2]]
 
 
 def sizes_of(model: torch.nn.Module, optimizer: Optimizer) -> tuple[int, int]:
-    """Bytes of a checkpoint, and of the model alone. The optimizer must have taken a step."""
+    """Return the bytes of a checkpoint, and of the model alone. The optimizer must have taken a step."""
     model_bytes = sum(map(_bytes_of, chain(model.parameters(), model.buffers())))  # each once, also where tied
     states = (value for state in optimizer.state.values() for value in state.values())
     return model_bytes + sum(_bytes_of(value) for value in states if isinstance(value, torch.Tensor)), model_bytes
 
 
 def forecast(
-    arguments: TrainingArguments, data: TokenizedData, val_batches: int, on_gpu: bool, measured: Measured
+    validation: ValidationSettings,
+    run: RunSettings,
+    data: TokenizedData,
+    val_batches: int,
+    on_gpu: bool,
+    measured: Measured,
 ) -> Iterator[str]:
-    """What it will take, line by line. ``val_batches`` is the number of batches of a validation."""
-    order, steps = data.order, data.total_steps
+    """Yield what the training will take, line by line. ``val_batches`` is the number of batches of a validation."""
+    sampler, steps = data.sampler, data.total_steps
     examples = len(data.train)
     yield (
-        f"steps     {steps:,} of about {examples / order.steps_per_epoch:,.0f} examples:"
-        f" {steps / order.steps_per_epoch:.2f} epochs of {examples:,} examples"
+        f"steps     {steps:,} of about {examples / sampler.steps_per_epoch:,.0f} examples:"
+        f" {steps / sampler.steps_per_epoch:.2f} epochs of {examples:,} examples"
     )
     first, *typical = measured.step_seconds
-    interval = min(order.validation_interval(arguments.val_check_interval), steps * order.accumulation)
-    validations = -(-steps * order.accumulation // interval)
+    interval = min(sampler.validation_interval(validation.val_check_interval), steps * sampler.accumulation)
+    validations = -(-steps * sampler.accumulation // interval)
     of_validation = measured.validation_seconds[-1] * val_batches
     total = fmean(typical) * steps + of_validation * validations
     yield (
@@ -133,15 +137,15 @@ def forecast(
         " where early stopping ends it; then the evaluation of the test split, which was not tried"
     )
     yield f"memory    {_memory(on_gpu)}, with the largest batches"
-    kept = checkpoints_at_once(arguments)
+    kept = checkpoints_at_once(run.save_top_k)
     needed = kept * measured.checkpoint_bytes + measured.model_bytes
-    free = free_space(Path(arguments.output_dir))
+    free = free_space(Path(run.output_dir))
     yield (
         f"disk      {_gigabytes(needed)} GB at most: {kept} checkpoints of {_gigabytes(measured.checkpoint_bytes)} GB,"
         f" the final model of {_gigabytes(measured.model_bytes)} GB; {_gigabytes(free)} GB are free"
     )
     if needed > free:
-        yield f"warning: the disk of --output_dir {arguments.output_dir} is too small"
+        yield f"warning: the disk of --output_dir {run.output_dir} is too small"
 
 
 def _bytes_of(tensor: torch.Tensor) -> int:

@@ -1,4 +1,4 @@
-"""Where the numbers of a training go besides metrics.json: what --logger names."""
+"""The loggers that --logger names; they get the numbers of a training that metrics.json has too."""
 
 import importlib
 import os
@@ -10,7 +10,9 @@ from pytorch_lightning.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoa
 
 from bart.errors import InputError
 
-from ..cli.args import TrainingArguments
+from ..checkpoint.run_folder import next_log_version
+from ..cli.training_args import RunSettings
+from ..io.run_files import LOGS_FOLDER
 
 _PROJECT = "bart-summarization"  # at Weights & Biases and in MLflow, unless their own variables name another
 
@@ -26,7 +28,7 @@ def _mlflow(folder: Path, logs: str, version: str) -> Logger:
     return MLFlowLogger(experiment, run_name=f"{folder.name} {version}", tracking_uri=uri)
 
 
-# The package that each needs, and what makes it for (results folder, folder of logs, name of this start of the run).
+# Of each the package it needs, and a function of (results folder, folder of logs, name of this start of the run).
 _LOGGERS: dict[str, tuple[str | None, Callable[[Path, str, str], Logger]]] = {
     "csv": (None, lambda folder, logs, version: CSVLogger(folder, name=logs, version=version)),
     "tensorboard": ("tensorboard", lambda folder, logs, version: TensorBoardLogger(folder, name=logs, version=version)),
@@ -35,9 +37,9 @@ _LOGGERS: dict[str, tuple[str | None, Callable[[Path, str, str], Logger]]] = {
 }
 
 
-def check_loggers(arguments: TrainingArguments) -> None:
-    """Raise InputError where a logger's package is not there."""
-    for name in arguments.loggers:
+def check_loggers(run: RunSettings) -> None:
+    """Raise InputError if the package of a logger is missing."""
+    for name in run.loggers:
         package = _LOGGERS[name][0]
         try:
             if package is not None:
@@ -48,13 +50,14 @@ def check_loggers(arguments: TrainingArguments) -> None:
             ) from error
 
 
-def build_loggers(arguments: TrainingArguments, logs: str, version: str) -> list[Logger]:
-    """The loggers of this start of a run; those that keep settings are told the arguments."""
-    folder = Path(arguments.output_dir)
-    loggers = {name: _LOGGERS[name][1](folder, logs, version) for name in arguments.loggers}
+def build_loggers(run: RunSettings, flags: dict[str, Any]) -> list[Logger]:
+    """Make the loggers of this start of a run; those that keep settings get all ``flags``."""
+    folder = Path(run.output_dir)
+    version = next_log_version(folder)
+    loggers = {name: _LOGGERS[name][1](folder, LOGS_FOLDER, version) for name in run.loggers}
     for name in ("wandb", "mlflow"):
         if name in loggers:
-            loggers[name].log_hyperparams(_flat(arguments.to_dict()))
+            loggers[name].log_hyperparams(_flat(flags))
     return list(loggers.values())
 
 

@@ -1,4 +1,4 @@
-"""How Lightning is told to compute: its plugin for each precision, and one of our own for float16."""
+"""Lightning's plugin for each precision, and one of our own for float16."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,8 +7,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.plugins.precision import MixedPrecision, Precision
 from torch.optim import Optimizer
 
-from ..cli.args import TrainingArguments
-from .amp import scales_loss
+from ..cli.training_args import MixedPrecisionSettings
 
 
 class NativeAmp(MixedPrecision):
@@ -35,12 +34,12 @@ class NativeAmp(MixedPrecision):
         return result
 
 
-def precision_plugin(arguments: TrainingArguments, device: str) -> Precision:
-    """Lightning's plugin, for a type of device. --amp_backend must not be ``auto`` any more."""
-    if scales_loss(arguments):
-        if arguments.amp_backend == "native":
+def precision_plugin(precision: MixedPrecisionSettings, device: str) -> Precision:
+    """Make Lightning's plugin for a type of device. The backend must have been chosen: it cannot be ``auto``."""
+    if precision.scales_loss:
+        if precision.amp_backend == "native":
             return NativeAmp(device)
         from .apex_amp import ApexAmp  # imports apex, which is seldom there
 
-        return ApexAmp(arguments.amp_level)
-    return MixedPrecision("bf16-mixed", device) if arguments.bf16 else Precision()
+        return ApexAmp(precision.amp_level)
+    return MixedPrecision("bf16-mixed", device) if precision.bf16 else Precision()

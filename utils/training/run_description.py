@@ -1,4 +1,4 @@
-"""What a training says of itself before it begins: run.json, the data report, and a few lines."""
+"""Describes a training before it begins: run.json, the data report, and a few lines."""
 
 import sys
 from pathlib import Path
@@ -7,7 +7,6 @@ from typing import Any
 from bart.atomic_directory import atomic_directory
 from bart.modeling.modeling_bart import BartForConditionalGeneration
 
-from ..cli.args import TrainingArguments
 from ..data.report_text import short_report
 from ..data.training_data import RawTexts, TokenizedData
 from ..io.json_files import write_json
@@ -16,10 +15,9 @@ from ..runtime.hardware import software
 
 
 def describe_run(
-    arguments: TrainingArguments, inputs: RawTexts, data: TokenizedData, model: BartForConditionalGeneration
+    folder: Path, flags: dict[str, Any], inputs: RawTexts, data: TokenizedData, model: BartForConditionalGeneration
 ) -> None:
-    """Write run.json, and the tokenizer beside the checkpoints to come; print what is about to be done."""
-    folder = Path(arguments.output_dir)
+    """Write run.json, and the tokenizer beside the checkpoints to come; print the size of the work."""
     if not (folder / TOKENIZER_FOLDER).is_dir():  # of a resumed run it is there
         with atomic_directory(folder / TOKENIZER_FOLDER) as unfinished:
             inputs.tokenizer.save_pretrained(unfinished)
@@ -31,15 +29,15 @@ def describe_run(
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     description = {
         "command": sys.argv,
-        "arguments": arguments.to_dict(),
+        "arguments": flags,
         "config": inputs.config.to_dict(),
         "examples": examples,
         "left_out": left_out,
         "parameters": parameters,
         "trained_parameters": trained,
         "steps": data.total_steps,
-        "steps_per_epoch": data.order.steps_per_epoch,
-        "processes": data.order.processes,
+        "steps_per_epoch": data.sampler.steps_per_epoch,
+        "processes": data.sampler.processes,
         **software(),
     }
     write_json(folder / RUN_FILE, description)
@@ -49,13 +47,13 @@ def describe_run(
     print(
         f"{examples['train']:,} training and {examples['val']:,} validation examples;"
         f" {trained:,} of {parameters:,} parameters trained;"
-        f" {data.total_steps:,} steps, {data.order.steps_per_epoch:,} an epoch; results in {folder}",
+        f" {data.total_steps:,} steps, {data.sampler.steps_per_epoch:,} an epoch; results in {folder}",
         flush=True,
     )
 
 
-def record_data_report(arguments: TrainingArguments, report: dict[str, Any]) -> None:
-    """Write data_report.json; print it in short."""
-    write_json(Path(arguments.output_dir) / DATA_REPORT_FILE, report)
+def record_data_report(folder: Path, report: dict[str, Any]) -> None:
+    """Write data_report.json, and print it in short."""
+    write_json(folder / DATA_REPORT_FILE, report)
     for line in short_report(report):
         print(line, flush=True)

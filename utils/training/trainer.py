@@ -5,81 +5,99 @@ from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.loggers import Logger
 from pytorch_lightning.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 
 from bart.configuration.configuration_bart import BartConfig
 
 from ..checkpoint.checkpoint_io import AtomicCheckpointIO
-from ..checkpoint.run_folder import next_log_version
-from ..cli.args import TrainingArguments
+from ..cli.training_args import (
+    DistributedSettings,
+    MixedPrecisionSettings,
+    RunSettings,
+    ValidationSettings,
+)
 from ..data.training_data import TokenizedData
-from ..io.run_files import LOGS_FOLDER, METRICS_FILE
+from ..io.run_files import METRICS_FILE
 from ..runtime.world import WorldInfo
-from .amp import scales_loss
 from .callbacks.checkpoint_saver import CheckpointSaver
 from .callbacks.data_consistency import CheckSameData
 from .callbacks.early_stopping import EarlyStopping, RngState, ValidateAtEnd
 from .callbacks.metrics_history import TrainingHistory
 from .callbacks.non_finite import StopOnNonFinite
 from .callbacks.progress import Progress
-from .loggers import build_loggers
 from .precision_plugin import precision_plugin
 from .strategies.select import training_strategy
 
 
 def build_trainer(
-    arguments: TrainingArguments, config: BartConfig, data: TokenizedData, world: WorldInfo
+    compute: dict[str, Any],
+    data: TokenizedData,
+    validation: ValidationSettings,
+    folder: Path,
+    callbacks: list[Callback],
+    loggers: list[Logger],
 ) -> pl.Trainer:
-    """A trainer for one long epoch of ``data.total_steps`` optimizer steps."""
-    folder, order = Path(arguments.output_dir), data.order
-    kwargs = trainer_kwargs(arguments, config, world)
-    kwargs["plugins"].append(AtomicCheckpointIO())
-    micro_batches = data.total_steps * arguments.gradient_accumulation_steps
+    """Make a trainer for one long epoch of ``data.total_steps`` optimizer steps.
+
+    Args:
+        compute: what ``compute_kwargs`` gives.
+        folder: the results folder.
+    """
+    micro_batches = data.total_steps * compute["accumulate_grad_batches"]
     return pl.Trainer(
-        **kwargs,
+        **{**compute, "plugins": [*compute["plugins"], AtomicCheckpointIO()]},
         max_steps=data.total_steps,
-        val_check_interval=min(order.validation_interval(arguments.val_check_interval), micro_batches),
-        num_sanity_val_steps=arguments.num_sanity_val_steps,
-        callbacks=build_callbacks(arguments, data),
-        logger=build_loggers(arguments, LOGS_FOLDER, next_log_version(folder)),
+        val_check_interval=min(data.sampler.validation_interval(validation.val_check_interval), micro_batches),
+        num_sanity_val_steps=validation.num_sanity_val_steps,
+        callbacks=callbacks,
+        logger=loggers,
         default_root_dir=folder,
     )
 
 
-def build_callbacks(arguments: TrainingArguments, data: TokenizedData) -> list[Callback]:
-    """In the order in which they act; see ``utils.training.callbacks`` for why it is this one."""
-    folder, steps_per_epoch = Path(arguments.output_dir), data.order.steps_per_epoch
-    save_every = arguments.save_checkpoint_steps or max(1, data.total_steps // 20)
-    history = TrainingHistory(folder / METRICS_FILE, arguments.log_every_n_steps, steps_per_epoch)
+def build_callbacks(
+    run: RunSettings, validation: ValidationSettings, data: TokenizedData, scales_loss: bool
+) -> list[Callback]:
+    """List the callbacks in the order in which they act; the package of the callbacks says why it is this one."""
+    folder, steps_per_epoch = Path(run.output_dir), data.sampler.steps_per_epoch
+    save_every = run.save_checkpoint_steps or max(1, data.total_steps // 20)
+    history = TrainingHistory(folder / METRICS_FILE, run.log_every_n_steps, steps_per_epoch)
     return [
         CheckSameData(data.train.examples.checksum()),
         RngState(),
-        StopOnNonFinite(data.train.examples, arguments.log_every_n_steps, scales_loss(arguments)),
+        StopOnNonFinite(data.train.examples, run.log_every_n_steps, scales_loss),
         history,
         ValidateAtEnd(),
         EarlyStopping(
-            arguments.val_metric, arguments.early_stopping_patience, arguments.min_epochs * steps_per_epoch
+            validation.val_metric, validation.early_stopping_patience, validation.min_epochs * steps_per_epoch
         ),
         Progress(history),
-        CheckpointSaver(folder, save_every, arguments.save_top_k, arguments.val_metric, steps_per_epoch),
+        CheckpointSaver(folder, save_every, run.save_top_k, validation.val_metric, steps_per_epoch),
     ]
 
 
-def trainer_kwargs(arguments: TrainingArguments, config: BartConfig, world: WorldInfo) -> dict[str, Any]:
-    """The arguments of Lightning's trainer that say where and how it computes: a training's and a dry run's."""
+def compute_kwargs(
+    precision: MixedPrecisionSettings,
+    processes: DistributedSettings,
+    accumulation: int,
+    config: BartConfig,
+    world: WorldInfo,
+) -> dict[str, Any]:
+    """Collect the arguments of Lightning's trainer that say how it computes, in a training and in a dry run."""
     # Named, lest Lightning finds SLURM: it would ask for one SLURM task per process, and re-queue jobs by itself.
     environment = TorchElasticEnvironment() if TorchElasticEnvironment.detect() else LightningEnvironment()
     return {
         "accelerator": "gpu" if world.on_gpu else "cpu",
         "devices": world.processes_per_machine,
         "num_nodes": world.machines,
-        "strategy": training_strategy(arguments, config, world.processes),
-        "plugins": [environment, precision_plugin(arguments, "cuda" if world.on_gpu else "cpu")],
+        "strategy": training_strategy(processes, config, world.processes, accumulation),
+        "plugins": [environment, precision_plugin(precision, "cuda" if world.on_gpu else "cpu")],
         "max_epochs": 1,
-        "accumulate_grad_batches": arguments.gradient_accumulation_steps,
+        "accumulate_grad_batches": accumulation,
         "use_distributed_sampler": False,
         "enable_progress_bar": False,
         "enable_model_summary": False,
         # Shards that were gathered in inference mode cannot be trained with afterwards.
-        "inference_mode": arguments.strategy != "fsdp",
+        "inference_mode": processes.strategy != "fsdp",
     }

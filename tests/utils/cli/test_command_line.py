@@ -1,4 +1,4 @@
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -6,8 +6,11 @@ import pytest
 from bart.configuration.configuration_bart import BartConfig
 from bart.configuration.generation_config import GenerationConfig
 from bart.errors import InputError, OutOfMemory
-from utils.cli.args import EvaluationArguments, TrainingArguments
-from utils.cli.command_line import ARGUMENT_NAMES, above, build_parser, option, parse_arguments, run_command
+from utils.cli.evaluation_args import EvaluationArguments
+from utils.cli.options import above, option, options_of, to_values
+from utils.cli.parser import build_parser, parse_arguments
+from utils.cli.run import ARGUMENT_NAMES, run_command
+from utils.cli.training_args import TrainingArguments
 
 POSITIONALS = ["model", "config.json", "data", "results"]
 
@@ -32,12 +35,12 @@ NEEDED = {"task": DENOISING, "pairs_dir": DENOISING}
 def test_every_flag_reaches_its_field() -> None:
     """A value other than the default, given to every flag of both programs, one by one."""
     for parse, arguments_class in ((training, TrainingArguments), (evaluation, EvaluationArguments)):
-        for argument in fields(arguments_class):
+        for argument in options_of(arguments_class):
             if "settings" in argument.metadata or argument.metadata["positional"]:
                 continue
             flag, expected = _other_value(argument, arguments_class)
             needed = NEEDED.get(argument.name, []) if arguments_class is TrainingArguments else []
-            assert getattr(parse(*flag, *needed), argument.name) == expected, argument.name
+            assert to_values(parse(*flag, *needed))[argument.name] == expected, argument.name
 
 
 def _other_value(argument: Any, arguments_class: type) -> tuple[list[str], Any]:
@@ -100,25 +103,26 @@ def test_every_training_flag_of_the_recipe_is_there() -> None:
         sortish_sampler lr_scheduler label_smoothing attention_dropout gradient_clip_val freeze_embeds seed min_epochs
         num_sanity_val_steps
     """
-    assert set(recipe.split()) <= {argument.name for argument in fields(TrainingArguments)}
+    assert set(recipe.split()) <= {argument.name for argument in options_of(TrainingArguments)}
 
 
 def test_search_settings_are_collected() -> None:
     given = evaluation(
         "--length_penalty", "2", "--early_stopping", "never", "--no-do_sample", "--bad_words_ids", "[[5]]"
     )
-    assert given.search == {
+    assert given.generation.search == {
         "length_penalty": 2.0, "early_stopping": "never", "do_sample": False, "bad_words_ids": [[5]]
     }  # fmt: skip
-    assert evaluation("--early_stopping", "true").search == {"early_stopping": True}
+    assert evaluation("--early_stopping", "true").generation.search == {"early_stopping": True}
 
 
 def test_every_search_setting_has_a_flag() -> None:
     flags = build_parser(EvaluationArguments, "").format_help()
     left_out = {"output_scores", "output_logits", "return_dict_in_generate"}
     assert all((f"--{name}" in flags) == (name not in left_out) for name in GenerationConfig.names())
-    assert evaluation("--num_beams", "3").eval_beams == evaluation("--eval_beams", "3").eval_beams == 3
-    assert evaluation("--max_length", "9").eval_max_gen_length == 9
+    for flag in ("--num_beams", "--eval_beams"):
+        assert evaluation(flag, "3").generation.eval_beams == 3
+    assert evaluation("--max_length", "9").generation.eval_max_gen_length == 9
 
 
 @pytest.mark.parametrize(
@@ -160,7 +164,7 @@ def test_help_says_every_default() -> None:
     text = " ".join(build_parser(TrainingArguments, "What it does.").format_help().split())
     assert "What it does." in text
     unbroken = text.replace(" ", "")  # lines end at hyphens, too
-    for argument in fields(TrainingArguments):
+    for argument in options_of(TrainingArguments):
         assert argument.metadata["help"].split(" (default")[0].replace(" ", "") in unbroken
         if argument.default is not None and not isinstance(argument.default, bool):
             assert f"(default: {argument.default})" in text
@@ -181,19 +185,19 @@ def test_a_new_option_needs_one_line() -> None:
 
 def test_lengths_come_from_the_configuration() -> None:
     config = BartConfig(max_position_embeddings=100, max_length=30)
-    given = training().with_lengths_of(config)
-    lengths = (given.max_source_length, given.max_target_length, given.val_max_target_length, given.eval_max_gen_length)
-    assert lengths == (100, 30, 30, 30)
-    given = training("--max_target_length", "40", "--eval_max_gen_length", "50").with_lengths_of(config)
-    assert (given.max_target_length, given.val_max_target_length, given.eval_max_gen_length) == (40, 40, 50)
+    names = ("max_source_length", "max_target_length", "val_max_target_length", "eval_max_gen_length")
+    given = training().with_lengths_of(config).to_dict()
+    assert [given[name] for name in names] == [100, 30, 30, 30]
+    given = training("--max_target_length", "40", "--eval_max_gen_length", "50").with_lengths_of(config).to_dict()
+    assert [given[name] for name in names] == [100, 40, 40, 50]
     with pytest.raises(InputError, match="--max_source_length 101: the model has 100 positions"):
         training("--max_source_length", "101").with_lengths_of(config)
 
 
 def test_the_metric_follows_the_validation() -> None:
-    assert training().val_metric == "loss"
-    assert training("--eval_beams", "2").val_metric == "rouge2"
-    assert training("--eval_beams", "2", "--val_metric", "rouge1").val_metric == "rouge1"
+    assert training().validation.val_metric == "loss"
+    assert training("--eval_beams", "2").validation.val_metric == "rouge2"
+    assert training("--eval_beams", "2", "--val_metric", "rouge1").validation.val_metric == "rouge1"
 
 
 def test_help_explains_every_flag_in_groups(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,7 @@ from tests.utils.corpora.get_data_command import (
     story_name,
     tar_of,
 )
-from utils.cli.command_line import parse_arguments
+from utils.cli.parser import parse_arguments
 from utils.corpora.get_data import GetDataArguments, get_corpus
 from utils.corpora.originals import STORY_ARCHIVES, URL_LISTS, XSUM_ARCHIVE
 

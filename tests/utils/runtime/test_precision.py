@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from bart.errors import InputError
-from utils.cli.args import TrainingArguments
+from utils.cli.shared_args import PrecisionSettings
 from utils.runtime.precision import apply_matmul_precision, check_precision, evaluation_dtype
 
 
@@ -18,15 +18,15 @@ from utils.runtime.precision import apply_matmul_precision, check_precision, eva
     ],
 )
 def test_names(flags: dict[str, object], dtype: torch.dtype, name: str) -> None:
-    arguments = TrainingArguments(**flags)
-    assert (evaluation_dtype(arguments.precision), arguments.precision) == (dtype, name)
+    precision = PrecisionSettings(**flags)
+    assert (evaluation_dtype(precision.name), precision.name) == (dtype, name)
 
 
 @pytest.mark.parametrize("flag", ["fp16", "tf32"])
 def test_a_cpu_has_not_all(flag: str) -> None:
     with pytest.raises(InputError, match=f"--{flag}: "):
-        check_precision(TrainingArguments(**{flag: True}).precision, on_gpu=False)
-    check_precision(TrainingArguments(bf16=True).precision, on_gpu=False)
+        check_precision(PrecisionSettings(**{flag: True}).name, on_gpu=False)
+    check_precision(PrecisionSettings(bf16=True).name, on_gpu=False)
 
 
 @pytest.mark.parametrize(("supported", "lines"), [(False, 1), (True, 0)])
@@ -37,18 +37,18 @@ def test_warns_of_bfloat16_that_is_imitated(
     monkeypatch.setattr(platform, "machine", lambda: "x86_64")
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: supported)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-    check_precision(TrainingArguments(bf16=True).precision, on_gpu=False)
+    check_precision(PrecisionSettings(bf16=True).name, on_gpu=False)
     assert capsys.readouterr().out.count("warning: --bf16: this CPU has no instructions for it") == lines
-    check_precision(TrainingArguments().precision, on_gpu=False)
+    check_precision(PrecisionSettings().name, on_gpu=False)
     assert capsys.readouterr().out == ""
 
 
 def test_tf32_is_switched() -> None:
     before = torch.get_float32_matmul_precision()
     try:
-        apply_matmul_precision(TrainingArguments(tf32=True).precision)
+        apply_matmul_precision(PrecisionSettings(tf32=True).name)
         assert torch.get_float32_matmul_precision() == "high"
-        apply_matmul_precision(TrainingArguments().precision)
+        apply_matmul_precision(PrecisionSettings().name)
         assert torch.get_float32_matmul_precision() == "highest"
     finally:
         torch.set_float32_matmul_precision(before)

@@ -16,7 +16,7 @@ from pytorch_lightning.plugins.precision import Precision
 from bart.errors import InputError
 from tests.tiny_training import SaveAt, batch_order, fit, start_model, start_module
 from utils.checkpoint.checkpoint_io import load_checkpoint
-from utils.cli.args import TrainingArguments
+from utils.cli.training_args import MixedPrecisionSettings, ModelSettings
 from utils.training.amp import choose_amp_backend
 from utils.training.callbacks.early_stopping import ends_step
 from utils.training.optimization import build_optimizer
@@ -78,7 +78,7 @@ def apex(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
 
 
 def apex_amp(level: str) -> Precision:
-    return precision_plugin(TrainingArguments(fp16=True, amp_level=level, amp_backend="apex"), "cpu")
+    return precision_plugin(MixedPrecisionSettings(fp16=True, amp_level=level, amp_backend="apex"), "cpu")
 
 
 class Norms(Callback):
@@ -242,9 +242,9 @@ def test_a_run_keeps_its_kind_of_optimizer(apex: ModuleType, tmp_path: Path) -> 
 
 
 def chosen(level: str = "O1", backend: str = "auto", processes: int = 1) -> tuple[str, str | None]:
-    arguments = TrainingArguments(fp16=True, amp_level=level, amp_backend=backend)
-    arguments, line = choose_amp_backend(arguments, processes)
-    return arguments.amp_backend, line
+    precision = MixedPrecisionSettings(fp16=True, amp_level=level, amp_backend=backend)
+    precision, line = choose_amp_backend(precision, ModelSettings(), processes)
+    return precision.amp_backend, line
 
 
 def test_auto_takes_apex_where_it_has_amp(apex: ModuleType) -> None:

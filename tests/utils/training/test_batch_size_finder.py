@@ -5,7 +5,7 @@ import pytest
 
 from bart.errors import InputError
 from tests.tiny_training import start_model
-from utils.cli.args import TrainingArguments
+from utils.cli.training_args import MixedPrecisionSettings, OptimizationSettings
 from utils.data.batch_sampler import LengthBucketSampler
 from utils.runtime.world import WorldInfo
 from utils.training import batch_size_finder as auto_batch_size
@@ -14,10 +14,16 @@ from utils.training.batch_size_finder import available_memory, divisors, fit_bat
 HERE = WorldInfo(on_gpu=False, processes=1, rank=0)
 
 
-def order(arguments: TrainingArguments) -> LengthBucketSampler:
+def sampler_of(settings: OptimizationSettings) -> LengthBucketSampler:
     lengths = np.array([40, 9, 30] * 40)
-    batch_size, accumulation = arguments.train_batch_size, arguments.gradient_accumulation_steps
+    batch_size, accumulation = settings.train_batch_size, settings.gradient_accumulation_steps
     return LengthBucketSampler(lengths, lengths // 2, batch_size, accumulation, 1, group_by_length=True)
+
+
+def fit(
+    settings: OptimizationSettings, world: WorldInfo, strategy: str = "ddp"
+) -> tuple[OptimizationSettings, LengthBucketSampler]:
+    return fit_batch(settings, MixedPrecisionSettings(), strategy, start_model(), sampler_of(settings), world)
 
 
 @pytest.mark.parametrize("largest", range(13))
@@ -32,10 +38,10 @@ def test_steps_stay_the_same(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     """By formula: about 0.2 MB for an example of this model."""
     for memory, expected in ((10**9, (24, 1)), (3_200_000, None)):
         monkeypatch.setattr(auto_batch_size, "available_memory", lambda memory=memory: memory)
-        arguments = TrainingArguments(train_batch_size=4, gradient_accumulation_steps=6)
-        before = order(arguments)
-        arguments, after = fit_batch(arguments, start_model(), before, HERE)
-        chosen = arguments.train_batch_size, arguments.gradient_accumulation_steps
+        settings = OptimizationSettings(train_batch_size=4, gradient_accumulation_steps=6)
+        before = sampler_of(settings)
+        settings, after = fit(settings, HERE)
+        chosen = settings.train_batch_size, settings.gradient_accumulation_steps
         assert chosen == (expected or chosen) and chosen[0] * chosen[1] == 24
         assert (after.batch_size, after.accumulation) == chosen
         assert f"batches of {chosen[0]} by formula (longest: 40 and 24 tokens)" in capsys.readouterr().out
@@ -46,9 +52,8 @@ def test_steps_stay_the_same(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
 
 def test_not_even_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(auto_batch_size, "available_memory", lambda: 10**5)
-    arguments = TrainingArguments(train_batch_size=4)
     with pytest.raises(InputError, match="--auto_batch_size: not one example of 40 and 24 tokens"):
-        fit_batch(arguments, start_model(), order(arguments), HERE)
+        fit(OptimizationSettings(train_batch_size=4), HERE)
 
 
 def test_several_processes_come_to_the_same_answer(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,10 +61,8 @@ def test_several_processes_come_to_the_same_answer(monkeypatch: pytest.MonkeyPat
     chosen = set()
     for free in (10**5, 10**9):
         monkeypatch.setattr(auto_batch_size, "available_memory", lambda free=free: free)
-        arguments = TrainingArguments(train_batch_size=4)
-        fitting, _ = fit_batch(
-            arguments, start_model(), order(arguments), WorldInfo(on_gpu=False, processes=2, rank=1)
-        )
+        world = WorldInfo(on_gpu=False, processes=2, rank=1)
+        fitting, _ = fit(OptimizationSettings(train_batch_size=4), world)
         chosen.add(fitting.train_batch_size)
     assert chosen == {4}
 
@@ -68,10 +71,8 @@ def test_a_sharded_model_takes_less(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(auto_batch_size, "total_memory", lambda: 2 * 10**6)
     world = WorldInfo(on_gpu=False, processes=2, rank=1)
     with pytest.raises(InputError, match="not one example"):
-        arguments = TrainingArguments(train_batch_size=4)
-        fit_batch(arguments, start_model(), order(arguments), world)
-    arguments = TrainingArguments(train_batch_size=4, strategy="fsdp")
-    fit_batch(arguments, start_model(), order(arguments), world)
+        fit(OptimizationSettings(train_batch_size=4), world)
+    fit(OptimizationSettings(train_batch_size=4), world, strategy="fsdp")
 
 
 def test_memory() -> None:

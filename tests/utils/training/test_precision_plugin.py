@@ -10,7 +10,7 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.plugins.precision import Precision
 
 from tests.tiny_training import SaveAt, batch_order, fit, start_model, start_module
-from utils.cli.args import TrainingArguments
+from utils.cli.training_args import MixedPrecisionSettings
 from utils.training.callbacks.early_stopping import ends_step
 from utils.training.module import SummarizationModule
 from utils.training.precision_plugin import NativeAmp, precision_plugin
@@ -54,7 +54,7 @@ def started_at(scale: float) -> NativeAmp:
     ],
 )
 def test_the_plugin_of_a_precision(flags: dict[str, object], kind: type[Precision], precision: str) -> None:
-    plugin = precision_plugin(TrainingArguments(**flags), "cpu")
+    plugin = precision_plugin(MixedPrecisionSettings(**flags), "cpu")
     assert (type(plugin), plugin.precision) == (kind, precision)
 
 

@@ -65,7 +65,7 @@ class Progress(Callback):
         if self._validation_bar is not None:
             self._validation_bar.close()
         metrics = "  ".join(f"{name} {value:.4g}" for name, value in module.validation_metrics.items())
-        beams = module.arguments.eval_beams
+        beams = module.validation.eval_beams
         how = f"{beams} beams" if beams > 0 else "teacher-forced: better than what is generated"
         tqdm.write(f"step {trainer.global_step}/{trainer.max_steps}  validation ({how}): {metrics}")
         sys.stdout.flush()

@@ -14,7 +14,8 @@ from torch.utils.data import DataLoader
 from bart.configuration.configuration_bart import BartConfig
 from bart.errors import InputError
 from tests.tiny_setup import tiny_config
-from utils.cli.args import TrainingArguments
+from utils.cli.options import from_values
+from utils.cli.training_args import DistributedSettings, TrainingArguments
 from utils.training.strategies.apex_ddp import ApexStrategy
 from utils.training.strategies.select import check_strategy, training_strategy
 
@@ -92,8 +93,7 @@ def fit(
 @pytest.mark.parametrize("accumulation", [1, 4])
 @pytest.mark.usefixtures("process_group")
 def test_gradients_are_sent_once_a_step(tmp_path: Path, accumulation: int) -> None:
-    arguments = TrainingArguments(gradient_accumulation_steps=accumulation)
-    strategy = training_strategy(arguments, tiny_config(), processes=2)
+    strategy = training_strategy(DistributedSettings(), tiny_config(), processes=2, accumulation=accumulation)
     counter = CountAllReduces()
     fit(strategy, accumulation, tmp_path, [counter])
     assert counter.count == STEPS
@@ -154,4 +154,6 @@ def test_apex_is_told_when_to_send(tmp_path: Path, accumulation: int, monkeypatc
 def test_what_does_not_go_together(flags: dict, config: dict, on_gpu: bool, message: str) -> None:
     configuration: BartConfig = tiny_config().copy(**config)
     with pytest.raises(InputError, match=message):
-        check_strategy(TrainingArguments(**flags), configuration, on_gpu)
+        arguments = from_values(TrainingArguments, flags)
+        arguments.check()
+        check_strategy(arguments.processes, configuration, on_gpu)

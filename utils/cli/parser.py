@@ -1,39 +1,20 @@
-"""From a dataclass whose fields describe themselves to an argparse command line, and from bad input to one line."""
+"""Makes an argparse command line of a dataclass of options, and the dataclass of a command line."""
 
 import argparse
 import difflib
 import json
-import logging
 import math
-import os
-import re
 import shlex
 import shutil
-import sys
-from collections.abc import Callable, Sequence
-from dataclasses import Field, field, fields
+from collections.abc import Sequence
+from dataclasses import Field, fields
 from types import NoneType
-from typing import Any, NoReturn, Protocol, TypeVar, get_args
+from typing import Any, NoReturn, get_args
 
-from bart.errors import InputError, OutOfMemory
+from bart.errors import InputError
 
-from ..runtime.signals import Interrupted, raise_on_signal
+from .options import Arguments, ArgumentsType, from_values, options_of
 
-ARGUMENT_NAMES = "BART_ARGUMENT_NAMES"  # variable of the environment in which scripts say `fp16=PREC bf16=PREC ...`
-
-Check = Callable[[Any], str | None]  # what is wrong with a value, or None
-
-
-class Arguments(Protocol):
-    """A dataclass of ``option`` fields."""
-
-    __dataclass_fields__: dict[str, Field[Any]]
-
-    def check(self) -> None:
-        """Raise InputError where arguments that are possible one by one are impossible together."""
-
-
-ArgumentsType = TypeVar("ArgumentsType", bound=Arguments)
 _HELP_COLUMNS = (32, 110)  # where explanations begin, and the widest line
 
 # The headings of --help in their order; those of other programs come after them, as they are.
@@ -50,124 +31,28 @@ _HEADINGS = {
 }
 
 
-def option(
-    default: Any,
-    group: str,
-    help: str,
-    *,
-    choices: Sequence[str] = (),
-    check: Check | None = None,
-    aliases: Sequence[str] = (),
-    positional: bool = False,
-    fixed: bool = False,
-) -> Any:
-    """A dataclass field that is also a flag (or a positional argument) under the heading ``group`` of --help.
-
-    ``fixed`` marks what must stay when a training is resumed, because the steps already done depend on it.
-    """
-    return field(
-        default=default,
-        metadata={
-            "group": group,
-            "help": help,
-            "choices": list(choices) or None,
-            "check": check,
-            "aliases": aliases,
-            "positional": positional,
-            "fixed": fixed,
-        },
-    )
-
-
-def at_least(minimum: float) -> Check:
-    """A number from ``minimum`` up."""
-    return lambda value: None if value >= minimum else f"give a number from {minimum} up"
-
-
-def above(minimum: float) -> Check:
-    """A number above ``minimum``."""
-    return lambda value: None if value > minimum else f"give a number above {minimum}"
-
-
-def between(minimum: float, maximum: float) -> Check:
-    """A number from ``minimum`` to ``maximum``."""
-    return lambda value: None if minimum <= value <= maximum else f"give a number from {minimum} to {maximum}"
-
-
-def all_or_at_least(minimum: int) -> Check:
-    """-1 for all there are, or a number from ``minimum`` up."""
-    return lambda value: None if value == -1 or value >= minimum else f"give -1 or a number from {minimum} up"
-
-
-def some_of(*choices: str) -> Check:
-    """Some of the choices, with commas between; or ``none``."""
-    known = ", ".join(choices)
-
-    def check(value: str) -> str | None:
-        names = value.split(",")
-        sound = set(names) <= set(choices) and len(set(names)) == len(names)
-        return None if sound or value == "none" else f"give none, or one or more of {known}, with commas between"
-
-    return check
-
-
-def probability(value: float) -> str | None:
-    """A number from 0 up, below 1."""
-    return None if 0 <= value < 1 else "give a number from 0 up, below 1"
-
-
-def run_command(
-    arguments_class: type[ArgumentsType], description: str, command: Callable[[ArgumentsType], None]
-) -> int:
-    """Parse the command line and run; returns the exit code. Bad input is one line on stderr and the code 2.
-
-    So is a signal that ends the program (see utils/runtime/signals.py), with the code 130 or 143. Of the processes of a
-    machine that work together the first one says it, for all of them; on another machine it may be for another reason.
-    """
-    speaks = os.environ.get("LOCAL_RANK", "0") == "0"
-    if not speaks:
-        logging.getLogger("bart").setLevel(logging.ERROR)
-    raise_on_signal()
-    try:
-        command(parse_arguments(arguments_class, description, sys.argv[1:]))
-    except InputError as error:
-        if speaks or isinstance(error, OutOfMemory):
-            print("error:", " ".join(with_argument_names(str(error)).split()), file=sys.stderr)
-        return 2
-    except Interrupted as told:
-        if speaks:
-            print(f"{told}: told to end", file=sys.stderr)
-        return told.exit_code
-    return 0
-
-
-def with_argument_names(message: str) -> str:
-    """The message with, behind a flag, the argument of the shell script that it comes from, where one started this."""
-    names = dict(pair.split("=") for pair in os.environ.get(ARGUMENT_NAMES, "").split())
-    return re.sub(r"--(\w+)", lambda flag: f"{flag[0]} ({names[flag[1]]})" if flag[1] in names else flag[0], message)
-
-
 def parse_arguments(arguments_class: type[ArgumentsType], description: str, argv: Sequence[str]) -> ArgumentsType:
     """Read a command line. Raises InputError for a flag or value that cannot be; --help prints and exits."""
     values = vars(build_parser(arguments_class, description).parse_args(argv))
-    for argument in fields(arguments_class):
+    for argument in options_of(arguments_class):
         settings_class = argument.metadata.get("settings")
         if settings_class is not None:
             names = [setting.name for setting in fields(settings_class) if setting.name in values]
             values[argument.name] = {name: values.pop(name) for name in names}
-    arguments = arguments_class(**values)
-    for argument in fields(arguments_class):
-        check, value = argument.metadata.get("check"), getattr(arguments, argument.name)
+    for argument in options_of(arguments_class):
+        check, value = argument.metadata.get("check"), values.get(argument.name)
         problem = check(value) if check is not None and value is not None else None
         if problem is not None:
             raise InputError(f"--{argument.name} {value}: {problem}")
+    arguments = from_values(arguments_class, values)
     arguments.check()
     return arguments
 
 
 def build_parser(arguments_class: type[Arguments], description: str) -> argparse.ArgumentParser:
     """A parser of every ``option`` of a dataclass. Flags not given are left out: the class has the defaults."""
-    positionals = [argument.name.upper() for argument in fields(arguments_class) if argument.metadata.get("positional")]
+    options = sorted(options_of(arguments_class), key=lambda option: not option.metadata.get("positional"))
+    positionals = [option.name.upper() for option in options if option.metadata.get("positional")]
     parser = _OneLineParser(
         usage=" ".join(["%(prog)s", *positionals, "[--flag VALUE ...]"]),
         description=description,
@@ -175,14 +60,13 @@ def build_parser(arguments_class: type[Arguments], description: str) -> argparse
         argument_default=argparse.SUPPRESS,
         formatter_class=_help_formatter,
     )
-    names_of_groups = {argument.metadata["group"]: None for argument in fields(arguments_class)}
-    in_order = [name for name in _HEADINGS if name in names_of_groups]
-    in_order += [name for name in names_of_groups if name not in _HEADINGS]
-    groups = {name: parser.add_argument_group(_HEADINGS.get(name, name)) for name in in_order}
+    headings = dict.fromkeys([*_HEADINGS, *(option.metadata["heading"] for option in options)])
+    used = {option.metadata["heading"] for option in options}
+    groups = {name: parser.add_argument_group(_HEADINGS.get(name, name)) for name in headings if name in used}
     taken: set[str] = set()
-    for argument in sorted(fields(arguments_class), key=lambda argument: not argument.metadata.get("positional")):
+    for argument in options:
         described = argument.metadata
-        group = groups[described["group"]]
+        group = groups[described["heading"]]
         if "settings" in described:
             for setting in fields(described["settings"]):
                 if setting.name not in taken and setting.name not in described["without"]:

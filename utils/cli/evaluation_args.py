@@ -1,0 +1,127 @@
+"""The command line of run_eval.py, in groups."""
+
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
+
+from bart.configuration.configuration_bart import BartConfig
+from bart.configuration.generation_config import GenerationConfig
+from bart.errors import InputError
+
+from .args_search import SEARCH_MEANINGS
+from .options import all_or_at_least, at_least, between, option
+from .shared_args import (
+    DATA_DIR_HELP,
+    LARGEST_SEED,
+    PrecisionSettings,
+    ProcessSettings,
+    SummarySettings,
+    TextSettings,
+    checked_length,
+)
+
+_NOT_FOR_TEXT = (
+    "output_scores",
+    "output_logits",
+    "return_dict_in_generate",
+)  # they shape what `generate` returns, not what it writes
+
+
+@dataclass(frozen=True)
+class EvaluatedModel:
+    """The model that is evaluated."""
+
+    model: str = option("", "model", "a .ckpt, a model.pt, a Hugging Face folder or a hub id", positional=True)
+    config: str = option("", "model", "JSON configuration: the search settings and the prefix", positional=True)
+    tokenizer_name_or_path: str | None = option(
+        None, "model", "folder or hub id of the tokenizer (default: the model's own)", fixed=True
+    )
+
+
+@dataclass(frozen=True)
+class EvaluatedTexts(TextSettings):
+    """The split that is evaluated."""
+
+    data_dir: str = option("", "data", DATA_DIR_HELP, positional=True)
+    type_path: str = option("test", "data", "split to evaluate", choices=("train", "val", "test"))
+    n_obs: int = option(-1, "data", "examples used, -1 for all", check=all_or_at_least(1))
+    prefix: str | None = option(None, "data", "text put before every source (default: the configuration's)")
+    shuffle_sources: bool = option(
+        False, "data", "give each row another row's source: shows how much of the score comes from reading"
+    )
+    seed: int = option(42, "data", "seed of --shuffle_sources and of sampling", check=between(0, LARGEST_SEED))
+
+
+@dataclass(frozen=True)
+class GenerationSettings(SummarySettings):
+    """The search, and its batches."""
+
+    bs: int = option(64, "search", "examples per batch", check=at_least(1))
+    max_tokens_per_batch: int | None = option(
+        None,
+        "search",
+        "in place of --bs: as many examples per batch as fit into so many source tokens, padding included",
+        check=at_least(1),
+    )
+    warm_up: bool = option(False, "search", "do the first batch once before time is taken")
+    eval_beams: int | None = option(
+        None,
+        "search",
+        "summaries followed at once (default: the configuration's)",
+        check=at_least(1),
+        aliases=["num_beams"],
+    )
+    task: str | None = option(None, "search", "take the search settings of this task in task_specific_params of CONFIG")
+    search: dict[str, Any] = field(
+        default_factory=dict,
+        metadata={
+            "heading": "search",
+            "settings": GenerationConfig,
+            "without": _NOT_FOR_TEXT,
+            "meanings": SEARCH_MEANINGS,
+        },
+    )  # the search settings that were given, beside the two that have flags of their own
+
+
+@dataclass(frozen=True)
+class DeviceSettings(PrecisionSettings):
+    """The device, and the numbers that it computes with."""
+
+    device: str = option(
+        "auto", "precision", "where to run; auto: a GPU where there is one", choices=("auto", "cpu", "cuda")
+    )
+    quantization: str | None = option(
+        None, "precision", "int8: on a CPU, compute linear layers with 8 bits", choices=("int8",)
+    )
+
+    @property
+    def name(self) -> str:
+        """Return int8, fp16, bf16, tf32 or fp32, as in the scripts and the reports."""
+        return self.quantization or super().name
+
+    def check(self) -> None:
+        super().check()
+        if self.quantization is not None and (self.fp16 or self.bf16 or self.tf32):
+            raise InputError(f"--quantization {self.quantization}: takes no precision beside it")
+
+
+@dataclass(frozen=True)
+class EvaluationArguments:
+    """The command line of run_eval.py."""
+
+    model: EvaluatedModel = field(default_factory=EvaluatedModel)
+    texts: EvaluatedTexts = field(default_factory=EvaluatedTexts)
+    generation: GenerationSettings = field(default_factory=GenerationSettings)
+    precision: DeviceSettings = field(default_factory=DeviceSettings)
+    processes: ProcessSettings = field(default_factory=ProcessSettings)
+    save_path: str = option("", "output", "folder for the generations and the scores", positional=True)
+
+    def with_lengths_of(self, config: BartConfig) -> Self:
+        """Return the same with all lengths set. Raises InputError if one exceeds the model's positions."""
+        texts = self.texts.with_lengths_of(config)
+        longest = self.generation.eval_max_gen_length or texts.max_target_length
+        checked = checked_length("eval_max_gen_length", longest, config)
+        return replace(self, texts=texts, generation=replace(self.generation, eval_max_gen_length=checked))
+
+    def check(self) -> None:
+        """Raise InputError, naming the flags, if a combination is impossible."""
+        self.precision.check()

@@ -10,8 +10,9 @@ from tests.tiny_setup import TinySetup
 from utils.checkpoint.checkpoint_io import load_checkpoint
 from utils.io.json_files import read_json
 from utils.training.callbacks.checkpoint_saver import CheckpointSaver
-from utils.training.callbacks.early_stopping import EarlyStopping, RngState
+from utils.training.callbacks.early_stopping import EarlyStopping
 from utils.training.callbacks.metrics_history import TrainingHistory
+from utils.training.callbacks.rng_state import RngState
 from utils.training.lamb import Lamb
 from utils.training.precision_plugin import NativeAmp
 

@@ -7,9 +7,9 @@ from torch import nn
 
 from bart.errors import InputError
 
+from ..cli.training_args import OPTIMIZERS
 from .checkpoint_io import NEWEST_KEPT, checkpoints
 
-_MOMENTS = {"adamw": 2, "lamb": 2, "adafactor": 1}  # numbers kept by an optimizer for one that it trains, at most
 _BYTES_OF_NUMBER = 4
 _BYTES_BESIDE = 2**20  # of a checkpoint: random states, history; and of the other files
 
@@ -18,7 +18,7 @@ def check_disk_space(folder: Path, model: nn.Module, optimizer: str, save_top_k:
     """Raise InputError if the disk of a results folder is too small for the checkpoints and the best model."""
     weights = sum(parameter.numel() for parameter in model.parameters()) * _BYTES_OF_NUMBER
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad) * _BYTES_OF_NUMBER
-    checkpoint = weights + _MOMENTS[optimizer] * trained + _BYTES_BESIDE
+    checkpoint = weights + OPTIMIZERS[optimizer] * trained + _BYTES_BESIDE
     at_once = checkpoints_at_once(save_top_k)
     needed = at_once * checkpoint + weights
     free = free_space(folder)

@@ -27,6 +27,7 @@ from .shared_args import (
     checked_length,
 )
 
+OPTIMIZERS = {"adamw": 2, "lamb": 2, "adafactor": 1}  # with the numbers that each keeps for one that it trains, at most
 LOGGERS = ("csv", "tensorboard", "wandb", "mlflow")
 
 
@@ -144,7 +145,7 @@ class OptimizationSettings:
         " step has as many examples as with the two that are given",
     )
     sortish_sampler: bool = option(True, "data", "put examples of similar length into one batch", fixed=True)
-    optimizer: str = option("adamw", "optimization", "optimizer", choices=("adamw", "lamb", "adafactor"), fixed=True)
+    optimizer: str = option("adamw", "optimization", "optimizer", choices=tuple(OPTIMIZERS), fixed=True)
     adam_beta2: float = option(
         0.999, "optimization", "decay of the mean square of the gradients in AdamW", check=probability, fixed=True
     )

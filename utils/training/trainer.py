@@ -22,10 +22,11 @@ from ..io.run_files import METRICS_FILE
 from ..runtime.world import WorldInfo
 from .callbacks.checkpoint_saver import CheckpointSaver
 from .callbacks.data_consistency import CheckSameData
-from .callbacks.early_stopping import EarlyStopping, RngState, ValidateAtEnd
+from .callbacks.early_stopping import EarlyStopping, ValidateAtEnd
 from .callbacks.metrics_history import TrainingHistory
 from .callbacks.non_finite import StopOnNonFinite
 from .callbacks.progress import Progress
+from .callbacks.rng_state import RngState
 from .precision_plugin import precision_plugin
 from .strategies.select import training_strategy
 

@@ -18,7 +18,7 @@ from tests.tiny_training import SaveAt, batch_order, fit, start_model, start_mod
 from utils.checkpoint.checkpoint_io import load_checkpoint
 from utils.cli.training_args import MixedPrecisionSettings, ModelSettings
 from utils.training.amp import choose_amp_backend
-from utils.training.callbacks.early_stopping import ends_step
+from utils.training.callbacks.steps import ends_step
 from utils.training.optimization import build_optimizer
 from utils.training.precision_plugin import NativeAmp, precision_plugin
 

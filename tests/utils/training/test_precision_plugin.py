@@ -11,7 +11,7 @@ from pytorch_lightning.plugins.precision import Precision
 
 from tests.tiny_training import SaveAt, batch_order, fit, start_model, start_module
 from utils.cli.training_args import MixedPrecisionSettings
-from utils.training.callbacks.early_stopping import ends_step
+from utils.training.callbacks.steps import ends_step
 from utils.training.module import SummarizationModule
 from utils.training.precision_plugin import NativeAmp, precision_plugin
 

@@ -22,7 +22,8 @@ from ...checkpoint.checkpoint_io import (
 )
 from ...runtime.signals import Interrupted, on_signal, raise_on_signal
 from ..module import SummarizationModule
-from .early_stopping import ends_step, is_better
+from .early_stopping import is_better
+from .steps import ends_step
 
 _MOST_SECONDS_BETWEEN_SAVES = 30 * 60
 _SECONDS_OF_ONE_TELLING = 2.0  # to end: a terminal, a launcher and SLURM may all send a signal

@@ -1,24 +1,12 @@
-"""What happens around the training steps: early stopping, the last validation and the state of random numbers.
+"""Decides when a training ends: early stopping, and the validation after the last step."""
 
-Lightning sees a run as one long epoch, so that ``batch_index`` counts all micro-batches and every resume is mid-epoch;
-epochs of data are counted by the loader.
-"""
-
-import random
 from typing import Any
 
-import numpy as np
 import pytorch_lightning as pl
-import torch
 from pytorch_lightning.callbacks import Callback
 
-from ...runtime.world import gather_from_all, own_of_gathered
 from ..module import SummarizationModule
-
-
-def ends_step(trainer: pl.Trainer, batch_index: int) -> bool:
-    """Whether the optimizer takes its step after this micro-batch: every step has the same number of them."""
-    return (batch_index + 1) % trainer.accumulate_grad_batches == 0
+from .steps import ends_step
 
 
 def is_better(metric: str, value: float, best: float) -> bool:
@@ -71,42 +59,3 @@ class ValidateAtEnd(Callback):
     ) -> None:
         if ends_step(trainer, batch_index) and trainer.global_step == trainer.max_steps:
             trainer.should_stop = True
-
-
-class RngState(Callback):
-    """Keeps the states of the random number generators in checkpoints, so that dropout goes on as it would have."""
-
-    state_key = "RandomStates"  # in checkpoints
-
-    def __init__(self) -> None:
-        self._loaded: dict[str, Any] | None = None  # of this process
-
-    def on_train_batch_start(
-        self, trainer: pl.Trainer, module: SummarizationModule, batch: Any, batch_index: int
-    ) -> None:
-        """Set the loaded states as late as this: starting the trainer and its loaders draws random numbers."""
-        if self._loaded is None:
-            return
-        name, keys, *position = self._loaded["numpy"]
-        np.random.set_state((name, np.array(keys, dtype=np.uint32), *position))
-        random.setstate(self._loaded["python"])
-        torch.set_rng_state(self._loaded["torch"])
-        if self._loaded["cuda"] is not None and torch.cuda.is_initialized():
-            torch.cuda.set_rng_state(self._loaded["cuda"])
-        self._loaded = None
-
-    def state_dict(self) -> dict[str, Any]:
-        """The states of every process; all of them ask together when a checkpoint is saved."""
-        return {"of_processes": gather_from_all(self._own_states())}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._loaded = own_of_gathered(state.get("of_processes", [state]))  # before, those of the first process alone
-
-    def _own_states(self) -> dict[str, Any]:
-        name, keys, *position = np.random.get_state()
-        return {
-            "python": random.getstate(),
-            "numpy": (name, keys.tolist(), *position),
-            "torch": torch.get_rng_state(),
-            "cuda": torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None,  # of this process's GPU
-        }

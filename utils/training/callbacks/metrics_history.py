@@ -17,7 +17,7 @@ from ...io.json_files import write_json
 from ...runtime.world import gather_from_all, own_of_gathered
 from ..module import SummarizationModule
 from ..throughput import ThroughputMeter
-from .early_stopping import ends_step
+from .steps import ends_step
 
 _MATRIX_TYPES = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}  # by the name of Lightning's precision
 

@@ -12,7 +12,7 @@ from bart.errors import InputError
 from ...data.examples import Batch, Examples, places
 from ...runtime.world import gather_from_all
 from ..module import SummarizationModule
-from .early_stopping import ends_step
+from .steps import ends_step
 
 _Fault = tuple[int, str]  # the number of the micro-batch, and what is said
 

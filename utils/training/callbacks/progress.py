@@ -10,8 +10,8 @@ from pytorch_lightning.callbacks import Callback
 from tqdm import tqdm
 
 from ..module import SummarizationModule
-from .early_stopping import ends_step
 from .metrics_history import TrainingHistory
+from .steps import ends_step
 
 
 class Progress(Callback):

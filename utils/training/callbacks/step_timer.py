@@ -7,7 +7,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 
-from .early_stopping import ends_step
+from .steps import ends_step
 
 
 class StepTimer(Callback):

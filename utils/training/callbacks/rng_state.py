@@ -1,0 +1,51 @@
+"""Keeps the states of the random number generators in checkpoints."""
+
+import random
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback
+
+from ...runtime.world import gather_from_all, own_of_gathered
+from ..module import SummarizationModule
+
+
+class RngState(Callback):
+    """Keeps the states of the random number generators in checkpoints, so that dropout goes on as it would have."""
+
+    state_key = "RandomStates"  # in checkpoints
+
+    def __init__(self) -> None:
+        self._loaded: dict[str, Any] | None = None  # of this process
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, module: SummarizationModule, batch: Any, batch_index: int
+    ) -> None:
+        """Set the loaded states as late as this: starting the trainer and its loaders draws random numbers."""
+        if self._loaded is None:
+            return
+        name, keys, *position = self._loaded["numpy"]
+        np.random.set_state((name, np.array(keys, dtype=np.uint32), *position))
+        random.setstate(self._loaded["python"])
+        torch.set_rng_state(self._loaded["torch"])
+        if self._loaded["cuda"] is not None and torch.cuda.is_initialized():
+            torch.cuda.set_rng_state(self._loaded["cuda"])
+        self._loaded = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """The states of every process; all of them ask together when a checkpoint is saved."""
+        return {"of_processes": gather_from_all(self._own_states())}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._loaded = own_of_gathered(state.get("of_processes", [state]))  # before, those of the first process alone
+
+    def _own_states(self) -> dict[str, Any]:
+        name, keys, *position = np.random.get_state()
+        return {
+            "python": random.getstate(),
+            "numpy": (name, keys.tolist(), *position),
+            "torch": torch.get_rng_state(),
+            "cuda": torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None,  # of this process's GPU
+        }

@@ -1,24 +1,8 @@
-"""Fine-tune BART for summarization, keep the best model, and evaluate it on the test split."""
+"""Fine-tune BART for summarization: `python finetune.py` in a checkout is what `bart-finetune` is once installed."""
 
 import sys
 
-from utils.cli.run import run_command
-from utils.cli.training_args import TrainingArguments
-from utils.runtime.launcher import exit_with_parent, launch, this_command
-from utils.runtime.world import check_gpus, is_launched
-
-
-def run(arguments: TrainingArguments) -> None:
-    """Start a process for each GPU or, as one of them, do what the command line asks for."""
-    exit_with_parent()
-    if (arguments.processes.gpus or 1) > 1 and not is_launched() and not arguments.run.data_report:
-        check_gpus(arguments.processes.gpus)
-        sys.exit(launch(this_command(), arguments.processes.gpus))
-    # Torch and Lightning take seconds to import. Up to here --help and a wrong flag are answered at once.
-    from utils.recipes.fine_tune import fine_tune, print_data_report
-
-    (print_data_report if arguments.run.data_report else fine_tune)(arguments)
-
+from utils.commands.fine_tune import main
 
 if __name__ == "__main__":
-    sys.exit(run_command(TrainingArguments, __doc__, run))
+    sys.exit(main())

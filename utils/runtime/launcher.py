@@ -80,8 +80,8 @@ def _die_with_parent() -> None:
 
 
 def this_command() -> list[str]:
-    """The command line that runs this program again."""
-    return [sys.executable, *sys.argv]
+    """The command line that runs this program again, be it a file, a console script or ``python -m``."""
+    return [sys.executable, *sys.orig_argv[1:]]
 
 
 def _first_failure(started: list[subprocess.Popen[bytes]]) -> int:

@@ -26,10 +26,15 @@ def describe_machine() -> str:
 
 
 def git_commit() -> str | None:
-    """The commit that is checked out; None where there is no git, or an unpacked archive."""
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    """The commit that is checked out; None without git, in an unpacked archive, or if this is installed.
+
+    The environment may lie within the checkout of another project: git is asked for this file too, and fails if the
+    commit does not have it.
+    """
+    file = Path(__file__)
+    command = ["git", "-C", str(file.parent), "rev-parse", "HEAD", f"HEAD:./{file.name}"]
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[0]
     except (OSError, subprocess.CalledProcessError):
         return None
 

@@ -6,6 +6,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
+from bart.errors import InputError
+
 _RUNTIME_LOCK = Path(__file__).parents[2] / "requirements" / "runtime.txt"
 # Of the standard library: what Linux distributions put in packages of their own, so that the same version of Python
 # may lack it, and what is installed into it.
@@ -23,7 +25,10 @@ class PythonSources(NamedTuple):
 
 
 def find_python_sources() -> PythonSources:
-    """The modules, less their tests, that the running interpreter imports. Where they lie makes no difference."""
+    """The modules, less their tests, that the running interpreter imports. Where they lie makes no difference.
+
+    Raises InputError if the lock is missing: it is not installed with the package.
+    """
     modules = _standard_library()
     versions = {platform.python_implementation(): platform.python_version()}
     absent = []
@@ -42,6 +47,8 @@ def find_python_sources() -> PythonSources:
 
 
 def _locked_names() -> list[str]:
+    if not _RUNTIME_LOCK.is_file():
+        raise InputError(f"{_RUNTIME_LOCK}: no such file; this corpus is made by a checkout, which has that list")
     lines = (line.partition("#")[0].strip() for line in _RUNTIME_LOCK.read_text(encoding="utf-8").splitlines())
     return sorted(line.partition("==")[0] for line in lines if line)
 

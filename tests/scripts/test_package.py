@@ -189,9 +189,9 @@ def test_a_type_checker_sees_its_types(installed: Installed, tmp_path: Path) -> 
     """Not those of the model, for which it would read all of torch: half a minute."""
     lines = [
         "from bart.configuration.configuration_bart import BartConfig",
-        "from bart_summarization.cli.args import TrainingArguments",
+        "from bart_summarization.cli.training_args import TrainingArguments",
         "reveal_type(BartConfig().d_model)",
-        "reveal_type(TrainingArguments().data_dir)",
+        "reveal_type(TrainingArguments().data.data_dir)",
         "BartConfig().no_such_setting",
     ]
     (tmp_path / "program.py").write_text("\n".join(lines))

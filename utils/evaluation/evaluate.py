@@ -17,7 +17,7 @@ from ..io.atomic_files import atomic_write
 from ..io.json_files import latency_summary, write_json
 from ..io.run_files import PAGE_FILE, all_generations_file, evaluation_files, generations_file, report_file
 from ..runtime.evaluation_group import EvaluationGroup
-from ..runtime.hardware import processor_cores
+from ..runtime.processor import processor_cores
 from .degenerate_outputs import count_degenerate, degenerate_warning
 from .examples import Examples
 from .generate import BatchSize, generate

@@ -1,34 +1,34 @@
-"""Running a process on the processor cores near its GPU, where NVIDIA's management library can tell which they are."""
+"""Bind a process to the processor cores near its GPU, as far as NVIDIA's management library (NVML) knows them."""
 
 import logging
 import os
 from types import ModuleType
+
+import torch
 
 _BITS_PER_WORD = 64  # of NVML's masks: unsigned long
 _log = logging.getLogger(__name__)
 
 
 def bind_to_gpu_cores(index: int) -> None:
-    """Keep this process (what it starts from now on, too) to those of its cores that are near CUDA's GPU ``index``.
+    """Restrict this process, and what it starts from now on, to its cores near CUDA's GPU ``index``.
 
-    Never more than a help: without pynvml, or where anything fails, the process stays where it may run.
+    This only ever speeds a run up: without pynvml, or if anything fails, the process keeps all its cores.
     """
     try:
-        import pynvml
+        import pynvml  # optional
     except ImportError:
         return
     try:
         near = _cores_near(pynvml, index) & os.sched_getaffinity(0)
         if near:
             os.sched_setaffinity(0, near)
-    except Exception as error:  # of a driver, a container or a virtual machine: no reason to end a run
+    except Exception as error:  # from a driver, a container or a virtual machine: no reason to end a run
         _log.info("the cores near GPU %d are not known: %s", index, error)
 
 
 def _cores_near(pynvml: ModuleType, index: int) -> set[int]:
-    """By UUID: NVML numbers all GPUs, CUDA those of CUDA_VISIBLE_DEVICES."""
-    import torch
-
+    """Find the GPU by its UUID: NVML numbers all GPUs, CUDA only those in CUDA_VISIBLE_DEVICES."""
     pynvml.nvmlInit()
     try:
         uuid = torch.cuda.get_device_properties(index).uuid
@@ -40,7 +40,7 @@ def _cores_near(pynvml: ModuleType, index: int) -> set[int]:
 
 
 def cores_in(words: list[int]) -> set[int]:
-    """The numbers of the cores whose bits are set in a mask of 64-bit words, lowest first."""
+    """Return the numbers of the cores whose bits are set in a mask of 64-bit words, lowest word first."""
     return {
         word * _BITS_PER_WORD + bit
         for word, mask in enumerate(words)

@@ -1,57 +1,64 @@
-"""The processes that share an evaluation: each does its part, the first one gathers them."""
+"""The processes that share an evaluation: each does its part, and the first one gathers them."""
 
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
-from .world import gather_from_all, process_count, process_rank
+from torch import distributed
 
-if TYPE_CHECKING:
-    from torch.distributed import Store
-
-# Torch takes seconds to import, so the functions do it.
+from .collectives import gather_from_all
+from .world import process_count, process_rank
 
 Value = TypeVar("Value")
 _SECONDS_BETWEEN_LOOKS = 0.1
 
 
 class EvaluationGroup:
-    """All processes, seen from one of them. As created without arguments, this process is alone.
+    """One process's view of all processes of an evaluation. Without arguments, this process is alone.
 
-    A process that is done with its part waits for the others as long as any of them still finishes batches: parts may
-    take different times, and one that is slow is told from one that hangs.
+    Parts may take different times. A process that is done with its part therefore waits as long as any other still
+    finishes batches, and gives up only if none does for ``timeout`` seconds: a slow process is waited for, a hanging
+    one is not.
     """
 
-    def __init__(self, rank: int = 0, count: int = 1, store: "Store | None" = None, timeout: int = 0) -> None:
-        """``store`` is one that all of them see; ``timeout`` in seconds."""
+    def __init__(self, rank: int = 0, count: int = 1, store: distributed.Store | None = None, timeout: int = 0) -> None:
+        """Join the group.
+
+        Args:
+            rank: the number of this process, from 0.
+            count: the number of processes.
+            store: key-value store that all processes share; None if this process is alone.
+            timeout: in seconds.
+        """
         self.rank = rank
         self.count = count
         self._store = store
         self._timeout = timeout
 
     def batch_done(self) -> None:
-        """Tell the others that this process works."""
+        """Let the others see that this process still works."""
         if self._store is not None:
             self._store.add("batches", 1)
 
     def agree_on(self, value: Value) -> bool:
-        """Whether all processes give the same value."""
+        """Return whether all processes give the same value."""
         return self._store is None or all(other == value for other in gather_from_all(value))
 
     def gather_to_first(self, value: Value) -> list[Value] | None:
-        """The values of all processes, by rank, on the first one; None on the others.
+        """Return the values of all processes, by rank, on the first process; None on the others.
 
-        Raises TimeoutError where processes are missing and none has finished a batch for as long as the timeout.
+        Raises:
+            TimeoutError: processes are missing, and none has finished a batch for as long as the timeout.
         """
-        if self._store is None:  # although there may be a process group: that of the training before
+        if self._store is None:  # although a process group may exist: that of the training before
             return [value]
         self._wait_for_all(self._store)
         values = gather_from_all(value)
         return values if self.rank == 0 else None
 
-    def _wait_for_all(self, store: "Store") -> None:
+    def _wait_for_all(self, store: distributed.Store) -> None:
         store.add("ready", 1)
         batches, last_change = -1, time.monotonic()
         while (ready := store.add("ready", 0)) < self.count:
@@ -66,17 +73,15 @@ class EvaluationGroup:
 
 @contextmanager
 def process_group(timeout: int) -> Iterator[EvaluationGroup]:
-    """Let the processes that torchrun started talk to each other, for as long as the context lasts."""
+    """Connect the processes that torchrun started, until the ``with`` block ends. ``timeout`` is in seconds."""
     if process_count() == 1:
         yield EvaluationGroup()
         return
-    import torch.distributed as distributed
-
     limit = timedelta(seconds=timeout)
     store, rank, count = next(distributed.rendezvous("env://", timeout=limit))
     store.set_timeout(limit)
     group_store = distributed.PrefixStore("group", store)
-    # On CPUs: what is gathered is text.
+    # gloo, which works on CPUs: text is gathered, no tensors of a GPU.
     distributed.init_process_group("gloo", store=group_store, rank=rank, world_size=count, timeout=limit)
     try:
         yield EvaluationGroup(process_rank(), count, distributed.PrefixStore("evaluation", store), timeout)

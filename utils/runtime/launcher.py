@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from types import FrameType
 
-from .hardware import processor_cores
+from .processor import processor_cores
 from .signals import leave_to_parent
 
 _SECONDS_TO_END_ALONE = 3.0  # after another's failure: time for the same error to be found, and said, everywhere

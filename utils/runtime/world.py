@@ -1,19 +1,14 @@
-"""How many processes work together, which of them this is, and on what."""
+"""How many processes work together, which of them this one is, and whether they use GPUs."""
 
 import os
 from dataclasses import dataclass
-from typing import TypeVar
 
 from bart.errors import InputError
-
-# Torch takes seconds to import, so the functions do it: who only asks for the rank need not wait.
-
-Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
 class WorldInfo:
-    """Where a training runs: one process per GPU, or processes on CPUs; as many on each machine."""
+    """Where a training runs: one process per GPU, or processes on CPUs. Each machine runs equally many."""
 
     on_gpu: bool
     processes: int  # on all machines
@@ -22,27 +17,32 @@ class WorldInfo:
 
     @property
     def processes_per_machine(self) -> int:
-        """Also the number of its GPUs that are used."""
+        """Processes on each machine; on GPUs also the number of GPUs that each machine uses."""
         return self.processes // self.machines
 
 
 def resolve_world(gpus: int | None, num_nodes: int | None = None) -> WorldInfo:
-    """GPUs of each machine as asked for, or one per process where they are; the processes that torchrun started, or
-    those that will be.
+    """Combine what the flags ask for with the processes that a launcher has started.
 
-    Raises InputError where there are fewer GPUs, or where other processes were started than were asked for.
+    Args:
+        gpus: GPUs to use on each machine; None takes one per started process, as far as there are GPUs.
+        num_nodes: machines; None takes as many as the launcher uses.
+
+    Raises:
+        InputError: this machine has fewer GPUs, or the launcher started other processes than the flags ask for.
     """
-    import torch
-
     local = local_process_count()
     machines = process_count() // local
     if gpus is None:
-        gpus = min(local, torch.cuda.device_count())
+        gpus = min(local, _gpu_count())
     check_gpus(gpus)
+
     if gpus > 0 and is_launched() and local != gpus:
         raise InputError(f"--gpus {gpus}: {local} processes were started on this machine; start one per GPU")
     if machines * local != process_count():
-        raise InputError(f"{process_count()} processes were started, {local} on this machine: start as many on each")
+        raise InputError(
+            f"{process_count()} processes were started, {local} on this machine: start equally many on each machine"
+        )
     if num_nodes not in (None, machines):
         raise InputError(
             f"--num_nodes {num_nodes}: processes were started on {machines}; "
@@ -52,63 +52,50 @@ def resolve_world(gpus: int | None, num_nodes: int | None = None) -> WorldInfo:
 
 
 def check_gpus(gpus: int) -> None:
-    """Raise InputError where this machine has fewer."""
-    import torch
-
-    present = torch.cuda.device_count()
+    """Raise InputError if this machine has fewer GPUs."""
+    present = _gpu_count()
     if gpus > present:
         raise InputError(f"--gpus {gpus}: this machine has {present}; give at most that many, 0 trains on the CPU")
 
 
 def process_count() -> int:
-    """Processes, on all machines, that torchrun (or this program, for more than one GPU) has started."""
+    """Return how many processes torchrun or this program's launcher has started on all machines; 1 without a launcher.
+
+    The environment says so, as for the other functions below: reading it needs no torch.
+    """
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def local_process_count() -> int:
-    """How many of them are on this machine."""
+    """Return how many of the started processes are on this machine."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", process_count()))
 
 
 def process_rank() -> int:
-    """The number of this process among them."""
+    """Return the number of this process among all of them, from 0."""
     return int(os.environ.get("RANK", "0"))
 
 
 def local_process_rank() -> int:
-    """The number of this process among those on this machine: that of its GPU."""
+    """Return the number of this process among those on this machine: the number of its GPU."""
     return int(os.environ.get("LOCAL_RANK", "0"))
 
 
 def is_launched() -> bool:
-    """Whether torchrun, or this program, has started the processes of this run, if only one."""
+    """Return whether a launcher has started this process, be it the only one."""
     return "WORLD_SIZE" in os.environ
 
 
-def own_of_gathered(values: list[Value]) -> Value:
-    """What this process gave to ``gather_from_all`` in the run that is resumed.
+def _gpu_count() -> int:
+    import torch  # Takes seconds to import, and the entry points read the ranks above before they need it.
 
-    Raises InputError where that had another number of processes.
-    """
-    if len(values) != process_count():
-        raise InputError(f"--resume: the run has {len(values)} processes; give it as many (see --gpus)")
-    return values[process_rank()]
+    return torch.cuda.device_count()
 
 
-def gather_from_all(value: Value) -> list[Value]:
-    """The values of all processes, by rank. Needs a process group where there are several."""
-    import torch.distributed
+def __getattr__(name: str) -> object:
+    """Find the functions that have moved to ``collectives``, until all imports of them have followed."""
+    if name not in ("gather_from_all", "leave_process_group", "own_of_gathered"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from . import collectives
 
-    if not torch.distributed.is_initialized():
-        return [value]
-    values = [value] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(values, value)
-    return values
-
-
-def leave_process_group() -> None:
-    """Called when nothing more is done together: a process that exits as a member may be aborted by its threads."""
-    import torch.distributed
-
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
+    return getattr(collectives, name)

@@ -1,1 +1,1 @@
-"""What a program runs on: processes, machines, devices, signals and precision."""
+"""Processes, machines, devices, signals and precision."""

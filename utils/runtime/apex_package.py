@@ -1,4 +1,4 @@
-"""What is installed of NVIDIA's apex. No registry has it; PyPI's package of the same name is something else."""
+"""Find NVIDIA's apex. It is in no registry: PyPI's package of the same name is something else."""
 
 import importlib
 import importlib.util
@@ -11,28 +11,28 @@ HOW_TO_GET_AMP = (
 
 
 def why_no_amp() -> str | None:
-    """The reason why there is no apex.amp here; None where there is."""
+    """Return why apex.amp cannot be used here; None if it can."""
     spec = importlib.util.find_spec("apex")
     folders = [Path(folder) for folder in (spec and spec.submodule_search_locations) or []]
     if not folders:
         return "apex is not installed"
-    if not any((folder / "multi_tensor_apply").is_dir() for folder in folders):  # PyPI's is not even imported
+    if not any((folder / "multi_tensor_apply").is_dir() for folder in folders):  # PyPI's: do not even import it
         return f"the apex in {folders[0]} is not NVIDIA's"
     if not any((folder / "amp").is_dir() for folder in folders):
-        return "the apex installed is newer than May 2025, when amp was taken out of it"
+        return "the apex installed is newer than May 2025, when amp was removed from it"
     return _why_not_importable("apex.amp")
 
 
 def fused_optimizers() -> ModuleType | None:
-    """apex.optimizers, where NVIDIA's apex is here with its CUDA extension; None elsewhere."""
-    for module in ("amp_C", "apex.optimizers"):  # the first is the extension, which PyPI's has not
+    """Return the module apex.optimizers; None without NVIDIA's apex or without its CUDA extension."""
+    for module in ("amp_C", "apex.optimizers"):  # the first is the extension, which PyPI's package lacks
         if _why_not_importable(module) is not None:
             return None
     return importlib.import_module("apex.optimizers")
 
 
 def _why_not_importable(module: str) -> str | None:
-    """Built for another torch it fails in many ways: missing symbols, missing names."""
+    """Return the error of an import; None if it works. Built for another torch, apex fails in many ways."""
     try:
         importlib.import_module(module)
     except Exception as error:

@@ -1,4 +1,4 @@
-"""Starting one process per GPU on this machine, and ending all of them when one ends badly."""
+"""Start one process per GPU on this machine, and end all of them when one fails."""
 
 import ctypes
 import os
@@ -13,18 +13,22 @@ from types import FrameType
 from .processor import processor_cores
 from .signals import leave_to_parent
 
-_SECONDS_TO_END_ALONE = 3.0  # after another's failure: time for the same error to be found, and said, everywhere
+_SECONDS_TO_END_ALONE = 3.0  # after the first failure: time for the others to find and report the same error
 _SECONDS_BETWEEN_LOOKS = 0.1
-_FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)  # to be told twice does no harm
+_FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)  # receiving one twice does no harm
 _PR_SET_PDEATHSIG = 1  # of Linux's prctl
 
 
 def launch(command: Sequence[str], processes: int) -> int:
-    """Run a command as so many processes that find each other as torchrun's do; returns the first exit code not 0.
+    """Run a command as several processes that find each other by the environment variables that torchrun sets.
 
-    None outlives a failure of another by more than seconds: they may be waiting for it. Death by a signal counts as 128
-    and the signal's number, as in a shell.
+    When one fails, the others are killed within seconds, for they may be waiting for it. Signals are forwarded to all.
+
+    Returns:
+        The exit code of the first process that fails, else 0. Death by a signal counts as 128 plus the signal's
+        number, as in a shell.
     """
+    # The environment of all processes: where to meet, how many they are, and their share of the cores.
     common = {
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(_free_port()),
@@ -40,6 +44,7 @@ def launch(command: Sequence[str], processes: int) -> int:
         for process in started:
             process.send_signal(number)
 
+    # Forward signals until all have ended, then restore the handlers of before.
     earlier = {number: signal.signal(number, forward) for number in _FORWARDED}
     try:
         for rank in range(processes):
@@ -55,18 +60,18 @@ def launch(command: Sequence[str], processes: int) -> int:
 
 
 def exit_with_parent() -> None:
-    """Let the kernel end this process when the one that started it ends: torchrun's agent, or ``launch``.
+    """Have the kernel kill this process when its launcher ends: torchrun's agent, or ``launch``.
 
-    A launcher that is killed cannot end its processes, and they would wait for each other, or train on unseen.
+    A launcher that is killed cannot end its processes; they would wait for each other, or train on unnoticed.
     """
     if "TORCHELASTIC_RUN_ID" in os.environ:
         _die_with_parent()
 
 
 def serve(_: int, parent: int) -> None:
-    """What a process that prepares batches does first: heed no signals, and end with its ``parent``, however that ends.
+    """Prepare a data worker: ignore signals, and end with the ``parent`` process, however that ends.
 
-    Torch's own watch over the parent fails where that is killed before it begins: the process would be there for ever.
+    Torch's own watch fails if the parent is killed before the watch begins: the worker would never end.
     """
     leave_to_parent()
     _die_with_parent()
@@ -80,12 +85,16 @@ def _die_with_parent() -> None:
 
 
 def this_command() -> list[str]:
-    """The command line that runs this program again, be it a file, a console script or ``python -m``."""
+    """Return the command line that runs this program again, be it a file, a console script or ``python -m``."""
     return [sys.executable, *sys.orig_argv[1:]]
 
 
 def _first_failure(started: list[subprocess.Popen[bytes]]) -> int:
-    """Wait for all, or for the first that fails and then not much longer; returns its exit code, 0 if none fails."""
+    """Wait for all processes, or until shortly after the first failure.
+
+    Returns:
+        The exit code of the first process that fails, else 0.
+    """
     failed, deadline = 0, float("inf")
     while time.monotonic() < deadline:
         codes = [process.poll() for process in started]

@@ -1,4 +1,4 @@
-"""Keeping freed memory within the process, where a model on a CPU takes and frees large tensors over and over."""
+"""Keep freed memory within the process: a model on a CPU allocates and frees large tensors over and over."""
 
 import ctypes
 import sys
@@ -8,14 +8,14 @@ _NEVER = -1
 
 
 def keep_freed_memory() -> None:
-    """Tell glibc not to give memory back to the system when a tensor is freed; elsewhere, do nothing.
+    """Have glibc keep the memory of freed tensors for the next ones. Do nothing without glibc.
 
-    By default it maps each large block anew, and the system then clears every page again at its first use: a fifth of
-    a training step in float32 on the virtual machine this was measured on.
+    By default glibc maps each large block anew, and the system clears every page at its first use: a fifth of a
+    training step in float32, on the virtual machine where it was measured.
     """
     if not sys.platform.startswith("linux"):
         return
     library = ctypes.CDLL(None)
-    if hasattr(library, "mallopt"):  # not musl's
+    if hasattr(library, "mallopt"):  # musl has none
         library.mallopt(_MMAP_MAX, 0)
         library.mallopt(_TRIM_THRESHOLD, _NEVER)

@@ -1,4 +1,4 @@
-"""Progress bars of what is read once."""
+"""Progress bars for passes over a data set."""
 
 import sys
 
@@ -8,7 +8,7 @@ from .world import process_rank
 
 
 def line_progress(total: int, description: str, unit: str) -> tqdm:
-    """A bar where it takes more than some seconds; in a log file a line now and then."""
+    """Return a bar of the first process, shown after five seconds; in a log file it is a line every half minute."""
     return tqdm(
         total=total,
         desc=description,

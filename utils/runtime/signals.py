@@ -1,4 +1,4 @@
-"""Being told to end: by Ctrl-C (SIGINT), by SIGTERM, or by the SIGUSR1 that SLURM sends before a time limit."""
+"""Signals that ask a program to end: SIGINT (Ctrl-C), SIGTERM, and the SIGUSR1 that SLURM sends before a time limit."""
 
 import signal
 from collections.abc import Callable
@@ -8,16 +8,16 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
 class Interrupted(BaseException):
-    """Raised where a program that was told to end does so; like KeyboardInterrupt, it is not an Exception."""
+    """Raised to end a program after a signal. Like KeyboardInterrupt, it is not an Exception."""
 
     def __init__(self, number: int) -> None:
-        """``number`` is that of the signal."""
+        """Keep the number of the signal."""
         super().__init__(number)
         self.number = number
 
     @property
     def exit_code(self) -> int:
-        """130 for SIGINT, else 143, as a shell reports death by SIGINT and SIGTERM."""
+        """Return 130 for SIGINT, else 143, as a shell reports death by SIGINT and SIGTERM."""
         return 128 + (self.number if self.number == signal.SIGINT else signal.SIGTERM)
 
     def __str__(self) -> str:
@@ -25,7 +25,7 @@ class Interrupted(BaseException):
 
 
 def raise_on_signal() -> None:
-    """Raise Interrupted, at the first signal, wherever the program is; those that follow are not heeded."""
+    """From now on, raise Interrupted at the first signal, wherever the program is, and ignore those that follow."""
 
     def end(number: int, _: FrameType | None) -> None:
         on_signal(lambda _: None)
@@ -35,12 +35,12 @@ def raise_on_signal() -> None:
 
 
 def on_signal(note: Callable[[int], None]) -> None:
-    """Call ``note`` with the number of each signal, and go on."""
+    """From now on, call ``note`` with the number of each signal, and go on."""
     _handle(lambda number, _: note(number))
 
 
 def leave_to_parent() -> None:
-    """Heed no signal: for processes that end when their parent does."""
+    """Ignore the signals in a process that ends when its parent does."""
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 

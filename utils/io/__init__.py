@@ -1,1 +1,1 @@
-"""Files: written whole or not at all, JSON, locks, and artifacts that are made once."""
+"""Atomic files, JSON, locks, and a cache of artifacts."""

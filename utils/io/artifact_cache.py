@@ -1,7 +1,7 @@
-"""Folders of what is computed from a corpus once and then kept: found, or made by one process while others wait.
+"""A cache of folders that are computed from a corpus once: one process makes a folder, others find it or wait for it.
 
-They lie in ``<data folder>/.prepared``, or in the user's cache where the data folder takes no files. A folder under its
-final name is whole: it is written under another one, synced to disk and renamed.
+The folders lie in ``<data folder>/.prepared``, or in the user's cache if the data folder is read-only. A folder under
+its final name is complete: it is written under a temporary name, synced to disk and renamed.
 """
 
 import fcntl
@@ -25,12 +25,12 @@ Found = TypeVar("Found")
 
 
 def places_of(data_dir: Path) -> list[Path]:
-    """Where what belongs to a data folder is kept, the best place first."""
+    """Return the places that may hold the artifacts of a data folder, the preferred one first."""
     return [data_dir / FOLDER, cache_place(str(data_dir.resolve()))]
 
 
 def cache_place(name: str) -> Path:
-    """The place in the user's cache for what belongs to ``name``."""
+    """Return the place in the user's cache for the artifacts of ``name``."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return cache / "bart" / "prepared" / hashlib.sha256(name.encode()).hexdigest()[:20]
 
@@ -43,19 +43,29 @@ def get_or_create(
     write: Callable[[Path], None],
     delete_useless: Callable[[Path], None],
 ) -> Found:
-    """What ``read`` finds in the folder ``name`` of a place; where that is None, what ``write`` puts there first.
+    """Read an artifact from the first place that holds it; if none does, create it in the first writable place.
 
-    One process at a time writes, into an empty folder; ``delete_useless`` may then tidy up the place. ``what`` is a
-    word for messages. Raises InputError where nothing can be written, or what ``write`` raises.
+    Only one process at a time creates.
+
+    Args:
+        places: folders that may hold the artifact, in the order of preference.
+        name: of the artifact's folder within a place.
+        what: the artifact in a word, for messages.
+        read: returns the artifact in a folder, or None if the folder is missing, incomplete or damaged.
+        write: creates the artifact in an empty folder.
+        delete_useless: removes from a place what is no longer needed; called before ``write``.
+
+    Raises:
+        InputError: no place can be written, or the artifact is damaged after it was written. Errors of ``write`` pass.
     """
     for place in places:
         if (found := read(place / name)) is not None:
             return found
     place = _first_writable(places, what)
-    with _alone_in(place, what) as alone:
-        if (found := read(place / name)) is not None:  # by the process that was waited for
+    with _exclusive_use(place, what) as is_exclusive:
+        if (found := read(place / name)) is not None:  # created by the process that this one waited for
             return found
-        if alone:
+        if is_exclusive:
             for leftover in place.glob(f"{_PART}*"):  # of killed processes
                 shutil.rmtree(leftover, ignore_errors=True)
             delete_useless(place)
@@ -65,7 +75,7 @@ def get_or_create(
             raise InputError(f"{place}: {what} cannot be written: {error.strerror}") from error
         found = read(place / name)
     if found is None:
-        raise InputError(f"{place / name}: was damaged while it was written; is the disk sound?")
+        raise InputError(f"{place / name}: was damaged while it was written; check the disk")
     return found
 
 
@@ -82,10 +92,10 @@ def _first_writable(places: Sequence[Path], what: str) -> Path:
 
 
 @contextmanager
-def _alone_in(place: Path, what: str) -> Iterator[bool]:
-    """Wait until no other process prepares there. False where the file system has no locks; a killed process has none.
+def _exclusive_use(place: Path, what: str) -> Iterator[bool]:
+    """Wait until no other process creates an artifact in the place. The kernel frees the lock of a killed process.
 
-    Without locks two processes do the same work, and the first to finish is the one that counts.
+    Yields False if the file system has no locks. Processes may then do the same work, and the first to finish wins.
     """
     descriptor = os.open(place, os.O_RDONLY)
     try:
@@ -107,7 +117,7 @@ def _lock(descriptor: int, place: Path, what: str) -> bool:
 
 
 def _write(place: Path, name: str, read: Callable[[Path], object], write: Callable[[Path], None]) -> None:
-    part = place / f"{_PART}{uuid.uuid4().hex}"  # which no other process takes, on this machine or another
+    part = place / f"{_PART}{uuid.uuid4().hex}"  # a name that no other process uses, on this machine or another
     part.mkdir()
     try:
         write(part)
@@ -117,7 +127,7 @@ def _write(place: Path, name: str, read: Callable[[Path], object], write: Callab
         try:
             part.rename(place / name)
         except OSError:
-            if not (place / name).exists():  # another process was faster
+            if not (place / name).exists():  # else another process was faster
                 raise
         sync_folder(place)
     finally:

@@ -1,4 +1,4 @@
-"""Folders to write to, and files of which a reader finds the old one or the new one whole, whenever killed."""
+"""Write files atomically: whenever a program is killed, readers find the complete old file or the complete new one."""
 
 import os
 import tempfile
@@ -13,10 +13,17 @@ from bart.errors import InputError
 
 @contextmanager
 def atomic_write(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[Any]]:
-    """Open a temporary file beside ``path``; when the block ends well, sync it to disk and rename it to ``path``.
+    """Open a temporary file that becomes ``path`` when the block ends without an error.
 
-    Beside, not in TMPDIR: a rename is atomic only within one file system. When the block raises, ``path`` keeps what it
-    held. ``mode`` is "w" (UTF-8, lines end as written) or "wb". Raises InputError for an OSError (a full disk).
+    The temporary file lies beside ``path``, not in TMPDIR: a rename is atomic only within one file system. It is synced
+    to disk before the rename. If the block raises, ``path`` stays as it was.
+
+    Args:
+        path: the file to write.
+        mode: "w" (UTF-8, line ends stay as written) or "wb".
+
+    Raises:
+        InputError: for an OSError, such as a full disk.
     """
     path = Path(path)
     text = {"encoding": "utf-8", "newline": ""} if mode == "w" else {}
@@ -30,18 +37,18 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[A
             yield file
             file.flush()
             os.fsync(file.fileno())
-            os.chmod(file.name, new_file_mode())  # a temporary file is readable by its owner alone
+            os.chmod(file.name, new_file_mode())  # only its owner can read a temporary file
             os.replace(file.name, path)
             sync_folder(path.parent)
         except BaseException:
-            with suppress(FileNotFoundError):  # renamed already
+            with suppress(FileNotFoundError):  # it has been renamed
                 os.unlink(file.name)
             raise
 
 
 @contextmanager
 def failure_of_writing(path: Path) -> Iterator[None]:
-    """Turn an OSError (a full disk, a folder that takes no files) into an InputError that names ``path``."""
+    """Turn an OSError (a full disk, a read-only folder) into an InputError that names ``path``."""
     try:
         yield
     except OSError as error:
@@ -51,7 +58,11 @@ def failure_of_writing(path: Path) -> Iterator[None]:
 
 
 def make_folder(folder: Path, name: str) -> None:
-    """Make a folder for results, or see that it can be written. Raises InputError, beginning with ``name``."""
+    """Create a folder for results, unless it exists.
+
+    Raises:
+        InputError: the folder cannot be created or written to; the message begins with ``name``.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""The one reader and writer of the JSON files that hold a run's numbers."""
+"""Read and write the JSON files of a run."""
 
 import json
 import os
@@ -14,14 +14,14 @@ from .atomic_files import atomic_write
 
 
 def write_json(path: str | os.PathLike[str], content: Any) -> None:
-    """Write JSON types, whole or not at all. Raises ValueError for NaN and infinities, which JSON has not."""
+    """Write JSON types atomically. Raises ValueError for NaN and infinities, which JSON cannot express."""
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
     with atomic_write(path) as file:
         file.write(text + "\n")
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:
-    """Read what ``write_json`` wrote. Raises InputError, naming the file, where it cannot."""
+    """Read a JSON file. Raises InputError, which names the file, if that fails."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -29,6 +29,6 @@ def read_json(path: str | os.PathLike[str]) -> Any:
 
 
 def latency_summary(seconds: Sequence[float]) -> dict[str, float]:
-    """Mean, median and high percentiles of the seconds that batches took. ``seconds`` must not be empty."""
+    """Return the mean, the median and high percentiles of the batches' times. ``seconds`` must not be empty."""
     p50, p90, p95, p99 = np.percentile(seconds, [50, 90, 95, 99])
     return {"mean": float(np.mean(seconds)), "p50": float(p50), "p90": float(p90), "p95": float(p95), "p99": float(p99)}

@@ -1,35 +1,35 @@
-"""The names of the files and folders that a training and an evaluation leave."""
+"""The names of the files and folders that a training and an evaluation write."""
 
 METRICS_FILE = "metrics.json"
 RUN_FILE = "run.json"
 DATA_REPORT_FILE = "data_report.json"
 PAGE_FILE = "results.html"
-CARD_FILE = "README.md"  # of a model, as the hub knows it
+CARD_FILE = "README.md"  # the model card, under the name that the hub expects
 LOGS_FOLDER = "logs"
 TOKENIZER_FOLDER = "tokenizer"  # beside a run's checkpoints
 BEST_MODEL_FOLDER = "best_tfmr"
 
 
 def generations_file(split: str) -> str:
-    """Line i is the summary of line i of the split."""
+    """Name the file whose line i is the summary of line i of the split."""
     return f"{split}_generations.txt"
 
 
 def all_generations_file(split: str) -> str:
-    """Line i is a JSON list of all summaries of line i of the split, if there are several."""
+    """Name the file whose line i is a JSON list of the summaries of line i of the split, if there are several."""
     return f"{split}_generations.jsonl"
 
 
 def report_file(split: str) -> str:
-    """The scores of an evaluation, and how they were computed."""
+    """Name the file of the scores of an evaluation, and of how they were computed."""
     return f"{split}_rouge.json"
 
 
 def example_scores_file(split: str) -> str:
-    """What each example scored."""
+    """Name the file of the scores of each example."""
     return f"{split}_example_scores.json"
 
 
 def evaluation_files(split: str) -> list[str]:
-    """All that an evaluation of the split writes, but the page."""
+    """Name all files that an evaluation of the split writes, except the page."""
     return [generations_file(split), all_generations_file(split), report_file(split), example_scores_file(split)]

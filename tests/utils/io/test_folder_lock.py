@@ -1,4 +1,4 @@
-"""With real processes, which hold the lock, die and fork."""
+"""Tests with real processes that hold the lock, die and fork."""
 
 import os
 import signal
@@ -28,7 +28,7 @@ with FolderLock(Path(sys.argv[1]), "--output_dir"):
 
 @contextmanager
 def holder(folder: Path, way: str = "hold") -> Iterator[subprocess.Popen[str]]:
-    """A process that has the lock by now."""
+    """Yield a process that has taken the lock."""
     command = [sys.executable, "-c", HOLD, str(folder), way]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
         assert process.stdout is not None and int(process.stdout.readline()) == process.pid
@@ -48,9 +48,9 @@ def test_it_goes_with_a_killed_process_and_not_with_its_children(tmp_path: Path)
         process.send_signal(signal.SIGKILL)
         process.wait()
         with FolderLock(tmp_path, "--output_dir") as lock:
-            assert not lock.hold()  # for it is held already
+            assert not lock.hold()  # it is held already
             assert f"process {process.pid}" not in (tmp_path / LOCK_FILE).read_text()
-        os.killpg(process.pid, signal.SIGKILL)  # the child did live on
+        os.killpg(process.pid, signal.SIGKILL)  # the child is still alive
 
 
 def test_one_that_ends_soon_is_waited_for(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert "日本" in (tmp_path / "report.json").read_text(encoding="utf-8")
 
 
-def test_no_number_that_json_has_not(tmp_path: Path) -> None:
+def test_numbers_that_json_cannot_express_are_refused(tmp_path: Path) -> None:
     write_json(tmp_path / "report.json", 1)
     with pytest.raises(ValueError):
         write_json(tmp_path / "report.json", {"loss": float("nan")})

@@ -7,6 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from huggingface_hub import HfApi, hf_hub_download
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HTTPError,  # the base class of the errors of the client's HTTP library, whichever that is
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
 from bart.errors import InputError
 
 from .table_names import Tables, check_whole, choose_config, find_tables
@@ -63,8 +71,6 @@ class HubTables:
 
         Raises InputError, in one line that says what to do instead, where that fails or a hash is wrong.
         """
-        from huggingface_hub import hf_hub_download
-
         self.check_has(dataset, split)
         files = []
         with _failures_explained(dataset):
@@ -80,9 +86,6 @@ def list_tables(dataset: HubDataset) -> HubTables:
     Without a revision: of the main branch or, where that has no tables, of the hub's conversion. Raises InputError,
     HubUnreachable where the hub does not answer.
     """
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import RevisionNotFoundError
-
     with _failures_explained(dataset):
         info = HfApi().dataset_info(dataset.name, revision=dataset.revision, files_metadata=True)
         if dataset.revision is None and not find_tables(file.rfilename for file in info.siblings or ()):
@@ -97,13 +100,6 @@ def list_tables(dataset: HubDataset) -> HubTables:
 
 @contextmanager
 def _failures_explained(dataset: HubDataset) -> Iterator[None]:
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HTTPError,  # what the client's HTTP library raises, whichever that is
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
-
     where = f"the hub's data set {dataset.name}"
     try:
         yield

@@ -4,15 +4,14 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
+
+import pyarrow
+from pyarrow.parquet import ParquetFile
 
 from bart.errors import InputError
 
 from .pair import Pair
-
-if TYPE_CHECKING:
-    import pyarrow
-    from pyarrow.parquet import ParquetFile
 
 _LINE_BREAK = re.compile(r"\r\n|\r|\n")
 _SET_OFF_PERIOD = re.compile(r" \.(?=\n|$)")
@@ -62,10 +61,7 @@ def iterate_rows(path: Path, columns: Columns) -> Iterator[tuple[int, object, ob
 
 
 @contextmanager
-def _open(path: Path) -> Iterator["ParquetFile"]:
-    import pyarrow
-    from pyarrow.parquet import ParquetFile
-
+def _open(path: Path) -> Iterator[ParquetFile]:
     try:
         with ParquetFile(path) as table:
             yield table
@@ -74,7 +70,7 @@ def _open(path: Path) -> Iterator["ParquetFile"]:
         raise InputError(f"{path}: cannot be read as Parquet: {reason}") from error
 
 
-def _cells(column: "pyarrow.Array", path: Path, rows_before: int) -> list[object]:
+def _cells(column: pyarrow.Array, path: Path, rows_before: int) -> list[object]:
     """Parquet does not see to it that texts are UTF-8."""
     try:
         return column.to_pylist()

@@ -11,6 +11,8 @@ from importlib import metadata
 from typing import Literal
 
 import numpy as np
+import nupunkt
+from rouge_score.rouge_scorer import RougeScorer
 
 from bart.errors import InputError
 
@@ -102,8 +104,6 @@ def _score_examples(
     predictions: Sequence[str], references: Sequence[str], splitter: Splitter
 ) -> list[tuple[float, ...]]:
     """The F-measures of each example, in the order of ROUGE_TYPES."""
-    from rouge_score.rouge_scorer import RougeScorer  # training steps need neither it nor nltk, which it imports
-
     scorer = RougeScorer(list(ROUGE_TYPES), use_stemmer=True)
     split_prediction, split_reference = _SPLITTERS[splitter]
     results = (
@@ -125,8 +125,6 @@ def _split_reference_at_periods(text: str) -> str:
 
 
 def _split_by_nupunkt(text: str) -> str:
-    import nupunkt
-
     return "\n".join(map(str, nupunkt.sent_tokenize(text)))
 
 

@@ -127,7 +127,7 @@ def test_a_missing_split_is_named(cnn_dm: Path, get: Get, tmp_path: Path) -> Non
 
 def test_any_other_count_is_refused(cnn_dm: Path, get: Get, tmp_path: Path) -> None:
     line = refusal(get("cnn_dm"))
-    assert "gave 3 / 1 / 1 pairs for train / val / test, where 287,113 / 13,368 / 11,490 are known" in line
+    assert "gave 3 / 1 / 1 pairs for train / val / test, but 287,113 / 13,368 / 11,490 are expected" in line
     assert left_behind(tmp_path / "data") == []
 
 

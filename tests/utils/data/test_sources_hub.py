@@ -83,7 +83,7 @@ def test_what_is_on_the_hub(hub: LoopbackHub, tmp_path: Path) -> None:
         ("owner/configs@main:1.0.0", "test"): "1.0.0",
         ("owner/script", "test"): "converted",
         ("owner/configs", "test"): "has several configurations: it has tables in the folders 1.0.0, 2.0.0; give one",
-        ("owner/configs:3", "test"): "has no one configuration 3: it has tables in the folders 1.0.0, 2.0.0; give one",
+        ("owner/configs:3", "test"): "has no configuration 3: it has tables in the folders 1.0.0, 2.0.0; give one",
         ("owner/script", "train"): "owner/script has no table of the split train; give another: owner/script@REVISION",
         ("owner/nothing", "test"): "owner/nothing has no table of the split test",
         ("owner/shards@gone", "test"): "owner/shards has no revision gone; give another: owner/shards@REVISION",

@@ -1,1 +1,1 @@
-"""The forms in which people have pairs: tables, and data sets of the hub."""
+"""Input formats: tables, data sets of the hub, and the corpora that this project writes."""

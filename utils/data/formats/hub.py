@@ -1,4 +1,4 @@
-"""Downloads of a data set's tables from the Hugging Face hub, into the hub's cache."""
+"""Find the tables of a data set on the Hugging Face hub, and download them into the hub's cache."""
 
 import hashlib
 from collections.abc import Iterator
@@ -10,56 +10,56 @@ from typing import Any, NamedTuple
 from huggingface_hub import HfApi, hf_hub_download
 from huggingface_hub.errors import (
     GatedRepoError,
-    HTTPError,  # the base class of the errors of the client's HTTP library, whichever that is
+    HTTPError,  # of the HTTP library that the client uses
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
 
 from bart.errors import InputError
 
-from .table_names import Tables, check_whole, choose_config, find_tables
+from .table_names import Tables, check_complete, choose_config, find_tables
 
-CONVERTED = "refs/convert/parquet"  # the branch of the hub's own conversion, of data sets in whatever form
+CONVERTED = "refs/convert/parquet"  # the branch to which the hub converts data sets of any form
 
 
 class HubUnreachable(InputError):
-    """There is no way to the hub now."""
+    """The hub cannot be reached now."""
 
 
 class HubDataset(NamedTuple):
-    """A data set of the hub, and what to do where it cannot be had."""
+    """A data set of the hub, and the advice to give if it cannot be downloaded."""
 
     name: str
-    config: str | None  # a folder of tables, None for the only one
-    revision: str | None  # a commit, or a branch where none is known; None for the main branch
-    other_revision: str  # how to ask for one
-    other_ways: str  # to get data
+    config: str | None  # a folder of tables; None for the only one
+    revision: str | None  # a commit or a branch; None for the main branch
+    other_revision: str  # how to give another revision
+    other_ways: str  # other ways to get data
 
     @property
     def where(self) -> str:
-        """For messages."""
+        """Name the data set and its revision, for messages."""
         revision = "" if self.revision is None else f", revision {self.revision},"
         return f"the hub's data set {self.name}{revision}"
 
 
 class HubFile(NamedTuple):
-    """A downloaded file."""
+    """A file downloaded from a data set."""
 
-    name: str  # in the repository
+    name: str  # within the repository
     path: Path
     sha256: str
 
 
 @dataclass(frozen=True)
 class HubTables:
-    """The tables of a data set at one commit, not yet downloaded."""
+    """The tables of a data set at one commit, to be downloaded."""
 
     commit: str
     names: Tables
-    hashes: dict[str, str]  # what the hub says of each file, by its name
+    hashes: dict[str, str]  # of each file, by its name, as the hub states it
 
     def check_has(self, dataset: HubDataset, split: str) -> None:
-        """Raise InputError where there is no such split."""
+        """Raise InputError if the data set has no table of the split."""
         if split not in self.names:
             raise InputError(
                 f"{dataset.where} has no table of the split {split}; give another: {dataset.other_revision}; "
@@ -67,13 +67,14 @@ class HubTables:
             )
 
     def download(self, dataset: HubDataset, split: str) -> list[HubFile]:
-        """The files of a split in the order of their rows. A broken download goes on where it stopped.
+        """Download the files of a split, in the order of their rows. An interrupted download continues.
 
-        Raises InputError, in one line that says what to do instead, where that fails or a hash is wrong.
+        Raises:
+            InputError: the split is missing, a download fails, or a hash is wrong. The message says what to do instead.
         """
         self.check_has(dataset, split)
         files = []
-        with _failures_explained(dataset):
+        with _explain_failures(dataset):
             for name in self.names[split]:
                 path = Path(hf_hub_download(dataset.name, name, repo_type="dataset", revision=self.commit))
                 files.append(HubFile(name, path, _checked_sha256(dataset, path, name, self.hashes[name])))
@@ -81,25 +82,29 @@ class HubTables:
 
 
 def list_tables(dataset: HubDataset) -> HubTables:
-    """Find the tables of all splits, at the commit that the revision stands for now.
+    """Find the tables of all splits at the latest commit of the revision.
 
-    Without a revision: of the main branch or, where that has no tables, of the hub's conversion. Raises InputError,
-    HubUnreachable where the hub does not answer.
+    Without a revision they are those of the main branch or, if that has no tables, of the hub's own conversion.
+
+    Raises:
+        HubUnreachable: the hub does not answer.
+        InputError: the data set or the revision is missing, or its tables are ambiguous or incomplete.
     """
-    with _failures_explained(dataset):
+    with _explain_failures(dataset):
         info = HfApi().dataset_info(dataset.name, revision=dataset.revision, files_metadata=True)
         if dataset.revision is None and not find_tables(file.rfilename for file in info.siblings or ()):
-            with suppress(RevisionNotFoundError):  # there are no tables, which is said when one is asked for
+            with suppress(RevisionNotFoundError):  # then it has no tables, which download() reports
                 info = HfApi().dataset_info(dataset.name, revision=CONVERTED, files_metadata=True)
     remote = {file.rfilename: file for file in info.siblings or ()}
     names = choose_config(find_tables(remote), dataset.config, dataset.where)
-    check_whole(names, dataset.where)
+    check_complete(names, dataset.where)
     hashes = {name: _known_hash(remote[name]) for files in names.values() for name in files}
     return HubTables(str(info.sha), names, hashes)
 
 
 @contextmanager
-def _failures_explained(dataset: HubDataset) -> Iterator[None]:
+def _explain_failures(dataset: HubDataset) -> Iterator[None]:
+    """Turn the client's errors into InputErrors that say what to do instead."""
     where = f"the hub's data set {dataset.name}"
     try:
         yield
@@ -121,11 +126,12 @@ def _failures_explained(dataset: HubDataset) -> Iterator[None]:
 
 
 def _known_hash(remote: Any) -> str:
-    """The SHA-256 that the hub has of all large files; of small ones it has git's hash."""
+    """Return the hub's hash of a file: SHA-256 of a large one, git's hash of a small one."""
     return f"sha256:{remote.lfs.sha256}" if remote.lfs is not None else f"git:{remote.blob_id}"
 
 
 def _checked_sha256(dataset: HubDataset, path: Path, name: str, known: str) -> str:
+    """Return the SHA-256 of a downloaded file. Delete the file and raise InputError if it has not the known hash."""
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     is_right = known == f"sha256:{sha256}"

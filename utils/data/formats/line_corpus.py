@@ -1,4 +1,4 @@
-"""A data folder of {train,val,test}.{source,target} and its manifest, written whole or not at all."""
+"""Write data folders of {train,val,test}.{source,target} and a manifest, complete or not at all."""
 
 import hashlib
 import os
@@ -19,7 +19,7 @@ MANIFEST = "corpus.json"
 
 
 class Counts(NamedTuple):
-    """How many pairs each split has."""
+    """The number of pairs in each split."""
 
     train: int
     val: int
@@ -30,9 +30,10 @@ class Counts(NamedTuple):
 
 
 def is_there(folder: Path, asked: Mapping[str, str]) -> bool:
-    """Whether the folder holds the corpus that is asked for, whole.
+    """Return whether the folder holds the complete corpus that is asked for.
 
-    Raises InputError where it holds something else, which is not overwritten.
+    Raises:
+        InputError: the folder holds something else, which is not overwritten.
     """
     manifest = read_json(folder / MANIFEST) if (folder / MANIFEST).is_file() else {}
     if "asked" in manifest:
@@ -61,7 +62,18 @@ def write_corpus(
     asked: Mapping[str, str],
     made_from: Mapping[str, Any],
 ) -> None:
-    """Write the line files of all splits. Raises InputError where their counts are not the expected ones."""
+    """Write the line files of all splits and the manifest.
+
+    Args:
+        folder: the folder to create.
+        splits: the pairs of each split.
+        expected: the number of pairs that each split must have.
+        asked: the settings that the corpus is built with; ``is_there`` compares them.
+        made_from: the source files and versions, for the manifest.
+
+    Raises:
+        InputError: the number of pairs is not the expected one.
+    """
     with atomic_directory(folder) as partial:
         counts, empty, files = {}, {}, {}
         for split, pairs in splits.items():
@@ -69,8 +81,8 @@ def write_corpus(
             files |= written
         if Counts(**counts) != expected:
             raise InputError(
-                f"{folder}: {_shown(asked)} gave {Counts(**counts)} pairs for train / val / test, where {expected} "
-                "are known; nothing was written. Another copy of the corpus? --expected_counts accepts it"
+                f"{folder}: {_shown(asked)} gave {Counts(**counts)} pairs for train / val / test, but {expected} "
+                "are expected; nothing was written. Another copy of the corpus? --expected_counts accepts it"
             )
         write_json(
             partial / MANIFEST,
@@ -85,8 +97,10 @@ def write_split(
 ) -> tuple[int, int, dict[str, dict[str, Any]]]:
     """Write the line files of a split and sync them to disk.
 
-    Returns the number of pairs, of those with an empty source, and what the manifest says of the two files.
+    Returns:
+        The number of pairs, the number of pairs with an empty source, and the manifest's entries for the two files.
     """
+    # Sizes and hashes are taken while the lines are written, so that nothing is read back.
     names = [f"{split}.{side}" for side in Pair._fields]
     digests = [hashlib.sha256() for _ in names]
     sizes = [0] * len(names)

@@ -1,10 +1,10 @@
-"""One example as text."""
+"""The text form of an example."""
 
 from typing import NamedTuple
 
 
 class Pair(NamedTuple):
-    """A text on one line and its summary on one line."""
+    """A text and its summary, both without line breaks."""
 
     source: str
     target: str

@@ -1,4 +1,4 @@
-"""Rows of Parquet files as pairs of lines."""
+"""Read rows of Parquet files as pairs of lines."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -26,9 +26,15 @@ class Columns(NamedTuple):
 
 
 def read_pairs(files: Iterable[Path], columns: Columns, prepare_target: Callable[[str], str] = str) -> Iterator[Pair]:
-    """The pairs of all rows in order, each text on one line.
+    """Yield the pairs of all rows in order, each text on one line.
 
-    Raises InputError, naming file and row, where a file is no Parquet file, lacks a column or a value.
+    Args:
+        files: Parquet files.
+        columns: the columns of the text and its summary.
+        prepare_target: changes a summary before its line breaks are removed.
+
+    Raises:
+        InputError: a file is not Parquet, lacks a column or a value. The message names the file and the row.
     """
     for path in files:
         for row, source, target in iterate_rows(path, columns):
@@ -38,15 +44,16 @@ def read_pairs(files: Iterable[Path], columns: Columns, prepare_target: Callable
 
 
 def column_names(path: Path) -> list[str]:
-    """The names of the columns of a Parquet file. Raises InputError where it is none."""
+    """Return the names of the columns of a Parquet file. Raises InputError if it is not one."""
     with _open(path) as table:
         return list(table.schema_arrow.names)
 
 
 def iterate_rows(path: Path, columns: Columns) -> Iterator[tuple[int, object, object]]:
-    """The number of each row, from 1, and its two cells, None where there is no value.
+    """Yield the number of each row, from 1, and its two cells; a missing value is None.
 
-    Raises InputError, naming the file, where it is no Parquet file, lacks a column, or where a text is not UTF-8.
+    Raises:
+        InputError: the file is not Parquet, lacks a column, or has a text that is not UTF-8. The message names it.
     """
     with _open(path) as table:
         absent = [name for name in columns if name not in table.schema_arrow.names]
@@ -66,12 +73,12 @@ def _open(path: Path) -> Iterator[ParquetFile]:
         with ParquetFile(path) as table:
             yield table
     except (pyarrow.ArrowException, OSError) as error:
-        reason = " ".join(str(error).split())  # Arrow's may have several lines
+        reason = " ".join(str(error).split())  # Arrow's messages may have several lines
         raise InputError(f"{path}: cannot be read as Parquet: {reason}") from error
 
 
 def _cells(column: pyarrow.Array, path: Path, rows_before: int) -> list[object]:
-    """Parquet does not see to it that texts are UTF-8."""
+    """Convert a column to Python values. Raises InputError if a text is not UTF-8: Parquet does not guarantee it."""
     try:
         return column.to_pylist()
     except UnicodeDecodeError:
@@ -84,10 +91,13 @@ def _cells(column: pyarrow.Array, path: Path, rows_before: int) -> list[object]:
 
 
 def on_one_line(text: str) -> str:
-    """The text with a space for every line break."""
+    """Replace every line break by a space."""
     return _LINE_BREAK.sub(" ", text)
 
 
 def without_set_off_periods(highlights: str) -> str:
-    """The hub's copy of CNN-DM ends a highlight with " ." where the story had no period; the reference's with "."."""
+    """Replace " ." by "." at the end of each highlight.
+
+    The hub's copy of CNN-DM adds " ." to highlights without a period; the reference's copy adds ".".
+    """
     return _SET_OFF_PERIOD.sub(".", highlights)

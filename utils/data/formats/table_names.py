@@ -1,4 +1,4 @@
-"""Which table files hold which split, told by their names: in a folder, or in a repository of the hub."""
+"""Find the table files of each split by their names, in a folder or in a repository of the hub."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -9,18 +9,18 @@ SPLITS = {"train": ("train",), "val": ("val", "validation", "valid", "dev"), "te
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".json", ".parquet", ".csv.gz", ".tsv.gz", ".jsonl.gz", ".json.gz")
 _SPLIT_OF = {name: split for split, names in SPLITS.items() for name in names}
 _SUFFIX = "|".join(re.escape(suffix) for suffix in SUFFIXES)
-# train.csv; a shard as the hub names it, train-00000-of-00003.parquet, in older data sets with a hash behind; and, as
-# the hub's own conversion to Parquet has it, train/0000.parquet.
+# Matches train.csv; the hub's shards train-00000-of-00003.parquet, in older data sets with a hash before the suffix;
+# and train/0000.parquet of the hub's own conversion to Parquet.
 _TABLE = re.compile(
     rf"(?:(?P<folder>.*)/)?(?P<split>{'|'.join(_SPLIT_OF)})"
     rf"(?:-(?P<number>\d+)-of-(?P<count>\d+)(?:-[0-9a-f]+)?(?P<shard_suffix>{_SUFFIX})|/\d+\.parquet|(?P<suffix>{_SUFFIX}))"
 )
 
-Tables = dict[str, list[str]]  # names by split, those of one split in the order of their rows
+Tables = dict[str, list[str]]  # file names by split, in the order of their rows
 
 
 def find_tables(names: Iterable[str]) -> dict[str, Tables]:
-    """The tables among the names of files, by the folder that they are in ("" for none)."""
+    """Find the tables among file names. Returns them by their folder ("" for none)."""
     tables: dict[str, Tables] = {}
     for name in sorted(names):
         if match := _TABLE.fullmatch(name):
@@ -29,9 +29,15 @@ def find_tables(names: Iterable[str]) -> dict[str, Tables]:
 
 
 def choose_config(tables: Mapping[str, Tables], config: str | None, where: str) -> Tables:
-    """The tables of a configuration, which is a folder; without a name, of the only one or of one with a usual name.
+    """Return the tables of one configuration, which is a folder.
 
-    Raises InputError, beginning with ``where``, where it is not there or where there are several to choose from.
+    Args:
+        tables: by folder.
+        config: the name of a folder, at any level; None takes the only folder, or one with a usual name.
+        where: names the place, for messages.
+
+    Raises:
+        InputError: no folder fits, or several do.
     """
     if not tables:
         return {}
@@ -42,12 +48,12 @@ def choose_config(tables: Mapping[str, Tables], config: str | None, where: str) 
     if len(folders) == 1:
         return tables[folders[0]]
     there = ", ".join(folder or "(none)" for folder in sorted(tables))
-    asked = "several configurations" if config is None else f"no one configuration {config}"
-    raise InputError(f"{where} has {asked}: it has tables in the folders {there}; give one as OWNER/NAME:FOLDER")
+    problem = ("several configurations" if folders else "no configuration") + (f" {config}" if config else "")
+    raise InputError(f"{where} has {problem}: it has tables in the folders {there}; give one as OWNER/NAME:FOLDER")
 
 
-def check_whole(tables: Tables, where: str) -> None:
-    """Raise InputError, beginning with ``where``, where a split is there twice or not whole."""
+def check_complete(tables: Tables, where: str) -> None:
+    """Raise InputError if a split is there twice or incomplete. The message begins with ``where``."""
     for split, names in tables.items():
         found = [match for name in names if (match := _TABLE.fullmatch(name))]
         shown = ", ".join(names[:4])
@@ -61,3 +67,6 @@ def check_whole(tables: Tables, where: str) -> None:
             raise InputError(f"{where}: of {count} files of the split {split}, number {min(missing)} is missing")
         if len(found) > count:
             raise InputError(f"{where}: the split {split} has files of the same number: {shown}; keep one of each")
+
+
+check_whole = check_complete  # until every import has followed

@@ -1,7 +1,7 @@
-"""Rows of tables as pairs of lines: CSV, TSV, JSON Lines, Parquet, read as a stream.
+"""Read tables as a stream of pairs: CSV, TSV, JSON Lines and Parquet.
 
-Row i becomes pair i, whatever its cells hold. A line break within a cell becomes a space, a cell without a value an
-empty text; what is no text is refused by its place.
+Row i becomes pair i. A line break within a cell becomes a space, and a missing value an empty text. A value that is not
+text is refused with its place in the file.
 """
 
 import csv
@@ -21,7 +21,7 @@ from . import parquet
 from .pair import Pair
 from .parquet import Columns, on_one_line
 
-# Tried in this order where the columns are not named.
+# Tried in this order if the columns are not named.
 KNOWN_COLUMNS = tuple(
     Columns(*pair.split("/"))
     for pair in (
@@ -29,9 +29,9 @@ KNOWN_COLUMNS = tuple(
         "article/abstract", "article/summary", "content/summary", "body/summary", "input/target",
     )
 )  # fmt: skip
-_LONGEST_CELL = 10**8  # characters; a quote that is never closed ends there, not where the memory does
-_ROWS_LOOKED_AT = 1000  # of JSON Lines, for the names of the columns
-_NAMES_SHOWN = 20
+_LONGEST_CELL = 10**8  # characters; limits the memory that a quote without an end takes
+_ROWS_LOOKED_AT = 1000  # of JSON Lines, to find the names of the columns
+_NAMES_SHOWN = 20  # of columns, in messages
 _JSON_KINDS = (".json", ".jsonl")
 _JSON_LINES = "write each row as one object on one line"
 
@@ -39,20 +39,21 @@ Place = str  # of a row in its file, for messages
 
 
 class AskedColumns(NamedTuple):
-    """The columns of --text_column and --summary_column; None for what is to be found."""
+    """The columns that --text_column and --summary_column name; None if the flag is not given."""
 
     text: str | None = None
     summary: str | None = None
 
 
 def find_columns(path: Path, asked: AskedColumns) -> Columns:
-    """The columns of the text and of its summary in a table.
+    """Find the columns of the text and of its summary in a table.
 
-    Raises InputError where they are not there or not to be known.
+    Raises:
+        InputError: a named column is missing, or the columns are not named and have no usual names.
     """
     there = _column_names(path)
     named = [name for name in asked if name is not None]
-    _check_are_there(named, there, path)
+    _check_exist(named, there, path)
     if asked.text is not None and asked.summary is not None:
         return Columns(asked.text, asked.summary)
     for pair in KNOWN_COLUMNS:
@@ -65,9 +66,10 @@ def find_columns(path: Path, asked: AskedColumns) -> Columns:
 
 
 def read_tables(paths: Iterable[Path], columns: Columns) -> Iterator[Pair]:
-    """The pairs of all rows of the files in order.
+    """Yield the pairs of all rows of the files in order.
 
-    Raises InputError, naming the file and the row, where a file cannot be read, lacks a column or holds no text.
+    Raises:
+        InputError: a file cannot be read or lacks a column, or a cell is not text. The message names file and row.
     """
     for path in paths:
         for place, source, target in _rows(path, columns):
@@ -84,38 +86,39 @@ def _column_names(path: Path) -> list[str]:
 
 
 def _rows(path: Path, columns: Columns) -> Iterator[tuple[Place, object, object]]:
+    """Yield the place of each row, its text and its summary, as the file holds them."""
     if _kind(path) == ".parquet":
-        _check_are_there(columns, parquet.column_names(path), path)
+        _check_exist(columns, parquet.column_names(path), path)
         yield from ((f"row {row}", *cells) for row, *cells in parquet.iterate_rows(path, columns))
         return
     with _open(path) as lines:
         if _kind(path) in _JSON_KINDS:
             objects = _json_rows(lines, path)
             first = _first_rows(objects, path)
-            _check_are_there(columns, _json_names(first), path)
+            _check_exist(columns, _json_names(first), path)
             for place, row in chain(first, objects):
                 yield place, row.get(columns.source), row.get(columns.target)
         else:
             rows = _csv_rows(lines, path)
             _, header = next(rows)
-            _check_are_there(columns, header, path)
+            _check_exist(columns, header, path)
             source, target = map(header.index, columns)
             for place, cells in rows:
                 yield place, cells[source], cells[target]
 
 
 def _csv_rows(lines: Iterator[str], path: Path) -> Iterator[tuple[Place, list[str]]]:
-    """The place and the cells of each row, the one that names the columns first; all have as many cells."""
+    """Yield the place and the cells of each row, the header first. All rows have equally many cells."""
     csv.field_size_limit(_LONGEST_CELL)
     reader = csv.reader(lines, delimiter="\t" if _kind(path) == ".tsv" else ",", strict=True)
-    begins, width, blank = 1, 0, None  # begins: the line that a row begins on
+    begins, width, blank = 1, 0, None  # begins: the first line of a row; blank: the place of an empty row
     try:
         for row, cells in enumerate(reader):
             place, begins = f"row {row} (line {begins})", reader.line_num + 1
             width = width or len(cells)
             if width == 0:
                 raise InputError(f"{path}: line 1 is empty; it must name the columns")
-            if not cells:  # many programs leave a blank line at the end
+            if not cells:  # many programs write blank lines at the end
                 blank = blank or place
                 continue
             if blank is not None:
@@ -127,13 +130,14 @@ def _csv_rows(lines: Iterator[str], path: Path) -> Iterator[tuple[Place, list[st
                 )
             yield place, cells
     except csv.Error as error:
-        raise InputError(f"{path}: the row that begins on line {begins} is broken: {error}; mend its quotes") from error
+        raise InputError(f"{path}: the row that begins on line {begins} is broken: {error}; fix its quotes") from error
     if width == 0:
         raise InputError(f"{path}: is empty; line 1 must name the columns")
 
 
 def _json_rows(lines: Iterator[str], path: Path) -> Iterator[tuple[Place, dict[str, object]]]:
-    blank = None
+    """Yield the place and the values by column of each row."""
+    blank = None  # the number of an empty line
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             blank = blank or number
@@ -144,14 +148,14 @@ def _json_rows(lines: Iterator[str], path: Path) -> Iterator[tuple[Place, dict[s
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
             reason = f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else str(error)
-            raise InputError(f"{path}: line {number} is no JSON ({reason}); {_JSON_LINES}") from None
+            raise InputError(f"{path}: line {number} is not JSON ({reason}); {_JSON_LINES}") from None
         if not isinstance(row, dict):
-            raise InputError(f"{path}: line {number} is no JSON object; {_JSON_LINES}")
+            raise InputError(f"{path}: line {number} is not a JSON object; {_JSON_LINES}")
         yield f"line {number}", row
 
 
 def _first_rows(rows: Iterator[tuple[Place, dict[str, object]]], path: Path) -> list[tuple[Place, dict[str, object]]]:
-    """Enough to know the columns by: a row may lack one that others have."""
+    """Take enough rows to find the names of all columns: a row may lack some."""
     first = list(islice(rows, _ROWS_LOOKED_AT))
     if not first:
         raise InputError(f"{path}: is empty; give at least one row")
@@ -164,7 +168,7 @@ def _json_names(rows: Iterable[tuple[Place, dict[str, object]]]) -> list[str]:
 
 @contextmanager
 def _open(path: Path) -> Iterator[Iterator[str]]:
-    """The lines of a file, decompressed, with their ends."""
+    """Yield the lines of a file, decompressed, with their line ends."""
     try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
             yield decode_lines(file, path)
@@ -173,10 +177,11 @@ def _open(path: Path) -> Iterator[Iterator[str]]:
 
 
 def _kind(path: Path) -> str:
+    """Return the suffix of the format, without .gz."""
     return Path(path.name.removesuffix(".gz")).suffix
 
 
-def _check_are_there(names: Iterable[str], there: list[str], path: Path) -> None:
+def _check_exist(names: Iterable[str], there: list[str], path: Path) -> None:
     for name in names:
         if there.count(name) != 1:
             problem = "has no column" if name not in there else "has more than one column"
@@ -190,11 +195,12 @@ def _shown(names: list[str]) -> str:
 
 
 def _text(cell: object, path: Path, place: Place) -> str:
+    """Return the cell on one line. Raises InputError if it is not text or cannot be a line of a file."""
     if cell is None:
         return ""
     if not isinstance(cell, str):
         shown = _short(json.dumps(cell, default=str))
-        raise InputError(f"{path}: {place} holds {shown}, which is no text; write it as one")
+        raise InputError(f"{path}: {place} holds {shown}, which is not text; write it as text")
     if "\0" in cell:
         raise InputError(f"{path}: {place} holds a NUL character; remove it")
     try:
@@ -206,5 +212,5 @@ def _text(cell: object, path: Path, place: Place) -> str:
 
 
 def _short(name: str) -> str:
-    shown = name if name.isprintable() else repr(name)  # a line break, or what cannot be seen
+    shown = name if name.isprintable() else repr(name)  # with a line break or an invisible character
     return shown if len(shown) <= 40 else f"{shown[:40]}..."

@@ -1,10 +1,10 @@
 import pytest
 
 from bart.errors import InputError
-from utils.data.formats.table_names import check_whole, choose_config, find_tables
+from utils.data.formats.table_names import check_complete, choose_config, find_tables
 
 
-def test_tables_are_told_by_their_names() -> None:
+def test_tables_are_found_by_their_names() -> None:
     names = [
         "README.md", "train.csv", "validation.jsonl", "test.json.gz", "training.csv", "train.txt", "tests.csv",
         "data/train-00001-of-00002.parquet", "data/train-00000-of-00002.parquet", "data/dev.tsv",
@@ -27,7 +27,7 @@ def test_a_configuration_is_a_folder() -> None:
     assert choose_config(tables, None, "x") == {"train": ["data/train.csv"]}
     assert choose_config(tables, "3.0.0", "x") == {"test": ["data/3.0.0/test.csv"]}
     assert choose_config({}, "any", "x") == {}
-    with pytest.raises(InputError, match=r"^x has no one configuration 2\.0\.0: .* 1\.0\.0, data, data/3\.0\.0; give"):
+    with pytest.raises(InputError, match=r"^x has no configuration 2\.0\.0: .* 1\.0\.0, data, data/3\.0\.0; give"):
         choose_config(tables, "2.0.0", "x")
     with pytest.raises(InputError, match=r"^x has several configurations: it has tables in the folders a, b; give one"):
         choose_config(find_tables(["a/test.csv", "b/test.csv"]), None, "x")
@@ -43,6 +43,6 @@ def test_a_configuration_is_a_folder() -> None:
         (["train-00000-of-00001-abc.parquet", "train-00000-of-00001-def.parquet"], "files of the same number"),
     ],
 )
-def test_a_split_must_be_there_once_and_whole(names: list[str], message: str) -> None:
+def test_a_split_must_be_complete_and_there_once(names: list[str], message: str) -> None:
     with pytest.raises(InputError, match=f"^folder: .*{message}"):
-        check_whole(find_tables(names)[""], "folder")
+        check_complete(find_tables(names)[""], "folder")

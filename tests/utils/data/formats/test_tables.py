@@ -1,4 +1,4 @@
-"""Tables of every kind, as other programs write them, against the lines that they must become."""
+"""Tables of every kind, as other programs write them, and the lines that they must become."""
 
 import csv
 import gzip
@@ -59,7 +59,7 @@ WRITERS: dict[str, tuple[str, Callable[[Path, Rows], None]]] = {
     "jsonl.gz": ("train.jsonl.gz", write_json_lines),
     "parquet": ("train.parquet", write_parquet),
 }
-# Each cell, and what its line holds.
+# Each cell, and the line that it becomes.
 HOSTILE: list[tuple[str | None, str]] = [
     ("plain", "plain"),
     ('"quoted", said "she"', '"quoted", said "she"'),
@@ -180,12 +180,12 @@ GOOD = b'{"text": "a", "summary": "b"}\n'
     ("content", "message"),
     [
         (b"", "is empty; give at least one row"),
-        (GOOD + b'{"text": "a", "summ', "line 2 is no JSON (Unterminated string starting at at column 15)"),
-        (GOOD + b"[" * 100_000 + b"\n", "line 2 is no JSON"),
-        (b'[{"text": "a", "summary": "b"}]\n', "line 1 is no JSON object; write each row as one object on one line"),
-        (b'[\n  {"text": "a", "summary": "b"}\n]\n', "line 1 is no JSON (Expecting value"),
-        (GOOD + b'{"text": 7, "summary": "b"}\n', "line 2 holds 7, which is no text"),
-        (GOOD + b'{"text": "a", "summary": ["b", "c"]}\n', 'line 2 holds ["b", "c"], which is no text'),
+        (GOOD + b'{"text": "a", "summ', "line 2 is not JSON (Unterminated string starting at at column 15)"),
+        (GOOD + b"[" * 100_000 + b"\n", "line 2 is not JSON"),
+        (b'[{"text": "a", "summary": "b"}]\n', "line 1 is not a JSON object; write each row as one object on one line"),
+        (b'[\n  {"text": "a", "summary": "b"}\n]\n', "line 1 is not JSON (Expecting value"),
+        (GOOD + b'{"text": 7, "summary": "b"}\n', "line 2 holds 7, which is not text"),
+        (GOOD + b'{"text": "a", "summary": ["b", "c"]}\n', 'line 2 holds ["b", "c"], which is not text'),
         (GOOD + b'{"text": "a\\u0000", "summary": ""}\n', "line 2 holds a NUL character"),
         (GOOD + b'{"text": "a", "summary": "\\ud83d"}\n', "line 2 holds half a character (U+D83D)"),
         (GOOD + b'{"text": "\xff"}\n', "line 2 is not UTF-8 at byte 11 (0xff)"),
@@ -202,7 +202,7 @@ def test_broken_parquet(tmp_path: Path) -> None:
     path.write_text("<html>")
     assert "cannot be read as Parquet" in refused(path)
     pyarrow.parquet.write_table(pyarrow.table({"text": ["a", "b"], "summary": [None, 2]}), path)
-    assert "row 2 holds 2, which is no text" in refused(path)
+    assert "row 2 holds 2, which is not text" in refused(path)
     pyarrow.parquet.write_table(pyarrow.table({"text": ["a", "b\0"], "summary": ["", ""]}), path)
     assert "row 2 holds a NUL character" in refused(path)
     bad = pyarrow.array([b"a", b"b", b"\xff"]).view(pyarrow.string())

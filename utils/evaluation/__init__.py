@@ -1,1 +1,1 @@
-"""Summaries, and their scores."""
+"""Generate summaries of a split, score them, and write both."""

@@ -1,4 +1,4 @@
-"""Outputs that are no summaries: empty ones, and those that repeat special tokens, which decoding takes out unseen.
+"""Count outputs that are no summaries: empty ones, and those that repeat special tokens, which decoding removes.
 
 Both are signs of a fine-tuning that went wrong at the first token (docs/first_token.md).
 """
@@ -14,13 +14,15 @@ WORTH_A_WARNING = 0.01  # share of the outputs
 
 
 def repeats_special_tokens(sequences: Tensor, tokenizer: PreTrainedTokenizerBase) -> Tensor:
-    """Whether there are two special tokens or more in a summary: bool (N,).
-
-    One is usual, the <s> that it begins with.
+    """Find the summaries with two special tokens or more. One is usual: the <s> at the beginning.
 
     Args:
-        sequences: (N, L), the decoder's start token first. That one does not count, nor does the </s> at the end, nor
-            the padding behind it.
+        sequences: (N, L), generated tokens after the decoder's start token. That token does not count, nor do the </s>
+            at the end and the padding after it.
+        tokenizer: knows the special tokens.
+
+    Returns:
+        (N,) bool.
     """
     tokens = sequences[:, 1:]
     specials = torch.isin(tokens, torch.tensor(tokenizer.all_special_ids, device=tokens.device)).sum(1)
@@ -31,10 +33,10 @@ def repeats_special_tokens(sequences: Tensor, tokenizer: PreTrainedTokenizerBase
 
 
 def count_degenerate(texts: Mapping[int, Sequence[str]], repeating: Iterable[int]) -> dict[str, int]:
-    """What a report says of the best output of each row.
+    """Count the degenerate outputs, for a report.
 
     Args:
-        texts: by row, best first.
+        texts: the outputs of each row, best first; only the best one counts.
         repeating: the rows whose best output repeats special tokens.
     """
     empty = {row for row, written in texts.items() if not written[0]}
@@ -48,7 +50,7 @@ def count_degenerate(texts: Mapping[int, Sequence[str]], repeating: Iterable[int
 
 
 def degenerate_warning(report: Mapping[str, Any]) -> str | None:
-    """One line, or None if there are no more such outputs than a sound model may have."""
+    """Return a warning of one line; None if there are so few such outputs that the model may be sound."""
     counts = report["degenerate_outputs"]
     share = counts["either"] / counts["outputs"]
     if share <= WORTH_A_WARNING:

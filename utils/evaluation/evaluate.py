@@ -1,4 +1,4 @@
-"""Generating summaries of a split, scoring them and writing both down."""
+"""Generate summaries of a split, score them, and write both."""
 
 import json
 from dataclasses import dataclass
@@ -35,24 +35,24 @@ from .summary_stats import summary_traits
 
 @dataclass
 class EvaluationResult:
-    """What an evaluation found."""
+    """The report and the texts of an evaluation."""
 
-    report: dict[str, Any]  # scores, speed, settings: what <split>_rouge.json holds
+    report: dict[str, Any]  # scores, speed and settings: the content of <split>_rouge.json
     examples: Examples
 
 
 @dataclass
 class EvaluationSettings:
-    """How a split is summarized."""
+    """The settings of an evaluation."""
 
     split: str
     prefix: str  # put before every source
     batch_size: BatchSize
     max_source_length: int  # tokens
     long_documents: str  # "truncate" or "chunk"
-    search: dict[str, Any]  # what differs from the model's configuration
-    splitter: Splitter = "period"  # of texts into sentences, for rougeLsum
-    warm_up: bool = False  # the first batch is done once before the clock runs
+    search: dict[str, Any]  # search settings that differ from the model's configuration
+    splitter: Splitter = "period"  # splits texts into sentences, for rougeLsum
+    warm_up: bool = False  # generate the first batch once before the clock starts
 
 
 def evaluate(
@@ -64,16 +64,28 @@ def evaluate(
     facts: dict[str, Any],
     group: EvaluationGroup | None = None,
 ) -> EvaluationResult | None:
-    """Generate, score, and write <split>_generations.txt, <split>_rouge.json and what each example scored.
+    """Generate and score summaries; write <split>_generations.txt, <split>_rouge.json and the scores of each example.
 
-    ``facts`` go into the report as they are. Of several processes each generates a share, and the first one does the
-    rest; the others return None. What an earlier evaluation left there is deleted first. Without targets there are no
-    scores, and no <split>_rouge.json.
+    Files of an earlier evaluation are deleted first. Each process generates a share; the first one does the rest.
+
+    Args:
+        model: in evaluation mode, on its device.
+        tokenizer: the model's.
+        pairs: the split. Without targets nothing is scored, and <split>_rouge.json is not written.
+        settings: how to summarize and score.
+        folder: the folder to write to.
+        facts: further entries of the report.
+        group: the processes that share the work; None if this process is alone.
+
+    Returns:
+        The result on the first process, None on the others.
     """
     group = group or EvaluationGroup()
     if group.rank == 0:
         for name in (*evaluation_files(settings.split), PAGE_FILE):
             (folder / name).unlink(missing_ok=True)
+
+    # Every process generates its share of the sources; the first one gathers all.
     in_pieces = settings.long_documents == "chunk"
     sources = read_sources(pairs.sources, tokenizer, settings.max_source_length, settings.prefix, in_pieces)
     tokens = sources.tokens.read_by(smaller_vocabulary(tokenizer, model.config))
@@ -82,6 +94,8 @@ def evaluate(
     )
     if parts is None:
         return None
+
+    # Put the texts in the order of the split, join those of pieces, and score them.
     texts = {row: written for part in parts for row, written in part.texts.items()}
     in_order = sources.joined([texts[row] for row in range(len(tokens))])
     _write_generations(in_order, folder, settings.split)
@@ -89,6 +103,8 @@ def evaluate(
     scores = None
     if pairs.targets is not None:
         scores = example_scores(best, pairs.targets, settings.splitter, processor_cores())
+
+    # The report: quality, speed, what was lost of the sources, and the settings.
     report = {
         **({} if scores is None else _scored(scores, settings.splitter)),
         "traits": summary_traits(pairs.sources, best, pairs.targets),
@@ -107,7 +123,7 @@ def evaluate(
             "sources_cut": sources.truncation.cut_texts,
             "share_of_bytes_cut": sources.truncation.share_of_bytes,
         },
-        "unknown_tokens": tokens.count_unknown(),  # of the sources, read as <unk>
+        "unknown_tokens": tokens.count_unknown(),  # in the sources, read as <unk>
         "long_documents": {
             "mode": settings.long_documents,
             "documents_in_pieces": sources.documents_in_pieces,
@@ -116,6 +132,7 @@ def evaluate(
         "search": {**model.config.search_settings(), **settings.search},
         **facts,
     }
+
     if scores is not None:
         write_example_scores(folder, settings.split, pairs.targets, scores)
         write_json(folder / report_file(settings.split), report)
@@ -123,7 +140,7 @@ def evaluate(
 
 
 def _scored(scores: np.ndarray, splitter: Splitter) -> dict[str, Any]:
-    """What a report says of the F-measures (N, 4) of the examples."""
+    """Return the report's entries on the F-measures (N, 4) of the examples."""
     return {
         **mean_scores(scores),
         "intervals_95": bootstrap_intervals(scores),
@@ -132,9 +149,9 @@ def _scored(scores: np.ndarray, splitter: Splitter) -> dict[str, Any]:
 
 
 def result_text(report: dict[str, Any]) -> str:
-    """The scores of a report in one line, for people; after it, what became of what the model could not read.
+    """Describe a report for people: the scores in one line, then one line per problem.
 
-    A warning comes last, if many outputs are no summaries.
+    Problems are sources that are too long, tokens that the model does not know, and degenerate outputs.
     """
     scores = "  ".join(f"{name} {report[name]:.2f}" for name in ROUGE_TYPES if name in report)
     scores = scores or f"no scores, as there is no {report['split']}.target"
@@ -157,12 +174,12 @@ def _long_documents_text(report: dict[str, Any]) -> str | None:
         return f"{documents:,} sources {beyond}: summarized in {pieces:,} pieces"
     if cut["sources_cut"]:
         lost = f"{cut['share_of_bytes_cut']:.1%} of all bytes"
-        return f"{cut['sources_cut']:,} sources {beyond}: cut, which takes {lost} away"
+        return f"{cut['sources_cut']:,} sources {beyond}: cut, which drops {lost}"
     return None
 
 
 def _write_generations(texts: list[list[str]], folder: Path, split: str) -> None:
-    """Line i of the text file answers line i of the split; several per source are all in a JSON Lines file."""
+    """Write the best summary of each source to the text file and, if there are several, all to a JSON Lines file."""
     with atomic_write(folder / generations_file(split)) as file:
         file.writelines(f"{written[0]}\n" for written in texts)
     if len(texts[0]) > 1:

@@ -1,4 +1,4 @@
-"""The texts of an evaluation."""
+"""The examples of an evaluation, with their summaries and scores."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,9 +8,9 @@ import numpy as np
 
 @dataclass
 class Examples:
-    """The texts of a split, row by row."""
+    """The texts and scores of a split; item i of each belongs to line i."""
 
     sources: Sequence[str]
     references: Sequence[str] | None
     generations: Sequence[str]
-    scores: np.ndarray | None  # (N, 4) from 0 to 1, as utils.evaluation.rouge.example_scores gives them
+    scores: np.ndarray | None  # (N, 4), from rouge.example_scores

@@ -1,4 +1,4 @@
-"""From the tokens of many sources to the texts of their summaries, as fast as the device goes."""
+"""Generate the summaries of many sources: batches of similar length, halved if they do not fit into memory."""
 
 import gc
 import sys
@@ -28,22 +28,22 @@ from .degenerate_outputs import repeats_special_tokens
 
 @dataclass
 class BatchSize:
-    """How many sources are searched at once."""
+    """The number of sources that are searched at once."""
 
     rows: int
-    tokens: int | None = None  # of the sources, padding included; then ``rows`` does not count
+    tokens: int | None = None  # at most so many tokens, padding included; ``rows`` is then ignored
 
     def batches(self, lengths: np.ndarray) -> list[np.ndarray]:
-        """The rows of each batch, the longest first."""
+        """Return the rows of each batch, the longest sources first."""
         return batches_by_length(lengths, self.rows) if self.tokens is None else batches_by_tokens(lengths, self.tokens)
 
 
 @dataclass
 class Generations:
-    """What one process's model wrote."""
+    """The summaries that one process has generated."""
 
-    texts: dict[int, list[str]]  # by row of the sources' tokens: num_return_sequences texts, best first
-    seconds: list[float]  # that each batch took to generate
+    texts: dict[int, list[str]]  # by row of the sources: num_return_sequences texts, best first
+    seconds: list[float]  # the time of each batch
     repeating: set[int]  # rows whose best sequence repeats special tokens
 
 
@@ -58,22 +58,32 @@ def generate(
 ) -> Generations:
     """Summarize this process's share of the sources, in batches of similar length.
 
-    Processes share whole batches, so that a batch, and with it every rounding, is the same on any number of them. A
-    batch that does not fit into memory is halved, and so are those to come. With ``warm_up`` the first batch is done
-    once before the clock runs.
+    The batches do not depend on the number of processes, and so no rounding does. A batch that does not fit into memory
+    is halved, and later batches are kept as small.
+
+    Args:
+        model: in evaluation mode, on its device.
+        tokenizer: decodes the summaries.
+        sources: the tokens of all sources.
+        batch_size: how many sources to search at once.
+        search: search settings that differ from the model's configuration.
+        group: the processes that share the sources.
+        warm_up: generate the first batch once before the clock starts.
 
     Raises:
-        OutOfMemory: a single source does not fit.
+        OutOfMemory: a single source does not fit into memory.
     """
     batches = batch_size.batches(sources.lengths)[group.rank :: group.count]
     searcher = BatchGenerator(model, sources, search)
     texts: dict[int, list[str]] = {}
     seconds: list[float] = []
     repeating: set[int] = set()
+
     if warm_up and batches:
         for _ in searcher.search(batches[0]):
             pass
-    # A thread turns tokens into text, while the device works on the next batch.
+
+    # A thread decodes tokens while the device works on the next batch.
     with _progress(sum(map(len, batches)), group.rank) as progress, ThreadPoolExecutor(1) as writer:
         written: list[tuple[np.ndarray, Future[list[str]]]] = []
         for batch in batches:
@@ -84,6 +94,7 @@ def generate(
                 repeating.update(rows[repeats_special_tokens(best, tokenizer).numpy()].tolist())
                 progress.update(len(rows))
                 group.batch_done()
+        # Collect the texts by row.
         for rows, future in written:
             texts |= zip(rows.tolist(), _by_source(future.result(), len(rows)), strict=True)
     return Generations(texts, seconds, repeating)
@@ -96,22 +107,27 @@ class BatchGenerator:
         self._model, self._sources, self._settings = model, sources, search
         self._device = model.final_logits_bias.device
         self._memory = CudaGraphCache()
-        self._most_tokens: int | None = None  # of a batch, padding included, once one was too large
+        self._most_tokens: int | None = None  # in a batch, padding included; known once a batch was too large
 
     def search(self, rows: np.ndarray) -> Iterator[tuple[np.ndarray, Tensor, float]]:
-        """The batch in as many parts as memory demands: rows, their sequences on the CPU, and seconds."""
+        """Search a batch, in as few parts as fit into memory.
+
+        Yields:
+            The rows of a part, their sequences on the CPU, and the seconds that the search took.
+        """
         pending = [rows]
         while pending:
             part = pending.pop(0)
             if self._is_known_to_be_too_large(part):
                 pending = [*_halves(part), *pending]
                 continue
+            # After a failure, first free the captured graphs of earlier searches; halve the batch if there were none.
             held_memory = self._memory.is_filled
             start = time.perf_counter()
             sequences = self._generate_if_it_fits(part)
             if sequences is None:
                 self._free_memory()
-                if not held_memory:  # else it may fit now
+                if not held_memory:
                     self._back_off(part)
                 pending.insert(0, part)
                 continue
@@ -132,7 +148,7 @@ class BatchGenerator:
         sources = input_ids.to(self._device), attention_mask.to(self._device)
         sequences = self._model.generate(*sources, graphs=self._memory, **self._settings)
         assert isinstance(sequences, Tensor)
-        return sequences.cpu()  # waits for the device, so that the time is whole
+        return sequences.cpu()  # waits for the device, so that the time includes its work
 
     def _size(self, rows: np.ndarray) -> int:
         return len(rows) * int(self._sources.lengths[rows].max())
@@ -141,7 +157,7 @@ class BatchGenerator:
         return self._most_tokens is not None and self._size(rows) > self._most_tokens and len(rows) > 1
 
     def _back_off(self, rows: np.ndarray) -> None:
-        """Note that a batch was too large. Raises OutOfMemory where it cannot be made smaller."""
+        """Remember that a batch was too large. Raises OutOfMemory if it is a single source."""
         longest = int(self._sources.lengths[rows].max())
         if len(rows) == 1:
             raise OutOfMemory(
@@ -155,7 +171,7 @@ class BatchGenerator:
         )
 
     def _free_memory(self) -> None:
-        """What searches have left for those that follow."""
+        """Free what earlier searches keep for later ones."""
         self._memory.clear()
         if self._device.type == "cuda":
             gc.collect()
@@ -173,14 +189,14 @@ def _by_source(texts: Sequence[str], sources: int) -> list[list[str]]:
 
 
 def _progress(total: int, rank: int) -> tqdm:
-    """A bar, of the first process alone; in a log file its last state alone."""
+    """Return a progress bar of the first process; a log file gets only its last state."""
     every = 0.1 if sys.stderr.isatty() else float("inf")
     return tqdm(
         total=total,
         desc="generating",
         unit="seq",
         mininterval=every,
-        delay=0 if sys.stderr.isatty() else 1e-9,  # not at 0%
+        delay=0 if sys.stderr.isatty() else 1e-9,  # else a log file would show 0%, too
         dynamic_ncols=True,
         disable=rank > 0,
     )

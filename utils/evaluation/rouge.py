@@ -1,4 +1,4 @@
-"""ROUGE (Lin 2004, https://aclanthology.org/W04-1013) by Google's rouge-score, with the Porter stemmer."""
+"""Score summaries by ROUGE (Lin 2004, https://aclanthology.org/W04-1013): Google's rouge-score, Porter stemmer."""
 
 import logging
 import math
@@ -19,9 +19,9 @@ from bart.errors import InputError
 ROUGE_TYPES = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 Splitter = Literal["period", "nupunkt", "newline"]
 
-_EXAMPLES_PER_TASK = 200  # for a process at a time: some tenths of a second of work
+_EXAMPLES_PER_TASK = 200  # that a process scores at a time: some tenths of a second of work
 _RESAMPLES = 1000
-_LINES_LOOKED_AT = 1000  # to tell the script of a language
+_LINES_LOOKED_AT = 1000  # to see which script the language uses
 
 _logger = logging.getLogger(__name__)
 
@@ -29,27 +29,30 @@ _logger = logging.getLogger(__name__)
 def rouge_scores(
     predictions: Sequence[str], references: Sequence[str], splitter: Splitter = "period", processes: int = 1
 ) -> dict[str, float]:
-    """Mean F-measures times 100: rouge1, rouge2, rougeL and rougeLsum. See ``example_scores``."""
+    """Return the mean F-measures times 100: rouge1, rouge2, rougeL and rougeLsum.
+
+    The arguments are those of ``example_scores``.
+    """
     return mean_scores(example_scores(predictions, references, splitter, processes))
 
 
 def mean_scores(scores: np.ndarray) -> dict[str, float]:
-    """The means over all examples of (N, 4), by name, times 100."""
-    # fsum rounds once, whatever the order.
+    """Return the means of the scores (N, 4) over all examples, times 100, by name."""
+    # fsum rounds once, so the order of the examples does not matter.
     return {name: 100 * math.fsum(column) / len(scores) for name, column in zip(ROUGE_TYPES, scores.T, strict=True)}
 
 
 def bootstrap_intervals(scores: np.ndarray, seed: int = 0) -> dict[str, list[float]]:
-    """95% intervals of ``mean_scores`` by the percentile bootstrap (Efron 1979): [low, high] by name.
+    """Return 95% intervals of ``mean_scores`` by the percentile bootstrap (Efron 1979): [low, high] by name.
 
-    The examples (N, 4) are drawn with replacement, N of them 1,000 times.
+    N of the N examples (N, 4) are drawn with replacement, 1,000 times.
     """
     low, high = np.percentile(resampled_means(scores, _RESAMPLES, seed), [2.5, 97.5], axis=0)
     return {name: [float(low[index]), float(high[index])] for index, name in enumerate(ROUGE_TYPES)}
 
 
 def resampled_means(scores: np.ndarray, resamples: int, seed: int) -> np.ndarray:
-    """Means times 100 of examples (N, 4) drawn with replacement, N at a time: (resamples, 4)."""
+    """Draw N of the N examples (N, 4) with replacement, many times. Returns the means times 100: (resamples, 4)."""
     random = np.random.default_rng(seed)
     counts = (random.multinomial(len(scores), np.full(len(scores), 1 / len(scores))) for _ in range(resamples))
     return np.array([100 * (count @ scores) / len(scores) for count in counts])
@@ -58,24 +61,33 @@ def resampled_means(scores: np.ndarray, resamples: int, seed: int) -> np.ndarray
 def example_scores(
     predictions: Sequence[str], references: Sequence[str], splitter: Splitter = "period", processes: int = 1
 ) -> np.ndarray:
-    """F-measures from 0 to 1 of ``predictions[i]`` against ``references[i]``: (N, 4), in the order of ROUGE_TYPES.
+    """Score ``predictions[i]`` against ``references[i]``.
 
-    rougeLsum compares sentence by sentence, so its value depends on ``splitter``: ``period`` is the reference recipe's
-    rule, ``nupunkt`` a trained splitter, ``newline`` takes every line for a sentence. Any number of ``processes`` gives
-    the same values. They are spawned: a script that asks for more than one needs ``if __name__ == "__main__":``.
+    Args:
+        predictions: N texts.
+        references: N texts.
+        splitter: splits texts into sentences, which rougeLsum compares: ``period`` is the reference recipe's rule,
+            ``nupunkt`` a trained splitter, ``newline`` takes every line as a sentence.
+        processes: how many to use; the scores do not depend on it. They are spawned: a script that asks for more than
+            one needs ``if __name__ == "__main__":``.
+
+    Returns:
+        F-measures from 0 to 1: (N, 4), in the order of ROUGE_TYPES.
 
     Raises:
-        InputError: other numbers of predictions and references, or none.
+        InputError: there are no texts, or not equally many predictions and references.
     """
     if len(predictions) != len(references):
         raise InputError(
-            f"{len(predictions)} predictions for {len(references)} references; line i of one must answer line i of "
-            "the other"
+            f"{len(predictions)} predictions for {len(references)} references; line i of one must belong to "
+            "line i of the other"
         )
     if not references:
         raise InputError("there are no predictions to score")
     if _is_mostly_not_ascii(references[:_LINES_LOOKED_AT]):
         _warn_of_other_scripts()
+
+    # Score portions, in this process or in several.
     starts = range(0, len(references), _EXAMPLES_PER_TASK)
     tasks = [
         (predictions[start : start + _EXAMPLES_PER_TASK], references[start : start + _EXAMPLES_PER_TASK], splitter)
@@ -91,7 +103,7 @@ def example_scores(
 
 
 def scorer_description(splitter: Splitter = "period") -> dict[str, str]:
-    """How ``rouge_scores`` computes, for the reports: a ROUGE value means nothing without it."""
+    """Describe how the scores are computed, for reports: ROUGE values mean nothing without it."""
     return {
         "scorer": f"rouge-score {metadata.version('rouge-score')}",
         "stemmer": f"Porter (nltk {metadata.version('nltk')})",
@@ -103,7 +115,7 @@ def scorer_description(splitter: Splitter = "period") -> dict[str, str]:
 def _score_examples(
     predictions: Sequence[str], references: Sequence[str], splitter: Splitter
 ) -> list[tuple[float, ...]]:
-    """The F-measures of each example, in the order of ROUGE_TYPES."""
+    """Return the F-measures of each example, in the order of ROUGE_TYPES."""
     scorer = RougeScorer(list(ROUGE_TYPES), use_stemmer=True)
     split_prediction, split_reference = _SPLITTERS[splitter]
     results = (
@@ -113,7 +125,7 @@ def _score_examples(
     return [tuple(result[rouge_type].fmeasure for rouge_type in ROUGE_TYPES) for result in results]
 
 
-# Each splitter gives a text with one sentence per line, which is where rouge-score's rougeLsum separates them.
+# A splitter returns one sentence per line, as rouge-score's rougeLsum expects them.
 
 
 def _split_prediction_at_periods(text: str) -> str:
@@ -132,7 +144,7 @@ def _keep_lines(text: str) -> str:
     return text
 
 
-# For predictions and for references: the reference recipe's rule treats them differently.
+# A splitter for predictions and one for references: the reference recipe's rule treats them differently.
 _SPLITTERS: dict[Splitter, tuple[Callable[[str], str], Callable[[str], str]]] = {
     "period": (_split_prediction_at_periods, _split_reference_at_periods),
     "nupunkt": (_split_by_nupunkt, _split_by_nupunkt),
@@ -147,7 +159,7 @@ def _is_mostly_not_ascii(texts: Sequence[str]) -> bool:
 
 @cache
 def _warn_of_other_scripts() -> None:
-    """Once in a process."""
+    """Warn once per process."""
     _logger.warning(
         "most letters of the references are not ASCII; rouge-score drops those, so these ROUGE values mean little"
     )

@@ -1,4 +1,4 @@
-"""What each example of an evaluation scored, beside the means: two runs are compared example by example."""
+"""Write and read the scores of each example of an evaluation, to compare two runs example by example."""
 
 import hashlib
 from collections.abc import Iterable
@@ -13,25 +13,25 @@ from ..io.json_files import read_json, write_json
 from ..io.run_files import example_scores_file
 from .rouge import ROUGE_TYPES
 
-_DIGITS = 6  # of an F-measure from 0 to 1; means of thousands of them are as exact
+_DIGITS = 6  # of an F-measure from 0 to 1; means over thousands of examples are as exact
 
 
 class ExampleScores(NamedTuple):
-    """Of one results folder."""
+    """The scores of the examples in one results folder."""
 
-    references: str  # a digest of them: the same for the same examples in the same order
+    references: str  # a digest: equal for the same examples in the same order
     scores: np.ndarray  # F-measures from 0 to 1, (N, 4), in the order of ROUGE_TYPES
 
 
 def write_example_scores(folder: Path, split: str, references: Iterable[str], scores: np.ndarray) -> None:
-    """Write the scores (N, 4) of N examples."""
+    """Write the scores (N, 4) of N examples, with a digest of their references."""
     digest = hashlib.blake2b("\n".join(references).encode(), digest_size=16).hexdigest()
     columns = {name: [round(float(score), _DIGITS) for score in scores[:, i]] for i, name in enumerate(ROUGE_TYPES)}
     write_json(folder / example_scores_file(split), {"references": digest, **columns})
 
 
 def read_example_scores(folder: Path, split: str) -> ExampleScores:
-    """Read what ``write_example_scores`` wrote. Raises InputError, naming the file, where it cannot."""
+    """Read the scores of the examples. Raises InputError, which names the file, if that fails."""
     path = folder / example_scores_file(split)
     content = read_json(path)
     try:

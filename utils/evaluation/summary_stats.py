@@ -1,6 +1,6 @@
-"""What summaries are like, beyond ROUGE: how much of them is new, said twice, too short or too long.
+"""Measure summaries beyond ROUGE: how much is new, how much is repeated, and how long they are.
 
-Words are runs of letters, digits and underscores, in small letters; a text of N words has N - n + 1 n-grams.
+Words are runs of letters, digits and underscores, in lower case; a text of N words has N - n + 1 n-grams.
 """
 
 import re
@@ -13,19 +13,25 @@ _WORD = re.compile(r"\w+")
 
 
 def words(text: str) -> list[str]:
-    """The words of a text."""
+    """Return the words of a text."""
     return _WORD.findall(text.lower())
 
 
 def summary_traits(
     sources: Sequence[str], generations: Sequence[str], references: Sequence[str] | None
 ) -> dict[str, Any]:
-    """Traits of the summaries, and of the references beside them; plain JSON types.
+    """Measure the summaries and, for comparison, the references.
 
-    ``words``: the mean number of words. ``novel_ngrams``: the share of a text's distinct n-grams that its source has
-    not (See et al. 2017, https://arxiv.org/abs/1704.04368, section 6). ``repeated_ngrams``: the share of its n-grams
-    that it has had before. Shares are from 0 to 1, by n, means over the texts that have such n-grams; None where none
-    has. ``length_ratio``: words of all summaries per word of all references.
+    Returns:
+        JSON types. Of the summaries ("generated") and of the references:
+
+        - ``words``: the mean number of words.
+        - ``novel_ngrams``: the share of a text's distinct n-grams that its source does not have (See et al. 2017,
+          https://arxiv.org/abs/1704.04368, section 6), by n.
+        - ``repeated_ngrams``: the share of a text's n-grams that repeat an earlier one, by n.
+
+        Shares are from 0 to 1, means over the texts that are long enough for n-grams; None if no text is. Beside these,
+        ``length_ratio``: the words of all summaries per word of all references.
     """
     split_sources = [f" {' '.join(words(source))} " for source in sources]  # n-grams are found as " a b "
     traits: dict[str, Any] = {"generated": _traits(split_sources, generations)}

@@ -77,15 +77,17 @@ def _lock(path: Path, name: str) -> int | None:
     while True:
         descriptor = None
         try:
+            # Take the lock. Its last holder may have deleted the file meanwhile; then lock a new one.
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if _is_in_folder(path, descriptor):  # its last holder has not just deleted it
+            if _is_in_folder(path, descriptor):
                 with suppress(OSError):  # on a full disk the lock names no holder
                     os.truncate(descriptor, 0)
                     os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
                 return descriptor
             os.close(descriptor)
         except BlockingIOError:
+            # Another process holds the lock: try again for some seconds, then refuse.
             holder = os.pread(descriptor, 1000, 0).decode(errors="replace")
             os.close(descriptor)
             if time.monotonic() > give_up:

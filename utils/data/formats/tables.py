@@ -115,6 +115,7 @@ def _csv_rows(lines: Iterator[str], path: Path) -> Iterator[tuple[Place, list[st
     try:
         for row, cells in enumerate(reader):
             place, begins = f"row {row} (line {begins})", reader.line_num + 1
+            # The header decides how many cells a row must have. Empty rows may only come last.
             width = width or len(cells)
             if width == 0:
                 raise InputError(f"{path}: line 1 is empty; it must name the columns")

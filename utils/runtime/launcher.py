@@ -28,7 +28,7 @@ def launch(command: Sequence[str], processes: int) -> int:
         The exit code of the first process that fails, else 0. Death by a signal counts as 128 plus the signal's
         number, as in a shell.
     """
-    # The environment of all processes: where to meet, how many they are, and their share of the cores.
+    # The environment of all processes: how they meet, how many they are, and their share of the cores.
     common = {
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(_free_port()),

@@ -11,7 +11,7 @@ def keep_freed_memory() -> None:
     """Have glibc keep the memory of freed tensors for the next ones. Do nothing without glibc.
 
     By default glibc maps each large block anew, and the system clears every page at its first use: a fifth of a
-    training step in float32, on the virtual machine where it was measured.
+    training step in float32, measured on a virtual machine.
     """
     if not sys.platform.startswith("linux"):
         return

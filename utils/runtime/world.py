@@ -1,4 +1,4 @@
-"""How many processes work together, which of them this one is, and whether they use GPUs."""
+"""Find out how many processes work together, which of them this one is, and whether they use GPUs."""
 
 import os
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from bart.errors import InputError
 
 @dataclass(frozen=True)
 class WorldInfo:
-    """Where a training runs: one process per GPU, or processes on CPUs. Each machine runs equally many."""
+    """The processes of a training: one per GPU, or processes on CPUs. Each machine runs equally many."""
 
     on_gpu: bool
     processes: int  # on all machines
@@ -17,7 +17,7 @@ class WorldInfo:
 
     @property
     def processes_per_machine(self) -> int:
-        """Processes on each machine; on GPUs also the number of GPUs that each machine uses."""
+        """Return the number of processes on each machine; on GPUs also that of the GPUs that each machine uses."""
         return self.processes // self.machines
 
 

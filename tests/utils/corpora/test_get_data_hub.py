@@ -158,7 +158,7 @@ def test_no_revision_no_data_set_and_no_hub(hub: LoopbackHub, get: Get, cnn_dm: 
     line = refusal(get("cnn_dm", "--cnn_dm_revision", "gone"))
     assert "abisee/cnn_dailymail has no revision gone; give another: --cnn_dm_revision main" in line
     shutil.rmtree(cnn_dm)
-    assert "abisee/cnn_dailymail is not there (any more); take the reference's own" in refusal(get("cnn_dm"))
+    assert "abisee/cnn_dailymail does not exist (any more); take the reference's own" in refusal(get("cnn_dm"))
     hub.close()
     assert "EdinburghNLP/xsum could not be fetched" in refusal(get("xsum"))
 

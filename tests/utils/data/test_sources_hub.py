@@ -87,7 +87,7 @@ def test_what_is_on_the_hub(hub: LoopbackHub, tmp_path: Path) -> None:
         ("owner/script", "train"): "owner/script has no table of the split train; give another: owner/script@REVISION",
         ("owner/nothing", "test"): "owner/nothing has no table of the split test",
         ("owner/shards@gone", "test"): "owner/shards has no revision gone; give another: owner/shards@REVISION",
-        ("owner/absent", "test"): "owner/absent is not there (any more); give a folder of your own (owner/absent is",
+        ("owner/absent", "test"): "owner/absent does not exist (any more); give a folder of your own (owner/absent is",
     }
     answers = ask(hub, tmp_path, *cases)
     for answer, (case, expected) in zip(answers, cases.items(), strict=True):

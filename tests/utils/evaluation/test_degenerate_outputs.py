@@ -1,4 +1,4 @@
-"""Outputs that are no summaries, counted in the ids of real searches and in ids by hand."""
+"""Outputs that are no summaries, counted in hand-written ids and in those of real searches."""
 
 from pathlib import Path
 
@@ -48,7 +48,7 @@ def test_by_hand(tokenizer: BartTokenizer, output: list[int], repeats: bool) -> 
 def evaluated(
     tokenizer: BartTokenizer, folder: Path, favoured: int | None = None, **search: object
 ) -> tuple[str, dict[str, int]]:
-    """What is said and reported of random summaries of five texts, in which one token may be far too likely."""
+    """Evaluate random summaries of five texts, with a ``favoured`` token that is far too likely."""
     torch.manual_seed(0)
     model = BartForConditionalGeneration(tiny_config().copy(init_std=0.3)).eval()
     if favoured is not None:
@@ -73,7 +73,7 @@ def test_sound_outputs_are_not_warned_of(tokenizer: BartTokenizer, tmp_path: Pat
 
 @pytest.mark.parametrize("search", [{}, {"num_return_sequences": 2}, {"num_beams": 1}, {"no_repeat_ngram_size": 0}])
 def test_endless_special_tokens_are_warned_of(tokenizer: BartTokenizer, tmp_path: Path, search: dict[str, int]) -> None:
-    """Nothing is seen of them in the texts; n-grams that must not be repeated end the repetition, which is there."""
+    """The texts do not show them. Forbidden repetitions of n-grams end the endless repetition, but it has happened."""
     said, counts = evaluated(tokenizer, tmp_path, favoured=0, **search)
     assert counts["outputs"] == counts["repeat_special_tokens"] == counts["either"] == 5
     line = said.splitlines()[-1]

@@ -1,4 +1,4 @@
-"""Batches for searching: by rows, by tokens, and as small as memory demands."""
+"""Batches of a search: by rows, by tokens, and as small as memory demands."""
 
 import numpy as np
 import pytest
@@ -41,7 +41,7 @@ def generated(
 
 
 def test_as_many_rows_as_fit_into_the_tokens() -> None:
-    """Padding to a multiple of 8 included."""
+    """The tokens include the padding to a multiple of 8."""
     lengths = np.array([3, 10, 4, 4, 9, 1])
     assert [rows.tolist() for rows in batches_by_tokens(lengths, 32)] == [[1, 4], [2, 3, 0, 5]]
     assert [rows.tolist() for rows in batches_by_tokens(lengths, 2)] == [[1], [4], [2], [3], [0], [5]]
@@ -54,7 +54,7 @@ def test_what_does_not_fit_into_memory_is_halved(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """The memory is a stand-in; the error is torch's, of an allocation that no machine has room for."""
+    """The memory is simulated; the error is torch's own, of an allocation that is too large for any machine."""
     expected = generated(model, sources, tokenizer, BatchSize(7)).texts
     capsys.readouterr()
     tried: list[int] = []
@@ -69,7 +69,7 @@ def test_what_does_not_fit_into_memory_is_halved(
     monkeypatch.setattr(model.model.encoder, "forward", small_memory)
     assert generated(model, sources, tokenizer, BatchSize(7)).texts == expected
     assert capsys.readouterr().err.count("out of memory with") == 2
-    assert tried[:3] == [224, 128, 64]  # 7 rows of 32 tokens, 4, 2; none that is known to be too large after that
+    assert tried[:3] == [224, 128, 64]  # 7 rows of 32 tokens, 4, 2; after that, none that is known to be too large
     assert max(tried[3:]) <= 70
 
 
@@ -79,7 +79,7 @@ def test_what_searches_have_left_goes_before_a_batch_is_halved(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """As on a GPU, where captured steps are kept for the next search."""
+    """Captured steps are kept for the next search, as on a GPU."""
     rows = np.arange(4)
     expected = [sequences.tolist() for _, sequences, _ in BatchGenerator(model, sources, SEARCH).search(rows)]
     monkeypatch.setattr(step_decoder, "_WITH_GRAPHS", {"cpu"})

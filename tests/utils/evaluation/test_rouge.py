@@ -42,7 +42,7 @@ def test_the_mean_is_over_examples() -> None:
 
 
 def test_intervals_hold_the_mean_as_often_as_they_say() -> None:
-    """Of scores that are 0 or 1, the standard error is known: 1.96 of it on either side of the mean."""
+    """The standard error of scores that are 0 or 1 is known: 1.96 of it lie on either side of the mean."""
     random = np.random.default_rng(1)
     scores = (random.random((400, 4)) < [0.5, 0.2, 0.5, 0.5]).astype(float)
     intervals = bootstrap_intervals(scores)
@@ -53,10 +53,10 @@ def test_intervals_hold_the_mean_as_often_as_they_say() -> None:
     assert bootstrap_intervals(np.full((3, 4), 0.25))["rougeL"] == [25, 25]
 
 
-# Two sentences in the other order: split, each finds its words (rougeLsum 100); not split, only the longer one does.
+# Two sentences in the other order. If they are split, each finds its words (rougeLsum 100); else only the longer one.
 REFERENCE = "one two three. Four five"
 PREDICTION = "four five. One two three"
-WHOLE = 60  # 3 of 5 words in the longest common subsequence
+NOT_SPLIT = 60  # 3 of 5 words in the longest common subsequence
 
 
 @pytest.mark.parametrize(
@@ -64,19 +64,19 @@ WHOLE = 60  # 3 of 5 words in the longest common subsequence
     [
         ("period", PREDICTION, REFERENCE, 100),
         ("nupunkt", PREDICTION, REFERENCE, 100),
-        ("newline", PREDICTION, REFERENCE, WHOLE),
+        ("newline", PREDICTION, REFERENCE, NOT_SPLIT),
         ("newline", PREDICTION.replace(". ", ".\n"), REFERENCE.replace(". ", ".\n"), 100),
         # A period with a space on either side ends a sentence in a prediction; in a reference too, by its ". ".
         ("period", PREDICTION.replace(". ", " . "), REFERENCE.replace(". ", " . "), 100),
         # An exclamation mark ends none by the reference recipe's rule.
-        ("period", PREDICTION.replace(".", "!"), REFERENCE.replace(".", "!"), WHOLE),
+        ("period", PREDICTION.replace(".", "!"), REFERENCE.replace(".", "!"), NOT_SPLIT),
         ("nupunkt", PREDICTION.replace(".", "!"), REFERENCE.replace(".", "!"), 100),
     ],
 )
 def test_the_splitter_decides_rouge_lsum_alone(splitter, prediction: str, reference: str, expected: float) -> None:
     scores = rouge_scores([prediction], [reference], splitter)
     assert scores["rougeLsum"] == pytest.approx(expected, abs=1e-12)
-    assert scores["rougeL"] == pytest.approx(WHOLE, abs=1e-12)
+    assert scores["rougeL"] == pytest.approx(NOT_SPLIT, abs=1e-12)
 
 
 def test_one_text_three_splitters_three_values() -> None:

@@ -4,7 +4,7 @@ from utils.evaluation.summary_stats import summary_traits
 
 
 def test_by_hand() -> None:
-    """Two texts; the averages of their shares, n = 1 and 2."""
+    """Compare with the mean shares of two texts, counted by hand for n = 1 and 2."""
     sources = ["The cat sat on the mat.", "Dogs bark"]
     generations = ["A cat sat. A cat sat on!", "dogs"]
     traits = summary_traits(sources, generations, ["The cat sat", "Dogs bark at night"])

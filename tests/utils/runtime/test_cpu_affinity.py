@@ -12,7 +12,7 @@ def test_masks_of_words() -> None:
 
 
 def test_without_what_it_needs_nothing_changes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No library; one that is not what it should be."""
+    """The library is missing, or is something else."""
     before = os.sched_getaffinity(0)
     for library in (None, object()):
         monkeypatch.setitem(sys.modules, "pynvml", library)

@@ -8,7 +8,7 @@ from utils.runtime.evaluation_group import EvaluationGroup
 
 
 def test_one_that_works_is_waited_for_and_one_that_hangs_is_not() -> None:
-    """The other process finishes batches for longer than the timeout, and then nothing any more."""
+    """The other process finishes batches for longer than the timeout, and then stops."""
     store = HashStore()
     me, other = EvaluationGroup(0, 2, store, timeout=1), EvaluationGroup(1, 2, store, timeout=1)
 

@@ -1,4 +1,4 @@
-"""Real processes, of programs that start at once."""
+"""Tests with real processes, of programs that start quickly."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ import pytest
 
 from tests.commands import ROOT
 
-# With PYTHONUNBUFFERED a line that is printed is two writes, between which another process may write.
+# os.write, as print() with PYTHONUNBUFFERED writes a line in two parts, between which another process may write.
 RANK = """
 import os, signal, sys, time
 from utils.runtime.launcher import exit_with_parent
@@ -25,7 +25,7 @@ SAY_PID_AND_SLEEP = "exit_with_parent(); say(os.getpid()); time.sleep(600)\n"
 
 @contextmanager
 def launched(program: str, processes: int) -> Iterator[subprocess.Popen[str]]:
-    """A launcher of so many processes that run a program."""
+    """Yield a launcher of several processes that run a program."""
     code = "import sys; from utils.runtime.launcher import launch; sys.exit(launch([sys.executable, '-c', {!r}], {}))"
     command = [sys.executable, "-c", code.format(RANK + program, processes)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as launcher:
@@ -39,7 +39,7 @@ def read_numbers(launcher: subprocess.Popen[str], count: int) -> list[int]:
 
 
 def are_gone(pids: list[int]) -> bool:
-    """Whether none is left within seconds."""
+    """Return whether all processes end within seconds."""
     deadline = time.monotonic() + 10
     while any(Path(f"/proc/{pid}").exists() for pid in pids) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -80,7 +80,7 @@ def test_sigterm_reaches_all() -> None:
     with launched(program, 2) as launcher:
         read_numbers(launcher, 2)
         os.kill(launcher.pid, signal.SIGTERM)
-        assert sorted(read_numbers(launcher, 2)) == [-1, 0]  # the launcher would kill one that was not told
+        assert sorted(read_numbers(launcher, 2)) == [-1, 0]  # else the launcher would have killed one without a signal
         assert launcher.wait(30) == 143
 
 
@@ -101,7 +101,7 @@ time.sleep(600)
 
 @pytest.mark.parametrize("killed_before", [True, False])
 def test_a_process_that_prepares_batches_ends_with_its_parent(killed_before: bool) -> None:
-    """Also where that was killed before it could watch."""
+    """Also if the parent was killed before the worker could watch it."""
     command = [sys.executable, "-c", ORPHAN.format(killed=killed_before)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         pids = read_numbers(process, 1 if killed_before else 2)

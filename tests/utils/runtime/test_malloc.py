@@ -1,4 +1,4 @@
-"""What keeping freed memory does, seen from outside: a process of its own, lest this one keep its memory too."""
+"""Count the page faults of a process of its own, so that this one does not keep its memory, too."""
 
 import subprocess
 import sys
@@ -23,5 +23,5 @@ def page_faults(how: str) -> int:
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="it is glibc's setting")
 def test_pages_are_touched_once() -> None:
-    """50 MB twenty times: 240,000 pages of 4 KB; up to 32 MB glibc learns by itself."""
+    """Allocate 50 MB twenty times: 240,000 pages of 4 KB. Blocks of up to 32 MB glibc learns to keep by itself."""
     assert page_faults("keep") < page_faults("as it is") / 3

@@ -30,10 +30,10 @@ def test_a_cpu_has_not_all(flag: str) -> None:
 
 
 @pytest.mark.parametrize(("supported", "lines"), [(False, 1), (True, 0)])
-def test_warns_of_bfloat16_that_is_imitated(
+def test_warns_of_emulated_bfloat16(
     supported: bool, lines: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """As torch says of this processor, and as it would of another."""
+    """torch's answers are replaced, so that the processor of the test does not matter."""
     monkeypatch.setattr(platform, "machine", lambda: "x86_64")
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: supported)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)

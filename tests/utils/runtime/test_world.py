@@ -1,4 +1,4 @@
-"""Which processes work together, by what torchrun tells them."""
+"""The processes that work together, as the variables of torchrun describe them."""
 
 import pytest
 
@@ -10,7 +10,7 @@ ONE_OF_SIX = {"WORLD_SIZE": "6", "LOCAL_WORLD_SIZE": "3", "RANK": "4", "LOCAL_RA
 
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """As by torchrun, three processes on each of two machines."""
+    """Set the variables as torchrun does, for three processes on each of two machines."""
     for name, value in ONE_OF_SIX.items():
         monkeypatch.setenv(name, value)
     return monkeypatch
@@ -41,7 +41,7 @@ def test_machines_that_differ_are_refused(started: pytest.MonkeyPatch) -> None:
 
 
 def test_lightning_starts_processes_on_one_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It sets WORLD_SIZE, and no number of the processes on this machine."""
+    """Lightning sets WORLD_SIZE, but not the number of processes on this machine."""
     monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
     monkeypatch.setenv("WORLD_SIZE", "4")
     assert local_process_count() == 4

@@ -36,7 +36,7 @@ class HubDataset(NamedTuple):
     other_ways: str  # other ways to get data
 
     @property
-    def where(self) -> str:
+    def description(self) -> str:
         """Name the data set and its revision, for messages."""
         revision = "" if self.revision is None else f", revision {self.revision},"
         return f"the hub's data set {self.name}{revision}"
@@ -62,7 +62,7 @@ class HubTables:
         """Raise InputError if the data set has no table of the split."""
         if split not in self.names:
             raise InputError(
-                f"{dataset.where} has no table of the split {split}; give another: {dataset.other_revision}; "
+                f"{dataset.description} has no table of the split {split}; give another: {dataset.other_revision}; "
                 f"or {dataset.other_ways}"
             )
 
@@ -96,8 +96,8 @@ def list_tables(dataset: HubDataset) -> HubTables:
             with suppress(RevisionNotFoundError):  # then it has no tables, which download() reports
                 info = HfApi().dataset_info(dataset.name, revision=CONVERTED, files_metadata=True)
     remote = {file.rfilename: file for file in info.siblings or ()}
-    names = choose_config(find_tables(remote), dataset.config, dataset.where)
-    check_complete(names, dataset.where)
+    names = choose_config(find_tables(remote), dataset.config, dataset.description)
+    check_complete(names, dataset.description)
     hashes = {name: _known_hash(remote[name]) for files in names.values() for name in files}
     return HubTables(str(info.sha), names, hashes)
 
@@ -105,23 +105,23 @@ def list_tables(dataset: HubDataset) -> HubTables:
 @contextmanager
 def _explain_failures(dataset: HubDataset) -> Iterator[None]:
     """Turn the client's errors into InputErrors that say what to do instead."""
-    where = f"the hub's data set {dataset.name}"
+    source = f"the hub's data set {dataset.name}"
     try:
         yield
     except InputError:
         raise
     except GatedRepoError as error:
-        raise InputError(f"{where} asks for access; request it there and run `hf auth login`") from error
+        raise InputError(f"{source} asks for access; request it there and run `hf auth login`") from error
     except RevisionNotFoundError as error:
         raise InputError(
-            f"{where} has no revision {dataset.revision}; give another: {dataset.other_revision}"
+            f"{source} has no revision {dataset.revision}; give another: {dataset.other_revision}"
         ) from error
     except RepositoryNotFoundError as error:
-        raise InputError(f"{where} is not there (any more); {dataset.other_ways}") from error
+        raise InputError(f"{source} does not exist (any more); {dataset.other_ways}") from error
     except (HTTPError, OSError, ValueError) as error:
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise HubUnreachable(
-            f"{where} could not be fetched ({reason}); run the same command again to go on, or {dataset.other_ways}"
+            f"{source} could not be fetched ({reason}); run the same command again to go on, or {dataset.other_ways}"
         ) from error
 
 

@@ -28,13 +28,13 @@ def find_tables(names: Iterable[str]) -> dict[str, Tables]:
     return tables
 
 
-def choose_config(tables: Mapping[str, Tables], config: str | None, where: str) -> Tables:
+def choose_config(tables: Mapping[str, Tables], config: str | None, place: str) -> Tables:
     """Return the tables of one configuration, which is a folder.
 
     Args:
         tables: by folder.
         config: the name of a folder, at any level; None takes the only folder, or one with a usual name.
-        where: names the place, for messages.
+        place: names the folder or the data set, for messages.
 
     Raises:
         InputError: no folder fits, or several do.
@@ -49,24 +49,24 @@ def choose_config(tables: Mapping[str, Tables], config: str | None, where: str) 
         return tables[folders[0]]
     there = ", ".join(folder or "(none)" for folder in sorted(tables))
     problem = ("several configurations" if folders else "no configuration") + (f" {config}" if config else "")
-    raise InputError(f"{where} has {problem}: it has tables in the folders {there}; give one as OWNER/NAME:FOLDER")
+    raise InputError(f"{place} has {problem}: it has tables in the folders {there}; give one as OWNER/NAME:FOLDER")
 
 
-def check_complete(tables: Tables, where: str) -> None:
-    """Raise InputError if a split is there twice or incomplete. The message begins with ``where``."""
+def check_complete(tables: Tables, place: str) -> None:
+    """Raise InputError if a split is there twice or incomplete. The message begins with ``place``."""
     for split, names in tables.items():
         found = [match for name in names if (match := _TABLE.fullmatch(name))]
         shown = ", ".join(names[:4])
         kinds = {(match["split"], match["suffix"] or match["shard_suffix"], match["count"]) for match in found}
         if len(kinds) > 1:
-            raise InputError(f"{where}: the split {split} is there more than once: {shown}; keep one")
+            raise InputError(f"{place}: the split {split} is there more than once: {shown}; keep one")
         if found[0]["count"] is None:
             continue
         count, numbers = int(found[0]["count"]), {int(match["number"]) for match in found}
         if missing := set(range(count)) - numbers:
-            raise InputError(f"{where}: of {count} files of the split {split}, number {min(missing)} is missing")
+            raise InputError(f"{place}: of {count} files of the split {split}, number {min(missing)} is missing")
         if len(found) > count:
-            raise InputError(f"{where}: the split {split} has files of the same number: {shown}; keep one of each")
+            raise InputError(f"{place}: the split {split} has files of the same number: {shown}; keep one of each")
 
 
 check_whole = check_complete  # until every import has followed

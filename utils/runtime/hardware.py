@@ -1,17 +1,12 @@
-"""Describe this machine and its software for reports, and list the precisions that it can compute in."""
+"""Describe this machine for reports, and list the precisions that it can compute in."""
 
 import platform
-import subprocess
 from collections.abc import Iterator
-from importlib import metadata
-from pathlib import Path
-from typing import Any
 
 import torch
 
 from .processor import processor_cores, processor_name
-
-_PACKAGES = ("torch", "pytorch-lightning", "transformers", "tokenizers", "safetensors", "numpy", "rouge-score", "nltk")
+from .software import git_commit, software  # noqa: F401  (until every import of them has followed)
 
 
 def describe_machine() -> str:
@@ -19,21 +14,6 @@ def describe_machine() -> str:
     gpus = torch.cuda.device_count()
     name = f"{gpus} x {torch.cuda.get_device_name(0)}" if gpus else processor_name()
     return f"{name}, {processor_cores()} cores, Python {platform.python_version()}, torch {torch.__version__}"
-
-
-def git_commit() -> str | None:
-    """Return the commit that is checked out; None without git, or in an unpacked archive."""
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None
-
-
-def software() -> dict[str, Any]:
-    """Return the versions and the commit that results depend on."""
-    versions = {package: metadata.version(package) for package in _PACKAGES}
-    return {"versions": {"python": platform.python_version(), **versions}, "git_commit": git_commit()}
 
 
 def cpu_has_bfloat16() -> bool:

@@ -15,7 +15,7 @@ _SECONDS_BETWEEN_TRIES = 0.1
 
 
 class FolderLock:
-    """A lock on a folder, for a ``with`` block. The block begins without it if the folder does not exist yet.
+    """A lock on a folder, for a ``with`` block. If the folder does not exist yet, ``hold`` takes the lock later.
 
     The kernel frees the lock when the process ends, however it ends. It is flock's: NFS shares it between machines
     unless it is mounted with local locks. On a file system without locks a warning is printed, and no run is refused.

@@ -10,10 +10,15 @@ _PACKAGES = ("torch", "pytorch-lightning", "transformers", "tokenizers", "safete
 
 
 def git_commit() -> str | None:
-    """Return the commit that is checked out; None without git, or in an unpacked archive."""
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    """Return the commit that is checked out; None without git, in an unpacked archive, or if this is installed.
+
+    The environment may lie within the checkout of another project: git is asked for this file too, and fails if the
+    commit does not have it.
+    """
+    file = Path(__file__)
+    command = ["git", "-C", str(file.parent), "rev-parse", "HEAD", f"HEAD:./{file.name}"]
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[0]
     except (OSError, subprocess.CalledProcessError):
         return None
 

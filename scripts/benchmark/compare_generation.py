@@ -26,8 +26,9 @@ import numpy as np
 from bart.errors import InputError
 from utils.cli.options import at_least, option
 from utils.cli.run import run_command
-from utils.runtime.hardware import describe_machine, processor_cores
+from utils.runtime.hardware import describe_machine
 from utils.runtime.malloc import keep_freed_memory
+from utils.runtime.processor import processor_cores
 
 if TYPE_CHECKING:
     from scripts.benchmark.generation_systems import Search, System

@@ -27,7 +27,8 @@ import numpy as np
 from bart.errors import InputError
 from utils.cli.options import at_least, between, option, probability
 from utils.cli.run import run_command
-from utils.runtime.hardware import describe_machine, processor_cores
+from utils.runtime.hardware import describe_machine
+from utils.runtime.processor import processor_cores
 
 if TYPE_CHECKING:
     from bart.configuration.configuration_bart import BartConfig

@@ -24,7 +24,7 @@ from utils.cli.options import above, option
 from utils.cli.run import run_command
 from utils.io.atomic_files import make_folder
 from utils.io.json_files import write_json
-from utils.runtime.hardware import git_commit
+from utils.runtime.software import git_commit
 
 ROOT = Path(__file__).parents[2]
 EVENTS_VARIABLE = "BART_ACCEPTANCE_EVENTS"  # names the file that acceptance_events writes to

@@ -16,7 +16,8 @@ from typing import Any
 from scripts.benchmark.compare_generation import SHAPES, CompareArguments, make_sources, write_model
 from utils.cli.options import at_least, option
 from utils.cli.run import run_command
-from utils.runtime.hardware import describe_machine, processor_cores
+from utils.runtime.hardware import describe_machine
+from utils.runtime.processor import processor_cores
 
 # Torch takes seconds to import, so the functions do it.
 

@@ -21,7 +21,7 @@ from ..evaluation.rouge import example_scores
 from ..io.json_files import read_json
 from ..io.run_files import PAGE_FILE, report_file
 from ..reporting.results_page.page import write_page
-from ..runtime.hardware import processor_cores
+from ..runtime.processor import processor_cores
 
 
 @dataclass

@@ -25,7 +25,7 @@ from ..cli.options import option
 from ..cli.run import run_command
 from ..data.formats.pair import Pair
 from ..io.json_files import read_json, write_json
-from ..runtime.hardware import processor_cores
+from ..runtime.processor import processor_cores
 from .docstring_pairs import pairs_of_file
 from .leaks import LeakFilter
 from .python_sources import PythonSources, find_python_sources

@@ -24,7 +24,7 @@ from ..io.json_files import read_json, write_json
 from ..runtime.world import process_rank
 from .formats.hub import HubDataset, HubTables, HubUnreachable, list_tables
 from .formats.line_corpus import write_split
-from .formats.table_names import check_whole, find_tables
+from .formats.table_names import check_complete, find_tables
 from .formats.tables import AskedColumns, find_columns, read_tables
 
 FORMAT = 1  # of what is kept; another one makes what is there unusable
@@ -133,7 +133,7 @@ def _tables_in(folder: Path) -> dict[str, list[Path]]:
     except OSError as error:
         raise InputError(f"{folder}: cannot be read: {error.strerror}") from error
     tables = find_tables(path.relative_to(folder).as_posix() for path in paths if path.is_file()).get("", {})
-    check_whole({split: names for split, names in tables.items() if not _has_lines(folder, split)}, str(folder))
+    check_complete({split: names for split, names in tables.items() if not _has_lines(folder, split)}, str(folder))
     return {split: [folder / name for name in names] for split, names in tables.items()}
 
 

@@ -34,9 +34,9 @@ from ..io.run_files import PAGE_FILE
 from ..reporting.results_page.page import write_page
 from ..runtime.cpu_affinity import bind_to_gpu_cores
 from ..runtime.evaluation_group import EvaluationGroup, process_group
-from ..runtime.hardware import software
 from ..runtime.malloc import keep_freed_memory
 from ..runtime.precision import apply_matmul_precision, check_precision, evaluation_dtype
+from ..runtime.software import software
 from ..runtime.world import local_process_count, local_process_rank, process_rank
 
 

@@ -33,13 +33,13 @@ from ..evaluation.generate import BatchSize
 from ..io.folder_lock import FolderLock
 from ..io.run_files import BEST_MODEL_FOLDER
 from ..reporting.results_page.page import write_page
+from ..runtime.collectives import leave_process_group
 from ..runtime.cpu_affinity import bind_to_gpu_cores
 from ..runtime.malloc import keep_freed_memory
 from ..runtime.precision import apply_matmul_precision, check_precision, evaluation_dtype
 from ..runtime.signals import Interrupted
 from ..runtime.world import (
     WorldInfo,
-    leave_process_group,
     local_process_rank,
     process_count,
     process_rank,

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 import torch
 
 from .processor import processor_cores, processor_name
-from .software import git_commit, software  # noqa: F401  (until every import of them has followed)
 
 
 def describe_machine() -> str:

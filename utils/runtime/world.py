@@ -90,12 +90,3 @@ def _gpu_count() -> int:
     import torch  # Takes seconds to import, and the entry points read the ranks above before they need it.
 
     return torch.cuda.device_count()
-
-
-def __getattr__(name: str) -> object:
-    """Find the functions that have moved to ``collectives``, until all imports of them have followed."""
-    if name not in ("gather_from_all", "leave_process_group", "own_of_gathered"):
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from . import collectives
-
-    return getattr(collectives, name)

@@ -11,7 +11,7 @@ from ..data.report_text import short_report
 from ..data.training_data import RawTexts, TokenizedData
 from ..io.json_files import write_json
 from ..io.run_files import DATA_REPORT_FILE, RUN_FILE, TOKENIZER_FOLDER
-from ..runtime.hardware import software
+from ..runtime.software import software
 
 
 def describe_run(

@@ -67,6 +67,3 @@ def check_complete(tables: Tables, place: str) -> None:
             raise InputError(f"{place}: of {count} files of the split {split}, number {min(missing)} is missing")
         if len(found) > count:
             raise InputError(f"{place}: the split {split} has files of the same number: {shown}; keep one of each")
-
-
-check_whole = check_complete  # until every import has followed

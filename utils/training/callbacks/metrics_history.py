@@ -14,7 +14,7 @@ from bart.errors import InputError
 from ...data.examples import Batch
 from ...io.atomic_files import failure_of_writing
 from ...io.json_files import write_json
-from ...runtime.world import gather_from_all, own_of_gathered
+from ...runtime.collectives import gather_from_all, own_of_gathered
 from ..module import SummarizationModule
 from ..throughput import ThroughputMeter
 from .steps import ends_step

@@ -10,7 +10,7 @@ from pytorch_lightning.callbacks import Callback
 from bart.errors import InputError
 
 from ...data.examples import Batch, Examples, places
-from ...runtime.world import gather_from_all
+from ...runtime.collectives import gather_from_all
 from ..module import SummarizationModule
 from .steps import ends_step
 

@@ -8,7 +8,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 
-from ...runtime.world import gather_from_all, own_of_gathered
+from ...runtime.collectives import gather_from_all, own_of_gathered
 from ..module import SummarizationModule
 
 

@@ -12,7 +12,8 @@ from bart.tokenization.tokenization_bart import BartTokenizer
 from tests.fairseq_format import fairseq_weights, namespace, write_dictionary
 from tests.tiny_setup import TinySetup, tiny_config, write_tiny_setup
 from utils.checkpoint.export import save_model
-from utils.commands.compare_with_transformers import CompareArguments, _first_difference, compare
+from utils.commands.compare_with_transformers import CompareArguments, compare
+from utils.recipes.compare_with_transformers import first_difference
 
 
 @pytest.fixture(scope="module")
@@ -59,8 +60,8 @@ def test_other_tokens_end_with_a_code_and_say_where(
 def test_the_place_of_a_difference() -> None:
     ours, theirs = ([0, 5, 2], [2, 0, 8, 9, 2]), ([0, 5, 2], [2, 0, 8, 2])
     expected = "text 4: its summary differs from token 4 on: here [9, 2], there [2]"
-    assert _first_difference(3, ours, theirs) == expected
-    assert "the text itself differs from token 3 on: here [], there [2]" in _first_difference(0, ([0, 5], []), ours)
+    assert first_difference(3, ours, theirs) == expected
+    assert "the text itself differs from token 3 on: here [], there [2]" in first_difference(0, ([0, 5], []), ours)
 
 
 def test_what_transformers_cannot_read_is_not_compared(

@@ -18,8 +18,8 @@ from tests.fairseq_format import fairseq_weights, namespace, write_dictionary
 from tests.generation.random_searches import DEFAULTS, random_settings
 from tests.tiny_setup import TinySetup, tiny_config
 from utils.checkpoint.export import save_model
-from utils.commands.export_model import ExportArguments, export_model
 from utils.io.json_files import read_json, write_json
+from utils.recipes.export_model import export_model
 
 SEARCHES = 320
 PREFIX = " "
@@ -170,7 +170,7 @@ def test_the_card(run_folder: Path, exported: Path, tmp_path: Path) -> None:
     write_json(run_folder / "test_rouge.json", SCORES)
     try:
         for source, of_another in (("best_tfmr", False), ("_epoch0_step4.ckpt", True)):
-            export_model(ExportArguments(str(run_folder / source), str(tmp_path / "model")))  # the second replaces it
+            export_model(str(run_folder / source), tmp_path / "model")  # the second replaces it
             card = (tmp_path / "model" / "README.md").read_text()
             assert "base_model: facebook/bart-base\n" in card and "# bart_pyt\n" in card
             assert "`data/news`: 1,234 train, 56 val examples." in card
@@ -180,7 +180,7 @@ def test_the_card(run_folder: Path, exported: Path, tmp_path: Path) -> None:
     finally:
         for name in ("run.json", "test_rouge.json"):
             (run_folder / name).unlink()
-    export_model(ExportArguments(str(tmp_path / "model"), str(tmp_path / "again")))
+    export_model(str(tmp_path / "model"), tmp_path / "again")
     assert (tmp_path / "again" / "README.md").read_text() == card
 
 
@@ -188,11 +188,11 @@ def test_what_is_refused(exported: Path, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
     for source, target, said in (
-        (exported, tmp_path / "mine", "is there, and is no model"),
+        (exported, tmp_path / "mine", "exists and holds no model"),
         (tmp_path / "nowhere.ckpt", tmp_path / "new", "no such folder or file"),
     ):
         with pytest.raises(InputError, match=said):
-            export_model(ExportArguments(str(source), str(target)))
+            export_model(str(source), target)
     assert (tmp_path / "mine" / "thesis.txt").exists() and not (tmp_path / "new").exists()
     process = export(exported, Path("one"), "two")
     assert process.returncode == 2 and process.stderr.startswith("error: 3 positional arguments")

@@ -1,1 +1,1 @@
-"""Corpora: data folders of {train,val,test}.{source,target}, made from what is at hand or can be downloaded."""
+"""Makes corpora: data folders of {train,val,test}.{source,target} from installed Python sources and from downloads."""

@@ -1,4 +1,4 @@
-"""Unpacking archives of other people: regular files only, and none outside the folder."""
+"""Unpacks archives that others made: regular files only, and none outside the folder."""
 
 import gzip
 import shutil
@@ -18,8 +18,11 @@ _KINDS = ((tarfile.TarInfo.issym, "a symbolic link"), (tarfile.TarInfo.islnk, "a
 def extract(archive: Path, folder: Path) -> None:
     """Unpack a tar archive, compressed or not, into ``folder``, which exists.
 
-    Only the content of regular files is written: no owners, modes or times. Raises InputError, naming the archive and
-    the member, where a member lies outside, is a link, device or pipe, or comes twice; and where the archive is broken.
+    Only the content of regular files is written: no owners, modes or times.
+
+    Raises:
+        InputError: The archive is broken, or a member lies outside the folder, is a link, device or pipe, or comes
+            twice. The message names the archive and the member.
     """
     with _readable(archive) as tar:
         for member in tqdm(tar, desc=f"Unpacking {archive.name}", unit=" files", mininterval=1):
@@ -40,7 +43,7 @@ def extract(archive: Path, folder: Path) -> None:
 
 @contextmanager
 def _readable(archive: Path) -> Iterator[tarfile.TarFile]:
-    """The open archive, read to its end at the end: there the checksum is, and what was cut off is missing."""
+    """Open the archive, and read on to its end at the end: its checksum is there, and shows if it was cut short."""
     try:
         with tarfile.open(archive) as tar:
             yield tar

@@ -1,6 +1,6 @@
-"""From the source text of a Python module to pairs: the body of a docstring, and its summary line (PEP 257).
+"""Reads pairs from the source text of a Python module: the body of a docstring, and its summary line (PEP 257).
 
-For pre-training also to documents: all of a docstring, and comments, paragraph by paragraph.
+For pre-training it also reads documents: whole docstrings and comments, paragraph by paragraph.
 """
 
 import ast
@@ -12,12 +12,12 @@ from pathlib import Path
 from ..data.formats.pair import Pair
 
 FEWEST_SOURCE_WORDS = 10
-MOST_SOURCE_WORDS = 400  # the rest is cut off; few have more
+MOST_SOURCE_WORDS = 400  # the rest is cut off; few bodies have more
 FEWEST_TARGET_WORDS = 3
 MOST_TARGET_WORDS = 30
 
-_HEADER_BYTES = 1000  # where a program says so that it generated the module, from another one as a rule
-_LEAST_LETTERS = 0.8  # of the characters of prose, spaces included; code and tables have fewer
+_HEADER_BYTES = 1000  # a program that generated a module says so in them
+_LEAST_LETTERS = 0.8  # share of letters and spaces among the characters of prose; code and tables have fewer
 _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 # Directives whose indented content is not prose.
 _LITERAL_DIRECTIVES = {"code", "code-block", "doctest", "figure", "image", "ipython", "math", "plot", "sourcecode"}
@@ -28,12 +28,12 @@ _EXAMPLE_HEADING = re.compile(r"(?:code )?examples?:*", re.IGNORECASE)  # nothin
 
 
 def pairs_of_file(path: Path) -> list[Pair]:
-    """The pairs of the module at ``path``."""
+    """Read the pairs of the module at ``path``."""
     return pairs_of_module(path.read_bytes())
 
 
 def pairs_of_module(content: bytes) -> list[Pair]:
-    """The pairs of a module, in the order of its text; none where it is not valid Python, or written by a program."""
+    """Read the pairs of a module in the order of its text; none if it is not valid Python or a program wrote it."""
     tree = _parse(content)
     if tree is None:
         return []
@@ -42,14 +42,14 @@ def pairs_of_module(content: bytes) -> list[Pair]:
 
 
 def documents_of_file(path: Path) -> list[list[str]]:
-    """The documents of the module at ``path``."""
+    """Read the documents of the module at ``path``."""
     return documents_of_module(path.read_bytes())
 
 
 def documents_of_module(content: bytes) -> list[list[str]]:
-    """The prose of a module as documents of paragraphs, each on a line: its docstrings, then its blocks of comments.
+    """Read the prose of a module as documents of one-line paragraphs: its docstrings, then its blocks of comments.
 
-    None where it is not valid Python, or written by a program.
+    There are none if the module is not valid Python or a program wrote it.
     """
     tree = _parse(content)
     if tree is None:
@@ -60,15 +60,16 @@ def documents_of_module(content: bytes) -> list[list[str]]:
 
 
 def paragraphs_of_text(text: str) -> list[str]:
-    """The paragraphs of prose in a text with the markup of docstrings."""
+    """Read the paragraphs of prose in a text that has the markup of docstrings."""
     return _paragraphs(_prose_lines(text))
 
 
 def _parse(content: bytes) -> ast.Module | None:
+    """Parse a module; None if it is not valid Python or a program wrote it."""
     if b"generated" in content[:_HEADER_BYTES].lower():
         return None
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of invalid escapes in other people's strings
+        warnings.simplefilter("ignore")  # about invalid escapes in other people's strings
         try:
             return ast.parse(content)
         except (SyntaxError, ValueError):
@@ -76,7 +77,7 @@ def _parse(content: bytes) -> ast.Module | None:
 
 
 def _comment_blocks(text: str) -> Iterator[list[str]]:
-    """The paragraphs of prose in every run of comment lines; an empty comment parts paragraphs."""
+    """Yield the paragraphs of prose of every run of comment lines; an empty comment parts paragraphs."""
     block: list[str] = []
     for line in [*text.split("\n"), ""]:
         comment = line.strip()
@@ -88,7 +89,7 @@ def _comment_blocks(text: str) -> Iterator[list[str]]:
 
 
 def _paragraphs(lines: Iterable[str]) -> list[str]:
-    """Join the lines between blank ones; paragraphs that are no prose (code, tables, lists of names) are left out."""
+    """Join the lines between blank ones, and leave out paragraphs of code, tables and lists of names."""
     paragraphs, current = [], []
     for line in [*lines, ""]:
         if line:
@@ -102,24 +103,25 @@ def _paragraphs(lines: Iterable[str]) -> list[str]:
 
 
 def _is_prose(paragraph: str) -> bool:
+    """Whether a paragraph has enough words, and enough letters in them."""
     words = paragraph.split()
     letters = sum(character.isalpha() or character == " " for character in paragraph)
     return len(words) >= FEWEST_TARGET_WORDS and letters >= _LEAST_LETTERS * len(paragraph)
 
 
 def _docstrings(tree: ast.Module) -> Iterator[str]:
-    """Every docstring of a module. Only statements are visited: expressions, most of a tree, hold none."""
+    """Yield every docstring of a module. Only statements are visited: expressions, most of a tree, hold none."""
     pending: list[ast.AST] = [tree]
     while pending:
         node = pending.pop()
         if isinstance(node, _DOCUMENTED) and (docstring := ast.get_docstring(node)) is not None:
-            yield docstring.replace("\0", r"\0")  # as it was written, and meant; no line of a data set may hold a NUL
+            yield docstring.replace("\0", r"\0")  # as its author wrote it; no line of a data set may hold a NUL
         for block in ("finalbody", "orelse", "handlers", "body"):
             pending.extend(reversed(getattr(node, block, ())))
 
 
 def _pair_of_docstring(docstring: str) -> Pair | None:
-    """Split a cleaned docstring at the blank line after its first line; None where that makes no usable pair."""
+    """Split a cleaned docstring at the blank line after its first line; None if that gives no usable pair."""
     summary, _, rest = docstring.partition("\n")
     blank, _, body = rest.partition("\n")
     if blank.strip() or summary.startswith("..") or summary.endswith(":"):
@@ -136,13 +138,14 @@ def _without_inline_markup(text: str) -> str:
 
 
 def _prose_lines(body: str) -> Iterator[str]:
-    """The lines of a docstring's body without its examples, code, formulas, rulers and directive names.
+    """Yield the lines of a docstring's body without its examples, code, formulas, rulers and directive names.
 
-    Blank lines are given as "".
+    A blank line is yielded as "".
     """
     in_fence = in_example = False
     literal_indent: int | None = None  # lines indented by more belong to a literal block
     for line in body.split("\n"):
+        # Fences and blank lines.
         text = line.strip()
         indent = len(line) - len(line.lstrip())
         if text.startswith(("```", "~~~")):
@@ -152,11 +155,15 @@ def _prose_lines(body: str) -> Iterator[str]:
             in_example = False
             yield ""
             continue
+
+        # A literal block ends with its indentation, an example at a blank line.
         if literal_indent is not None and indent <= literal_indent:
             literal_indent = None
         in_example = in_example or text.startswith(">>>")
         if in_fence or in_example or literal_indent is not None:
             continue
+
+        # Directives, and paragraphs that announce a literal block.
         if directive := _DIRECTIVE.fullmatch(text):
             name, text = directive.groups()
             if name in _LITERAL_DIRECTIVES:
@@ -165,5 +172,6 @@ def _prose_lines(body: str) -> Iterator[str]:
         elif text.endswith("::"):
             literal_indent = indent
             text = text.removesuffix(":")
+
         if not _ONLY_MARKS.fullmatch(text) and not _EXAMPLE_HEADING.fullmatch(text):
             yield text

@@ -1,9 +1,9 @@
-"""The embedded default: docstrings of the installed Python sources, to be summarized by their first line.
+"""Makes the default corpus without a download: docstrings of the installed Python sources and their summary lines.
 
     python -m utils.corpora.docstrings data/docstrings
 
-writes {train,val,test}.{source,target}, a tokenizer trained on the train split, and corpus.json, which says from which
-versions and with how many pairs. The same versions give the same files, byte for byte.
+writes {train,val,test}.{source,target}, a tokenizer trained on the train split, and corpus.json with the versions of
+the sources and the numbers of pairs. The same versions give the same files, byte for byte.
 """
 
 import gc
@@ -34,25 +34,25 @@ Content = TypeVar("Content")
 
 MANIFEST = "corpus.json"
 SPLITS = ("train", "val", "test")
-HELD_OUT_SHARE = 0.05  # of the modules, for each of val and test
+HELD_OUT_SHARE = 0.05  # share of the modules for val, and for test
 MOST_PAIRS_PER_SUMMARY = 3  # more are a template: "Plot a single or multiple values from the metric." 191 times
 MOST_PROCESSES = 8  # more take longer to start than they save
-# Of the rules by which this package and bart/tokenization/training.py make corpora. Raise it when the same sources give
-# other files, so that corpora are made anew; tests/utils/corpora/test_version.py knows what each version gives.
+# Version of the rules by which this package and bart/tokenization/training.py make corpora. Raise it if the same
+# sources give other files, so that corpora are made anew. tests/utils/corpora/test_version.py has a hash per version.
 RULES_VERSION = 1
 
 
-@dataclass
+@dataclass(frozen=True)
 class CorpusArguments:
     folder: str = option("", "Corpus", "folder to write, such as data/docstrings", positional=True)
-    config: str = option("configs/config_tiny.json", "Corpus", "model configuration: gives the tokenizer's vocab_size")
+    config: str = option("configs/config_tiny.json", "Corpus", "model configuration with the tokenizer's vocab_size")
 
     def check(self) -> None:
         """Nothing to check together."""
 
 
 def build_corpus(sources: PythonSources, config: BartConfig, folder: Path) -> None:
-    """Write the corpus and its tokenizer, unless ``folder`` has them from the same versions already.
+    """Write the corpus and its tokenizer unless ``folder`` has them from the same versions already.
 
     Raises:
         InputError: ``folder`` holds files that are not a corpus of this module.
@@ -74,24 +74,27 @@ def build_corpus(sources: PythonSources, config: BartConfig, folder: Path) -> No
 
 
 def read_pairs(modules: Mapping[str, Path]) -> dict[str, list[Pair]]:
-    """The pairs of every module, by its name."""
+    """Read the pairs of every module; returns them by its name."""
     return for_every_module(pairs_of_file, modules)
 
 
 def for_every_module(read: Callable[[Path], Content], modules: Mapping[str, Path]) -> dict[str, Content]:
-    """What ``read`` gives for every module, by its name, in as many processes as there are processors."""
+    """Call ``read`` for every module, in as many processes as there are processors; returns the results by name."""
     context = multiprocessing.get_context("spawn")
     processes = min(processor_cores(), MOST_PROCESSES)
-    # Syntax trees are large and free of cycles: looking for some takes a fifth of the time.
+    # Syntax trees are large and have no cycles; the search for cycles would take a fifth of the time.
     with ProcessPoolExecutor(processes, context, gc.disable) as pool:
         return dict(zip(modules, pool.map(read, modules.values(), chunksize=32), strict=True))
 
 
 def make_splits(pairs_of: Mapping[str, Iterable[Pair]]) -> tuple[dict[str, list[Pair]], dict[str, int]]:
-    """Distinct pairs, split by the hash of their module's name, without leaks from test; and the counts of each step.
+    """Split the distinct pairs by the hash of their module's name, and drop those too close to a test pair.
 
-    The lines of a split are in the order of a hash, so that its first n are a fair sample.
+    Returns:
+        The pairs of each split in the order of a hash, so that its first n are a fair sample; and the counts after each
+        step.
     """
+    # Keep the first pair of each source, and a few of each summary.
     splits: dict[str, list[Pair]] = {split: [] for split in SPLITS}
     sources: set[str] = set()
     summaries: Counter[str] = Counter()
@@ -104,6 +107,8 @@ def make_splits(pairs_of: Mapping[str, Iterable[Pair]]) -> tuple[dict[str, list[
                 summaries[pair.target] += 1
             sources.add(pair.source)
     counts = {"docstrings with a summary line and a body": read, "distinct pairs": sum(map(len, splits.values()))}
+
+    # Drop what gives a test pair away.
     leaks = LeakFilter(splits["test"])
     for split in ("train", "val"):
         kept = [pair for pair in splits[split] if not leaks.gives_away(pair)]
@@ -114,7 +119,7 @@ def make_splits(pairs_of: Mapping[str, Iterable[Pair]]) -> tuple[dict[str, list[
 
 
 def split_of(module: str) -> str:
-    """test, val or train: the place of the name's hash between 0 and 1 decides."""
+    """Return test, val or train, as the place of the name's hash between 0 and 1 decides."""
     place = int(sha256(module.encode())[:12], 16) / 16**12
     return "test" if place < HELD_OUT_SHARE else "val" if place < 2 * HELD_OUT_SHARE else "train"
 
@@ -128,7 +133,7 @@ def sha256(*parts: bytes) -> str:
 
 
 def describe_origin(sources: PythonSources, config: BartConfig) -> dict[str, Any]:
-    """All that a corpus is made from."""
+    """Describe all that decides what a corpus contains."""
     return {
         "versions": sources.versions,
         "vocab_size": config.vocab_size,
@@ -138,31 +143,40 @@ def describe_origin(sources: PythonSources, config: BartConfig) -> dict[str, Any
 
 
 def write_manifest(folder: Path, made_from: dict[str, Any], counts: dict[str, dict[str, int]]) -> None:
-    """Write corpus.json: where a corpus comes from, how much it is, and a hash of every file."""
+    """Write corpus.json: what a corpus was made from, its counts, and a hash of every file."""
     files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
     hashes = {path.relative_to(folder).as_posix(): sha256(path.read_bytes()) for path in files}
     write_json(folder / MANIFEST, {"made_from": made_from, **counts, "sha256": hashes})
 
 
 def is_up_to_date(folder: Path, made_from: dict[str, Any]) -> bool:
-    """Whether the folder's corpus was made from the same. Raises InputError where the folder holds something else."""
+    """Whether the folder's corpus is complete and was made from the same.
+
+    Raises:
+        InputError: The folder holds something that is no corpus.
+    """
     if (folder / MANIFEST).is_file():
         manifest = read_json(folder / MANIFEST)
         return manifest["made_from"] == made_from and all((folder / name).is_file() for name in manifest["sha256"])
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{folder} holds other files (no {MANIFEST}); give a new folder for the docstring corpus")
+        raise InputError(f"{folder} holds other files (no {MANIFEST}); give a new folder for the corpus")
     return False
 
 
-def _write_corpus(folder: Path, splits: Mapping[str, list[Pair]], config: BartConfig) -> None:
-    from bart.tokenization.training import train_tokenizer  # here: transformers is slow to import, in every worker too
+def train_corpus_tokenizer(folder: Path, texts: Iterable[str], config: BartConfig) -> None:
+    """Write the tokenizer of a corpus, trained on texts as the model will read them, with the prefix."""
+    # Each process of a pool imports this module, and the transformers library takes seconds to import.
+    from bart.tokenization.training import train_tokenizer
 
+    train_tokenizer((config.prefix + text for text in texts), config.vocab_size, folder)
+
+
+def _write_corpus(folder: Path, splits: Mapping[str, list[Pair]], config: BartConfig) -> None:
     for split, pairs in splits.items():
         for side in Pair._fields:
             lines = [getattr(pair, side) + "\n" for pair in pairs]
             (folder / f"{split}.{side}").write_text("".join(lines), encoding="utf-8", newline="\n")
-    texts = (config.prefix + text for pair in splits["train"] for text in pair)
-    train_tokenizer(texts, config.vocab_size, folder / "tokenizer")
+    train_corpus_tokenizer(folder / "tokenizer", (text for pair in splits["train"] for text in pair), config)
 
 
 def _main(arguments: CorpusArguments) -> None:

@@ -1,9 +1,9 @@
-"""CNN-DM and XSum as line files, from the hub, from the reference's own sources, or from stories already there.
+"""Gets CNN-DM and XSum as line files, from the hub, from the reference's own sources, or from stories on this machine.
 
     python -m utils.corpora.get_data --folder data --corpus all
 
-writes data/cnn_dm and data/xsum, each with {train,val,test}.{source,target} and corpus.json: what it was made from, how
-many pairs there are, and a hash per file. A corpus that is there already is left alone.
+writes data/cnn_dm and data/xsum, each with {train,val,test}.{source,target} and corpus.json: the origin, the numbers of
+pairs, and a hash of each file. A corpus that is there already is left alone.
 """
 
 import fcntl
@@ -28,7 +28,7 @@ from .archives import extract
 
 CORPORA = ("cnn_dm", "xsum")
 SPLITS = Counts._fields
-# From the stories, 114 of the training articles are empty; the reference trained on them, the hub's copy is without.
+# In the stories, 114 of the training articles are empty: the reference trained on them, the hub's copy lacks them.
 STORIES_COUNTS = Counts(287_227, 13_368, 11_490)
 HUB_COUNTS = {"cnn_dm": Counts(287_113, 13_368, 11_490), "xsum": Counts(204_045, 11_332, 11_334)}
 HUB_COLUMNS = {"cnn_dm": Columns("article", "highlights"), "xsum": Columns("document", "summary")}
@@ -37,27 +37,25 @@ HUB_DATASETS = {
     "cnn_dm": hub.HubDataset(
         "abisee/cnn_dailymail",
         "3.0.0",
-        # Of January 2024; projects that pin this data set name this commit.
+        # This commit is of January 2024, and projects that pin this data set name it.
         "96df5e686bee6baa90b8bee7c28b81fa3fa6223d",
         "--cnn_dm_revision main",
         _OTHER_WAYS,
     ),
-    # The branch of the Parquet files is the one name of them that is known to stay.
-    "xsum": hub.HubDataset(
-        "EdinburghNLP/xsum", "default", hub.CONVERTED, "--xsum_revision COMMIT", _OTHER_WAYS
-    ),
+    # The name of the branch with the Parquet files is known to stay; their commits are not.
+    "xsum": hub.HubDataset("EdinburghNLP/xsum", "default", hub.CONVERTED, "--xsum_revision COMMIT", _OTHER_WAYS),
 }
 _DOWNLOADS = ".downloads"
 _LOCK = ".get_data.lock"
 _STORY_ARCHIVE_SUFFIXES = (".tgz", ".tar", ".tar.gz")
 
 
-@dataclass
+@dataclass(frozen=True)
 class GetDataArguments:
     folder: str = option("data", "Corpora", "folder to write cnn_dm/ and xsum/ into")
-    corpus: str = option("all", "Corpora", "which corpus", choices=(*CORPORA, "all"))
+    corpus: str = option("all", "Corpora", "which corpus to get", choices=(*CORPORA, "all"))
     source: str = option(
-        "hub", "Sources", "where from: the hub's copy or the reference's own sources", choices=("hub", "original")
+        "hub", "Sources", "take the hub's copy or the reference's own sources", choices=("hub", "original")
     )
     stories: str = option(
         "", "Sources", "for cnn_dm: a folder of story files or of their archives, or one archive; instead of --source"
@@ -72,7 +70,7 @@ class GetDataArguments:
     )
 
     def check(self) -> None:
-        """Raise InputError where arguments contradict each other or name nothing."""
+        """Raise InputError if arguments contradict each other or name no file."""
         if (self.stories or self.expected_counts) and self.corpus == "all":
             raise InputError("--stories and --expected_counts are for one corpus: give --corpus too")
         if self.stories and self.corpus != "cnn_dm":
@@ -80,11 +78,11 @@ class GetDataArguments:
         if self.stories and not Path(self.stories).exists():
             raise InputError(f"--stories {self.stories}: no such file or folder")
         if self.url_lists and not self.stories:
-            raise InputError("--url_lists goes with --stories; the other sources bring theirs")
+            raise InputError("--url_lists goes with --stories; the other sources have their own lists")
         self.counts_or(STORIES_COUNTS)
 
     def counts_or(self, known: Counts) -> Counts:
-        """The counts that the corpus must have."""
+        """Return the counts that the corpus must have: those asked for, or else the ``known`` ones."""
         if not self.expected_counts:
             return known
         try:
@@ -93,7 +91,7 @@ class GetDataArguments:
             raise InputError(f"--expected_counts {self.expected_counts}: give three numbers, train,val,test") from error
 
     def asked(self, corpus: str) -> dict[str, str]:
-        """What decides which corpus it becomes."""
+        """Return what tells one copy of a corpus from another."""
         if self.stories:
             return {"source": "stories"}
         if self.source == "original":
@@ -107,7 +105,17 @@ def get_corpus(
     story_archives: tuple[originals.RemoteFile, ...] = originals.STORY_ARCHIVES,
     url_lists: tuple[originals.RemoteFile, ...] = originals.URL_LISTS,
 ) -> None:
-    """Make one corpus, unless it is there. Raises InputError where that fails; then nothing of it is there."""
+    """Make one corpus, unless it is there already.
+
+    Args:
+        corpus: One of ``CORPORA``.
+        arguments: The flags.
+        story_archives: The reference's archives of CNN-DM's stories.
+        url_lists: The reference's lists of the pages in each split of CNN-DM.
+
+    Raises:
+        InputError: The corpus cannot be made; then no part of it is left.
+    """
     folder, asked = Path(arguments.folder) / corpus, arguments.asked(corpus)
     if is_there(folder, asked):
         print(f"{folder} is up to date.")
@@ -115,18 +123,14 @@ def get_corpus(
     downloads = folder.parent / _DOWNLOADS / corpus
     if asked["source"] == "hub":
         _from_hub(corpus, arguments, folder)
-    elif corpus == "xsum":
-        _from_xsum_archive(originals.download(originals.XSUM_ARCHIVE, downloads), arguments, folder)
     elif asked["source"] == "original":
-        lists = [originals.download(remote, downloads / "url_lists") for remote in url_lists]
-        archives = [originals.download(remote, downloads) for remote in story_archives]
-        _from_stories(archives, lists[0].parent, arguments, folder)
+        _from_originals(corpus, arguments, folder, downloads, story_archives, url_lists)
     else:
         given = Path(arguments.stories)
         lists_folder = Path(arguments.url_lists or (given if given.is_dir() else given.parent) / "url_lists")
         _from_stories(_story_archives(given), lists_folder, arguments, folder)
     shutil.rmtree(downloads, ignore_errors=True)
-    with suppress(OSError):  # the other corpus's downloads, not complete yet
+    with suppress(OSError):  # it may hold what is there of the other corpus
         downloads.parent.rmdir()
 
 
@@ -146,6 +150,24 @@ def _from_hub(corpus: str, arguments: GetDataArguments, folder: Path) -> None:
             "sha256": {file.name: file.sha256 for split in SPLITS for file in files[split]},
         },
     )
+
+
+def _from_originals(
+    corpus: str,
+    arguments: GetDataArguments,
+    folder: Path,
+    downloads: Path,
+    story_archives: tuple[originals.RemoteFile, ...],
+    url_lists: tuple[originals.RemoteFile, ...],
+) -> None:
+    from .downloads import download  # the downloader takes longer to import than everything else here
+
+    if corpus == "xsum":
+        _from_xsum_archive(download(originals.XSUM_ARCHIVE, downloads), arguments, folder)
+        return
+    lists = [download(remote, downloads / "url_lists") for remote in url_lists]
+    archives = [download(remote, downloads) for remote in story_archives]
+    _from_stories(archives, lists[0].parent, arguments, folder)
 
 
 def _from_xsum_archive(archive: Path, arguments: GetDataArguments, folder: Path) -> None:
@@ -171,19 +193,19 @@ def _pairs_of_lines(folder: Path, split: str, archive: Path) -> Iterator[Pair]:
                 yield Pair(*(line.removesuffix("\n") for line in lines))
     except FileNotFoundError as error:
         raise InputError(f"{archive}: no {Path(error.filename).name} in it; take the hub's copy") from error
-    except ValueError as error:  # no UTF-8, or lines that do not pair
+    except ValueError as error:  # not UTF-8, or more lines on one side
         raise InputError(f"{archive}: {split} cannot be read: {error}; take the hub's copy") from error
 
 
 def _story_archives(given: Path) -> list[Path]:
-    """The archives at a path; none where it is a folder of story files."""
+    """List the archives at a path; there are none if it is a folder of story files."""
     if given.is_file():
         return [given]
     return sorted(path for path in given.iterdir() if path.name.endswith(_STORY_ARCHIVE_SUFFIXES))
 
 
 def _from_stories(archives: list[Path], url_lists: Path, arguments: GetDataArguments, folder: Path) -> None:
-    """From archives, or from the story files below --stories where there are no archives."""
+    """Write CNN-DM from archives, or from the story files below --stories if there are no archives."""
     urls = {split: stories.read_urls(url_lists / f"all_{split}.txt") for split in SPLITS}
     with _scratch_folder(folder) as scratch:
         for archive in archives:
@@ -200,14 +222,14 @@ def _from_stories(archives: list[Path], url_lists: Path, arguments: GetDataArgum
 
 @contextmanager
 def _scratch_folder(corpus: Path) -> Iterator[Path]:
-    """A folder on the disk of the corpus, for what archives hold: TMPDIR may be too small."""
+    """Make a folder to unpack archives into, on the disk of the corpus: TMPDIR may be too small."""
     with tempfile.TemporaryDirectory(prefix=f".{corpus.name}.part-", dir=corpus.parent) as folder:
         yield Path(folder)
 
 
 @contextmanager
 def _only_one(folder: Path) -> Iterator[None]:
-    """Hold the folder against other processes, and delete what killed ones left (but not what they downloaded)."""
+    """Lock the folder against other processes, and delete what killed ones left, but not their downloads."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / _LOCK).open("w")

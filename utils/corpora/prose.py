@@ -1,4 +1,4 @@
-"""Text to pre-train on, without a download: what the installed Python sources say in docstrings and comments.
+"""Makes a corpus to pre-train on without a download: the docstrings and comments of the installed Python sources.
 
     python -m utils.corpora.prose data/prose data/docstrings
 
@@ -22,34 +22,51 @@ from ..cli.run import run_command
 from ..data.formats.pair import Pair
 from ..data.splits import Pairs, read_pairs
 from .docstring_pairs import documents_of_file, paragraphs_of_text
-from .docstrings import describe_origin, for_every_module, is_up_to_date, sha256, split_of, write_manifest
+from .docstrings import (
+    describe_origin,
+    for_every_module,
+    is_up_to_date,
+    sha256,
+    split_of,
+    train_corpus_tokenizer,
+    write_manifest,
+)
 from .leaks import LeakFilter
 from .python_sources import PythonSources, find_python_sources
 
-Document = list[str]  # of paragraphs
+Document = list[str]  # its paragraphs
 
-MOST_OF_A_PARAGRAPH = 3  # copies kept; more are a template
+MOST_OF_A_PARAGRAPH = 3  # copies to keep; a paragraph with more is a template
 
 
-@dataclass
+@dataclass(frozen=True)
 class ProseArguments:
     folder: str = option("", "Corpus", "folder to write, such as data/prose", positional=True)
     docstrings: str = option("", "Corpus", "folder of the docstring corpus, such as data/docstrings", positional=True)
-    config: str = option("configs/config_mini.json", "Corpus", "model configuration: gives the tokenizer's vocab_size")
+    config: str = option("configs/config_mini.json", "Corpus", "model configuration with the tokenizer's vocab_size")
 
     def check(self) -> None:
         """Nothing to check together."""
 
 
 def build_prose(sources: PythonSources, pairs: Mapping[str, Pairs], config: BartConfig, folder: Path) -> None:
-    """Write the corpus and its tokenizer, unless ``folder`` has them from the same versions already.
+    """Write the corpus and its tokenizer unless ``folder`` has them from the same versions already.
 
-    ``pairs`` are the splits of the docstring corpus. Raises InputError where ``folder`` holds something else.
+    Args:
+        sources: The modules to read.
+        pairs: The train and test splits of the docstring corpus.
+        config: Configuration with the prefix and the size of the vocabulary.
+        folder: The folder to write.
+
+    Raises:
+        InputError: ``folder`` holds files that are not a corpus.
     """
     made_from = describe_origin(sources, config)
     if is_up_to_date(folder, made_from):
         print(f"{folder} is up to date.")
         return
+
+    # Read the documents, and keep those that may be trained on.
     documents = {
         **for_every_module(documents_of_file, sources.modules),
         **{name: [description] for name, description in descriptions(sources.versions).items()},
@@ -58,17 +75,20 @@ def build_prose(sources: PythonSources, pairs: Mapping[str, Pairs], config: Bart
     splits, counts = make_splits(documents, LeakFilter(map(Pair, test.sources, test.targets)))
     for name, count in counts.items():
         print(f"{count:9,} {name}")
+
+    # Write them with their tokenizer.
     with atomic_directory(folder) as partial:
         for split, texts in splits.items():
             content = "".join("".join(f"{paragraph}\n" for paragraph in document) + "\n" for document in texts)
             (partial / f"{split}.source").write_text(content, encoding="utf-8", newline="\n")
-        _train_tokenizer(partial / "tokenizer", splits["train"], pairs["train"], config)
+        train = (*splits["train"], pairs["train"].sources, pairs["train"].targets)
+        train_corpus_tokenizer(partial / "tokenizer", (text for texts in train for text in texts), config)
         write_manifest(partial, made_from, {"documents": counts})
     print(f"Wrote {folder}.")
 
 
 def descriptions(versions: Mapping[str, str]) -> dict[str, Document]:
-    """What the distributions say of themselves, by name."""
+    """Read the long descriptions of the distributions; returns them by name."""
     found = {}
     for name in versions:
         try:
@@ -83,9 +103,12 @@ def descriptions(versions: Mapping[str, str]) -> dict[str, Document]:
 def make_splits(
     documents_of: Mapping[str, Iterable[Document]], leaks: LeakFilter
 ) -> tuple[dict[str, list[Document]], dict[str, int]]:
-    """Documents by the split of their module, without leaks; and the counts of each step.
+    """Sort documents into the splits of their modules, without test modules and what gives a test pair away.
 
-    Documents are in the order of a hash. Of a paragraph that recurs, the first copies are kept.
+    Of a paragraph that recurs, the first copies are kept.
+
+    Returns:
+        The documents of train and val in the order of a hash, and the counts after each step.
     """
     splits: dict[str, list[Document]] = {"train": [], "val": []}
     copies: Counter[str] = Counter()
@@ -103,6 +126,8 @@ def make_splits(
             copies.update(kept)
             if kept:
                 splits[split].append(kept)
+
+    # Count what is left.
     counts = {"documents, without the test modules'": read, "dropped: too close to a test pair": leaked}
     counts |= {f"{split} documents": len(documents) for split, documents in splits.items()}
     for split, documents in splits.items():
@@ -111,7 +136,7 @@ def make_splits(
 
 
 def _views(document: Document) -> Iterator[str]:
-    """What may resemble a test pair: each paragraph, all of them, and all but the first, which summarizes."""
+    """Yield the texts that may resemble a test pair: each paragraph, all of them, and all but the first, a summary."""
     yield from document
     yield " ".join(document)
     if len(document) > 1:
@@ -120,13 +145,6 @@ def _views(document: Document) -> Iterator[str]:
 
 def _hash_of_document(document: Document) -> str:
     return sha256("\n".join(document).encode())
-
-
-def _train_tokenizer(folder: Path, documents: Iterable[Document], pairs: Pairs, config: BartConfig) -> None:
-    from bart.tokenization.training import train_tokenizer  # here: transformers is slow to import, in every worker too
-
-    texts = (text for source in (*documents, pairs.sources, pairs.targets) for text in source)
-    train_tokenizer((config.prefix + text for text in texts), config.vocab_size, folder)
 
 
 def _main(arguments: ProseArguments) -> None:

@@ -1,4 +1,4 @@
-"""The Python sources that every machine with this project has: the standard library and the locked requirements."""
+"""Finds the Python sources that every machine with this project has: standard library and locked requirements."""
 
 import platform
 import sysconfig
@@ -9,23 +9,23 @@ from typing import NamedTuple
 from bart.errors import InputError
 
 _RUNTIME_LOCK = Path(__file__).parents[2] / "requirements" / "runtime.txt"
-# Of the standard library: what Linux distributions put in packages of their own, so that the same version of Python
-# may lack it, and what is installed into it.
+# Parts of the standard library that the same version of Python may lack, as Linux distributions have separate packages
+# for them; and folders in it for what is installed later.
 _OPTIONAL_PARTS = {"distutils", "ensurepip", "idlelib", "lib2to3", "tkinter", "turtle.py", "turtledemo"}
 _INSTALLED_PARTS = {"dist-packages", "site-packages"}
 _TEST_FOLDERS = {"test", "tests"}
 
 
 class PythonSources(NamedTuple):
-    """What the corpus is made from."""
+    """The modules to make a corpus from, and the versions that they are of."""
 
-    modules: dict[str, Path]  # by path below the library or below site-packages, in the order of these names
+    modules: dict[str, Path]  # by path below the library or below site-packages, in alphabetical order
     versions: dict[str, str]  # of Python and of every distribution that was found
     absent: list[str]  # locked distributions that are not installed
 
 
 def find_python_sources() -> PythonSources:
-    """The modules, less their tests, that the running interpreter imports. Where they lie makes no difference.
+    """Find the modules, but no tests, that the running interpreter imports. Their folders make no difference.
 
     Raises InputError if the lock is missing: it is not installed with the package.
     """
@@ -61,7 +61,7 @@ def _standard_library() -> dict[str, Path]:
 
 
 def _is_wanted(parts: tuple[str, ...]) -> bool:
-    """Whether this is the path of a module that is no test and lies inside the folder of the installed packages."""
+    """Whether a path is that of a module that is no test and lies inside the folder of the installed packages."""
     *folders, file = parts
     is_test = file.startswith("test_") or file == "conftest.py" or not _TEST_FOLDERS.isdisjoint(folders)
     return file.endswith(".py") and not is_test and ".." not in folders

@@ -1,4 +1,4 @@
-"""Story files of CNN and the Daily Mail: an article, then its highlights, each under a line ``@highlight``.
+"""Reads story files of CNN and the Daily Mail: an article, then its highlights, each under a line ``@highlight``.
 
 The rules are those of the reference's corpus: untokenized, cased, one line per article and one per summary.
 """
@@ -12,14 +12,14 @@ from bart.errors import InputError
 from ..data.formats.pair import Pair
 
 HIGHLIGHT = "@highlight"
-# What a line may end with and need no period. Closing quotes are the typographic ones too.
+# A line that ends with one of these needs no period. Closing quotes may be typographic.
 _END_MARKS = (".", "!", "?", "'", "`", '"', "\u2019", "\u201d", ")")
 
 
 def pair_of_story(text: str) -> Pair:
-    """The article's lines joined by spaces, and the highlights likewise; both with the periods that headings lack.
+    """Join the article's lines by spaces, and the highlights likewise; lines without an end mark get a period.
 
-    All that follows the first ``@highlight`` is summary. The article is empty where the file has none.
+    All that follows the first ``@highlight`` is summary. The article is empty if the file has none.
     """
     article: list[str] = []
     highlights: list[str] = []
@@ -37,12 +37,12 @@ def _with_period(line: str) -> str:
 
 
 def find_stories(folder: Path) -> dict[str, Path]:
-    """The story files below a folder by name without suffix: the hexadecimal SHA-1 of the URL of the page."""
+    """Find the story files below a folder, by name without suffix: the hexadecimal SHA-1 of the page's URL."""
     return {path.stem: path for path in folder.rglob("*.story")}
 
 
 def read_urls(path: Path) -> list[str]:
-    """The URLs of a split, one per line, in their order. Raises InputError where the list cannot be read."""
+    """Read the URLs of a split in their order, one per line. Raises InputError if the list cannot be read."""
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
@@ -54,7 +54,7 @@ def read_urls(path: Path) -> list[str]:
 
 
 def pairs_of_urls(urls: Iterable[str], stories: dict[str, Path]) -> Iterator[Pair]:
-    """The pair of every URL, in order. Raises InputError where a story is missing or is no UTF-8."""
+    """Yield the pair of every URL in order. Raises InputError if a story is missing or is not UTF-8."""
     for url in urls:
         name = hashlib.sha1(url.encode()).hexdigest()
         if name not in stories:
@@ -65,5 +65,5 @@ def pairs_of_urls(urls: Iterable[str], stories: dict[str, Path]) -> Iterator[Pai
         try:
             text = stories[name].read_text(encoding="utf-8")
         except UnicodeDecodeError as error:
-            raise InputError(f"{stories[name]}: byte {error.start} is no UTF-8; extract the archive again") from error
+            raise InputError(f"{stories[name]}: byte {error.start} is not UTF-8; extract the archive again") from error
         yield pair_of_story(text)

@@ -58,5 +58,5 @@ def test_a_story_that_is_missing_or_broken_is_named(tmp_path: Path) -> None:
         list(pairs_of_urls(["http://c.example"], {}))
     broken = tmp_path / story_name("http://c.example")
     broken.write_bytes(b"Caf\xe9")
-    with pytest.raises(InputError, match=f"{broken.name}: byte 3 is no UTF-8"):
+    with pytest.raises(InputError, match=f"{broken.name}: byte 3 is not UTF-8"):
         list(pairs_of_urls(["http://c.example"], find_stories(tmp_path)))

@@ -1,1 +1,1 @@
-"""What people look at: the results page and the model card."""
+"""Presents results to people: the results page and the model card."""

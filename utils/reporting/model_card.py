@@ -1,4 +1,4 @@
-"""README.md of an exported model, as the Hugging Face hub shows it: what the model is, learnt from and scores."""
+"""Writes the README.md of an exported model, as the Hugging Face hub shows it: its shape, data, training and scores."""
 
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,15 @@ _VERSIONS = ("python", "torch", "pytorch-lightning", "transformers")
 
 
 def model_card(model: str, config: BartConfig, parameters: int) -> str:
-    """The card of a model that is a .ckpt or a folder; facts of its training are read from the run beside it.
+    """Write the text of a card. Facts about the training are read from the results folder that the model lies in.
 
-    Where there is none, a folder keeps the card that it has. Raises InputError where a file of the run is damaged.
+    Args:
+        model: A .ckpt or a folder. A folder that lies in no results folder keeps the card that it has.
+        config: The model's configuration.
+        parameters: The number of its parameters.
+
+    Raises:
+        InputError: A file of the results folder is damaged.
     """
     beside, own_card = Path(model).absolute().parent, Path(model) / CARD_FILE
     run = _read(beside / RUN_FILE)
@@ -40,7 +46,7 @@ def model_card(model: str, config: BartConfig, parameters: int) -> str:
 
 def _use(prefix: str) -> str:
     text = repr(f"{prefix}A long text.")
-    begins = f"Every text begins with {prefix!r}, as in training. " if prefix else ""
+    begins = f"Begin every text with {prefix!r}, as in training. " if prefix else ""
     return f"""```python
 from transformers import BartForConditionalGeneration, BartTokenizer
 
@@ -62,16 +68,16 @@ def _header(run: dict[str, Any] | None, scores: dict[str, Any] | None) -> str:
     lines = ["library_name: transformers", "pipeline_tag: summarization", "tags: [bart, summarization]"]
     if scores is not None:
         lines.append("metrics: [rouge]")
-    if base.count("/") == 1 and not Path(base).exists():  # the hub links it
+    if base.count("/") == 1 and not Path(base).exists():  # a hub id, which the hub makes a link
         lines.append(f"base_model: {base}")
     return "\n".join(["---", *lines, "---"])
 
 
 def _shape(config: BartConfig, parameters: int) -> str:
-    layers = f"{config.encoder_layers} + {config.decoder_layers} layers of {config.d_model}"
-    heads = f"{config.encoder_attention_heads} heads"
+    layers = f"{config.encoder_layers} encoder and {config.decoder_layers} decoder layers of width {config.d_model:,}"
+    heads = f"{config.encoder_attention_heads} attention heads"
     sizes = f"{config.vocab_size:,} tokens, {config.max_position_embeddings:,} positions"
-    return f"A BART of {parameters / 1e6:.1f} million parameters: {layers}, {heads}, {sizes}."
+    return f"A BART with {parameters / 1e6:.1f} million parameters: {layers}, {heads}, {sizes}."
 
 
 def _data(run: dict[str, Any]) -> str:
@@ -88,7 +94,7 @@ def _training(run: dict[str, Any]) -> str:
         "started from": arguments["model_name_or_path"],
         "examples in a step": f"as many as fit into {budget:,} tokens per pass" if budget else f"{in_a_step:,}",
         "precision": precision,
-        **{name: arguments[name] for name in _SETTINGS if name in arguments},  # an earlier version had not all
+        **{name: arguments[name] for name in _SETTINGS if name in arguments},  # runs of earlier versions lack some
         **{name: versions[name] for name in _VERSIONS if name in versions},
         "git commit": run["git_commit"] or "unknown",
     }
@@ -103,7 +109,8 @@ def _scores(scores: dict[str, Any], of_another: bool) -> str:
     search = ", ".join(f"{name} {value}" for name, value in scores["search"].items() if value not in (None, False))
     scoring = f"{scorer['scorer']}, stemmer {scorer['stemmer']}, sentences by {scorer['splitter']}"
     how = f"{scores['n_obs']:,} examples of {scores['split']}; {scoring}; {search}."
-    whose = [f"Of `{BEST_MODEL_FOLDER}`, the best model of the run that this one is from."] if of_another else []
+    best = f"The scores are those of `{BEST_MODEL_FOLDER}`, the best model of the run that this one comes from."
+    whose = [best] if of_another else []
     return "\n\n".join([*whose, _table(["ROUGE times 100", "F", "95% interval"], rows), how])
 
 

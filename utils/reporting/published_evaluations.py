@@ -1,26 +1,27 @@
-"""What others measured of the published models on the whole test sets: F-measures times 100, each with its source.
+"""Lists evaluations of the published models by others, on the whole test sets, each with its source.
 
-They differ by 0.2 and more for the same weights: scorer (ROUGE-1.5.5, rouge-score), text (tokenized or not) and search
-are not the same everywhere. ROUGE-L of CNN-DM is the one by sentences (rougeLsum); summaries of XSum are single
-sentences, for which both are the same.
+Scores are F-measures times 100. They differ by 0.2 and more for the same weights, because scorer (ROUGE-1.5.5 or
+rouge-score), text (tokenized or not) and search differ. ROUGE-L of CNN-DM is the one by sentences (rougeLsum);
+summaries of XSum are single sentences, for which both are the same.
 
-Evaluations that are known to be of something else are not here:
+Evaluations are left out if something else was known to be measured:
 
-- CNN-DM 43.09 / 20.20 / 39.68 (fairseq issue 1401): articles that were prepared otherwise, as was found there.
-- CNN-DM 42.31 / 20.21 / 39.31 (SemSim issue 8): the cause of the lower scores was not found.
-- CNN-DM 43.24 / 20.11 / 40.49 (fairseq issue 4117): by a third scorer, the Python package rouge.
-- CNN-DM 42.95 / 20.81 / 40.04 (the card of facebook/bart-large-cnn on the hub): of the training split, as it says.
+- CNN-DM 43.09 / 20.20 / 39.68 (fairseq issue 1401): the articles were prepared in another way, as was found there.
+- CNN-DM 42.31 / 20.21 / 39.31 (SemSim issue 8): the scores are lower for a reason that was not found.
+- CNN-DM 43.24 / 20.11 / 40.49 (fairseq issue 4117): a third scorer was used, the Python package rouge.
+- CNN-DM 42.95 / 20.81 / 40.04 (the card of facebook/bart-large-cnn on the hub): the card says they are of the training
+  split.
 - XSum 44.70 / 21.04 / 35.64 (transformers issue 3811, April 2020): transformers began each summary with <s> then, which
-  the XSum model does not. Leaving that out gave 0.3 / 0.6 / 0.9 more on the validation split (pull request 6526).
-- XSum 43.81 / 20.33 / 34.65 and 44.19 / 20.83 / 35.16 (fairseq issues 1971 and 4581): probably of another text of the
-  articles, as an author of BART says in the first.
+  the XSum model does not. Without it there were 0.3 / 0.6 / 0.9 more on the validation split (pull request 6526).
+- XSum 43.81 / 20.33 / 34.65 and 44.19 / 20.83 / 35.16 (fairseq issues 1971 and 4581): the articles probably had another
+  text, as an author of BART says in the first.
 """
 
 from typing import NamedTuple
 
 
 class Evaluation(NamedTuple):
-    """One evaluation of a published model; a metric that it does not have, or has otherwise, is left out."""
+    """One evaluation of a published model. Metrics that it lacks or computes in another way are left out."""
 
     source: str
     rouge: dict[str, float]
@@ -50,7 +51,7 @@ EVALUATIONS = {
 
 
 def spans(evaluations: list[Evaluation]) -> dict[str, tuple[float, float]]:
-    """The lowest and the highest value of each metric, in the order in which the metrics come up."""
+    """Return the lowest and the highest value of each metric, in the order in which the metrics first occur."""
     metrics = {metric: None for evaluation in evaluations for metric in evaluation.rouge}
     found = {metric: [found.rouge[metric] for found in evaluations if metric in found.rouge] for metric in metrics}
     return {metric: (min(values), max(values)) for metric, values in found.items()}

@@ -1,4 +1,4 @@
-"""An exported folder is the same model elsewhere: in transformers and, for greedy search, in CTranslate2."""
+"""Sees that an exported folder is the same model in transformers and, for greedy search, in CTranslate2."""
 
 import os
 import subprocess
@@ -27,7 +27,7 @@ PREFIX = " "
 
 @pytest.fixture(scope="module")
 def model() -> BartForConditionalGeneration:
-    """Random, with weights large enough for outputs that differ and end."""
+    """Make a random model with weights large enough for outputs that differ and end."""
     torch.manual_seed(0)
     config = tiny_config().copy(init_std=0.3, forced_eos_token_id=None, no_repeat_ngram_size=0, early_stopping=False)
     model = BartForConditionalGeneration(config).eval()
@@ -46,7 +46,7 @@ def export(source: Path, target: Path, *flags: str) -> subprocess.CompletedProce
 def run_folder(
     model: BartForConditionalGeneration, tokenizer: BartTokenizer, setup: TinySetup, tmp_path_factory
 ) -> Path:
-    """Results as a training and its evaluation leave them, as far as an export reads them."""
+    """Write the results of a training and its evaluation, as far as an export reads them."""
     folder = tmp_path_factory.mktemp("results") / "bart_pyt"
     save_model(model, tokenizer, folder / "best_tfmr")
     tokenizer.save_pretrained(folder / "tokenizer")
@@ -78,7 +78,7 @@ def sources(tokenizer: BartTokenizer, rows: int = 3) -> torch.Tensor:
 def test_transformers_writes_the_same_tokens(
     model: BartForConditionalGeneration, tokenizer: BartTokenizer, exported: Path, searches: range
 ) -> None:
-    """For any search settings; and both tokenizers read a text alike."""
+    """They are the same for any search settings, and both tokenizers read a text alike."""
     theirs = transformers.BartForConditionalGeneration.from_pretrained(exported).double().eval()
     ours = BartForConditionalGeneration.from_pretrained(exported).double()
     ids = sources(tokenizer)
@@ -101,7 +101,7 @@ def test_transformers_writes_the_same_tokens(
 
 
 def test_ctranslate2_writes_the_same_tokens(tokenizer: BartTokenizer, exported: Path, tmp_path: Path) -> None:
-    """By its own converter; greedy search in float32."""
+    """Its own converter reads the folder; the search is greedy, in float32."""
     ctranslate2 = pytest.importorskip("ctranslate2", reason="requirements/peers.txt is not installed")
     ctranslate2.converters.TransformersConverter(str(exported)).convert(str(tmp_path / "converted"))
     translator = ctranslate2.Translator(str(tmp_path / "converted"), "cpu", compute_type="float32", intra_threads=1)
@@ -130,7 +130,7 @@ def test_half_the_size_from_a_folder(
 
 
 def test_from_fairseq(model: BartForConditionalGeneration, exported: Path, tmp_path: Path) -> None:
-    """A model.pt with its dictionary; what fairseq has not, a bias of the logits, is left out."""
+    """A model.pt with its dictionary is exported without a bias of the logits, which fairseq lacks."""
     write_dictionary(read_json(exported / "vocab.json"), exported / "merges.txt", tmp_path)
     torch.save({"args": namespace(model), "model": fairseq_weights(model)}, tmp_path / "model.pt")
     process = export(tmp_path / "model.pt", tmp_path / "folder")
@@ -162,7 +162,7 @@ SCORES = {
 
 
 def test_the_card(run_folder: Path, exported: Path, tmp_path: Path) -> None:
-    """With what is known: at first the shape alone, with a run beside it data, settings and scores."""
+    """It says all that is known: the shape, and if there is a run, data, settings and scores."""
     alone = (exported / "README.md").read_text()
     assert alone.startswith("---\nlibrary_name: transformers\n") and "400 tokens, 64 positions" in alone
     assert "## Data" not in alone and "## Scores" not in alone
@@ -176,7 +176,7 @@ def test_the_card(run_folder: Path, exported: Path, tmp_path: Path) -> None:
             assert "`data/news`: 1,234 train, 56 val examples." in card
             assert "| examples in a step | 64 |" in card and "| precision | bf16 |" in card
             assert "| rouge1 | 44.16 | [20.00, 50.00] |" in card and "num_beams 4." in card
-            assert ("Of `best_tfmr`, the best model of the run" in card) == of_another
+            assert ("those of `best_tfmr`, the best model of the run" in card) == of_another
     finally:
         for name in ("run.json", "test_rouge.json"):
             (run_folder / name).unlink()

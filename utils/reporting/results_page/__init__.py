@@ -1,1 +1,1 @@
-"""results.html: what a run came to, in one file that needs no network."""
+"""Writes results.html: the results of a run in one file that needs no network."""

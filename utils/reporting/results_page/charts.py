@@ -1,4 +1,4 @@
-"""Line charts as SVG. Colours are the style sheet's, by the classes s0, s1 ...; the page's script reads the points."""
+"""Draws line charts as SVG. The style sheet colours the classes s0, s1 ...; the page's script reads the points."""
 
 import json
 import math
@@ -10,9 +10,9 @@ from markupsafe import Markup, escape
 
 _WIDTH, _HEIGHT = 560, 240
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 12, 10, 34
-_MOST_POINTS = 500  # of a line; more are averaged
+_MOST_POINTS = 500  # in a line; more are averaged
 _STEPS = (1, 2, 2.5, 5, 10)
-_FEW_POINTS = 40  # are drawn as dots, too
+_FEW_POINTS = 40  # up to so many have dots, too
 
 Point = tuple[float, float]
 
@@ -27,7 +27,7 @@ class Series:
 
 @dataclass
 class Chart:
-    """What the page shows of some numbers over the steps."""
+    """A chart of numbers over the steps of a training."""
 
     title: str
     unit: str
@@ -36,13 +36,13 @@ class Chart:
 
     @property
     def svg(self) -> Markup:
-        """Inline SVG with a text alternative. Empty where there are no points."""
+        """Inline SVG with a text alternative; empty if there are no points."""
         lines = [Series(one.name, thinned(one.points)) for one in self.series if one.points]
         return _svg(self, lines) if lines else Markup("")
 
 
 def thinned(points: Sequence[Point], most: int = _MOST_POINTS) -> list[Point]:
-    """At most so many points: the means of equal shares, the last point as it is."""
+    """Reduce a line to at most so many points: the means of equal shares, and the last point as it is."""
     if len(points) <= most:
         return list(points)
     bounds = [round(place * (len(points) - 1) / (most - 1)) for place in range(most)]
@@ -52,7 +52,7 @@ def thinned(points: Sequence[Point], most: int = _MOST_POINTS) -> list[Point]:
 
 
 def ticks(low: float, high: float, most: int = 6) -> list[float]:
-    """Round numbers, about evenly spread, from one at or below ``low`` to one at or above ``high``."""
+    """Return evenly spread round numbers, from one at or below ``low`` to one at or above ``high``."""
     if high <= low:
         margin = abs(low) / 2 or 1.0
         low, high = low - margin, high + margin
@@ -64,7 +64,7 @@ def ticks(low: float, high: float, most: int = 6) -> list[float]:
 
 
 def number_text(value: float) -> str:
-    """A number for an axis or a label: four digits at most, thousands as k, very small ones with an exponent."""
+    """Write a number for an axis or a label: at most four digits, thousands as k, very small ones with an exponent."""
     if value and abs(value) < 0.001:
         mantissa, exponent = f"{value:.2e}".split("e")
         return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
@@ -75,6 +75,7 @@ def number_text(value: float) -> str:
 
 
 def _svg(chart: Chart, lines: list[Series]) -> Markup:
+    # The axes hold all points, and begin at step 0.
     xs = [x for line in lines for x, _ in line.points]
     ys = [y for line in lines for _, y in line.points]
     x_ticks = [tick for tick in ticks(0, max(xs), 7) if tick <= max(xs)]
@@ -87,6 +88,7 @@ def _svg(chart: Chart, lines: list[Series]) -> Markup:
     def place_y(y: float) -> float:
         return round(_HEIGHT - _BOTTOM - (y - y_low) / (y_high - y_low) * (_HEIGHT - _TOP - _BOTTOM), 1)
 
+    # A grid line and a number at each tick of the values, a number alone at each tick of the steps.
     parts = []
     for tick in y_ticks:
         y = place_y(tick)
@@ -97,6 +99,8 @@ def _svg(chart: Chart, lines: list[Series]) -> Markup:
             f'<text x="{place_x(tick)}" y="{_HEIGHT - _BOTTOM + 18}" text-anchor="middle">{number_text(tick)}</text>'
         )
     parts.append(f'<text class="axis" x="{_WIDTH - _RIGHT}" y="{_HEIGHT - 2}" text-anchor="end">steps</text>')
+
+    # Each line with its values as text for the script, and with dots if it has few points.
     for index, line in enumerate(lines):
         places = [(place_x(x), place_y(y)) for x, y in line.points]
         path = "M" + "L".join(f"{x} {y}" for x, y in places)
@@ -108,6 +112,8 @@ def _svg(chart: Chart, lines: list[Series]) -> Markup:
         parts.append(f'<path class="line s{index}" d="{path}" data-line="{data}"/>')
         if len(places) <= _FEW_POINTS:
             parts += [f'<circle class="dot s{index}" cx="{x}" cy="{y}" r="3"/>' for x, y in places]
+
+    # The text for those who cannot see the drawing.
     label = escape(f"{chart.title}. {' '.join(map(_in_words, lines))} Arrow keys read the values.")
     return Markup(
         f'<svg class="chart" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" tabindex="0" aria-label="{label}">'
@@ -117,6 +123,7 @@ def _svg(chart: Chart, lines: list[Series]) -> Markup:
 
 
 def _in_words(line: Series) -> str:
+    """Say where a line begins and ends, and between which values it stays."""
     (start, first), (end, last) = line.points[0], line.points[-1]
     values = [value for _, value in line.points]
     return (

@@ -1,4 +1,4 @@
-"""What a results folder says, as the page's tables and charts."""
+"""Reads a results folder into the tables and charts of its page."""
 
 import shlex
 from contextlib import suppress
@@ -13,7 +13,7 @@ from ...io.json_files import read_json
 from .charts import Chart, Series
 from .published import CORPUS_NAMES, PUBLISHED, Published, corpus_of
 
-# Evaluations that the quickstart makes in folders below the results folder.
+# Folders below the results folder in which the quickstart puts evaluations, and their names on the page.
 COMPARED_WITH = {
     "shuffled_sources": "the same, given another text",
     "pretrained": "the pretrained model as it came",
@@ -25,39 +25,44 @@ _ENDING = "_rouge.json"
 
 @dataclass
 class ScoreRow:
-    """ROUGE values of an evaluation, by type, and their 95% intervals where they are known."""
+    """ROUGE values of an evaluation by type, and their 95% intervals if they are known."""
 
     name: str
     split: str
     scores: dict[str, float]
     intervals: dict[str, list[float]] = field(default_factory=dict)
     examples: int | None = None
-    is_own: bool = False  # of the folder itself, not what it is compared with
+    is_own: bool = False  # an evaluation of the folder itself, not one to compare it with
 
 
 @dataclass
 class Content:
-    """Everything but the examples."""
+    """Everything on the page but the examples."""
 
     title: str
     report: dict[str, Any] | None  # of the evaluation whose examples are shown
     rows: list[ScoreRow]
-    corpus: str | None  # whose published scores these can be held against
+    corpus: str | None  # None if there are no published scores for it
     charts: list[Chart]
     validations: list[dict[str, float]]
     run: dict[str, Any] | None  # run.json
-    commands: list[tuple[str, str]]  # what was run, and its command line
+    commands: list[tuple[str, str]]  # "Training" or "Evaluation", and its command line
 
     @property
     def published(self) -> list[tuple[str, list[Published]]]:
-        """The published tables by name: of this corpus, or of all where it is another one."""
+        """The published tables by name: that of this corpus, or all if it has none."""
         return [(CORPUS_NAMES[name], rows) for name, rows in PUBLISHED.items() if self.corpus in (None, name)]
 
 
 def collect(folder: Path, report: dict[str, Any] | None) -> Content:
-    """Read what the folder holds; ``report`` is the evaluation to be shown, where there is one.
+    """Read a results folder.
 
-    Raises InputError where a file is not what this project writes.
+    Args:
+        folder: The results folder.
+        report: The evaluation to show, if there is one.
+
+    Raises:
+        InputError: A file has not the form that this project writes.
     """
     run = _read_if_there(folder / "run.json")
     metrics = {"train": [], "validation": [], "speed": [], **(_read_if_there(folder / "metrics.json") or {})}
@@ -80,7 +85,7 @@ def collect(folder: Path, report: dict[str, Any] | None) -> Content:
 
 
 def _score_rows(folder: Path) -> list[ScoreRow]:
-    """The folder's own evaluations, then those of the folders below it, the known ones in their order."""
+    """Read the folder's own evaluations, then those in folders below it; known names come first, in their order."""
     own = [_score_row("this run", path, is_own=True) for path in sorted(folder.glob(f"*{_ENDING}"))]
     order = list(COMPARED_WITH)
     below = sorted(
@@ -90,7 +95,7 @@ def _score_rows(folder: Path) -> list[ScoreRow]:
     others = []
     for path in below:
         name = COMPARED_WITH.get(path.parent.name, path.parent.name)
-        with suppress(InputError, KeyError, TypeError):  # whatever else may be there, it is not this run's
+        with suppress(InputError, KeyError, TypeError):  # another program's file
             others.append(_score_row(name, path))
     return [*own, *others]
 
@@ -106,7 +111,7 @@ def _score_row(name: str, path: Path, is_own: bool = False) -> ScoreRow:
 def _charts(metrics: dict[str, Any], teacher_forced: bool) -> list[Chart]:
     train, validation, speed = metrics["train"], metrics["validation"], metrics["speed"]
     rouge_note = (
-        "Teacher-forced: the likeliest token after the reference's own, so higher than what the model writes scores."
+        "Teacher-forced: each token follows the reference's own, so generated summaries have lower scores."
         if teacher_forced
         else "Of generated summaries."
     )
@@ -115,7 +120,7 @@ def _charts(metrics: dict[str, Any], teacher_forced: bool) -> list[Chart]:
             "Loss",
             "per target token",
             [_series("training", train, "loss"), _series("validation", validation, "loss")],
-            "Training with dropout and label smoothing, validation without: the two are not the same measure.",
+            "Only the training loss includes dropout and label smoothing, so compare each line with itself alone.",
         ),
         Chart(
             "ROUGE of validation",
@@ -133,7 +138,7 @@ def _series(name: str, records: list[dict[str, Any]], key: str) -> Series:
 
 
 def _command_text(command: list[str]) -> str:
-    """As to be typed in the checkout, where the entry points are."""
+    """Write a command as it is typed in the checkout, the folder of the entry points."""
     return shlex.join(["python", Path(command[0]).name, *command[1:]])
 
 

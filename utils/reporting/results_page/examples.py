@@ -1,7 +1,7 @@
-"""The examples of a page: their texts and scores, small enough to be carried in it.
+"""Packs the texts and scores of a page's examples, so that they are small enough to lie in the page.
 
-They are JSON, compressed and in base64: letters that no text in them can break out of. Texts are two parts, so that the
-summaries are there before the sources, of which CNN-DM's test split has 46 MB.
+They are JSON, compressed and in base64, whose letters no text can break out of. There are two parts, so that a browser
+has the summaries before it unpacks the sources, which are 46 MB for CNN-DM's test split.
 """
 
 import base64
@@ -12,11 +12,11 @@ from typing import Any
 from ...evaluation.examples import Examples
 from ...evaluation.rouge import ROUGE_TYPES
 
-_MOST_CHARACTERS = 20_000  # of a source; models read some 5,000
+_MOST_CHARACTERS = 20_000  # of a source; a model reads about 5,000
 
 
 def packed_summaries(examples: Examples) -> str:
-    """References, generations, ROUGE values times 100 and the number of words of everything."""
+    """Pack references, generations, ROUGE values times 100, and the number of words of every text."""
     texts = {"references": examples.references, "generations": examples.generations}
     content: dict[str, Any] = {name: list(lines) for name, lines in texts.items() if lines is not None}
     content["words"] = {
@@ -31,7 +31,7 @@ def packed_summaries(examples: Examples) -> str:
 
 
 def packed_sources(examples: Examples) -> str:
-    """The sources, the very longest without their ends."""
+    """Pack the sources, and cut off the ends of very long ones."""
     return _packed([_shortened(source) for source in examples.sources])
 
 

@@ -1,4 +1,4 @@
-"""Writing results.html."""
+"""Writes results.html from its templates."""
 
 import base64
 import hashlib
@@ -19,10 +19,15 @@ _TEMPLATES = Path(__file__).parent / "templates"
 
 
 def write_page(folder: Path, report: dict[str, Any] | None = None, examples: Examples | None = None) -> None:
-    """Write results.html of a results folder: with an evaluation's ``report`` and its ``examples``, where there are.
+    """Write results.html into a results folder.
 
-    The rest is read from the folder: the course of a training, other evaluations. Raises InputError where a file of it
-    is not what this project writes.
+    Args:
+        folder: The results folder. The course of a training and other evaluations are read from it.
+        report: The evaluation to show, if there is one.
+        examples: Its examples.
+
+    Raises:
+        InputError: A file of the folder has not the form that this project writes.
     """
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),
@@ -45,7 +50,7 @@ def write_page(folder: Path, report: dict[str, Any] | None = None, examples: Exa
 
 
 def _policy(style: str, script: str) -> str:
-    """What a browser may run and load: this style, this script, nothing of a text's and nothing from anywhere."""
+    """Write a policy that lets a browser use this style and this script, and nothing from a text or a network."""
     allowed = f"style-src {_hash(style)}; script-src {_hash(script)}; img-src data:"
     return f"default-src 'none'; {allowed}; base-uri 'none'; form-action 'none'"
 

@@ -1,11 +1,11 @@
-"""The scores that the reference recipe published, to hold a run's against."""
+"""Lists the scores that the reference recipe published, to compare a run's with."""
 
 import re
 from typing import NamedTuple
 
 
 class Published(NamedTuple):
-    """A row of its tables: F-measures times 100 of a test split, and the hours that the training took."""
+    """A row of the reference's tables: F-measures times 100 on a test split, and the hours of the training."""
 
     machine: str
     gpus: int
@@ -45,5 +45,5 @@ _TELLING = {"cnn_dm": re.compile(r"cnn[-_]?(dm|daily)", re.I), "xsum": re.compil
 
 
 def corpus_of(data_dir: str) -> str | None:
-    """The corpus, where the name of a folder or of a hub's data set tells it."""
+    """Return the corpus that a data folder or a hub id is named after, or None if it is neither."""
     return next((corpus for corpus, telling in _TELLING.items() if telling.search(data_dir)), None)

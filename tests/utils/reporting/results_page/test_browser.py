@@ -1,4 +1,4 @@
-"""The page in a real browser, by real clicks and keys."""
+"""Uses the page in a real browser, by real clicks and keys."""
 
 import random
 import re
@@ -21,7 +21,7 @@ HOSTILE = "</script><script>window.broken = 1</script><img src=x onerror='window
 
 
 def write_results(folder: Path, count: int, words_of_a_source: int) -> Examples:
-    """A results folder with examples made up of numbered words; line 3 is hostile."""
+    """Write a results folder with examples of numbered words; line 3 is hostile."""
     draw = random.Random(0)
     sources = [" ".join(f"w{draw.randrange(3000)}" for _ in range(words_of_a_source)) for _ in range(count)]
     references = [" ".join(source.split()[: draw.randrange(4, 30)]) for source in sources]
@@ -63,7 +63,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
 
 @pytest.fixture
 def page(browser: Chromium, small: tuple[Path, Examples]) -> Iterator[Chromium]:
-    """The small page, loaded afresh; that the browser has not complained is seen at the end."""
+    """Load the small page afresh; at the end, see that the browser reported no error."""
     browser.emulate(1300, 800)
     open_whole(browser, small[0])
     yield browser
@@ -81,7 +81,7 @@ def shown_lines(browser: Chromium) -> list[int]:
 
 
 def choose(browser: Chromium, selector: str, keys: int) -> None:
-    """Choose the entry so many places down in a list, by the keyboard."""
+    """Choose the entry so many places down in a list by pressing keys."""
     browser.value(f"document.querySelector({selector!r}).focus()")
     for _ in range(keys):
         browser.press("ArrowDown")
@@ -164,7 +164,7 @@ def test_a_text_is_text_whatever_it_holds(page: Chromium) -> None:
 
 
 def test_the_policy_runs_no_script_of_a_text(browser: Chromium, small: tuple[Path, Examples], tmp_path: Path) -> None:
-    """Even if one got into the markup."""
+    """The policy holds even if a script gets into the markup."""
     broken = tmp_path / "broken.html"
     broken.write_text(small[0].read_text().replace("<main", "<script>window.broken = 1</script><main"))
     browser.open(broken)
@@ -192,7 +192,7 @@ def test_a_long_source_unfolds(page: Chromium) -> None:
 
 @pytest.mark.parametrize("dark", [False, True])
 def test_contrast_and_narrow_screens(page: Chromium, dark: bool) -> None:
-    """Text stands out by 4.5 to 1 (WCAG 2.2, 1.4.3); nothing is beyond the edge of a telephone's screen."""
+    """Text has a contrast of 4.5 to 1 (WCAG 2.2, 1.4.3), and nothing exceeds a telephone's screen."""
     page.emulate(360, 800, dark)
     assert page.value("document.documentElement.scrollWidth") <= 360
     pairs = page.value(
@@ -207,14 +207,14 @@ def test_contrast_and_narrow_screens(page: Chromium, dark: bool) -> None:
 
 
 def luminance(color: str) -> float:
-    """Relative luminance of rgb(...), by WCAG 2.2."""
+    """Compute the relative luminance of rgb(...) by WCAG 2.2."""
     channels = [int(number) / 255 for number in re.findall(r"\d+", color)[:3]]
     linear = [channel / 12.92 if channel <= 0.04045 else ((channel + 0.055) / 1.055) ** 2.4 for channel in channels]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
 def test_without_scores_there_are_the_texts(browser: Chromium, tmp_path: Path) -> None:
-    """As of an evaluation without targets."""
+    """An evaluation without targets has no scores."""
     report = {"split": "test", "n_obs": 2, "traits": summary_traits(["a b", "c"], ["a", "c"], None)}
     write_page(tmp_path, report, Examples(["a b", "c"], None, ["a", "c"], None))
     open_whole(browser, tmp_path / "results.html")
@@ -233,7 +233,7 @@ def test_of_a_training_alone(browser: Chromium, small: tuple[Path, Examples], tm
 
 @pytest.mark.slow
 def test_as_many_examples_as_cnn_dm_has(browser: Chromium, tmp_path: Path) -> None:
-    """Found and sorted by clicks, among 45 MB of sources. Its first paint is printed, not held against a clock."""
+    """Search and sort among 45 MB of sources. The time of the first paint is printed, not tested."""
     examples = write_results(tmp_path / "run", count=11_490, words_of_a_source=800)
     open_whole(browser, tmp_path / "run" / "results.html")
     print(browser.value("performance.getEntriesByType('paint').map(paint => `${paint.name} ${paint.startTime} ms`)"))

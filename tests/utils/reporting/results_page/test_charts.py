@@ -45,7 +45,7 @@ def test_many_points_are_averaged() -> None:
 
 
 def test_the_drawing_says_what_it_shows() -> None:
-    """Well-formed, with a text for who cannot see it, and points that go where their values are."""
+    """It is well-formed, has a text for those who cannot see it, and its points lie at their values."""
     chart = Chart("Loss", "per token", [Series("a <b>", [(10, 4.0), (20, 2.0), (40, 3.0)]), Series("none", [])])
     svg = ElementTree.fromstring(chart.svg)
     assert "a <b>: 4 at step 10, 3 at step 40, from 2 to 4 between." in svg.attrib["aria-label"]

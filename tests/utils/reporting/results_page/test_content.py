@@ -28,7 +28,7 @@ def test_the_corpus_by_its_name(data_dir: str, corpus: str | None) -> None:
 
 
 def test_the_run_comes_first_then_what_it_is_compared_with(tmp_path: Path) -> None:
-    """Whatever else lies below is left alone."""
+    """Files of other programs in folders below are passed over."""
     write_json(tmp_path / "test_rouge.json", report(30.0))
     for value, folder in enumerate(["first_sentence", "another", "pretrained", "broken", "foreign"]):
         (tmp_path / folder).mkdir()

@@ -1,11 +1,11 @@
 
 "use strict";
-// Texts go into the page as text alone (textContent), never as markup.
+// Puts texts into the page as text alone (textContent), never as markup.
 
 const PER_PAGE = 10;
-const FOLD = 700; // characters of a source, above which it is folded
+const FOLD = 700; // a source of more characters is folded
 const SIDES = { sources: "source", references: "reference", generations: "generated" };
-// Words that say nothing about a source when they are in the reference, too.
+// Words too common to be marked in a source if the reference has them, too.
 const COMMON = new Set(("a about after all also an and are as at be been but by can for from had has have he her his if in into is it " +
   "its more not of on one or other out said she so than that the their there they this to up was were what when which who will with would you")
   .split(" "));
@@ -49,9 +49,9 @@ async function showExamples() {
 class Browser {
   constructor(data) {
     this.data = data;
-    this.rows = []; // those that are to be seen, in order
+    this.rows = []; // the rows found, in order
     this.start = 0;
-    this.lowered = {}; // texts in small letters, by side, once they are searched
+    this.lowered = {}; // lower-case texts by side, made for the first search
     this.sides = Object.keys(SIDES).filter((side) => data.words[side]);
     this.fillControls();
     const controls = $("controls");
@@ -86,7 +86,7 @@ class Browser {
     $("marks").parentElement.hidden = !this.data.references;
   }
 
-  // The numbers that rows are sorted or filtered by; null for the order of lines.
+  // Returns the numbers to sort or filter rows by, or null for the order of lines.
   numbers(name) {
     return (this.data.scores || {})[name] || this.data.words[name] || null;
   }
@@ -128,7 +128,7 @@ class Browser {
     $("count").textContent = shown.length
       ? `${(this.start + 1).toLocaleString("en")} to ${(this.start + shown.length).toLocaleString("en")} of ${found}` +
         (found === total ? " examples" : ` found among ${total} examples`)
-      : `None of ${total} examples is like that.`;
+      : `None of ${total} examples matches.`;
     for (const button of document.querySelectorAll("[data-turn]")) {
       const forward = button.dataset.turn === "1";
       button.disabled = forward ? this.start + PER_PAGE >= this.rows.length : this.start === 0;
@@ -165,7 +165,7 @@ class Browser {
 
 const wordsOf = (text) => new Set(text.toLowerCase().match(/[\p{L}\p{N}_]+/gu));
 
-// Puts a text into an element: what was searched for, and shared words, in <mark>.
+// Puts a text into an element, with matches of the search and shared words in <mark>.
 function paint(target, text, shared, query) {
   const hits = query ? new RegExp(query.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"), "giu") : null;
   let last = 0;
@@ -189,17 +189,17 @@ function paintWords(target, text, shared) {
 
 function fold(column, text) {
   text.classList.add("folded");
-  const button = element("button", { type: "button", className: "unfold", textContent: "Show all of it" });
+  const button = element("button", { type: "button", className: "unfold", textContent: "Show all" });
   button.ariaExpanded = "false";
   button.addEventListener("click", () => {
     const folded = text.classList.toggle("folded");
     button.ariaExpanded = String(!folded);
-    button.textContent = folded ? "Show all of it" : "Show less";
+    button.textContent = folded ? "Show all" : "Show less";
   });
   column.append(button);
 }
 
-// ---- Charts: the values at the pointer, or where the arrow keys went
+// ---- Charts: shows the values at the pointer, or at the step that the arrow keys chose
 
 function followValues(chart) {
   const lines = [...chart.querySelectorAll("[data-line]")].map((line) => JSON.parse(line.dataset.line));

@@ -1,1 +1,1 @@
-"""What is run as python -m utils.commands.NAME."""
+"""Programs, each run as python -m utils.commands.NAME."""

@@ -1,4 +1,4 @@
-"""Whether one of two evaluations of the same examples scores higher beyond chance.
+"""Test if one of two evaluations of the same examples scores higher beyond chance.
 
 bash scripts/compare_runs.sh results/bart_pyt_a results/bart_pyt_b
 """
@@ -24,11 +24,11 @@ _RESAMPLES = 10_000
 _LEVEL = 0.05
 
 
-@dataclass
+@dataclass(frozen=True)
 class CompareRunsArguments:
     first: str = option("", "Runs", "results folder of an evaluation", positional=True)
-    second: str = option("", "Runs", "results folder of another, of the same examples", positional=True)
-    split: str = option("test", "Runs", "split that both evaluated", choices=("train", "val", "test"))
+    second: str = option("", "Runs", "results folder of another evaluation of the same examples", positional=True)
+    split: str = option("test", "Runs", "split that both were evaluated on", choices=("train", "val", "test"))
     json: bool = option(False, "Runs", "print JSON instead of a table")
 
     def check(self) -> None:
@@ -36,28 +36,39 @@ class CompareRunsArguments:
 
 
 def compare_runs(arguments: CompareRunsArguments) -> None:
-    """Print the comparison. Raises InputError where the folders hold no evaluations of the same examples."""
+    """Print the comparison. Raises InputError if the folders hold no evaluations of the same examples."""
     comparison = paired_comparison(Path(arguments.first), Path(arguments.second), arguments.split)
     print(json.dumps(comparison, indent=2) if arguments.json else comparison_text(comparison))
 
 
 def paired_comparison(first: Path, second: Path, split: str) -> dict[str, Any]:
-    """Scores of both, their difference with its 95% interval, and how often chance gives as large a one.
+    """Compare two evaluations by a paired bootstrap (Koehn 2004, https://aclanthology.org/W04-3250).
 
-    Paired bootstrap (Koehn 2004, https://aclanthology.org/W04-3250): the examples are drawn with replacement 10,000
-    times, the same ones for both. ``p`` is two-sided: twice the share of draws on the other side of zero.
+    The examples are drawn with replacement 10,000 times, the same ones for both. ``p`` is two-sided: twice the share of
+    draws on the other side of zero.
+
+    Returns:
+        What --json prints: for each ROUGE type both scores, their difference with its 95% interval, and p.
+
+    Raises:
+        InputError: The folders hold no evaluations of the same examples by the same scorer.
     """
+    # Read both, and see that they can be compared.
     folders = [first, second]
     reports = [_report(folder, split) for folder in folders]
     examples = [read_example_scores(folder, split) for folder in folders]
     if examples[0].references != examples[1].references:
         counts = " and ".join(f"{len(each.scores):,}" for each in examples)
         raise InputError(
-            f"{first} and {second}: evaluated other examples ({counts} of {split}); evaluate both on the same ones"
+            f"{first} and {second}: evaluated on different examples ({counts} of {split}); evaluate both on the same"
         )
     scorers = [report["scorer"] for report in reports]
     if scorers[0] != scorers[1]:
-        raise InputError(f"{first} and {second}: scored otherwise ({scorers[0]} and {scorers[1]}); evaluate one again")
+        raise InputError(
+            f"{first} and {second}: scored differently ({scorers[0]} and {scorers[1]}); evaluate one of them again"
+        )
+
+    # Draw the examples anew, and see how much the difference depends on them.
     differences = examples[1].scores - examples[0].scores
     draws = resampled_means(differences, _RESAMPLES, seed=0)  # (resamples, 4)
     low, high = np.percentile(draws, [2.5, 97.5], axis=0)
@@ -82,7 +93,7 @@ def paired_comparison(first: Path, second: Path, split: str) -> dict[str, Any]:
 
 
 def comparison_text(comparison: dict[str, Any]) -> str:
-    """The same as a table, and what it means in a sentence."""
+    """Write a comparison as a table, with a sentence on what it shows."""
     lines = [
         f"A: {comparison['first']}",
         f"B: {comparison['second']}",
@@ -95,20 +106,20 @@ def comparison_text(comparison: dict[str, Any]) -> str:
         figures = f"{row['first']:8.2f}{row['second']:8.2f}{row['difference']:+8.2f}"
         lines.append(f"{name:<10}{figures}   {interval:<18}{row['p']:>6.4f}")
     beyond = [name for name, row in comparison["scores"].items() if row["p"] < _LEVEL]
-    verdict = f"Beyond chance at 5%: {', '.join(beyond) or 'nothing'} (paired bootstrap; one pair of trainings says"
-    return "\n".join([*lines, "", f"{verdict} nothing of other seeds)."])
+    verdict = f"Beyond chance at 5%: {', '.join(beyond) or 'nothing'} (paired bootstrap over the examples)."
+    return "\n".join([*lines, "", verdict, "Trainings with other seeds may differ in another way."])
 
 
 def _report(folder: Path, split: str) -> dict[str, Any]:
     for name in (report_file(split), example_scores_file(split)):
         if not (folder / name).is_file():
-            raise InputError(f"{folder / name}: not there; give a results folder of an evaluation of {split}")
+            raise InputError(f"{folder / name}: not found; give the results folder of an evaluation of {split}")
     report: dict[str, Any] = read_json(folder / report_file(split))
     return report
 
 
 def _two_sided(draws: np.ndarray) -> float:
-    """Twice the share of draws at or beyond zero, on the rarer side; counted so that it is never 0."""
+    """Return twice the share of draws at or beyond zero, on the rarer side, counted so that it is never 0."""
     rarer = min(int((draws <= 0).sum()), int((draws >= 0).sum()))
     return min(1.0, 2 * (rarer + 1) / (len(draws) + 1))
 

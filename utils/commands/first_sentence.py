@@ -1,4 +1,4 @@
-"""The first sentence of every source as its summary, written and scored as an evaluation.
+"""Take the first sentence of every source as its summary, and write and score it as an evaluation does.
 
 python -m utils.commands.first_sentence data/docstrings results/first_sentence
 """
@@ -18,7 +18,7 @@ from ..io.json_files import write_json
 from ..io.run_files import generations_file, report_file
 
 
-@dataclass
+@dataclass(frozen=True)
 class FirstSentenceArguments:
     data_dir: str = option("", "Data", "folder of {train,val,test}.{source,target}", positional=True)
     save_path: str = option("", "Data", "folder to write to", positional=True)
@@ -28,12 +28,12 @@ class FirstSentenceArguments:
 
 
 def first_sentence(text: str) -> str:
-    """The first sentence by nupunkt; of a text without any, nothing."""
+    """Return the first sentence by nupunkt, or "" if the text has none."""
     return str(next(iter(nupunkt.sent_tokenize(text)), ""))
 
 
 def evaluate_first_sentences(arguments: FirstSentenceArguments) -> None:
-    """Write test_generations.txt and test_rouge.json. Raises InputError where the test split cannot be read."""
+    """Write test_generations.txt and test_rouge.json. Raises InputError if the test split cannot be read."""
     pairs = read_pairs(arguments.data_dir, "test")
     sentences = [first_sentence(source) for source in pairs.sources]
     folder = Path(arguments.save_path)

@@ -1,4 +1,4 @@
-"""What scripts/quickstart.sh prints at its end: the scores beside the baselines', examples, and what to make of them.
+"""Print the scores of a quickstart beside baselines, examples, and a conclusion; scripts/quickstart.sh ends with it.
 
 python -m utils.commands.quickstart_report data/docstrings results/quickstart_<timestamp>
 """
@@ -22,21 +22,21 @@ from .rewrite_pages import PageArguments, write_again
 WIDTH = 100  # columns
 EXAMPLES = 10
 EXCERPT = 400  # characters of a source
-SEED = 3  # which examples
+SEED = 3  # chooses the examples
 SHOWN_TYPES = ("rouge1", "rouge2", "rougeL")
 
-# Folders of evaluations below the results folder, the trained model's own first, and what they are called here.
+# Folders of evaluations below the results folder, the trained model's own first, and their names in the table.
 EVALUATIONS = {".": "fine-tuned model", **COMPARED_WITH}
 
 MEANING = """\
 The pretrained model was fine-tuned for {steps:,} optimizer steps. The first sentence of the text, a baseline that is
 hard to beat, scores {baseline:.2f} ROUGE-1 {comparison}; the same model without pre-training, after as many steps,
-{pretraining:.2f} less. Given another text, the model scores {lost:.2f} less: so much comes from reading.
-{distinct:.0%} of its summaries are distinct. In brackets: 95% bootstrap intervals over the texts. It is a small model
-of a small corpus; for news, start from a large one: --model_name_or_path names it."""
+{pretraining:.2f} less. If it is given another text, the model scores {lost:.2f} less: so much comes from reading.
+{distinct:.0%} of its summaries are distinct. The brackets hold 95% bootstrap intervals over the texts. This is a small
+model for a small corpus; for news, start from a large one with --model_name_or_path."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class ReportArguments:
     data_dir: str = option("", "Data", "folder with the test split", positional=True)
     results: str = option("", "Data", "results folder of the quickstart", positional=True)
@@ -46,7 +46,7 @@ class ReportArguments:
 
 
 def print_report(arguments: ReportArguments) -> None:
-    """Print all of it, and write the page. Raises InputError where a file of the results cannot be read."""
+    """Print the report, and write the page anew. Raises InputError if a file of the results cannot be read."""
     results = Path(arguments.results)
     reports = {name: read_json(results / folder / report_file("test")) for folder, name in EVALUATIONS.items()}
     metrics = read_json(results / METRICS_FILE)
@@ -57,21 +57,21 @@ def print_report(arguments: ReportArguments) -> None:
         "\n".join(score_table(reports)),
         *examples(pairs, generations),
         meaning(reports, metrics, generations),
-        f"Everything is in {results}, the model in its best_tfmr, in Hugging Face format.\n"
-        f"To look at in a browser, with all examples: {results / PAGE_FILE}",
+        f"Everything is in {results}; its folder best_tfmr is the model in Hugging Face format.\n"
+        f"Open in a browser, with all examples: {results / PAGE_FILE}",
     ]
     print("", *sections, sep="\n\n")
     write_again(PageArguments(results=arguments.results, data_dir=arguments.data_dir))
 
 
 def losses(metrics: dict[str, Any]) -> list[str]:
-    """The validation losses of a training."""
+    """Write the validation losses of a training."""
     validations = [f"{validation['loss']:.2f} (step {validation['step']})" for validation in metrics["validation"]]
     return textwrap.wrap(f"Validation loss per token: {', '.join(validations)}.", WIDTH)
 
 
 def score_table(reports: dict[str, dict[str, Any]]) -> list[str]:
-    """A line of ROUGE values for every report."""
+    """Write a table with a line of ROUGE values for every report."""
     examples_scored = next(iter(reports.values()))["n_obs"]
     title = f"Test split, {examples_scored:,} texts"
     name_width = max(map(len, [*reports, title]))
@@ -83,18 +83,18 @@ def score_table(reports: dict[str, dict[str, Any]]) -> list[str]:
 
 
 def interval(low: float, high: float) -> str:
-    """As wide for all values."""
+    """Write an interval, always of the same width."""
     return f"[{low:4.1f}, {high:4.1f}]"
 
 
 def examples(pairs: Pairs, generations: list[str]) -> list[str]:
-    """A few texts with their summaries, the same ones for the same corpus."""
+    """Choose a few texts, the same ones for the same corpus, and write each with its summaries."""
     rows = random.Random(SEED).sample(range(len(pairs)), EXAMPLES)
     return ["\n".join(example(pairs.sources[row], pairs.targets[row], generations[row])) for row in rows]
 
 
 def example(source: str, reference: str, generated: str) -> list[str]:
-    """One text and its summaries, wrapped under their names."""
+    """Write a text and its summaries, wrapped under their names."""
     parts = {"text": textwrap.shorten(source, EXCERPT, placeholder=" ..."), "reference": reference, "model": generated}
     return [
         line
@@ -104,7 +104,7 @@ def example(source: str, reference: str, generated: str) -> list[str]:
 
 
 def meaning(reports: dict[str, dict[str, Any]], metrics: dict[str, Any], generations: list[str]) -> str:
-    """What a newcomer may conclude, and may not."""
+    """Say what may be concluded from the scores, and what may not."""
     scores = {folder: reports[name]["rouge1"] for folder, name in EVALUATIONS.items()}
     text = MEANING.format(
         steps=metrics["train"][-1]["step"],

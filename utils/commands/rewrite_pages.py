@@ -1,4 +1,4 @@
-"""Writes results.html of a results folder anew, with what has come since:
+"""Write results.html of a results folder anew, with the evaluations that have been added since:
 
 python -m utils.commands.rewrite_pages results/bart_pyt_<timestamp>
 """
@@ -24,11 +24,13 @@ from ..reporting.results_page.page import write_page
 from ..runtime.processor import processor_cores
 
 
-@dataclass
+@dataclass(frozen=True)
 class PageArguments:
     results: str = option("", "page", "results folder of a training or an evaluation", positional=True)
-    split: str = option("test", "page", "split whose examples are shown", choices=("train", "val", "test"))
-    data_dir: str | None = option(None, "page", "where the split's texts are (default: where the evaluation had them)")
+    split: str = option("test", "page", "split whose examples to show", choices=("train", "val", "test"))
+    data_dir: str | None = option(
+        None, "page", "folder or hub data set with the texts (default: the one that was evaluated)"
+    )
     text_column: str | None = option(None, "page", "column of the texts in tables (default: a usual name)")
     summary_column: str | None = option(None, "page", "column of the summaries in tables (default: a usual name)")
 
@@ -37,10 +39,10 @@ class PageArguments:
 
 
 def write_again(arguments: PageArguments) -> Path:
-    """Read what the folder holds and write the page, whose path it returns. Raises InputError where that fails."""
+    """Write the page from the files of the results folder; returns its path. Raises InputError if one is unusable."""
     folder = Path(arguments.results)
     if not folder.is_dir():
-        raise InputError(f"{folder}: is no folder; give the results folder of a run")
+        raise InputError(f"{folder} is not a folder; give the results folder of a run")
     path = folder / report_file(arguments.split)
     if path.exists():
         report = read_json(path)
@@ -53,7 +55,7 @@ def write_again(arguments: PageArguments) -> Path:
 def _read_examples(arguments: PageArguments, folder: Path, report: dict[str, Any]) -> Examples:
     data_dir = arguments.data_dir or report.get("data_dir")
     if data_dir is None:
-        raise InputError(f"{folder}: does not say where its texts are; give --data_dir")
+        raise InputError(f"{folder}: its report does not name the folder of its texts; give --data_dir")
     data = open_data(data_dir, AskedColumns(arguments.text_column, arguments.summary_column))
     data.check_has([arguments.split])
     pairs = read_pairs(data.lines_of(arguments.split), arguments.split, report["n_obs"])
@@ -61,7 +63,8 @@ def _read_examples(arguments: PageArguments, folder: Path, report: dict[str, Any
     generations = read_lines(folder / f"{arguments.split}_generations.txt")
     if len(generations) != len(pairs):
         raise InputError(
-            f"--data_dir {data_dir}: has {len(pairs)} texts for {len(generations)} generations of {folder}"
+            f"--data_dir {data_dir}: has {len(pairs):,} texts, but {folder} has {len(generations):,} summaries; "
+            "give the data of that evaluation"
         )
     splitter = report["scorer"]["splitter"].split()[0]  # without its version
     scores = example_scores(generations, pairs.targets, splitter, processor_cores())

@@ -1,4 +1,4 @@
-"""Whether an evaluation of a published model gives the published ROUGE: what scripts/verify_published.sh ends with."""
+"""Check that an evaluation of a published model gives the published ROUGE; scripts/verify_published.sh ends with it."""
 
 import sys
 from dataclasses import dataclass
@@ -16,11 +16,11 @@ from ..reporting.published_evaluations import EVALUATIONS, Evaluation, spans
 _NOT_HELD = 1  # exit code
 
 
-@dataclass
+@dataclass(frozen=True)
 class VerifyArguments:
     results: str = option("", "Results", "results folder of the evaluation", positional=True)
-    corpus: str = option("cnn", "Results", "which published values", choices=tuple(EVALUATIONS))
-    examples: int = option(11490, "Results", "examples of the whole split; of fewer, only the intervals are shown")
+    corpus: str = option("cnn", "Results", "corpus of the published values", choices=tuple(EVALUATIONS))
+    examples: int = option(11490, "Results", "number of examples in the whole split; with fewer, nothing is judged")
     published: str | None = option(
         None,
         "Results",
@@ -28,7 +28,7 @@ class VerifyArguments:
         "(default: those of utils/reporting/published_evaluations.py)",
     )
     tolerance: float = option(
-        0.2, "Results", "how far beyond what others measured a value may lie, in ROUGE times 100", check=above(0)
+        0.2, "Results", "how far a value may lie beyond those that others measured, in ROUGE times 100", check=above(0)
     )
 
     def check(self) -> None:
@@ -36,12 +36,18 @@ class VerifyArguments:
 
 
 def verify(arguments: VerifyArguments) -> None:
-    """Print the values beside the published ones. Ends the program with code 1 where one is not held."""
+    """Print the values beside the published ones; ends the program with code 1 if one is beyond the tolerance.
+
+    Raises InputError if the evaluation or the file of other values cannot be read.
+    """
+    # Read this evaluation and those to compare it with.
     report = read_json(Path(arguments.results) / report_file("test"))
     evaluations = EVALUATIONS[arguments.corpus]
     if arguments.published is not None:
         evaluations = [_read_evaluation(Path(arguments.published))]
     whole = report["n_obs"] == arguments.examples
+
+    # Judge each metric; 1e-9 allows for floating-point rounding.
     print(f"{report['model']}: {report['n_obs']:,} examples, ROUGE times 100 ({report['scorer']['scorer']})")
     print(f"{'':<10}{'published':>15}{'here':>8}   95% interval")
     held = True
@@ -53,6 +59,8 @@ def verify(arguments: VerifyArguments) -> None:
         span = f"{lowest:.2f} - {highest:.2f}" if lowest < highest else f"{lowest:.2f}"
         print(f"{name:<10}{span:>15}{report[name]:8.2f}   {interval}{verdict}")
     _print_differences(evaluations, report)
+
+    # Conclude.
     if not whole:
         print(f"A part of the split: published values are of all {arguments.examples:,} examples, so nothing is held.")
     elif not held:
@@ -63,7 +71,7 @@ def verify(arguments: VerifyArguments) -> None:
 
 
 def _print_differences(evaluations: list[Evaluation], report: dict[str, Any]) -> None:
-    """A line for each evaluation: its values, and how much higher they are here."""
+    """Print a line for each evaluation with its values, and how much higher they are here."""
     metrics = list(spans(evaluations))
     width = max(len(evaluation.source) for evaluation in evaluations)
     print(f"{'published, and how much more here':<{width}}" + "".join(f"{metric:>17}" for metric in metrics))

@@ -1,4 +1,4 @@
-"""Two evaluations compared: what differs by chance, what does not, and what cannot be compared."""
+"""Compares evaluations that differ by chance, that differ beyond it, and that cannot be compared."""
 
 import json
 import os
@@ -36,7 +36,7 @@ def compare(*arguments: Path | str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_small_difference_everywhere_counts_and_a_larger_one_by_chance_does_not(tmp_path: Path) -> None:
-    """Runs of their own differ by more in the mean than one and itself, made 0.01 better in each example."""
+    """Two random runs differ by more in the mean than a run and its copy that is 0.01 better in each example."""
     scores = random_scores(1)
     better = scores + 0.01 + np.random.default_rng(2).normal(0, 0.02, scores.shape)
     first, second = write_run(tmp_path / "a", scores), write_run(tmp_path / "b", better)
@@ -52,7 +52,7 @@ def test_a_small_difference_everywhere_counts_and_a_larger_one_by_chance_does_no
 
 
 def test_p_is_that_of_the_sign(tmp_path: Path) -> None:
-    """Of one example better and all others equal, a draw leaves it out with probability (1 - 1/N)^N: p is 2/e."""
+    """If one example alone is better, a draw leaves it out with probability (1 - 1/N)^N, so p is 2/e."""
     scores = random_scores(1)
     one = scores.copy()
     one[7] += 0.05
@@ -83,10 +83,10 @@ def test_what_cannot_be_compared(tmp_path: Path) -> None:
     damaged = write_run(tmp_path / "damaged", scores)
     (damaged / "test_example_scores.json").write_text('{"references": 1}')
     for other, said in (
-        (fewer, "evaluated other examples (400 and 300 of test)"),
-        (others, "evaluated other examples"),
-        (newline, "scored otherwise"),
-        (tmp_path / "none", "none/test_rouge.json: not there; give a results folder"),
+        (fewer, "evaluated on different examples (400 and 300 of test)"),
+        (others, "evaluated on different examples"),
+        (newline, "scored differently"),
+        (tmp_path / "none", "none/test_rouge.json: not found; give the results folder"),
         (damaged, "test_example_scores.json: holds no scores of examples"),
     ):
         process = compare(run, other)

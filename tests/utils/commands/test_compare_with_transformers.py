@@ -1,4 +1,4 @@
-"""The comparison with transformers, on small models with random weights that both libraries read from one folder."""
+"""Compares with transformers on small models with random weights, which both libraries read from one folder."""
 
 import shutil
 from pathlib import Path
@@ -18,7 +18,7 @@ from utils.recipes.compare_with_transformers import first_difference
 
 @pytest.fixture(scope="module")
 def setup(tmp_path_factory: pytest.TempPathFactory) -> TinySetup:
-    """With a model beside it."""
+    """Write a data set, a tokenizer, and a model beside them."""
     folder = tmp_path_factory.mktemp("compared")
     setup = write_tiny_setup(folder)
     torch.manual_seed(0)
@@ -43,7 +43,7 @@ def test_the_same_tokens(setup: TinySetup, capsys: pytest.CaptureFixture[str]) -
 def test_other_tokens_end_with_a_code_and_say_where(
     setup: TinySetup, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """transformers 5 reads a mask of vocab.json and merges.txt otherwise than the published tokenizer."""
+    """From vocab.json and merges.txt, transformers 5 reads a mask differently than the published tokenizer does."""
     model, data = tmp_path / "model", tmp_path / "data"
     shutil.copytree(setup.config.parent / "model", model)
     (model / "tokenizer.json").unlink()

@@ -15,7 +15,7 @@ SOURCES = [f"Return {('a', 'the')[row % 2]} value. {row} is in a text that goes 
 
 @pytest.fixture
 def quickstart(tmp_path: Path) -> ReportArguments:
-    """Data and results; the trained model wrote the references, without the first one."""
+    """Write data, and results in which the trained model wrote the references."""
     data, results = tmp_path / "data", tmp_path / "results"
     data.mkdir()
     (data / "test.source").write_text("".join(f"{source}\n" for source in SOURCES))

@@ -1,4 +1,4 @@
-"""Texts in, summaries out, by the real script and pipes."""
+"""Summarizes texts by the real script and pipes."""
 
 import json
 import os
@@ -25,7 +25,7 @@ def command(*arguments: object) -> dict[str, object]:
 
 
 def expected(setup: TinySetup, model_folder: Path, texts: list[str]) -> list[str]:
-    """One by one."""
+    """Summarize the texts one by one."""
     model = BartForConditionalGeneration.from_pretrained(model_folder)
     tokenizer = BartTokenizer.from_pretrained(setup.tokenizer)
     summaries = []
@@ -36,7 +36,7 @@ def expected(setup: TinySetup, model_folder: Path, texts: list[str]) -> list[str
 
 
 def test_a_file_of_lines(setup: TinySetup, talkative_model: Path, tmp_path: Path) -> None:
-    """Line i answers line i, an empty one with an empty one, in batches too."""
+    """Line i is the summary of line i, in batches too; that of an empty line is empty."""
     texts = read_pairs(setup.data, "test").sources
     texts[2] = ""
     (tmp_path / "texts").write_text("\n".join(texts), encoding="utf-8")

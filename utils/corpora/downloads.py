@@ -24,6 +24,7 @@ def download(remote: RemoteFile, folder: Path) -> Path:
         InputError: The file cannot be fetched, or it is a web page or has another hash; then it is deleted. The message
             names the address.
     """
+    # Fetch the file, or what is missing of it.
     path = folder / remote.name
     folder.mkdir(parents=True, exist_ok=True)
     try:
@@ -41,6 +42,8 @@ def download(remote: RemoteFile, folder: Path) -> Path:
             f"{remote.url}: {remote.name} could not be fetched ({reason}); run the same command again to go on, delete "
             f"{folder} to start anew, or {_other_ways(remote)}"
         ) from error
+
+    # Keep it only if it is the right one.
     try:
         _check(remote, path)
     except InputError:

@@ -110,6 +110,7 @@ def make_splits(
     Returns:
         The documents of train and val in the order of a hash, and the counts after each step.
     """
+    # Keep the paragraphs that may be trained on.
     splits: dict[str, list[Document]] = {"train": [], "val": []}
     copies: Counter[str] = Counter()
     read = leaked = 0

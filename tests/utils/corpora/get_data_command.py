@@ -1,4 +1,4 @@
-"""scripts/get_data.sh as a process, and small corpora for it."""
+"""Runs scripts/get_data.sh as a process, and makes small corpora for it."""
 
 import hashlib
 import io
@@ -24,7 +24,7 @@ def get_data(*arguments: str | Path, cwd: Path, **environment: str) -> subproces
 
 
 def refusal(process: subprocess.CompletedProcess[str]) -> str:
-    """The one line with which a command refused, after its progress bars."""
+    """Return the one line with which a command refused, after its progress bars."""
     assert process.returncode == 2, process.stderr
     line = process.stderr.splitlines()[-1]
     assert line.startswith("error: ") and "Traceback" not in process.stderr, process.stderr
@@ -32,13 +32,13 @@ def refusal(process: subprocess.CompletedProcess[str]) -> str:
 
 
 def lines_of(corpus: Path) -> dict[str, list[str]]:
-    """What the line files of a corpus hold."""
+    """Read the line files of a corpus."""
     names = [f"{split}.{side}" for split in SPLITS for side in ("source", "target")]
     return {name: (corpus / name).read_text(encoding="utf-8").removesuffix("\n").split("\n") for name in names}
 
 
 def left_behind(folder: Path) -> list[str]:
-    """All files below a folder but the lock."""
+    """List all files below a folder but the lock."""
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.name != ".get_data.lock")
 
 
@@ -47,7 +47,7 @@ def story_name(url: str) -> str:
 
 
 def tar_of(files: dict[str, bytes], mode: str = "w:gz") -> bytes:
-    """The content of an archive of files."""
+    """Return the content of an archive of the files."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode=mode) as tar:
         for name, content in files.items():

@@ -89,7 +89,7 @@ def test_lines_stay_lines_whatever_the_docstring_holds() -> None:
 
 
 def test_an_escaped_nul_stays_as_it_is_written() -> None:
-    """Python 3.14's base64 has one; a NUL in a data set is refused."""
+    """Python 3.14's base64 has an escaped NUL in a docstring; a data set may hold none."""
     pair = pair_of("Pad with b'\\0' to full length.\n\n" + "A text pads it with b'\\0' up to a multiple of four bytes.")
     assert pair is not None and pair.target == r"Pad with b'\0' to full length." and r"b'\0' up to" in pair.source
 

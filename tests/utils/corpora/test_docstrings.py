@@ -27,7 +27,7 @@ def pair(number: int, source: str = "", target: str = "") -> Pair:
 
 
 def modules_of_splits() -> dict[str, list[str]]:
-    """Ten names of modules for each split."""
+    """Make up names of modules and sort them by split."""
     names: dict[str, list[str]] = {"train": [], "val": [], "test": []}
     for number in range(2000):
         splits, _ = make_splits({f"module{number}.py": [pair(0)]})
@@ -90,7 +90,7 @@ def test_the_order_of_the_modules_makes_no_difference(names: dict[str, list[str]
 
 @cache
 def library_part() -> PythonSources:
-    """Some of the real standard library."""
+    """Choose some packages of the real standard library."""
     sources = find_python_sources()
     chosen = ("asyncio/", "email/", "http/", "importlib/", "json/", "unittest/")
     modules = {name: path for name, path in sources.modules.items() if name.startswith(chosen)}

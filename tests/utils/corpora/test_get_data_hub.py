@@ -1,4 +1,4 @@
-"""scripts/get_data.sh against a hub on the loopback interface, with the real client."""
+"""Runs scripts/get_data.sh with the real client against a hub on the loopback interface."""
 
 import json
 import shutil
@@ -24,7 +24,7 @@ def write_rows(path: Path, columns: dict[str, list[str | None]]) -> None:
 
 @pytest.fixture
 def cnn_dm(tmp_path: Path) -> Path:
-    """The data set's folder on the hub, whose train split is in two files."""
+    """Write the data set's folder on the hub, with a train split in two files."""
     folder = tmp_path / "hub" / "datasets" / "abisee" / "cnn_dailymail"
     for name, rows in {
         "train-00000-of-00002": [("One.\nTwo", "A .\nB."), ("Caf\u00e9\u2028here . ", "C")],
@@ -95,7 +95,7 @@ def test_xsum_comes_from_the_hubs_own_conversion(hub: LoopbackHub, get: Get, tmp
 
 
 def test_a_broken_download_goes_on(cnn_dm: Path, hub: LoopbackHub, get: Get, tmp_path: Path) -> None:
-    """The client writes to disk, and so goes on, in steps of 10 MiB."""
+    """The client writes to disk in steps of 10 MiB, and goes on after the last whole one."""
     step = 10 * 2**20
     columns = {"article": ["x" * (step + 5000)], "highlights": ["F"]}
     path = cnn_dm / "3.0.0" / "validation-00000-of-00001.parquet"

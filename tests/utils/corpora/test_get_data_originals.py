@@ -1,4 +1,4 @@
-"""scripts/get_data.sh with the reference's own sources: Drive, GitHub and S3 are on the loopback interface."""
+"""Runs scripts/get_data.sh with the reference's own sources: Drive, GitHub and S3 are on the loopback interface."""
 
 import fcntl
 import hashlib
@@ -30,14 +30,14 @@ from utils.corpora.originals import STORY_ARCHIVES, URL_LISTS, XSUM_ARCHIVE
 
 Get = Callable[..., subprocess.CompletedProcess[str]]
 COUNTS = ("--expected_counts", "3,1,1")
-STEP = 512 * 1024  # the client writes to disk, and so goes on, in these steps
+STEP = 512 * 1024  # the client writes to disk in these steps, and goes on after the last whole one
 NOISE = random.Random(0).randbytes(STEP + 5000)  # makes an archive longer than that
 QUOTA_PAGE = Page(
     b'<!DOCTYPE html><html><body><p class="uc-error-caption">Sorry</p>\n'
     b'<p class="uc-error-subcaption">Too many users have viewed or downloaded this file recently.</p></body></html>',
     "text/html; charset=utf-8",
 )
-# get_corpus with the hashes of what the test serves in place of those of the reference's files.
+# Calls get_corpus with the hashes of the files that the test serves, in place of the reference's.
 WITH_HASHES = """
 import json, sys
 from bart.errors import InputError
@@ -84,7 +84,7 @@ LINES = {
 
 
 def serve_stories(web: LoopbackWeb) -> dict[str, str]:
-    """Put archives and lists where the reference took them from; Drive asks first. Returns the MD5 of each."""
+    """Serve archives and lists at the reference's addresses; Drive asks first. Returns the MD5 of each."""
     hashes = {}
     halves = [dict(list(STORIES.items())[start::2]) for start in (0, 1)]
     for remote, half in zip(STORY_ARCHIVES, halves, strict=True):

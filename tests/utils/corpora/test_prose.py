@@ -1,4 +1,4 @@
-"""Documents to pre-train on: what is read, and what is kept out."""
+"""Tests which documents are read to pre-train on, and which are kept out."""
 
 from pathlib import Path
 
@@ -50,7 +50,7 @@ def words(number: int) -> str:
 
 
 def test_documents_are_docstrings_and_comments() -> None:
-    """Paragraph by paragraph, without examples and code."""
+    """They are read paragraph by paragraph, without examples and code."""
     assert documents_of_module(MODULE) == [
         ["Read a file of lines.", "The lines are read one after the other. See package.Reader."],
         ["Read all of it now."],
@@ -61,7 +61,7 @@ def test_documents_are_docstrings_and_comments() -> None:
 
 
 def test_nothing_of_the_test_modules_and_nothing_like_them() -> None:
-    """Neither a summary of theirs, nor a text that shares half of its 5-grams, alone or as a part of a document."""
+    """Test summaries are kept out, and texts with half of a test source's 5-grams, alone or as a part of a document."""
     (test,), (train, other), (val,) = named("test", 1), named("train", 2), named("val", 1)
     leaks = LeakFilter([Pair(words(1), "Summary of the first.")])
     near = words(1).replace("word1x0", "changed")
@@ -88,7 +88,7 @@ def test_templates_are_kept_a_few_times() -> None:
 
 
 def test_the_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A paragraph a line, an empty line after each document; a second call does nothing; other files are left alone."""
+    """A paragraph has a line, and a document ends with an empty one. A second call writes nothing."""
     train, val = (named(split, 1)[0] for split in ("train", "val"))
     modules = {}
     for name in (train, val):

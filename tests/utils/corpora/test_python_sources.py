@@ -1,4 +1,4 @@
-"""What is found, by a real interpreter in a virtual environment whose packages the test writes."""
+"""Runs a real interpreter in a virtual environment whose packages the test writes."""
 
 import json
 import subprocess
@@ -16,7 +16,7 @@ print(json.dumps([{name: str(path) for name, path in sources.modules.items()}, s
 
 
 def make_environment(folder: Path, files: list[str]) -> Path:
-    """A virtual environment with the distribution "tqdm" 9.9 (a locked one) made of ``files``; its site-packages."""
+    """Make an environment with the locked distribution tqdm, made of ``files``, as 9.9; returns its site-packages."""
     venv.create(folder, symlinks=True)
     packages = next(folder.glob("lib/python*/site-packages"))
     for name in files:

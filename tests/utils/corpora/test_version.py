@@ -1,4 +1,4 @@
-"""The version of the rules that make corpora stands for what they make: a change of that raises it."""
+"""Sees that whoever changes the content of corpora raises the version of the rules that make them."""
 
 import hashlib
 import random
@@ -12,7 +12,7 @@ from utils.data.splits import read_pairs
 
 CONFIG = BartConfig(vocab_size=400)
 MODULES = 120
-# What both corpora are, by version. When a test says otherwise: raise the version, and write the new hashes here.
+# Hashes of both corpora by version. If the test finds others, raise the version and add the new hashes here.
 MADE_BY_VERSION = {
     1: (
         "38cc949117de7acf5f4bb66c8694d22608ce31bef1d9e736d17aca334599b238",
@@ -22,7 +22,7 @@ MADE_BY_VERSION = {
 
 
 def write_modules(folder: Path) -> PythonSources:
-    """Modules of random words with docstrings and comments, the same on every machine."""
+    """Write modules of random words with docstrings and comments, the same on every machine."""
     rng = random.Random(0)
     vocabulary = ["".join(rng.choices("abcdefghijklmnopqrstuvwxyz", k=rng.randint(3, 8))) for _ in range(300)]
 
@@ -43,7 +43,7 @@ def write_modules(folder: Path) -> PythonSources:
 
 
 def hash_of(folder: Path) -> str:
-    """Of the texts and of the tokenizer's merges."""
+    """Hash the texts and the tokenizer's merges."""
     files = sorted([*folder.glob("*.source"), *folder.glob("*.target"), folder / "tokenizer" / "merges.txt"])
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 

@@ -60,7 +60,8 @@ def paired_comparison(first: Path, second: Path, split: str) -> dict[str, Any]:
     if examples[0].references != examples[1].references:
         counts = " and ".join(f"{len(each.scores):,}" for each in examples)
         raise InputError(
-            f"{first} and {second}: evaluated on different examples ({counts} of {split}); evaluate both on the same"
+            f"{first} and {second}: evaluated on different examples ({counts} of {split}); "
+            "evaluate both on the same ones"
         )
     scorers = [report["scorer"] for report in reports]
     if scorers[0] != scorers[1]:

@@ -31,7 +31,7 @@ EVALUATIONS = {".": "fine-tuned model", **COMPARED_WITH}
 MEANING = """\
 The pretrained model was fine-tuned for {steps:,} optimizer steps. The first sentence of the text, a baseline that is
 hard to beat, scores {baseline:.2f} ROUGE-1 {comparison}; the same model without pre-training, after as many steps,
-{pretraining:.2f} less. If it is given another text, the model scores {lost:.2f} less: so much comes from reading.
+{pretraining:.2f} less. If it is given another text, the model scores {lost:.2f} less: that much comes from reading.
 {distinct:.0%} of its summaries are distinct. The brackets hold 95% bootstrap intervals over the texts. This is a small
 model for a small corpus; for news, start from a large one with --model_name_or_path."""
 

@@ -130,7 +130,7 @@ def get_corpus(
         lists_folder = Path(arguments.url_lists or (given if given.is_dir() else given.parent) / "url_lists")
         _from_stories(_story_archives(given), lists_folder, arguments, folder)
     shutil.rmtree(downloads, ignore_errors=True)
-    with suppress(OSError):  # it may hold what is there of the other corpus
+    with suppress(OSError):  # it may hold unfinished downloads of the other corpus
         downloads.parent.rmdir()
 
 

@@ -125,4 +125,5 @@ def _run(script: str, arguments: list[str], log: str, environment: dict[str, str
     multiprocessing.set_start_method(None, force=True)  # what Python chooses, as from a shell; a child inherits another
     sys.argv = [script, *arguments]
     sys.path.insert(0, str(ROOT))
-    runpy.run_path(str(ROOT / script), run_name="__main__")
+    # By its name, as with python -m: the imports within utils are relative.
+    runpy.run_module(script.removesuffix(".py").replace("/", "."), run_name="__main__", alter_sys=True)

@@ -170,7 +170,7 @@ def test_for_two_gpus_the_same_command_is_run_twice(installed: Installed, tmp_pa
 
 
 def test_a_report_has_no_commit_of_another_project(installed: Installed) -> None:
-    program = "from bart_summarization.runtime.hardware import git_commit; print(git_commit())"
+    program = "from bart_summarization.runtime.software import git_commit; print(git_commit())"
     git = ["git", "-C", str(installed.folder), "-c", "user.name=a", "-c", "user.email=a@b.invalid"]
     for arguments in (["init", "--quiet"], ["commit", "--quiet", "--allow-empty", "--message", "theirs"]):
         subprocess.run([*git, *arguments], check=True, env={**installed.environment, "GIT_CONFIG_GLOBAL": os.devnull})

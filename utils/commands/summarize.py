@@ -14,8 +14,9 @@ from typing import IO, Any
 
 from bart.errors import InputError
 
-from ..cli.args import output_limit
-from ..cli.command_line import at_least, option, run_command
+from ..cli.options import at_least, option
+from ..cli.run import run_command
+from ..cli.shared_args import output_limit
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from utils.data.padding import padded_length
 if TYPE_CHECKING:
     from bart.tokenization.tokenization_bart import BartTokenizer
     from utils.data.batch_sampler import LengthBucketSampler
-    from utils.data.tokens.pair_files import PreparedPairs
+    from utils.data.tokens.pair_cache import PreparedPairs
 
 # Transformers takes seconds to import, so the functions do it: --help and a wrong flag are answered at once.
 
@@ -190,8 +190,7 @@ def prepare_once(folder: Path, tokenizer_name: str, arguments: BenchmarkArgument
 def prepare_train(folder: Path, tokenizer: "BartTokenizer", arguments: BenchmarkArguments) -> "PreparedPairs":
     """What a training does about its texts."""
     from utils.data.splits import scan_split
-    from utils.data.tokens.pair_cache import prepare
-    from utils.data.tokens.pair_files import TokenLimits
+    from utils.data.tokens.pair_cache import TokenLimits, prepare
 
     limits = TokenLimits(PREFIX, arguments.max_source_length, arguments.max_target_length)
     return prepare(scan_split(folder, "train"), tokenizer, limits)

@@ -14,8 +14,7 @@ from utils.checkpoint.export import save_model
 from utils.data.batch_sampler import BatchIndices
 from utils.data.examples import BatchDataset, Origin, PairExamples
 from utils.data.splits import scan_split
-from utils.data.tokens.pair_cache import prepare
-from utils.data.tokens.pair_files import TokenLimits
+from utils.data.tokens.pair_cache import TokenLimits, prepare
 from utils.training.optimization import build_optimizer
 
 ROOT = Path(__file__).parents[2]

@@ -13,7 +13,7 @@ from ..cli.training_args import DataSettings
 from .examples import Batch
 from .model_vocabulary import ModelVocabulary, smaller_vocabulary, unknown_tokens_text
 from .tokens.duplicates import found_in, pair_hashes, repeats
-from .tokens.pair_files import PreparedPairs, TextFacts
+from .tokens.pair_cache import PreparedPairs, TextFacts
 from .tokens.token_array import TokenStore
 from .training_data import RawTexts, TokenizedData, prepare_test
 

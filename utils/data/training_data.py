@@ -20,8 +20,7 @@ from .padding import padded_length
 from .sources import open_data
 from .splits import Pairs, SplitFiles, complete_pairs, read_pairs, scan_documents, scan_split
 from .tokens.block_cache import BlockLimits, prepare_blocks
-from .tokens.pair_cache import prepare
-from .tokens.pair_files import PreparedPairs, TokenLimits
+from .tokens.pair_cache import PreparedPairs, TokenLimits, prepare
 
 
 @dataclass

@@ -26,7 +26,7 @@ from utils.data.formats.tables import AskedColumns, find_columns, read_tables
 from utils.data.line_files import read_lines, scan
 from utils.data.sources import open_data
 from utils.data.splits import complete_pairs, read_pairs, scan_split
-from utils.data.tokens.pair_files import TokenLimits, open_prepared, write_prepared
+from utils.data.tokens.pair_cache import TokenLimits, open_prepared, write_prepared
 
 # Inputs of each test. The long form tries 12,500 in all: bash scripts/test.sh -m slow tests/utils/test_data_fuzz.py
 FORMS = [

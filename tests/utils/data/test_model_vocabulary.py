@@ -12,8 +12,7 @@ from utils.data.chunking import read_sources
 from utils.data.examples import BatchDataset, Origin, PairExamples
 from utils.data.model_vocabulary import ModelVocabulary, smaller_vocabulary
 from utils.data.splits import scan_split
-from utils.data.tokens.pair_cache import prepare
-from utils.data.tokens.pair_files import TokenLimits
+from utils.data.tokens.pair_cache import TokenLimits, prepare
 
 MASK = 399  # the last of the tiny tokenizer's 400 tokens
 

@@ -15,8 +15,7 @@ from tests.tiny_setup import TinySetup, write_tiny_setup
 from utils.data.formats.tables import AskedColumns
 from utils.data.sources import open_data
 from utils.data.splits import Pairs, read_pairs, scan_split
-from utils.data.tokens.pair_cache import prepare
-from utils.data.tokens.pair_files import TokenLimits
+from utils.data.tokens.pair_cache import TokenLimits, prepare
 from utils.io.artifact_cache import FOLDER
 
 NONE = AskedColumns()

@@ -1,10 +1,13 @@
 """The blocks of a split of documents, for pre-training: tokenized and cut once, kept in memory-mapped files.
 
+A file of documents has one paragraph a line; empty lines end documents. A block is as many whole lines of one document
+as fit; a line that is longer than a block is cut.
+
 As the tokens of pairs (see utils/data/tokens/pair_cache.py), they lie in
 ``<data folder>/.prepared/blocks-<split>-<key>``.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -17,7 +20,6 @@ from bart.errors import InputError
 from ...io.artifact_cache import get_or_create, places_of
 from ...runtime.progress import line_progress
 from ..line_files import LineFile, iterate_lines
-from .blocks import cut_blocks
 from .memory_map import (
     TokenWriter,
     delete_outdated,
@@ -33,6 +35,7 @@ from .token_array import TokenStore, encode_whole_texts, in_calls, token_type
 
 FORMAT = 1  # of the files; another one makes what is there unusable
 _STORE = "block"
+_SPECIAL_TOKENS = 2  # <s> and </s> around each block
 _BLOCKS_AT_ONCE = 10_000
 
 
@@ -109,3 +112,27 @@ def _token_lines(file: LineFile, tokenizer: PreTrainedTokenizerBase, prefix: str
         for portion in in_calls(iterate_lines(file.path), len):
             yield from encode_whole_texts([prefix + line if line.strip() else "" for line in portion], tokenizer)
             progress.update(len(portion))
+
+
+def cut_blocks(lines: Iterable[Sequence[int] | np.ndarray], length: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Number of the first line (from 0) and tokens of every block, without <s> and </s>.
+
+    ``lines`` are the tokens of each line, none for an empty line; ``length`` is that of the longest block, <s> and </s>
+    included.
+    """
+    room = length - _SPECIAL_TOKENS
+    block: list[np.ndarray] = []
+    first = filled = 0
+    for number, line in enumerate(lines):
+        if filled and (len(line) == 0 or filled + len(line) > room):
+            yield first, np.concatenate(block)
+            block, filled = [], 0
+        pieces = [np.asarray(line[start : start + room]) for start in range(0, len(line), room)]
+        for piece in pieces[:-1]:
+            yield number, piece
+        if pieces:
+            first = first if filled else number
+            block.append(pieces[-1])
+            filled += len(pieces[-1])
+    if filled:
+        yield first, np.concatenate(block)

@@ -1,4 +1,4 @@
-"""Blocks of documents in memory-mapped files."""
+"""Documents cut into blocks, and the blocks in memory-mapped files."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ import pytest
 from bart.errors import InputError
 from bart.tokenization.tokenization_bart import BartTokenizer
 from utils.data.line_files import scan
-from utils.data.tokens.block_cache import BlockLimits, PreparedBlocks, prepare_blocks
+from utils.data.tokens.block_cache import BlockLimits, PreparedBlocks, cut_blocks, prepare_blocks
 
 LIMITS = BlockLimits(prefix=" ", max_length=12)
 
@@ -74,3 +74,32 @@ def test_nothing_to_learn(tmp_path: Path, tokenizer: BartTokenizer) -> None:
     with pytest.raises(InputError, match=r"train\.source: every line is empty"):
         prepare(path, tokenizer)
     assert folders(path) == []
+
+
+def cut(lines: list[list[int]], length: int) -> list[tuple[int, list[int]]]:
+    return [(number, block.tolist()) for number, block in cut_blocks(lines, length)]
+
+
+def test_whole_lines_as_many_as_fit() -> None:
+    lines = [[1, 1, 1], [2, 2], [3, 3, 3, 3], [4]]
+    assert cut(lines, 2 + 5) == [(0, [1, 1, 1, 2, 2]), (2, [3, 3, 3, 3, 4])]
+    assert cut(lines, 2 + 4) == [(0, [1, 1, 1]), (1, [2, 2]), (2, [3, 3, 3, 3]), (3, [4])]
+
+
+def test_blocks_end_with_documents() -> None:
+    assert cut([[], [1], [2], [], [], [3]], 100) == [(1, [1, 2]), (5, [3])]
+    assert cut([], 100) == cut([[], []], 100) == []
+
+
+def test_longer_lines_are_cut() -> None:
+    """Their rest is filled up with what follows."""
+    assert cut([[1], [2] * 7, [3]], 2 + 3) == [(0, [1]), (1, [2, 2, 2]), (1, [2, 2, 2]), (1, [2, 3])]
+
+
+def test_every_token_is_in_one_block() -> None:
+    random = np.random.default_rng(0)
+    lines = [random.integers(0, 1000, random.integers(0, 40)) for _ in range(500)]
+    found = list(cut_blocks(lines, 2 + 16))
+    assert np.array_equal(np.concatenate([block for _, block in found]), np.concatenate(lines))
+    assert all(0 < len(block) <= 16 for _, block in found)
+    assert [number for number, _ in found] == sorted(number for number, _ in found)

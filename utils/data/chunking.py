@@ -13,7 +13,8 @@ from transformers import PreTrainedTokenizerBase
 
 from bart.errors import InputError
 
-from .tokens.token_array import TokenStore, encode, token_type
+from .tokens.encode import encode, token_type
+from .tokens.token_array import TokenStore
 from .tokens.truncation import Truncation, TruncationMeter
 
 _WINDOW = 2000  # characters: nupunkt takes a time that grows with the square of the length where "!" follows "!"

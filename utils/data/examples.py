@@ -1,4 +1,4 @@
-"""From token ids to padded batches, and back to texts.
+"""From token ids to padded batches.
 
 Shapes: B examples of a batch, S tokens of its longest source, T tokens of its longest target, both padded.
 """
@@ -12,13 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
-from transformers import PreTrainedTokenizerBase
 
 from bart.modeling.modeling_bart import IGNORE_INDEX, find_target_indices
 
 from .batch_sampler import BatchIndices, batch_loader, batches_by_length
 from .denoising import Noise
-from .line_files import one_line
 from .padding import padded_length
 from .tokens.token_array import TokenStore
 
@@ -197,9 +195,3 @@ def _pad(texts: Sequence[np.ndarray], filler: int, max_padded_length: int) -> Te
     for text, row in zip(texts, padded, strict=True):
         row[: len(text)] = torch.from_numpy(text.astype(np.int64))
     return padded
-
-
-def decode(sequences: Tensor, tokenizer: PreTrainedTokenizerBase) -> list[str]:
-    """Token ids (N, L) to N texts of one line each, whoever splits them into lines, without special tokens."""
-    texts = tokenizer.batch_decode(sequences, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-    return [one_line(text) for text in texts]

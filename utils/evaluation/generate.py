@@ -20,7 +20,8 @@ from bart.modeling.modeling_bart import BartForConditionalGeneration
 from bart.out_of_memory import is_out_of_memory
 
 from ..data.batch_sampler import batches_by_length, batches_by_tokens
-from ..data.examples import decode, pad_sources
+from ..data.examples import pad_sources
+from ..data.tokens.encode import decode
 from ..data.tokens.token_array import TokenStore
 from ..runtime.evaluation_group import EvaluationGroup
 from .degenerate_outputs import repeats_special_tokens

@@ -8,7 +8,7 @@ from bart.errors import InputError
 from bart.tokenization.tokenization_bart import BartTokenizer
 from tests.tiny_setup import write_tiny_setup
 from utils.data.chunking import pieces, read_sources, sentence_ends
-from utils.data.tokens.token_array import encode
+from utils.data.tokens.encode import encode
 
 
 @pytest.fixture(scope="module")

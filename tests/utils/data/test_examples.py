@@ -6,9 +6,9 @@ from bart.modeling.modeling_bart import IGNORE_INDEX
 from bart.tokenization.tokenization_bart import BartTokenizer
 from tests.tiny_setup import TinySetup
 from utils.data.batch_sampler import BatchIndices
-from utils.data.examples import BatchDataset, Origin, PairExamples, decode, validation_loader
+from utils.data.examples import BatchDataset, Origin, PairExamples, validation_loader
 from utils.data.splits import read_pairs
-from utils.data.tokens.token_array import encode
+from utils.data.tokens.encode import encode
 
 
 def tokenized(
@@ -62,13 +62,3 @@ def test_validation_shares_the_examples(setup: TinySetup, tokenizer: BartTokeniz
     assert len(set(map(len, shares))) == 1 and shares[0]
     counted = [batch.rows[(batch.labels != IGNORE_INDEX).any(1)] for share in shares for batch in share]
     assert torch.cat(counted).sort().values.tolist() == list(range(13))
-
-
-def test_a_decoded_text_is_one_line(tokenizer: BartTokenizer) -> None:
-    ids = tokenizer([" first\nsecond ", " third"], padding=True, return_tensors="pt")["input_ids"]
-    assert decode(ids, tokenizer) == ["first second", "third"]
-    unusual = [chr(code) for code in range(0x3000) if chr(code).isspace() or not chr(code).isprintable()]
-    ids = tokenizer([f" a{character}b" for character in unusual], padding=True, return_tensors="pt")["input_ids"]
-    texts = decode(ids, tokenizer)
-    assert all(len(text.splitlines()) == 1 and "\0" not in text for text in texts)
-    assert [len(text) for text in texts] == [3] * len(texts)

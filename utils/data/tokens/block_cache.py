@@ -20,6 +20,7 @@ from bart.errors import InputError
 from ...io.artifact_cache import get_or_create, places_of
 from ...runtime.progress import line_progress
 from ..line_files import LineFile, iterate_lines
+from .encode import encode_whole_texts, in_calls, token_type
 from .memory_map import (
     TokenWriter,
     delete_outdated,
@@ -31,7 +32,7 @@ from .memory_map import (
     write_header,
 )
 from .pair_cache import tokens_key
-from .token_array import TokenStore, encode_whole_texts, in_calls, token_type
+from .token_array import TokenStore
 
 FORMAT = 1  # of the files; another one makes what is there unusable
 _STORE = "block"

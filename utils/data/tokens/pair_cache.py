@@ -20,6 +20,7 @@ from ...io.artifact_cache import get_or_create, places_of
 from ...runtime.progress import line_progress
 from ..splits import SplitFiles, complete_pairs
 from .duplicates import text_hashes
+from .encode import encode_texts, in_calls, token_type
 from .memory_map import (
     TokenWriter,
     delete_outdated,
@@ -30,7 +31,7 @@ from .memory_map import (
     write_arrays,
     write_header,
 )
-from .token_array import TokenStore, encode_texts, in_calls, token_type
+from .token_array import TokenStore
 from .truncation import Truncation, TruncationMeter
 
 FORMAT = 2  # of the files; another one makes what is there unusable

@@ -15,8 +15,8 @@ from tests.commands import start_process
 from tests.tiny_setup import TinySetup, write_tiny_setup
 from utils.data.splits import read_pairs, scan_split
 from utils.data.tokens.duplicates import text_hashes
+from utils.data.tokens.encode import encode
 from utils.data.tokens.pair_cache import PreparedPairs, TokenLimits, prepare
-from utils.data.tokens.token_array import encode
 from utils.data.tokens.truncation import TruncationMeter
 from utils.io.artifact_cache import FOLDER
 

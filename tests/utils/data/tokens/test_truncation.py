@@ -4,7 +4,7 @@ import pytest
 
 from bart.tokenization.tokenization_bart import BartTokenizer
 from tests.tiny_setup import write_tiny_setup
-from utils.data.tokens.token_array import encode_texts
+from utils.data.tokens.encode import encode_texts
 from utils.data.tokens.truncation import Truncation, TruncationMeter
 
 

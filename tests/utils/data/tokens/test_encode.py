@@ -7,7 +7,7 @@ import pytest
 from bart.tokenization.tokenization_bart import BartTokenizer
 from tests.tiny_setup import TinySetup
 from utils.data.splits import read_pairs
-from utils.data.tokens.token_array import encode, encode_texts
+from utils.data.tokens.encode import decode, encode, encode_texts
 
 
 def test_encoding_is_the_tokenizers(setup: TinySetup, tokenizer: BartTokenizer) -> None:
@@ -48,3 +48,13 @@ def test_a_tokenizer_is_left_as_it_was(setup: TinySetup, tmp_path: Path) -> None
     before = tokenizer.backend_tokenizer.to_str()
     encode(["a text"] * 3, tokenizer, 4, " ")
     assert tokenizer.backend_tokenizer.to_str() == before
+
+
+def test_a_decoded_text_is_one_line(tokenizer: BartTokenizer) -> None:
+    ids = tokenizer([" first\nsecond ", " third"], padding=True, return_tensors="pt")["input_ids"]
+    assert decode(ids, tokenizer) == ["first second", "third"]
+    unusual = [chr(code) for code in range(0x3000) if chr(code).isspace() or not chr(code).isprintable()]
+    ids = tokenizer([f" a{character}b" for character in unusual], padding=True, return_tensors="pt")["input_ids"]
+    texts = decode(ids, tokenizer)
+    assert all(len(text.splitlines()) == 1 and "\0" not in text for text in texts)
+    assert [len(text) for text in texts] == [3] * len(texts)

@@ -21,18 +21,18 @@ from ...io.artifact_cache import get_or_create, places_of
 from ...runtime.progress import line_progress
 from ..line_files import LineFile, iterate_lines
 from .encode import encode_whole_texts, in_calls, token_type
-from .memory_map import (
+from .token_array import (
+    TokenStore,
     TokenWriter,
     delete_outdated,
     is_complete,
     open_store,
     read_header,
     sync,
+    tokens_key,
     write_arrays,
     write_header,
 )
-from .pair_cache import tokens_key
-from .token_array import TokenStore
 
 FORMAT = 1  # of the files; another one makes what is there unusable
 _STORE = "block"

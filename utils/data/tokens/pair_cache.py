@@ -4,14 +4,11 @@ They lie in ``<data folder>/.prepared/<split>-<key>`` (see utils/io/artifact_cac
 of the texts, the tokenizer and the lengths, so what is found under it is right.
 """
 
-import hashlib
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
-import tokenizers
 from transformers import PreTrainedTokenizerBase
 
 from bart.errors import InputError
@@ -21,17 +18,18 @@ from ...runtime.progress import line_progress
 from ..splits import SplitFiles, complete_pairs
 from .duplicates import text_hashes
 from .encode import encode_texts, in_calls, token_type
-from .memory_map import (
+from .token_array import (
+    TokenStore,
     TokenWriter,
     delete_outdated,
     is_complete,
     open_store,
     read_header,
     sync,
+    tokens_key,
     write_arrays,
     write_header,
 )
-from .token_array import TokenStore
 from .truncation import Truncation, TruncationMeter
 
 FORMAT = 2  # of the files; another one makes what is there unusable
@@ -166,12 +164,3 @@ def open_prepared(folder: Path) -> PreparedPairs | None:
         return PreparedPairs(sources, targets, *facts, np.load(folder / "lines.npy"), header["left_out"])
     except OSError:  # deleted in this moment
         return None
-
-
-def tokens_key(content: list[Any], tokenizer: PreTrainedTokenizerBase, limits: Any) -> str:
-    """A name for the tokens that a tokenizer makes of a ``content``, given by its digests, with ``limits``."""
-    backend = json.loads(tokenizer.backend_tokenizer.to_str())
-    for state in ("truncation", "padding"):  # of the last call
-        del backend[state]
-    parts = [content, backend, tokenizer.truncation_side, tokenizers.__version__, asdict(limits)]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:20]

@@ -55,7 +55,7 @@ class Ours:
             self.model = model.to(device, _TORCH_TYPES[precision]).prepack()
 
     def generate(self, sources: Sequence[np.ndarray], search: Search) -> list[list[int]]:
-        from utils.data.examples import pad_sources
+        from utils.data.batch import pad_sources
 
         config = self.model.config
         input_ids, mask = pad_sources(sources, config.pad_token_id, config.max_position_embeddings)
@@ -80,7 +80,7 @@ class Transformers:
         )
 
     def generate(self, sources: Sequence[np.ndarray], search: Search) -> list[list[int]]:
-        from utils.data.examples import pad_sources
+        from utils.data.batch import pad_sources
 
         config = self.model.config
         input_ids, mask = pad_sources(sources, config.pad_token_id, config.max_position_embeddings)

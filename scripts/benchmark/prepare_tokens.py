@@ -220,6 +220,8 @@ def plan_epochs(folder: Path, tokenizer_name: str, arguments: BenchmarkArguments
 
 def padding_share(order: "LengthBucketSampler") -> float:
     """Padding among all that the model is given in the first epoch, sources and targets together."""
+    from utils.data.batch import padded_length
+
     tokens = int(order.source_lengths.sum() + order.target_lengths.sum())
     plans = order.batches(0, order.steps_per_epoch * order.accumulation)
     given = sum(

@@ -77,8 +77,8 @@ def train_ours(work: dict[str, Any], settings: dict[str, Any], gate: Gate) -> No
     import pytorch_lightning as pl
 
     from bart.modeling.modeling_bart import BartForConditionalGeneration
-    from utils.data.batch_sampler import TrainingLoader
-    from utils.data.examples import Batch, BatchDataset
+    from utils.data.batch import Batch, BatchDataset
+    from utils.data.loaders import TrainingLoader
     from utils.training.callbacks.metrics_history import TrainingHistory
     from utils.training.module import SummarizationModule
     from utils.training.optimization import freeze
@@ -224,7 +224,7 @@ def _examples(work: dict[str, Any]) -> Any:
 def _collate(config: Any) -> Callable[[list[dict[str, Any]]], dict[str, Any]]:
     """Batches padded to their longest text, as transformers' own collator makes them with decoder_input_ids."""
     from bart.modeling.modeling_bart import shift_tokens_right
-    from utils.data.examples import pad_sources
+    from utils.data.batch import pad_sources
 
     def collate(examples: list[dict[str, Any]]) -> dict[str, Any]:
         input_ids, attention_mask = pad_sources([example["input_ids"] for example in examples], config.pad_token_id, 0)

@@ -11,9 +11,9 @@ from bart.tokenization.tokenization_bart import BartTokenizer
 from tests.commands import Command, refusal, run
 from tests.tiny_setup import TinySetup
 from utils.checkpoint.checkpoint_io import load_checkpoint
-from utils.data.batch_sampler import BatchIndices
+from utils.data.batch import BatchDataset, BatchIndices
 from utils.data.denoising import Noise, NoiseSettings
-from utils.data.examples import BatchDataset, DenoisingExamples, Origin
+from utils.data.examples import DenoisingExamples, Origin
 from utils.data.line_files import scan
 from utils.data.tokens.block_cache import BlockLimits, prepare_blocks
 from utils.io.json_files import read_json

@@ -11,8 +11,8 @@ from bart.modeling.modeling_bart import IGNORE_INDEX, BartForConditionalGenerati
 from bart.tokenization.tokenization_bart import BartTokenizer
 from tests.tiny_setup import TinySetup, tiny_config
 from utils.checkpoint.export import save_model
-from utils.data.batch_sampler import BatchIndices
-from utils.data.examples import BatchDataset, Origin, PairExamples
+from utils.data.batch import BatchDataset, BatchIndices
+from utils.data.examples import Origin, PairExamples
 from utils.data.splits import scan_split
 from utils.data.tokens.pair_cache import TokenLimits, prepare
 from utils.training.optimization import build_optimizer

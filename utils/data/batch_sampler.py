@@ -5,33 +5,15 @@ depends on the product of the two (and of the batch size, where there is one) al
 accumulation learns the same.
 """
 
-import os
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from itertools import chain, count, islice
-from typing import Any
 
 import numpy as np
-import torch
-from torch.utils.data import DataLoader, Dataset
 
-from bart.errors import InputError
-
-from ..runtime.launcher import serve
+from .batch import BatchIndices, padded_length
 from .length_buckets import LengthGroup, groups_by_length, one_group
-from .padding import padded_length
-
-
-@dataclass(frozen=True)
-class BatchIndices:
-    """One micro-batch of one process: the examples it consists of."""
-
-    rows: np.ndarray  # (B,) int64, line numbers from 0, never empty
-    step_target_tokens: int  # of the whole optimizer step, over all its micro-batches and processes
-    epoch: int = 0  # from 0
-    is_dummy: bool = False  # the step has too few examples for this micro-batch: it is run, but must not count
 
 
 @dataclass(frozen=True)
@@ -120,79 +102,6 @@ def batches_by_tokens(lengths: np.ndarray, most_tokens: int) -> list[np.ndarray]
         batches.append(order[start : start + size])
         start += size
     return batches
-
-
-class TrainingLoader:
-    """Batches for ``steps`` optimizer steps, over as many epochs as they take, with its position in checkpoints.
-
-    Lightning calls ``state_dict`` and ``load_state_dict``. The position counts the batches handed out, not those that
-    workers have prepared ahead.
-    """
-
-    def __init__(
-        self,
-        dataset: Dataset[Any],
-        order: LengthBucketSampler,
-        steps: int,
-        num_workers: int,
-        pin_memory: bool,
-        data_checksum: int,
-    ) -> None:
-        """``data_checksum`` tells whether a resumed run still has the data that it began with."""
-        self.dataset = dataset
-        self.order = order
-        self.num_workers = num_workers
-        self.pin_memory = pin_memory
-        self._length = steps * order.accumulation
-        self._identity = {"data_checksum": data_checksum, "processes": order.processes}
-        self._handed_out = 0
-        self.seconds_waited = 0.0  # for batches, by the training; copies to a GPU not included
-
-    def __len__(self) -> int:
-        """All batches of the run, those of before a resume included."""
-        return self._length
-
-    def __iter__(self) -> Iterator[Any]:
-        batches = self.order.batches(self._handed_out, self._length)
-        start = time.perf_counter()
-        for batch in batch_loader(self.dataset, batches, self.num_workers, self.pin_memory):
-            self._handed_out += 1
-            self.seconds_waited += time.perf_counter() - start
-            yield batch
-            start = time.perf_counter()
-
-    def state_dict(self) -> dict[str, int]:
-        """Where the loader stands."""
-        return {"handed_out": self._handed_out, **self._identity}
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on from there. Raises InputError where other batches would follow than in the interrupted run."""
-        if state["data_checksum"] != self._identity["data_checksum"]:
-            raise InputError("--resume: the training data are not those that the run began with; restore them")
-        if state["processes"] != self._identity["processes"]:
-            raise InputError(f"--resume: the run has {state['processes']} processes; give it as many (see --gpus)")
-        self._handed_out = state["handed_out"]
-
-
-def batch_loader(dataset: Dataset[Any], batches: Any, num_workers: int, pin_memory: bool) -> DataLoader[Any]:
-    """A loader that gives ``dataset[plan]`` for every plan of an iterable.
-
-    Its generator is its own: a loader without one draws from torch's global generator whenever it starts, and dropout
-    after a resume would differ.
-    """
-    return DataLoader(
-        dataset,
-        batch_size=None,
-        sampler=batches,
-        num_workers=num_workers,
-        pin_memory=pin_memory,
-        generator=torch.Generator(),
-        # From Python 3.14 on the system's choice is a server: workers would be its children, which ``serve`` takes for
-        # orphans, and each would get a copy of the data.
-        multiprocessing_context="fork" if num_workers > 0 else None,
-        # Else Ctrl-C, or a SIGTERM to all processes, ends them in mid-training.
-        worker_init_fn=partial(serve, parent=os.getpid()),
-    )
 
 
 def _cut(rows: np.ndarray, size: int) -> list[np.ndarray]:

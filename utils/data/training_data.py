@@ -10,13 +10,13 @@ from bart.tokenization.tokenization_bart import BartTokenizer, check_fits_mask
 from ..checkpoint.pretrained import load_config, load_tokenizer
 from ..cli.training_args import DataSettings, ModelSettings, OptimizationSettings
 from ..runtime.world import WorldInfo
+from .batch import BatchDataset, padded_length
 from .batch_sampler import LengthBucketSampler
 from .denoising import Noise, NoiseSettings
-from .examples import BatchDataset, DenoisingExamples, Examples, JoinedExamples, Origin, PairExamples
+from .examples import DenoisingExamples, Examples, JoinedExamples, Origin, PairExamples
 from .formats.tables import AskedColumns
 from .line_files import LineFile, iterate_lines
 from .model_vocabulary import smaller_vocabulary
-from .padding import padded_length
 from .sources import open_data
 from .splits import Pairs, SplitFiles, complete_pairs, read_pairs, scan_documents, scan_split
 from .tokens.block_cache import BlockLimits, prepare_blocks

@@ -19,8 +19,8 @@ from bart.generation.cuda_graphs import CudaGraphCache
 from bart.modeling.modeling_bart import BartForConditionalGeneration
 from bart.out_of_memory import is_out_of_memory
 
+from ..data.batch import pad_sources
 from ..data.batch_sampler import batches_by_length, batches_by_tokens
-from ..data.examples import pad_sources
 from ..data.tokens.encode import decode
 from ..data.tokens.token_array import TokenStore
 from ..runtime.evaluation_group import EvaluationGroup

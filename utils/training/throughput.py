@@ -9,7 +9,7 @@ from torch import Tensor
 from bart.configuration.configuration_bart import BartConfig
 from bart.modeling.modeling_bart import IGNORE_INDEX
 
-from ..data.examples import Batch
+from ..data.batch import Batch
 from .flops import LengthSums, measured_peak, training_operations
 
 

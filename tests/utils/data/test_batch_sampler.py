@@ -1,15 +1,11 @@
-import multiprocessing
-from collections.abc import Iterator
 from dataclasses import replace
-from itertools import combinations, islice
+from itertools import combinations
 
 import numpy as np
 import pytest
-import torch
-from torch.utils.data import Dataset
 
-from bart.errors import InputError
-from utils.data.batch_sampler import BatchIndices, LengthBucketSampler, TrainingLoader, batches_by_length
+from utils.data.batch import BatchIndices
+from utils.data.batch_sampler import LengthBucketSampler, batches_by_length
 
 EXAMPLES = 203
 
@@ -171,51 +167,3 @@ def test_validation_interval(batch_size: int) -> None:
     assert training_order.validation_interval(0.5) % 3 == 0
     assert training_order.validation_interval(4 * EXAMPLES) == 4 * per_epoch
     assert training_order.validation_interval(2) == 3
-
-
-class Rows(Dataset[torch.Tensor]):
-    """Gives the rows of a plan, with what only the right process can know."""
-
-    def __getitem__(self, plan: BatchIndices) -> torch.Tensor:
-        return torch.from_numpy(plan.rows)
-
-
-@pytest.fixture
-def process_server() -> Iterator[None]:
-    """Processes are started as Python 3.14 does by itself, by a server."""
-    multiprocessing.set_start_method("forkserver", force=True)
-    yield
-    multiprocessing.set_start_method(None, force=True)
-
-
-@pytest.mark.usefixtures("process_server")
-@pytest.mark.parametrize("workers", [0, 2])
-def test_loader_goes_on_where_it_stood(workers: int) -> None:
-    def loader() -> TrainingLoader:
-        return TrainingLoader(Rows(), order(), 40, workers, pin_memory=False, data_checksum=1)
-
-    whole = [rows.tolist() for rows in loader()]
-    assert len(whole) == len(loader()) == 120
-    interrupted = loader()
-    first = [rows.tolist() for rows in islice(interrupted, 70)]
-    resumed = loader()
-    resumed.load_state_dict(interrupted.state_dict())
-    assert first + [rows.tolist() for rows in resumed] == whole
-
-
-def test_loader_leaves_random_numbers_alone() -> None:
-    torch.manual_seed(0)
-    expected = torch.rand(3)
-    torch.manual_seed(0)
-    next(iter(TrainingLoader(Rows(), order(), 5, 0, pin_memory=False, data_checksum=1)))
-    assert torch.equal(torch.rand(3), expected)
-
-
-@pytest.mark.parametrize(
-    ("changes", "checksum", "named"), [({}, 2, "training data"), ({"processes": 2}, 1, "1 processes")]
-)
-def test_loader_refuses_another_run(changes: dict[str, int], checksum: int, named: str) -> None:
-    state = TrainingLoader(Rows(), order(), 5, 0, pin_memory=False, data_checksum=1).state_dict()
-    other = TrainingLoader(Rows(), order(**changes), 5, 0, pin_memory=False, data_checksum=checksum)
-    with pytest.raises(InputError, match=named):
-        other.load_state_dict(state)

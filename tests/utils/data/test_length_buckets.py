@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from utils.data.batch import padded_length
 from utils.data.length_buckets import LengthGroup, groups_by_length
-from utils.data.padding import padded_length
 
 
 def groups(shapes: np.ndarray, rows: np.ndarray | None = None, step_size: int = 3) -> list[LengthGroup]:

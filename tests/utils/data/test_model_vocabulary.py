@@ -7,9 +7,9 @@ import pytest
 
 from bart.tokenization.tokenization_bart import BartTokenizer
 from tests.tiny_setup import TinySetup, tiny_config
-from utils.data.batch_sampler import BatchIndices
+from utils.data.batch import BatchDataset, BatchIndices
 from utils.data.chunking import read_sources
-from utils.data.examples import BatchDataset, Origin, PairExamples
+from utils.data.examples import Origin, PairExamples
 from utils.data.model_vocabulary import ModelVocabulary, smaller_vocabulary
 from utils.data.splits import scan_split
 from utils.data.tokens.pair_cache import TokenLimits, prepare

@@ -7,7 +7,7 @@ import torch
 
 from bart.modeling.modeling_bart import IGNORE_INDEX, find_target_indices
 from tests.tiny_setup import tiny_config
-from utils.data.examples import Batch
+from utils.data.batch import Batch
 from utils.training.flops import LengthSums, measured_peak, training_operations
 from utils.training.throughput import ThroughputMeter
 

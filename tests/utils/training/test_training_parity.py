@@ -10,8 +10,8 @@ from torch import Tensor
 
 from bart.modeling.modeling_bart import IGNORE_INDEX
 from tests.tiny_training import CONFIG, DATASET, batch_order, fit, start_model, start_module
+from utils.data.batch import Batch
 from utils.data.batch_sampler import LengthBucketSampler
-from utils.data.examples import Batch
 
 STEPS = 20
 LABEL_SMOOTHING, WEIGHT_DECAY, CLIP = 0.1, 0.1, 0.1

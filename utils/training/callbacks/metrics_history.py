@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 
 from bart.errors import InputError
 
-from ...data.examples import Batch
+from ...data.batch import Batch
 from ...io.atomic_files import failure_of_writing
 from ...io.json_files import write_json
 from ...runtime.collectives import gather_from_all, own_of_gathered

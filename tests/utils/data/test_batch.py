@@ -1,12 +1,10 @@
 import numpy as np
-import pytest
-import torch
 
 from bart.modeling.modeling_bart import IGNORE_INDEX
 from bart.tokenization.tokenization_bart import BartTokenizer
 from tests.tiny_setup import TinySetup
-from utils.data.batch_sampler import BatchIndices
-from utils.data.examples import BatchDataset, Origin, PairExamples, validation_loader
+from utils.data.batch import BatchDataset, BatchIndices
+from utils.data.examples import Origin, PairExamples
 from utils.data.splits import read_pairs
 from utils.data.tokens.encode import encode
 
@@ -49,16 +47,3 @@ def test_a_stand_in_does_not_count(setup: TinySetup, tokenizer: BartTokenizer) -
     dataset = tokenized(setup, tokenizer, "val")
     batch = dataset[BatchIndices(np.array([2]), 9, is_dummy=True)]
     assert (batch.labels == IGNORE_INDEX).all() and batch.attention_mask.any()
-
-
-@pytest.mark.parametrize("processes", [1, 2, 3, 12, 15])
-def test_validation_shares_the_examples(setup: TinySetup, tokenizer: BartTokenizer, processes: int) -> None:
-    """Each is counted once, in as many batches on every process."""
-    dataset = tokenized(setup, tokenizer, "val")
-    shares = [
-        list(validation_loader(dataset, 4, processes, rank, num_workers=0, pin_memory=False))
-        for rank in range(processes)
-    ]
-    assert len(set(map(len, shares))) == 1 and shares[0]
-    counted = [batch.rows[(batch.labels != IGNORE_INDEX).any(1)] for share in shares for batch in share]
-    assert torch.cat(counted).sort().values.tolist() == list(range(13))

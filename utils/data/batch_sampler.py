@@ -5,7 +5,7 @@ depends on the product of the two (and of the batch size, where there is one) al
 accumulation learns the same.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain, count, islice
@@ -13,7 +13,22 @@ from itertools import chain, count, islice
 import numpy as np
 
 from .batch import BatchIndices, padded_length
-from .length_buckets import LengthGroup, groups_by_length, one_group
+
+StepSize = Callable[[int, int], int]  # longest source and longest target, padded -> examples of a step at most
+
+# A bucket has several steps, or the same examples would meet in every epoch. More buckets make for less padding, but
+# with so many there is hardly any left; so the buckets of large corpora have more steps instead.
+_FEWEST_STEPS = 4
+_MOST_BUCKETS = 512
+
+
+@dataclass(frozen=True)
+class LengthBucket:
+    """Examples that are to be spread evenly over so many steps."""
+
+    rows: np.ndarray  # (N,) int64
+    steps: int
+    step_size: int  # examples of a step at most
 
 
 @dataclass(frozen=True)
@@ -36,7 +51,7 @@ class LengthBucketSampler:
     @cached_property
     def steps_per_epoch(self) -> int:
         """Optimizer steps in which every example is seen once."""
-        return sum(group.steps for group in self._groups(np.arange(len(self.source_lengths))))
+        return sum(bucket.steps for bucket in self._buckets(np.arange(len(self.source_lengths))))
 
     def validation_interval(self, value: float) -> int:
         """Micro-batches between validations, whole steps: of ``value`` epochs up to 1, of ``value`` examples above."""
@@ -47,8 +62,8 @@ class LengthBucketSampler:
         """The rows of each optimizer step of an epoch, on all processes."""
         random = np.random.default_rng([self.seed, epoch])
         steps = []
-        for group in self._groups(random.permutation(len(self.source_lengths))):
-            steps += np.array_split(random.permutation(group.rows), group.steps)
+        for bucket in self._buckets(random.permutation(len(self.source_lengths))):
+            steps += np.array_split(random.permutation(bucket.rows), bucket.steps)
         return [steps[index] for index in random.permutation(len(steps))]
 
     def batches(self, first: int, end: int) -> Iterator[BatchIndices]:
@@ -62,10 +77,10 @@ class LengthBucketSampler:
         """(2, examples) int64, the lengths of sources and targets, each padded."""
         return padded_length(np.stack([self.source_lengths, self.target_lengths]))
 
-    def _groups(self, rows: np.ndarray) -> list[LengthGroup]:
+    def _buckets(self, rows: np.ndarray) -> list[LengthBucket]:
         if self.group_by_length:
-            return groups_by_length(rows, self._shapes, self._step_size)
-        return [one_group(rows, self._shapes, self._step_size)]
+            return buckets_by_length(rows, self._shapes, self._step_size)
+        return [one_bucket(rows, self._shapes, self._step_size)]
 
     def _step_size(self, source_length: int, target_length: int) -> int:
         """Examples of a step at most, given the longest of them. One that exceeds the budget goes alone."""
@@ -88,9 +103,38 @@ class LengthBucketSampler:
             yield BatchIndices(rows if len(rows) else step[:1], step_target_tokens, epoch, is_dummy=len(rows) == 0)
 
 
+def one_bucket(rows: np.ndarray, shapes: np.ndarray, step_size: StepSize) -> LengthBucket:
+    """All the examples, in as many steps as the longest source and the longest target make necessary."""
+    size = step_size(*shapes[:, rows].max(axis=1).tolist())
+    return LengthBucket(rows, -(-len(rows) // size), size)
+
+
+def buckets_by_length(rows: np.ndarray, shapes: np.ndarray, step_size: StepSize) -> list[LengthBucket]:
+    """Halve the examples, by whichever length makes for more padding among them, until the halves are a few steps.
+
+    The order of ``rows`` decides which of several examples of one shape go to which bucket, and nothing else: the
+    buckets of any order have the same shapes and steps.
+    """
+    fewest_steps = max(_FEWEST_STEPS, one_bucket(rows, shapes, step_size).steps // _MOST_BUCKETS)
+
+    def halve(rows: np.ndarray) -> list[LengthBucket]:
+        bucket = one_bucket(rows, shapes, step_size)
+        padding = shapes[:, rows].max(axis=1) - shapes[:, rows].mean(axis=1)
+        if bucket.steps < 2 * fewest_steps or not padding.any():
+            return [bucket]
+        side = int(padding.argmax())
+        # The other side comes second, so that the shapes of a half do not depend on the order of the rows.
+        by_length = rows[np.lexsort((shapes[1 - side][rows], shapes[side][rows]))]
+        cut = len(rows) - bucket.steps // 2 * bucket.step_size  # the longer half has whole steps
+        return halve(by_length[:cut]) + halve(by_length[cut:])
+
+    return halve(rows)
+
+
 def batches_by_length(lengths: np.ndarray, batch_size: int) -> list[np.ndarray]:
     """The rows of each batch for evaluation: each row once, longest first, so that too large a batch fails at once."""
-    return _cut(np.argsort(-lengths, kind="stable"), batch_size)
+    order = np.argsort(-lengths, kind="stable")
+    return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
 
 
 def batches_by_tokens(lengths: np.ndarray, most_tokens: int) -> list[np.ndarray]:
@@ -102,7 +146,3 @@ def batches_by_tokens(lengths: np.ndarray, most_tokens: int) -> list[np.ndarray]
         batches.append(order[start : start + size])
         start += size
     return batches
-
-
-def _cut(rows: np.ndarray, size: int) -> list[np.ndarray]:
-    return [rows[start : start + size] for start in range(0, len(rows), size)]

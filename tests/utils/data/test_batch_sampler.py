@@ -4,8 +4,8 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from utils.data.batch import BatchIndices
-from utils.data.batch_sampler import LengthBucketSampler, batches_by_length
+from utils.data.batch import BatchIndices, padded_length
+from utils.data.batch_sampler import LengthBucket, LengthBucketSampler, batches_by_length, buckets_by_length
 
 EXAMPLES = 203
 
@@ -167,3 +167,37 @@ def test_validation_interval(batch_size: int) -> None:
     assert training_order.validation_interval(0.5) % 3 == 0
     assert training_order.validation_interval(4 * EXAMPLES) == 4 * per_epoch
     assert training_order.validation_interval(2) == 3
+
+
+def buckets(shapes: np.ndarray, rows: np.ndarray | None = None, step_size: int = 3) -> list[LengthBucket]:
+    rows = np.arange(shapes.shape[1]) if rows is None else rows
+    return buckets_by_length(rows, shapes, lambda source, target: step_size)
+
+
+@pytest.mark.parametrize("varied", [0, 1])
+def test_halved_by_the_side_that_varies(varied: int) -> None:
+    """Buckets of equal shapes, though the corpus has them in any order."""
+    shapes = np.full((2, 200), 16)
+    shapes[varied] = np.random.default_rng(0).permutation(np.repeat([8, 40, 80, 160], 50))
+    found = buckets(shapes, step_size=5)
+    assert [shapes[varied][bucket.rows].tolist() for bucket in found] == [[length] * 50 for length in (8, 40, 80, 160)]
+    assert [bucket.steps for bucket in found] == [10] * 4
+
+
+def test_no_bucket_without_a_choice() -> None:
+    """Each has several steps, all examples are in one bucket, and only one bucket's last step is short."""
+    shapes = padded_length(np.random.default_rng(0).integers(1, 200, (2, 1000)))
+    found = buckets(shapes)
+    assert len(found) > 50 and min(bucket.steps for bucket in found) >= 4
+    assert sorted(row for bucket in found for row in bucket.rows.tolist()) == list(range(1000))
+    assert sum(bucket.steps for bucket in found) == 334
+
+
+def test_like_shapes_are_exchanged() -> None:
+    """Another order of the rows puts other examples into a bucket, of the same shapes."""
+    rng = np.random.default_rng(0)
+    shapes = padded_length(rng.integers(1, 60, (2, 1000)))
+    ours, theirs = buckets(shapes), buckets(shapes, rng.permutation(1000))
+    shapes_of_both = [[shapes[:, bucket.rows].tolist() for bucket in found] for found in (ours, theirs)]
+    assert shapes_of_both[0] == shapes_of_both[1]
+    assert [bucket.rows.tolist() for bucket in ours] != [bucket.rows.tolist() for bucket in theirs]

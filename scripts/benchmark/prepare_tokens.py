@@ -225,7 +225,7 @@ def padding_share(order: "LengthBucketSampler") -> float:
     tokens = int(order.source_lengths.sum() + order.target_lengths.sum())
     plans = order.batches(0, order.steps_per_epoch * order.accumulation)
     given = sum(
-        len(plan.rows) * int(padded_length(lengths[plan.rows].max()))
+        len(plan.indices) * int(padded_length(lengths[plan.indices].max()))
         for plan in plans
         for lengths in (order.source_lengths, order.target_lengths)
     )

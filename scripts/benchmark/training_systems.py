@@ -147,7 +147,7 @@ def train_transformers(work: dict[str, Any], settings: dict[str, Any], gate: Gat
     rows = np.arange(len(examples.source_lengths))
     if settings["sampling"] == "ours":  # the batches of this project, in its order
         order = training_order(work, settings)
-        rows = np.concatenate([plan.rows for plan in order.batches(0, settings["planned_steps"])])
+        rows = np.concatenate([plan.indices for plan in order.batches(0, settings["planned_steps"])])
     lengths = [int(examples.source_lengths[row]) for row in rows]
     data = [
         dict(zip(("input_ids", "labels"), examples.example(row, 0), strict=True), length=length)

@@ -25,7 +25,7 @@ Lengths = TypeVar("Lengths", int, np.ndarray)
 class BatchIndices:
     """One micro-batch of one process: the examples it consists of."""
 
-    rows: np.ndarray  # (B,) int64, line numbers from 0, never empty
+    indices: np.ndarray  # (B,) int64, line numbers from 0, never empty
     step_target_tokens: int  # of the whole optimizer step, over all its micro-batches and processes
     epoch: int = 0  # from 0
     is_dummy: bool = False  # the step has too few examples for this micro-batch: it is run, but must not count
@@ -39,7 +39,7 @@ class Batch(NamedTuple):
     is_padded: bool  # whether there is a 0 in it
     labels: Tensor  # (B, T) int64, IGNORE_INDEX for padding
     target_indices: Tensor  # (N,) int64, of the N target tokens among the B * T labels
-    rows: Tensor  # (B,) int64, the numbers of the examples in their dataset, from 0
+    indices: Tensor  # (B,) int64, the numbers of the examples in their dataset, from 0
     step_target_tokens: int  # target tokens of the optimizer step that this batch is a part of
 
     def mask(self) -> Tensor | None:
@@ -58,16 +58,16 @@ class BatchDataset(Dataset[Batch]):
     def __len__(self) -> int:
         return len(self.examples.source_lengths)
 
-    def __getitem__(self, indices: BatchIndices) -> Batch:
-        pairs = [self.examples.example(row, indices.epoch) for row in indices.rows.tolist()]
+    def __getitem__(self, batch: BatchIndices) -> Batch:
+        pairs = [self.examples.example(index, batch.epoch) for index in batch.indices.tolist()]
         sources, targets = zip(*pairs, strict=True)
         input_ids, attention_mask = pad_sources(sources, self.pad_token_id, self.max_padded_length)
         labels = _pad(targets, IGNORE_INDEX, self.max_padded_length)
-        if indices.is_dummy:
+        if batch.is_dummy:
             labels.fill_(IGNORE_INDEX)
         is_padded = not bool(attention_mask.all())
-        target_indices, rows = find_target_indices(labels), torch.from_numpy(indices.rows)
-        return Batch(input_ids, attention_mask, is_padded, labels, target_indices, rows, indices.step_target_tokens)
+        target_indices, indices = find_target_indices(labels), torch.from_numpy(batch.indices)
+        return Batch(input_ids, attention_mask, is_padded, labels, target_indices, indices, batch.step_target_tokens)
 
 
 def pad_sources(sources: Sequence[np.ndarray], pad_token_id: int, max_padded_length: int) -> tuple[Tensor, Tensor]:

@@ -26,7 +26,7 @@ _MOST_BUCKETS = 512
 class LengthBucket:
     """Examples that are to be spread evenly over so many steps."""
 
-    rows: np.ndarray  # (N,) int64
+    indices: np.ndarray  # (N,) int64
     steps: int
     step_size: int  # examples of a step at most
 
@@ -59,11 +59,11 @@ class LengthBucketSampler:
         return max(1, round(epochs * self.steps_per_epoch)) * self.accumulation
 
     def steps(self, epoch: int) -> list[np.ndarray]:
-        """The rows of each optimizer step of an epoch, on all processes."""
+        """The indices of each optimizer step of an epoch, on all processes."""
         random = np.random.default_rng([self.seed, epoch])
         steps = []
         for bucket in self._buckets(random.permutation(len(self.source_lengths))):
-            steps += np.array_split(random.permutation(bucket.rows), bucket.steps)
+            steps += np.array_split(random.permutation(bucket.indices), bucket.steps)
         return [steps[index] for index in random.permutation(len(steps))]
 
     def batches(self, first: int, end: int) -> Iterator[BatchIndices]:
@@ -77,10 +77,10 @@ class LengthBucketSampler:
         """(2, examples) int64, the lengths of sources and targets, each padded."""
         return padded_length(np.stack([self.source_lengths, self.target_lengths]))
 
-    def _buckets(self, rows: np.ndarray) -> list[LengthBucket]:
+    def _buckets(self, indices: np.ndarray) -> list[LengthBucket]:
         if self.group_by_length:
-            return buckets_by_length(rows, self._shapes, self._step_size)
-        return [one_bucket(rows, self._shapes, self._step_size)]
+            return buckets_by_length(indices, self._shapes, self._step_size)
+        return [one_bucket(indices, self._shapes, self._step_size)]
 
     def _step_size(self, source_length: int, target_length: int) -> int:
         """Examples of a step at most, given the longest of them. One that exceeds the budget goes alone."""
@@ -99,46 +99,48 @@ class LengthBucketSampler:
         if self.group_by_length:
             step = step[np.lexsort((self.target_lengths[step], self.source_lengths[step]))]
         for shared in np.array_split(step, self.accumulation):
-            rows = shared[self.rank :: self.processes]  # neighbours in length go to different processes: equal work
-            yield BatchIndices(rows if len(rows) else step[:1], step_target_tokens, epoch, is_dummy=len(rows) == 0)
+            # Neighbours in length go to different processes: equal work.
+            indices = shared[self.rank :: self.processes]
+            is_dummy = len(indices) == 0
+            yield BatchIndices(step[:1] if is_dummy else indices, step_target_tokens, epoch, is_dummy)
 
 
-def one_bucket(rows: np.ndarray, shapes: np.ndarray, step_size: StepSize) -> LengthBucket:
+def one_bucket(indices: np.ndarray, shapes: np.ndarray, step_size: StepSize) -> LengthBucket:
     """All the examples, in as many steps as the longest source and the longest target make necessary."""
-    size = step_size(*shapes[:, rows].max(axis=1).tolist())
-    return LengthBucket(rows, -(-len(rows) // size), size)
+    size = step_size(*shapes[:, indices].max(axis=1).tolist())
+    return LengthBucket(indices, -(-len(indices) // size), size)
 
 
-def buckets_by_length(rows: np.ndarray, shapes: np.ndarray, step_size: StepSize) -> list[LengthBucket]:
+def buckets_by_length(indices: np.ndarray, shapes: np.ndarray, step_size: StepSize) -> list[LengthBucket]:
     """Halve the examples, by whichever length makes for more padding among them, until the halves are a few steps.
 
-    The order of ``rows`` decides which of several examples of one shape go to which bucket, and nothing else: the
+    The order of ``indices`` decides which of several examples of one shape go to which bucket, and nothing else: the
     buckets of any order have the same shapes and steps.
     """
-    fewest_steps = max(_FEWEST_STEPS, one_bucket(rows, shapes, step_size).steps // _MOST_BUCKETS)
+    fewest_steps = max(_FEWEST_STEPS, one_bucket(indices, shapes, step_size).steps // _MOST_BUCKETS)
 
-    def halve(rows: np.ndarray) -> list[LengthBucket]:
-        bucket = one_bucket(rows, shapes, step_size)
-        padding = shapes[:, rows].max(axis=1) - shapes[:, rows].mean(axis=1)
+    def halve(indices: np.ndarray) -> list[LengthBucket]:
+        bucket = one_bucket(indices, shapes, step_size)
+        padding = shapes[:, indices].max(axis=1) - shapes[:, indices].mean(axis=1)
         if bucket.steps < 2 * fewest_steps or not padding.any():
             return [bucket]
         side = int(padding.argmax())
-        # The other side comes second, so that the shapes of a half do not depend on the order of the rows.
-        by_length = rows[np.lexsort((shapes[1 - side][rows], shapes[side][rows]))]
-        cut = len(rows) - bucket.steps // 2 * bucket.step_size  # the longer half has whole steps
+        # The other side comes second, so that the shapes of a half do not depend on the order of the indices.
+        by_length = indices[np.lexsort((shapes[1 - side][indices], shapes[side][indices]))]
+        cut = len(indices) - bucket.steps // 2 * bucket.step_size  # the longer half has whole steps
         return halve(by_length[:cut]) + halve(by_length[cut:])
 
-    return halve(rows)
+    return halve(indices)
 
 
 def batches_by_length(lengths: np.ndarray, batch_size: int) -> list[np.ndarray]:
-    """The rows of each batch for evaluation: each row once, longest first, so that too large a batch fails at once."""
+    """Cut examples into batches for evaluation, longest first, so that too large a batch fails at once."""
     order = np.argsort(-lengths, kind="stable")
     return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
 
 
 def batches_by_tokens(lengths: np.ndarray, most_tokens: int) -> list[np.ndarray]:
-    """As ``batches_by_length``, but of as many rows, one at least, as fit into ``most_tokens``, padding included."""
+    """As ``batches_by_length``, but of as many indices, one at least, as fit into ``most_tokens``, padding included."""
     order = np.argsort(-lengths, kind="stable")
     batches, start = [], 0
     while start < len(order):

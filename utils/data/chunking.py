@@ -49,12 +49,12 @@ def read_sources(
     heads = encode(documents, tokenizer, max_length, prefix)
     if not in_pieces:
         meter = TruncationMeter(tokenizer, max_length, prefix)
-        for row, document in enumerate(documents):
-            meter.add([document.encode()], [heads[row]])
+        for index, document in enumerate(documents):
+            meter.add([document.encode()], [heads[index]])
         return Sources(heads, np.ones(len(documents), dtype=np.int64), meter.counts)
     of_each = [
-        [heads[row]] if len(heads[row]) < max_length else pieces(document, tokenizer, max_length, prefix)
-        for row, document in enumerate(documents)
+        [heads[index]] if len(heads[index]) < max_length else pieces(document, tokenizer, max_length, prefix)
+        for index, document in enumerate(documents)
     ]
     ids = [piece for document in of_each for piece in document]
     tokens = TokenStore(np.concatenate(ids), np.cumsum([0, *map(len, ids)], dtype=np.int64))

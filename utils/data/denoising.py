@@ -35,9 +35,9 @@ class Noise:
         self._ends_sentence[ends] = True
         self._ordinary = np.array(sorted(set(vocabulary.values()) - set(tokenizer.all_special_ids)))
 
-    def corrupt(self, tokens: np.ndarray, epoch: int, row: int) -> np.ndarray:
-        """<s> text </s> to <s> corrupted text </s>, in the same type of integers; ``row`` numbers the example."""
-        random = np.random.default_rng([self.seed, epoch, row])
+    def corrupt(self, tokens: np.ndarray, epoch: int, index: int) -> np.ndarray:
+        """<s> text </s> to <s> corrupted text </s>, in the same type of integers; ``index`` numbers the example."""
+        random = np.random.default_rng([self.seed, epoch, index])
         text = tokens[1:-1]
         if self.settings.permute_sentences:
             text = permute_sentences(text, self._ends_sentence[text], random)

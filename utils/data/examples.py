@@ -17,10 +17,10 @@ class Examples(Protocol):
     source_lengths: np.ndarray  # tokens of each example; of a source that is corrupted, those before
     target_lengths: np.ndarray
 
-    def example(self, row: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+    def example(self, index: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         """Source and target tokens. The ``epoch`` matters where an example is another one in each."""
 
-    def origin(self, row: int) -> "Place":
+    def origin(self, index: int) -> "Place":
         """Where its texts stand, for messages."""
 
     def checksum(self) -> int:
@@ -44,15 +44,15 @@ class Origin:
     path: Path
     lines: np.ndarray  # of each example, from 0
 
-    def __call__(self, row: int) -> Place:
+    def __call__(self, index: int) -> Place:
         """For messages."""
-        return Place(self.path, int(self.lines[row]) + 1)
+        return Place(self.path, int(self.lines[index]) + 1)
 
 
-def places(examples: Examples, rows: Sequence[int]) -> str:
+def places(examples: Examples, indices: Sequence[int]) -> str:
     """Where the texts of these examples stand, for messages: each file, and the lines in it."""
     by_path: dict[Path, list[int]] = {}
-    for place in map(examples.origin, rows):
+    for place in map(examples.origin, indices):
         by_path.setdefault(place.path, []).append(place.line)
     return " and ".join(
         f"{path}, {'lines' if len(lines) > 1 else 'line'} {', '.join(map(str, sorted(lines)))}"
@@ -67,8 +67,8 @@ class PairExamples:
         self.sources, self.targets, self.origin = sources, targets, origin
         self.source_lengths, self.target_lengths = sources.lengths, targets.lengths
 
-    def example(self, row: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        return self.sources[row], self.targets[row]
+    def example(self, index: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        return self.sources[index], self.targets[index]
 
     def checksum(self) -> int:
         return self.sources.checksum() ^ self.targets.checksum()
@@ -81,8 +81,8 @@ class DenoisingExamples:
         self._texts, self._noise, self.origin = texts, noise, origin
         self.source_lengths = self.target_lengths = texts.lengths
 
-    def example(self, row: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        return self._noise.corrupt(self._texts[row], epoch, row), self._texts[row]
+    def example(self, index: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        return self._noise.corrupt(self._texts[index], epoch, index), self._texts[index]
 
     def checksum(self) -> int:
         return self._texts.checksum()
@@ -97,13 +97,13 @@ class JoinedExamples:
         self.source_lengths = np.concatenate([first.source_lengths, second.source_lengths])
         self.target_lengths = np.concatenate([first.target_lengths, second.target_lengths])
 
-    def example(self, row: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        if row < self._boundary:
-            return self._parts[0].example(row, epoch)
-        return self._parts[1].example(row - self._boundary, epoch)
+    def example(self, index: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        if index < self._boundary:
+            return self._parts[0].example(index, epoch)
+        return self._parts[1].example(index - self._boundary, epoch)
 
-    def origin(self, row: int) -> Place:
-        return self._parts[0].origin(row) if row < self._boundary else self._parts[1].origin(row - self._boundary)
+    def origin(self, index: int) -> Place:
+        return self._parts[0].origin(index) if index < self._boundary else self._parts[1].origin(index - self._boundary)
 
     def checksum(self) -> int:
         return self._parts[0].checksum() ^ self._parts[1].checksum()

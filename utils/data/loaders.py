@@ -27,7 +27,7 @@ class TrainingLoader:
     def __init__(
         self,
         dataset: Dataset[Any],
-        order: LengthBucketSampler,
+        sampler: LengthBucketSampler,
         steps: int,
         num_workers: int,
         pin_memory: bool,
@@ -35,11 +35,11 @@ class TrainingLoader:
     ) -> None:
         """``data_checksum`` tells whether a resumed run still has the data that it began with."""
         self.dataset = dataset
-        self.order = order
+        self.sampler = sampler
         self.num_workers = num_workers
         self.pin_memory = pin_memory
-        self._length = steps * order.accumulation
-        self._identity = {"data_checksum": data_checksum, "processes": order.processes}
+        self._length = steps * sampler.accumulation
+        self._identity = {"data_checksum": data_checksum, "processes": sampler.processes}
         self._handed_out = 0
         self.seconds_waited = 0.0  # for batches, by the training; copies to a GPU not included
 
@@ -48,7 +48,7 @@ class TrainingLoader:
         return self._length
 
     def __iter__(self) -> Iterator[Any]:
-        batches = self.order.batches(self._handed_out, self._length)
+        batches = self.sampler.batches(self._handed_out, self._length)
         start = time.perf_counter()
         for batch in batch_loader(self.dataset, batches, self.num_workers, self.pin_memory):
             self._handed_out += 1
@@ -82,13 +82,14 @@ def validation_loader(
 def validation_batches(dataset: BatchDataset, batch_size: int, processes: int, rank: int) -> list[BatchIndices]:
     """The batches of ``validation_loader``, the longest sources first."""
     share = np.arange(rank, len(dataset), processes)
-    batches = [share[batch] for batch in batches_by_length(dataset.examples.source_lengths[share], batch_size)]
     target_lengths = dataset.examples.target_lengths
-    indices_of_batches = [BatchIndices(rows, step_target_tokens=int(target_lengths[rows].sum())) for rows in batches]
+    batches = []
+    for order in batches_by_length(dataset.examples.source_lengths[share], batch_size):
+        indices = share[order]
+        batches.append(BatchIndices(indices, step_target_tokens=int(target_lengths[indices].sum())))
     largest_share = -(-len(dataset) // processes)
     dummy = BatchIndices(np.zeros(1, dtype=np.int64), step_target_tokens=0, is_dummy=True)
-    indices_of_batches += [dummy] * (-(-largest_share // batch_size) - len(indices_of_batches))
-    return indices_of_batches
+    return batches + [dummy] * (-(-largest_share // batch_size) - len(batches))
 
 
 def batch_loader(dataset: Dataset[Any], batches: Any, num_workers: int, pin_memory: bool) -> DataLoader[Any]:

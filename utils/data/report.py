@@ -86,7 +86,7 @@ def _overlap(pairs: PreparedPairs, train: PreparedPairs) -> dict[str, int]:
 
 def _describe_batch(batch: Batch, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
     labels = batch.labels.masked_fill(batch.labels == IGNORE_INDEX, tokenizer.pad_token_id)
-    shown = range(min(_SHOWN_EXAMPLES, len(batch.rows)))
+    shown = range(min(_SHOWN_EXAMPLES, len(batch.indices)))
     return {
         "source_shape": list(batch.input_ids.shape),
         "target_shape": list(batch.labels.shape),

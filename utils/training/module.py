@@ -97,7 +97,7 @@ class SummarizationModule(pl.LightningModule):
         else:
             sequences = torch.full_like(batch.labels, self.model.config.pad_token_id)
             sequences.view(-1)[batch.target_indices] = predictions
-        self._predictions.update(zip(batch.rows.tolist(), decode(sequences, self.tokenizer), strict=True))
+        self._predictions.update(zip(batch.indices.tolist(), decode(sequences, self.tokenizer), strict=True))
 
     def on_validation_epoch_end(self) -> None:
         """Compute the loss per target token and the mean ROUGE, over the examples of all processes."""

@@ -28,22 +28,22 @@ def test_checksum_sees_a_changed_token(setup: TinySetup, tokenizer: BartTokenize
 
 def test_batch(setup: TinySetup, tokenizer: BartTokenizer) -> None:
     dataset = tokenized(setup, tokenizer, "train", max_source_length=50, max_padded_length=50)
-    rows = np.array([7, 3, 11])
-    batch = dataset[BatchIndices(rows, step_target_tokens=99)]
-    assert batch.rows.tolist() == [7, 3, 11] and batch.step_target_tokens == 99
-    for index, row in enumerate(rows):
-        source, target = dataset.examples.sources[row].tolist(), dataset.examples.targets[row].tolist()
-        assert batch.input_ids[index, : len(source)].tolist() == source
-        assert (batch.input_ids[index, len(source) :] == tokenizer.pad_token_id).all()
-        assert batch.attention_mask[index].tolist() == [1] * len(source) + [0] * (batch.input_ids.size(1) - len(source))
-        assert batch.labels[index, : len(target)].tolist() == target
-        assert (batch.labels[index, len(target) :] == IGNORE_INDEX).all()
+    indices = np.array([7, 3, 11])
+    batch = dataset[BatchIndices(indices, step_target_tokens=99)]
+    assert batch.indices.tolist() == [7, 3, 11] and batch.step_target_tokens == 99
+    for row, index in enumerate(indices):
+        source, target = dataset.examples.sources[index].tolist(), dataset.examples.targets[index].tolist()
+        assert batch.input_ids[row, : len(source)].tolist() == source
+        assert (batch.input_ids[row, len(source) :] == tokenizer.pad_token_id).all()
+        assert batch.attention_mask[row].tolist() == [1] * len(source) + [0] * (batch.input_ids.size(1) - len(source))
+        assert batch.labels[row, : len(target)].tolist() == target
+        assert (batch.labels[row, len(target) :] == IGNORE_INDEX).all()
     assert batch.labels.size(1) % 8 == 0
     longest = dataset[BatchIndices(np.array([int(dataset.examples.source_lengths.argmax())]), 0)]
     assert longest.input_ids.size(1) == 50  # not 56: there are no more positions
 
 
-def test_a_stand_in_does_not_count(setup: TinySetup, tokenizer: BartTokenizer) -> None:
+def test_a_dummy_batch_does_not_count(setup: TinySetup, tokenizer: BartTokenizer) -> None:
     dataset = tokenized(setup, tokenizer, "val")
     batch = dataset[BatchIndices(np.array([2]), 9, is_dummy=True)]
     assert (batch.labels == IGNORE_INDEX).all() and batch.attention_mask.any()

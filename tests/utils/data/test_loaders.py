@@ -11,16 +11,16 @@ from bart.modeling.modeling_bart import IGNORE_INDEX
 from bart.tokenization.tokenization_bart import BartTokenizer
 from tests.tiny_setup import TinySetup
 from tests.utils.data.test_batch import tokenized
-from tests.utils.data.test_batch_sampler import order
+from tests.utils.data.test_batch_sampler import make_sampler
 from utils.data.batch import BatchIndices
 from utils.data.loaders import TrainingLoader, validation_loader
 
 
-class Rows(Dataset[torch.Tensor]):
-    """Gives the rows of a plan, with what only the right process can know."""
+class Indices(Dataset[torch.Tensor]):
+    """Gives the indices of a batch, with what only the right process can know."""
 
-    def __getitem__(self, plan: BatchIndices) -> torch.Tensor:
-        return torch.from_numpy(plan.rows)
+    def __getitem__(self, batch: BatchIndices) -> torch.Tensor:
+        return torch.from_numpy(batch.indices)
 
 
 @pytest.fixture
@@ -35,22 +35,22 @@ def process_server() -> Iterator[None]:
 @pytest.mark.parametrize("workers", [0, 2])
 def test_loader_goes_on_where_it_stood(workers: int) -> None:
     def loader() -> TrainingLoader:
-        return TrainingLoader(Rows(), order(), 40, workers, pin_memory=False, data_checksum=1)
+        return TrainingLoader(Indices(), make_sampler(), 40, workers, pin_memory=False, data_checksum=1)
 
-    whole = [rows.tolist() for rows in loader()]
+    whole = [indices.tolist() for indices in loader()]
     assert len(whole) == len(loader()) == 120
     interrupted = loader()
-    first = [rows.tolist() for rows in islice(interrupted, 70)]
+    first = [indices.tolist() for indices in islice(interrupted, 70)]
     resumed = loader()
     resumed.load_state_dict(interrupted.state_dict())
-    assert first + [rows.tolist() for rows in resumed] == whole
+    assert first + [indices.tolist() for indices in resumed] == whole
 
 
 def test_loader_leaves_random_numbers_alone() -> None:
     torch.manual_seed(0)
     expected = torch.rand(3)
     torch.manual_seed(0)
-    next(iter(TrainingLoader(Rows(), order(), 5, 0, pin_memory=False, data_checksum=1)))
+    next(iter(TrainingLoader(Indices(), make_sampler(), 5, 0, pin_memory=False, data_checksum=1)))
     assert torch.equal(torch.rand(3), expected)
 
 
@@ -58,8 +58,8 @@ def test_loader_leaves_random_numbers_alone() -> None:
     ("changes", "checksum", "named"), [({}, 2, "training data"), ({"processes": 2}, 1, "1 processes")]
 )
 def test_loader_refuses_another_run(changes: dict[str, int], checksum: int, named: str) -> None:
-    state = TrainingLoader(Rows(), order(), 5, 0, pin_memory=False, data_checksum=1).state_dict()
-    other = TrainingLoader(Rows(), order(**changes), 5, 0, pin_memory=False, data_checksum=checksum)
+    state = TrainingLoader(Indices(), make_sampler(), 5, 0, pin_memory=False, data_checksum=1).state_dict()
+    other = TrainingLoader(Indices(), make_sampler(**changes), 5, 0, pin_memory=False, data_checksum=checksum)
     with pytest.raises(InputError, match=named):
         other.load_state_dict(state)
 
@@ -73,5 +73,5 @@ def test_validation_shares_the_examples(setup: TinySetup, tokenizer: BartTokeniz
         for rank in range(processes)
     ]
     assert len(set(map(len, shares))) == 1 and shares[0]
-    counted = [batch.rows[(batch.labels != IGNORE_INDEX).any(1)] for share in shares for batch in share]
+    counted = [batch.indices[(batch.labels != IGNORE_INDEX).any(1)] for share in shares for batch in share]
     assert torch.cat(counted).sort().values.tolist() == list(range(13))

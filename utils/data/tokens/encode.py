@@ -59,9 +59,9 @@ def encode_texts(
     backend.enable_truncation(max_length, direction=tokenizer.truncation_side)
     backend.no_padding()
     encoded = [encoding.ids for encoding in backend.encode_batch_fast(heads)]
-    for row, (text, head) in enumerate(zip(prefixed, heads, strict=True)):
-        if len(head) < len(text) and len(encoded[row]) < max_length:
-            encoded[row] = backend.encode_batch_fast([text])[0].ids
+    for index, (text, head) in enumerate(zip(prefixed, heads, strict=True)):
+        if len(head) < len(text) and len(encoded[index]) < max_length:
+            encoded[index] = backend.encode_batch_fast([text])[0].ids
     backend.no_truncation()  # or it were saved with the tokenizer
     kind = token_type(tokenizer)
     return [np.array(ids, dtype=kind) for ids in encoded]

@@ -36,8 +36,8 @@ class TokenStore:
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
-    def __getitem__(self, row: int) -> np.ndarray:
-        ids = self.tokens[self.offsets[row] : self.offsets[row + 1]]
+    def __getitem__(self, index: int) -> np.ndarray:
+        ids = self.tokens[self.offsets[index] : self.offsets[index + 1]]
         return ids if self.vocabulary is None else self.vocabulary.known(ids)
 
     def read_by(self, vocabulary: ModelVocabulary | None) -> "TokenStore":

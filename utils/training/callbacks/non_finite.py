@@ -35,7 +35,7 @@ class StopOnNonFinite(Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: SummarizationModule, outputs: Any, batch: Batch, batch_index: int
     ) -> None:
-        self._losses.append((batch_index, batch.rows, outputs["loss_sum"]))
+        self._losses.append((batch_index, batch.indices, outputs["loss_sum"]))
         if not ends_step(trainer, batch_index):
             return
         if not self.scales_loss:

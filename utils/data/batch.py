@@ -1,4 +1,4 @@
-"""One batch: the numbers of its examples, and their token ids as padded tensors.
+"""Make one batch: from the indices of its examples to padded tensors.
 
 Shapes: B examples of a batch, S tokens of its longest source, T tokens of its longest target, both padded.
 """
@@ -16,49 +16,52 @@ from bart.modeling.modeling_bart import IGNORE_INDEX, find_target_indices
 
 from .examples import Examples
 
-PADDING_MULTIPLE = 8  # the tensor cores of GPUs want it (also what max lengths such as 1024 are multiples of)
+PADDING_MULTIPLE = 8  # for the tensor cores of GPUs; greatest lengths such as 1024 are multiples of it, too
 
 Lengths = TypeVar("Lengths", int, np.ndarray)
 
 
 @dataclass(frozen=True)
 class BatchIndices:
-    """One micro-batch of one process: the examples it consists of."""
+    """Names the examples of one micro-batch of one process."""
 
-    indices: np.ndarray  # (B,) int64, line numbers from 0, never empty
-    step_target_tokens: int  # of the whole optimizer step, over all its micro-batches and processes
+    indices: np.ndarray  # (B,) int64, numbers of examples from 0; never empty
+    step_target_tokens: int  # of the optimizer step, over all its micro-batches and processes
     epoch: int = 0  # from 0
-    is_dummy: bool = False  # the step has too few examples for this micro-batch: it is run, but must not count
+    is_dummy: bool = False  # the step has too few examples for this micro-batch: it is computed, but does not count
 
 
 class Batch(NamedTuple):
-    """What a model is given at once. Padding is on the right."""
+    """Holds the tensors that a model is given at once. Padding is on the right."""
 
     input_ids: Tensor  # (B, S) int64
     attention_mask: Tensor  # (B, S) int64, 1 for a token, 0 for padding
-    is_padded: bool  # whether there is a 0 in it
+    is_padded: bool  # whether attention_mask has a 0
     labels: Tensor  # (B, T) int64, IGNORE_INDEX for padding
-    target_indices: Tensor  # (N,) int64, of the N target tokens among the B * T labels
-    indices: Tensor  # (B,) int64, the numbers of the examples in their dataset, from 0
-    step_target_tokens: int  # target tokens of the optimizer step that this batch is a part of
+    target_indices: Tensor  # (N,) int64, positions of the N target tokens in the flattened labels
+    indices: Tensor  # (B,) int64, numbers of the examples in their dataset, from 0
+    step_target_tokens: int  # of the optimizer step that the batch belongs to
 
     def mask(self) -> Tensor | None:
-        """The attention mask where there is padding: attention without one is faster."""
+        """Return the attention mask, or None if nothing is padded: attention without a mask is faster."""
         return self.attention_mask if self.is_padded else None
 
 
 class BatchDataset(Dataset[Batch]):
-    """Examples as padded batches: indexed by the indices of a batch, it gives that batch."""
+    """Gives padded batches of examples: ``dataset[BatchIndices(...)]`` is one ``Batch``."""
 
     def __init__(self, examples: Examples, pad_token_id: int, max_padded_length: int) -> None:
+        """Take examples of at most ``max_padded_length`` tokens, the positions that the model has."""
         self.examples = examples
         self.pad_token_id = pad_token_id
         self.max_padded_length = max_padded_length
 
     def __len__(self) -> int:
+        """Count the examples."""
         return len(self.examples.source_lengths)
 
     def __getitem__(self, batch: BatchIndices) -> Batch:
+        """Collate the examples of one batch. A dummy batch has no labels, so it adds nothing to the loss."""
         pairs = [self.examples.example(index, batch.epoch) for index in batch.indices.tolist()]
         sources, targets = zip(*pairs, strict=True)
         input_ids, attention_mask = pad_sources(sources, self.pad_token_id, self.max_padded_length)
@@ -71,22 +74,22 @@ class BatchDataset(Dataset[Batch]):
 
 
 def pad_sources(sources: Sequence[np.ndarray], pad_token_id: int, max_padded_length: int) -> tuple[Tensor, Tensor]:
-    """Token arrays as input_ids and attention_mask, both (B, S)."""
+    """Make input_ids and attention_mask, both (B, S) int64, of token arrays of at most ``max_padded_length``."""
     lengths = torch.tensor([len(source) for source in sources])
     input_ids = _pad(sources, pad_token_id, max_padded_length)
     return input_ids, (torch.arange(input_ids.size(1)) < lengths[:, None]).long()  # (S) < (B, 1)
 
 
+def padded_length(tokens: Lengths) -> Lengths:
+    """Round one length, or each of an array, up to a multiple of PADDING_MULTIPLE."""
+    return -(-tokens // PADDING_MULTIPLE) * PADDING_MULTIPLE
+
+
 def _pad(texts: Sequence[np.ndarray], filler: int, max_padded_length: int) -> Tensor:
-    """(B, longest) int64; the length rounded up to a padded one, unless that were beyond ``max_padded_length``."""
+    """Return (B, L) int64. L is the longest text's padded length, but no more than ``max_padded_length``."""
     longest = max(map(len, texts))
     length = max(longest, min(padded_length(longest), max_padded_length))
     padded = torch.full((len(texts), length), filler)
     for text, row in zip(texts, padded, strict=True):
         row[: len(text)] = torch.from_numpy(text.astype(np.int64))
     return padded
-
-
-def padded_length(tokens: Lengths) -> Lengths:
-    """The next multiple of PADDING_MULTIPLE, of one length or of each in an array."""
-    return -(-tokens // PADDING_MULTIPLE) * PADDING_MULTIPLE

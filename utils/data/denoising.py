@@ -1,7 +1,7 @@
-"""The noise that BART learns to remove in pre-training (Lewis et al. 2019, https://arxiv.org/abs/1910.13461, 2.2).
+"""Corrupt texts as BART learns to restore them (Lewis et al. 2019, https://arxiv.org/abs/1910.13461, section 2.2).
 
-Sentences change places, and spans of tokens are replaced by one <mask> each. All of it is drawn from the seed, the
-epoch and the example's number alone, so that any number of workers and any resume see the same.
+Sentences are shuffled, and each of some spans of tokens is replaced by one <mask>. Only the seed, the epoch and the
+example's index decide how, so the number of workers and a resume make no difference.
 """
 
 from dataclasses import dataclass
@@ -14,16 +14,16 @@ _SENTENCE_ENDS = (".", "!", "?", '."', ".)", ".'")
 
 @dataclass(frozen=True)
 class NoiseSettings:
-    """How much noise. The defaults are those of fairseq's recipe; the paper's spans are of 3 tokens in the mean."""
+    """Says how much is corrupted. The defaults are fairseq's; the paper's spans have 3 tokens on average."""
 
-    mask_ratio: float = 0.3  # of the tokens, replaced by masks
-    poisson_lambda: float = 3.5  # tokens in a span, in the mean
-    mask_random: float = 0.1  # of the masks, replaced by a random token
+    mask_ratio: float = 0.3  # share of the tokens that masks replace
+    poisson_lambda: float = 3.5  # mean number of tokens in a span
+    mask_random: float = 0.1  # share of the masks that a random token replaces
     permute_sentences: bool = True
 
 
 class Noise:
-    """Corrupts texts of one tokenizer."""
+    """Corrupts texts that are given as token ids."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, settings: NoiseSettings, seed: int) -> None:
         self.settings = settings
@@ -36,7 +36,16 @@ class Noise:
         self._ordinary = np.array(sorted(set(vocabulary.values()) - set(tokenizer.all_special_ids)))
 
     def corrupt(self, tokens: np.ndarray, epoch: int, index: int) -> np.ndarray:
-        """<s> text </s> to <s> corrupted text </s>, in the same type of integers; ``index`` numbers the example."""
+        """Corrupt one text.
+
+        Args:
+            tokens: <s> text </s>, (L,) of any integer type.
+            epoch: From 0.
+            index: Number of the example; another one is corrupted in another way.
+
+        Returns:
+            <s> corrupted text </s>, of the same type.
+        """
         random = np.random.default_rng([self.seed, epoch, index])
         text = tokens[1:-1]
         if self.settings.permute_sentences:
@@ -46,7 +55,7 @@ class Noise:
 
     def _infill(self, text: np.ndarray, random: np.random.Generator) -> np.ndarray:
         expected = self.settings.mask_ratio * len(text)
-        masked = int(expected) + (random.random() < expected % 1)  # exact in the mean, for short texts too
+        masked = int(expected) + (random.random() < expected % 1)  # so that the mean is exact for short texts, too
         lengths = draw_span_lengths(masked, self.settings.poisson_lambda, random)
         replacements = np.full(len(lengths), self.mask_token_id, dtype=text.dtype)
         is_random = random.random(len(lengths)) < self.settings.mask_random
@@ -55,16 +64,22 @@ class Noise:
 
 
 def permute_sentences(text: np.ndarray, is_end: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Shuffle the sentences of a text (n,); ``is_end`` (n,) marks their last tokens; what is left too."""
-    sentence = np.cumsum(is_end) - is_end  # the number of each token's
+    """Shuffle the sentences of a text.
+
+    Args:
+        text: (n,) token ids.
+        is_end: (n,) bool, marks the last token of each sentence. Tokens after the last mark count as a sentence.
+        random: Draws the order.
+    """
+    sentence = np.cumsum(is_end) - is_end  # (n,) which sentence each token belongs to
     order = random.permutation(int(is_end.sum()) + 1)
     return text[np.argsort(order[sentence], kind="stable")]
 
 
 def draw_span_lengths(total: int, mean: float, random: np.random.Generator) -> np.ndarray:
-    """Lengths by a Poisson law that add up to ``total``; the last one is cut where it would exceed it.
+    """Draw span lengths from a Poisson distribution until they add up to ``total``; the last one is cut to fit.
 
-    Lengths of 0 occur: such a span replaces nothing, its mask is put in between.
+    A length may be 0: such a span replaces nothing, so its mask is inserted.
     """
     if total == 0:
         return np.zeros(0, dtype=np.int64)
@@ -81,17 +96,20 @@ def draw_span_lengths(total: int, mean: float, random: np.random.Generator) -> n
 def replace_spans(
     text: np.ndarray, lengths: np.ndarray, replacements: np.ndarray, random: np.random.Generator
 ) -> np.ndarray:
-    """Put ``replacements[i]`` in the place of a span of ``lengths[i]`` tokens of a text (n,), at random places.
+    """Replace a span of ``lengths[i]`` tokens of a text (n,) by ``replacements[i]``, for every i, at random places.
 
-    Every arrangement of the spans without overlap is as likely as any other: the spans and the tokens that stay are
-    items in a row, and which of the items are the spans is drawn.
+    Every arrangement of the spans without overlap is equally likely.
     """
+    # The result is a row of items, each a span or a token that stays. Draw which items are the spans.
     items = len(text) - int(lengths.sum()) + len(lengths)
     is_span = np.zeros(items, dtype=bool)
     is_span[random.choice(items, len(lengths), replace=False)] = True
+
+    # Find the place in the text that each item begins at.
     widths = np.ones(items, dtype=np.int64)
     widths[is_span] = lengths
-    starts = np.cumsum(widths) - widths  # where in the text each item begins
+    starts = np.cumsum(widths) - widths
+
     replaced = np.empty(items, dtype=text.dtype)
     replaced[is_span] = replacements
     replaced[~is_span] = text[starts[~is_span]]

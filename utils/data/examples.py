@@ -1,4 +1,4 @@
-"""What is learnt from: pairs of token arrays, from texts and their summaries or from corrupted texts."""
+"""Give examples by number: source and target tokens of pairs, of corrupted texts, or of both joined."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,19 +12,19 @@ from .tokens.token_array import TokenStore
 
 
 class Examples(Protocol):
-    """What is learnt from: pairs of token arrays by number, from 0, whose lengths are known beforehand."""
+    """Numbers the examples to learn from, from 0, and knows their lengths beforehand."""
 
-    source_lengths: np.ndarray  # tokens of each example; of a source that is corrupted, those before
-    target_lengths: np.ndarray
+    source_lengths: np.ndarray  # (examples,) tokens of each; of a source that will be corrupted, before that
+    target_lengths: np.ndarray  # (examples,)
 
     def example(self, index: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        """Source and target tokens. The ``epoch`` matters where an example is another one in each."""
+        """Return source and target tokens. ``epoch`` matters if an example differs from one epoch to the next."""
 
     def origin(self, index: int) -> "Place":
-        """Where its texts stand, for messages."""
+        """Return the place of the example's text, for messages."""
 
     def checksum(self) -> int:
-        """A number that differs when the tokens do."""
+        """Return a number that changes if a token does."""
 
 
 class Place(NamedTuple):
@@ -39,18 +39,18 @@ class Place(NamedTuple):
 
 @dataclass
 class Origin:
-    """Where the texts of examples stand."""
+    """Finds the line that an example was read from."""
 
     path: Path
-    lines: np.ndarray  # of each example, from 0
+    lines: np.ndarray  # (examples,) number of the line of each, from 0
 
     def __call__(self, index: int) -> Place:
-        """For messages."""
+        """Return the place of an example's text."""
         return Place(self.path, int(self.lines[index]) + 1)
 
 
 def places(examples: Examples, indices: Sequence[int]) -> str:
-    """Where the texts of these examples stand, for messages: each file, and the lines in it."""
+    """List where the texts of some examples stand, for a message: each file with its line numbers."""
     by_path: dict[Path, list[int]] = {}
     for place in map(examples.origin, indices):
         by_path.setdefault(place.path, []).append(place.line)
@@ -75,7 +75,7 @@ class PairExamples:
 
 
 class DenoisingExamples:
-    """Corrupted texts and what they were before."""
+    """Corrupted texts and the original texts."""
 
     def __init__(self, texts: TokenStore, noise: Noise, origin: Origin) -> None:
         self._texts, self._noise, self.origin = texts, noise, origin
@@ -89,21 +89,21 @@ class DenoisingExamples:
 
 
 class JoinedExamples:
-    """The examples of one kind, then those of another."""
+    """The examples of ``first``, followed by those of ``second``."""
 
     def __init__(self, first: Examples, second: Examples) -> None:
-        self._parts = (first, second)
+        self._first, self._second = first, second
         self._boundary = len(first.source_lengths)
         self.source_lengths = np.concatenate([first.source_lengths, second.source_lengths])
         self.target_lengths = np.concatenate([first.target_lengths, second.target_lengths])
 
     def example(self, index: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         if index < self._boundary:
-            return self._parts[0].example(index, epoch)
-        return self._parts[1].example(index - self._boundary, epoch)
+            return self._first.example(index, epoch)
+        return self._second.example(index - self._boundary, epoch)
 
     def origin(self, index: int) -> Place:
-        return self._parts[0].origin(index) if index < self._boundary else self._parts[1].origin(index - self._boundary)
+        return self._first.origin(index) if index < self._boundary else self._second.origin(index - self._boundary)
 
     def checksum(self) -> int:
-        return self._parts[0].checksum() ^ self._parts[1].checksum()
+        return self._first.checksum() ^ self._second.checksum()

@@ -1,10 +1,9 @@
-"""Loaders that give the batches of a training and of its validations, prepared ahead by worker processes."""
+"""Load the batches of a training and of its validations, prepared ahead by worker processes."""
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,22 +17,31 @@ from .batch_sampler import LengthBucketSampler, batches_by_length
 
 
 class TrainingLoader:
-    """Batches for ``steps`` optimizer steps, over as many epochs as they take, with its position in checkpoints.
+    """Yields the batches of ``steps`` optimizer steps, over as many epochs as they take.
 
-    Lightning calls ``state_dict`` and ``load_state_dict``. The position counts the batches handed out, not those that
-    workers have prepared ahead.
+    Lightning saves its position in checkpoints by ``state_dict`` and ``load_state_dict``. The position counts the
+    batches that were handed out, not those that workers have prepared ahead.
     """
 
     def __init__(
         self,
-        dataset: Dataset[Any],
+        dataset: Dataset[Batch],
         sampler: LengthBucketSampler,
         steps: int,
         num_workers: int,
         pin_memory: bool,
         data_checksum: int,
     ) -> None:
-        """``data_checksum`` tells whether a resumed run still has the data that it began with."""
+        """Begin at the first batch.
+
+        Args:
+            dataset: Makes a batch of the indices that ``sampler`` draws.
+            sampler: Draws the batches of this process.
+            steps: Optimizer steps of the whole run.
+            num_workers: Processes that prepare batches; 0 prepares them in this one.
+            pin_memory: Whether batches go to a GPU.
+            data_checksum: Tells whether a resumed run still has the data that it began with.
+        """
         self.dataset = dataset
         self.sampler = sampler
         self.num_workers = num_workers
@@ -41,13 +49,14 @@ class TrainingLoader:
         self._length = steps * sampler.accumulation
         self._identity = {"data_checksum": data_checksum, "processes": sampler.processes}
         self._handed_out = 0
-        self.seconds_waited = 0.0  # for batches, by the training; copies to a GPU not included
+        self.seconds_waited = 0.0  # by the training, for batches; copying them to a GPU not included
 
     def __len__(self) -> int:
-        """All batches of the run, those of before a resume included."""
+        """Count all batches of the run, those before a resume included."""
         return self._length
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[Batch]:
+        """Yield the batches from the current position on."""
         batches = self.sampler.batches(self._handed_out, self._length)
         start = time.perf_counter()
         for batch in batch_loader(self.dataset, batches, self.num_workers, self.pin_memory):
@@ -57,13 +66,13 @@ class TrainingLoader:
             start = time.perf_counter()
 
     def state_dict(self) -> dict[str, int]:
-        """Where the loader stands."""
+        """Return the position, and what must be the same when it is restored."""
         return {"handed_out": self._handed_out, **self._identity}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on from there. Raises InputError where other batches would follow than in the interrupted run."""
+        """Restore a position. Raises InputError if other batches would follow than in the interrupted run."""
         if state["data_checksum"] != self._identity["data_checksum"]:
-            raise InputError("--resume: the training data are not those that the run began with; restore them")
+            raise InputError("--resume: the training data differ from those that the run began with; restore them")
         if state["processes"] != self._identity["processes"]:
             raise InputError(f"--resume: the run has {state['processes']} processes; give it as many (see --gpus)")
         self._handed_out = state["handed_out"]
@@ -72,15 +81,16 @@ class TrainingLoader:
 def validation_loader(
     dataset: BatchDataset, batch_size: int, processes: int, rank: int, num_workers: int, pin_memory: bool
 ) -> DataLoader[Batch]:
-    """This process's share of the examples, each once, and dummy batches, so that every process runs as many batches.
-
-    The others would wait for one that runs fewer, where a model's layers are spread over them.
-    """
+    """Load this process's batches of a validation (see ``validation_batches``)."""
     return batch_loader(dataset, validation_batches(dataset, batch_size, processes, rank), num_workers, pin_memory)
 
 
 def validation_batches(dataset: BatchDataset, batch_size: int, processes: int, rank: int) -> list[BatchIndices]:
-    """The batches of ``validation_loader``, the longest sources first."""
+    """Divide the examples among the processes, and cut this one's share into batches, longest sources first.
+
+    Dummy batches at the end give every process the same number of batches: if the layers of a model are spread over
+    the processes, the others would wait for one that runs fewer.
+    """
     share = np.arange(rank, len(dataset), processes)
     target_lengths = dataset.examples.target_lengths
     batches = []
@@ -92,22 +102,22 @@ def validation_batches(dataset: BatchDataset, batch_size: int, processes: int, r
     return batches + [dummy] * (-(-largest_share // batch_size) - len(batches))
 
 
-def batch_loader(dataset: Dataset[Any], batches: Any, num_workers: int, pin_memory: bool) -> DataLoader[Any]:
-    """A loader that gives ``dataset[plan]`` for every plan of an iterable.
-
-    Its generator is its own: a loader without one draws from torch's global generator whenever it starts, and dropout
-    after a resume would differ.
-    """
+def batch_loader(
+    dataset: Dataset[Batch], batches: Iterable[BatchIndices], num_workers: int, pin_memory: bool
+) -> DataLoader[Batch]:
+    """Load ``dataset[batch]`` for each of the batches, in their order."""
     return DataLoader(
         dataset,
         batch_size=None,
         sampler=batches,
         num_workers=num_workers,
         pin_memory=pin_memory,
+        # A loader without a generator draws from torch's global one whenever it starts; dropout would differ after a
+        # resume.
         generator=torch.Generator(),
-        # From Python 3.14 on the system's choice is a server: workers would be its children, which ``serve`` takes for
+        # From Python 3.14 on the default is a server process. Workers would be its children, which ``serve`` takes for
         # orphans, and each would get a copy of the data.
         multiprocessing_context="fork" if num_workers > 0 else None,
-        # Else Ctrl-C, or a SIGTERM to all processes, ends them in mid-training.
+        # Workers ignore the signals that end a training, such as Ctrl-C, and end with the training instead.
         worker_init_fn=partial(serve, parent=os.getpid()),
     )

@@ -42,7 +42,7 @@ def test_it_needs_no_weights_and_no_empty_folder(
     assert {path: path.stat().st_mtime_ns for path in whole_run.rglob("*")} == before
     lines = output.splitlines()
     assert "train: 61 pairs; 0 more lack a source or target" in lines
-    assert "  the same as one before: 6 sources, 1 pairs of source and target" in lines
+    assert "  repeat an earlier one: 6 sources, 1 pairs of source and target" in lines
     assert "test in train: 2 sources and 3 targets of 7" in lines
     assert "warning: train: 6 of 61 sources repeat one before them" in lines
     assert "warning: test: 2 of 7 sources are in train as well; its scores will be too good" in lines

@@ -1,1 +1,1 @@
-"""From texts to batches."""
+"""Read texts, turn them into token ids, and make batches of them."""

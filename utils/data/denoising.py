@@ -54,6 +54,7 @@ class Noise:
         return np.concatenate([tokens[:1], text, tokens[-1:]])
 
     def _infill(self, text: np.ndarray, random: np.random.Generator) -> np.ndarray:
+        """Replace spans of a text (n,) by masks, some of them by random tokens."""
         expected = self.settings.mask_ratio * len(text)
         masked = int(expected) + (random.random() < expected % 1)  # so that the mean is exact for short texts, too
         lengths = draw_span_lengths(masked, self.settings.poisson_lambda, random)

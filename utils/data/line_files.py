@@ -1,6 +1,6 @@
-"""Text files of one example per line, read so that line i is example i, whatever the lines hold.
+"""Read text files of one example per line, so that line i is example i whatever the lines hold.
 
-Lines end at \\n alone: programs that also split at \\r, form feeds, NEL or U+2028 would move all later examples.
+Only \\n ends a line: a program that also splits at \\r, form feeds, NEL or U+2028 would move all later examples.
 """
 
 import codecs
@@ -14,27 +14,27 @@ from typing import BinaryIO
 from bart.errors import InputError
 
 _BLOCK_BYTES = 2**20
-# All that Python's str.splitlines takes for the end of a line, and NUL, which iterate_lines refuses.
+# Every character at which Python's str.splitlines ends a line, and NUL, which iterate_lines refuses.
 _LINE_BREAKING = dict.fromkeys(map(ord, "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029\0"), " ")
 
 
 @dataclass(frozen=True)
 class LineFile:
-    """What a first pass over a file found; that all of it can be read is certain then."""
+    """Describes a file that a first pass has read to its end without a fault."""
 
     path: Path
     lines: int
-    digest: str  # of the content
-    stamp: tuple[int, int]  # size and time of the last change
+    digest: str  # SHA-256 of the content
+    stamp: tuple[int, int]  # size in bytes, time of the last change in nanoseconds
 
     def check_unchanged(self) -> None:
-        """Raise InputError where the file was written to since it was scanned."""
+        """Raise InputError if the file was written to since it was scanned."""
         if not self.path.exists() or _stamp(os.stat(self.path)) != self.stamp:
             raise InputError(f"{self.path}: was changed while it was read; start again when it is complete")
 
 
 def scan(path: Path) -> LineFile:
-    """Count lines, take the digest and check the encoding, in blocks. Raises InputError as iterate_lines does."""
+    """Count the lines of a file, hash its content and check its encoding. Raises InputError as iterate_lines does."""
     digest, decoder = hashlib.sha256(), codecs.getincrementaldecoder("utf-8")()
     newlines, size, last, sound = 0, 0, b"", True
     with _open(path) as file:
@@ -46,32 +46,32 @@ def scan(path: Path) -> LineFile:
             last = block[-1:]
             sound = sound and b"\0" not in block and _takes(decoder, block)
     if not (sound and _takes(decoder, b"", final=True)):
-        for _ in iterate_lines(path):  # raises, naming the place
+        for _ in iterate_lines(path):  # raises InputError, which names the place
             pass
     lines = 0 if _holds_nothing(path, size) else newlines + (last != b"\n")
     return LineFile(path, lines, digest.hexdigest(), stamp)
 
 
 def iterate_lines(path: Path) -> Iterator[str]:
-    """The lines of a UTF-8 file without their \\n; a trailing \\r and a byte order mark at the start are dropped.
+    """Yield the lines of a UTF-8 file without their \\n, without \\r before it and without a byte order mark.
 
-    Raises InputError, naming the file, the line and the byte in it (both from 1), where the file is missing, not UTF-8
-    or has a NUL.
+    Raises InputError, which names the file, the line and the byte in it (both from 1), if the file is missing, is not
+    UTF-8 or has a NUL.
     """
     with _open(path) as file:
         yield from iterate_stream(file, path)
 
 
 def iterate_stream(file: Iterable[bytes], path: str | Path) -> Iterator[str]:
-    """The same of an open file, a line as soon as it can be read; ``path`` is for messages."""
+    """Yield the lines of an open file as ``iterate_lines`` does, each as soon as it is read; messages name ``path``."""
     for line in decode_lines(file, path):
         yield line.removesuffix("\n").removesuffix("\r")
 
 
 def decode_lines(file: Iterable[bytes], path: str | Path) -> Iterator[str]:
-    """The lines of an open file as they are, but for a byte order mark at its start.
+    """Yield the lines of an open file with what ends them, but without a byte order mark at the start.
 
-    Raises InputError, naming the ``path``, the line and the byte in it, where one is not UTF-8 or has a NUL.
+    Raises InputError, which names the ``path``, the line and the byte in it, if a line is not UTF-8 or has a NUL.
     """
     for number, line in enumerate(file, start=1):
         mark = codecs.BOM_UTF8 if number == 1 and line.startswith(codecs.BOM_UTF8) else b""
@@ -80,12 +80,12 @@ def decode_lines(file: Iterable[bytes], path: str | Path) -> Iterator[str]:
 
 
 def read_lines(path: Path) -> list[str]:
-    """All lines of a file. Raises InputError as iterate_lines does."""
+    """Read all lines of a file. Raises InputError as iterate_lines does."""
     return list(iterate_lines(path))
 
 
 def one_line(text: str) -> str:
-    """The text with spaces for what any reader takes as the end of a line, and without white space around it."""
+    """Replace by a space whatever any program takes as the end of a line, and strip white space from both ends."""
     return text.translate(_LINE_BREAKING).strip()
 
 

@@ -1,17 +1,17 @@
-"""The report on the data as lines for people: whole, or in short for the log of a training."""
+"""Write the report on the data as lines of text: in full, or in short for the log of a training."""
 
 from collections.abc import Iterator
 from typing import Any
 
 
-def whole_report(report: dict[str, Any]) -> Iterator[str]:
-    """Every figure of ``data_report``."""
+def full_report(report: dict[str, Any]) -> Iterator[str]:
+    """Yield lines with every figure of ``data_report``."""
     for split, facts in report["splits"].items():
         yield f"{split}: {facts['pairs']:,} pairs; {facts['left_out']:,} more lack a source or target"
         for side in ("source", "target"):
             yield f"  {side} tokens: {_lengths(facts[side])}; {_cut(facts[side])}"
         yield (
-            f"  the same as one before: {facts['repeated_sources']:,} sources,"
+            f"  repeat an earlier one: {facts['repeated_sources']:,} sources,"
             f" {facts['repeated_pairs']:,} pairs of source and target"
         )
     for name, overlap in report["overlaps"].items():
@@ -24,16 +24,16 @@ def whole_report(report: dict[str, Any]) -> Iterator[str]:
     for number, example in enumerate(batch["examples"], start=1):
         yield f"  source {number}: {example['source']!r}"
         yield f"  target {number}: {example['target']!r}"
-    yield f"What is cut is counted in {report['cut_is_counted_in']}."
+    yield f"Cut text is counted in {report['cut_is_counted_in']}."
     yield from _warnings(report)
 
 
 def short_report(report: dict[str, Any]) -> Iterator[str]:
-    """A line for each split, one for each overlap, and the warnings."""
+    """Yield a line for each split and each overlap, and the warnings."""
     for split, facts in report["splits"].items():
         sides = [
-            f"{side} {facts[side]['tokens']['median']:,} tokens in the median, {facts[side]['tokens']['longest']:,} at"
-            f" most, {facts[side]['share_of_texts_cut']:.1%} cut ({facts[side]['share_of_bytes_cut']:.1%} of the bytes)"
+            f"{side} tokens: median {facts[side]['tokens']['median']:,}, longest {facts[side]['tokens']['longest']:,},"
+            f" {facts[side]['share_of_texts_cut']:.1%} cut ({facts[side]['share_of_bytes_cut']:.1%} of the bytes)"
             for side in ("source", "target")
         ]
         yield f"{split} data: {'; '.join(sides)}"

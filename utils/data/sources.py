@@ -1,9 +1,8 @@
-"""What DATA_DIR may be: a folder of line files, a folder of tables, or a data set of the hub.
+"""Open DATA_DIR: a folder of line files, a folder of tables, or a data set of the hub.
 
-Whatever it is, training and evaluation read line files. The tables of a split are made into line files once, which lie
-in ``<data folder>/.prepared/lines-<split>-<key>`` (see utils/io/artifact_cache.py), those of the hub in the user's
-cache. The key stands for the content of the tables and the columns: processes that find the same end with the same
-folder.
+Training and evaluation read line files. The tables of a split are turned into line files once and kept in
+``<data folder>/.prepared/lines-<split>-<key>`` (see utils/io/artifact_cache.py), those of the hub in the user's cache.
+The key is computed from the content of the tables and the columns, so processes that find the same use one folder.
 """
 
 import hashlib
@@ -27,7 +26,7 @@ from .formats.line_corpus import write_split
 from .formats.table_names import check_complete, find_tables
 from .formats.tables import AskedColumns, find_columns, read_tables
 
-FORMAT = 1  # of what is kept; another one makes what is there unusable
+FORMAT = 1  # of the kept folders; raise it to have them made anew
 _HEADER = "lines.json"
 _HUB_ID = re.compile(r"(?P<name>\w[\w.-]*/\w[\w.-]*)(?:@(?P<revision>[^:\s]+))?(?::(?P<config>\S+))?", re.ASCII)
 
@@ -38,14 +37,14 @@ class DataFolder:
 
     folder: Path
     columns: AskedColumns
-    tables: dict[str, list[Path]]  # of the splits that have no line files
+    tables: dict[str, list[Path]]  # of each split without line files
 
     def has(self, split: str) -> bool:
-        """Whether there is anything of the split."""
+        """Tell whether a split is there, at least in part."""
         return split in self.tables or _has_lines(self.folder, split)
 
     def check_has(self, splits: Iterable[str]) -> None:
-        """Raise InputError, before anything expensive, where one of the splits is missing."""
+        """Raise InputError if a split is missing; does no expensive work, so call it first."""
         for split in splits:
             if not self.has(split):
                 raise InputError(
@@ -54,9 +53,12 @@ class DataFolder:
                 )
 
     def lines_of(self, split: str) -> Path:
-        """The folder with the line files of the split. Raises InputError where its tables cannot become line files."""
+        """Return the folder that holds the line files of a split, made of its tables if it has any.
+
+        Raises InputError if a table is unreadable or changes meanwhile, or if nothing can be written.
+        """
         if split not in self.tables:
-            return self.folder  # where they are, or are missed by who reads them
+            return self.folder  # if they are missing, reading them says so
         paths = self.tables[split]
         stamps = list(map(_stamp, paths))
         content = _key([FORMAT, [[_digest(path), "".join(path.suffixes)] for path in paths]])
@@ -66,13 +68,13 @@ class DataFolder:
             if list(map(_stamp, paths)) != stamps:
                 raise InputError(f"{paths[0]}: was changed while it was read; start again when it is complete")
 
-        def delete_useless(place: Path) -> None:
+        def delete_outdated(place: Path) -> None:
             for folder in place.glob(f"lines-{split}-*"):
-                if not folder.name.startswith(f"lines-{split}-{content}"):  # of what the tables no longer hold
+                if not folder.name.startswith(f"lines-{split}-{content}"):  # its tables have changed since
                     shutil.rmtree(folder, ignore_errors=True)
 
         name = f"lines-{split}-{content}-{_key(self.columns)}"
-        return get_or_create(places_of(self.folder), name, "line files", _whole_lines, write, delete_useless)
+        return get_or_create(places_of(self.folder), name, "line files", _complete_lines, write, delete_outdated)
 
 
 @dataclass(frozen=True)
@@ -85,16 +87,19 @@ class HubData:
     tables: HubTables
 
     def has(self, split: str) -> bool:
-        """Whether there is anything of the split."""
+        """Tell whether a split is there, at least in part."""
         return split in self.tables.names
 
     def check_has(self, splits: Iterable[str]) -> None:
-        """Raise InputError, before anything is downloaded, where one of the splits is missing."""
+        """Raise InputError if a split is missing; downloads nothing, so call it first."""
         for split in splits:
             self.tables.check_has(self.dataset, split)
 
     def lines_of(self, split: str) -> Path:
-        """The folder with the line files of the split, downloaded where need be. Raises InputError where that fails."""
+        """Return the folder that holds the line files of a split; downloads it if it is not in the cache.
+
+        Raises InputError if that fails.
+        """
 
         def write(part: Path) -> None:
             paths = [file.path for file in self.tables.download(self.dataset, split)]
@@ -102,25 +107,25 @@ class HubData:
 
         key = _key([FORMAT, self.tables.commit, self.tables.names.get(split), self.columns])
         name = f"lines-{split}-{key}"
-        return get_or_create([self.place], name, "line files", _whole_lines, write, lambda place: None)
+        return get_or_create([self.place], name, "line files", _complete_lines, write, lambda place: None)
 
 
 def open_data(data_dir: str, columns: AskedColumns) -> DataFolder | HubData:
-    """What ``data_dir`` names: a local path if there is one or the folder that would hold it, else a hub's data set.
+    """Open the folder ``data_dir``, or a data set of the hub if neither it nor the folder above it exists.
 
-    Raises InputError where a split is there twice or in part, where columns are named and there are none, or where the
-    hub has no such data set.
+    Raises InputError if a split is there twice or in part, if columns are named but no table has them, or if the hub
+    has no such data set.
     """
     folder = Path(data_dir)
-    is_path = folder.exists() or folder.parent.is_dir()  # data/cnn_dm, which is not there yet
+    is_path = folder.exists() or folder.parent.is_dir()  # a missing data/cnn_dm is a path if data/ exists
     match = None if is_path else _HUB_ID.fullmatch(data_dir)
     if match is not None:
         return _open_hub(match, columns)
     tables = {split: paths for split, paths in _tables_in(folder).items() if not _has_lines(folder, split)}
     if any(columns) and folder.is_dir() and not tables:
         raise InputError(
-            f"--text_column and --summary_column: {folder} has no table for them (line files go before tables); "
-            "leave them out or move the line files away"
+            f"--text_column and --summary_column: {folder} has no table for them (line files are read before tables); "
+            "omit them, or move the line files away"
         )
     return DataFolder(folder, columns, tables)
 
@@ -151,16 +156,16 @@ def _open_hub(match: re.Match[str], columns: AskedColumns) -> HubData:
             raise
         tables = HubTables(**read_json(remembered))
         if process_rank() == 0:
-            print(f"{name}: the hub cannot be reached; as it was last seen, at {tables.commit}", flush=True)
+            print(f"{name}: the hub cannot be reached; using the data set as last seen, at {tables.commit}", flush=True)
         return HubData(dataset, columns, place, tables)
-    with suppress(OSError, InputError):  # get_or_create says so if the cache cannot be written
+    with suppress(OSError, InputError):  # get_or_create reports a cache that cannot be written
         place.mkdir(parents=True, exist_ok=True)
         write_json(remembered, asdict(tables))
     return HubData(dataset, columns, place, tables)
 
 
 def _write_lines(part: Path, split: str, paths: list[Path], asked: AskedColumns, where: str) -> None:
-    """Write the line files of tables, and what they were made from. Says which columns were taken."""
+    """Turn tables into line files, with a header that names both, and print which columns were used."""
     columns = find_columns(paths[0], asked)
     count, _, files = write_split(part, split, read_tables(paths, columns))
     if count == 0:
@@ -174,8 +179,8 @@ def _write_lines(part: Path, split: str, paths: list[Path], asked: AskedColumns,
     )
 
 
-def _whole_lines(folder: Path) -> Path | None:
-    """The folder; None where it is not there or where a file has not the size that it was written with."""
+def _complete_lines(folder: Path) -> Path | None:
+    """Return the folder, or None if it or a file is missing, or if a file has another size than was written."""
     try:
         files = json.loads((folder / _HEADER).read_bytes())["files"]
         if any((folder / name).stat().st_size != file["bytes"] for name, file in files.items()):

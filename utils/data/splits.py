@@ -1,4 +1,4 @@
-"""The texts of a split, pair by pair: line i of its target file summarizes line i of its source file."""
+"""Read the pairs of a split: line i of its target file summarizes line i of its source file."""
 
 import hashlib
 from collections.abc import Iterator
@@ -18,13 +18,13 @@ class Pairs:
     """The texts of a split: ``targets[i]`` summarizes ``sources[i]``."""
 
     sources: list[str]
-    targets: list[str] | None  # None where there is no target file, and none is needed
+    targets: list[str] | None  # None if there is no target file and none is needed
 
     def __len__(self) -> int:
         return len(self.sources)
 
     def checksum(self) -> bytes:
-        """Differs where a text does."""
+        """Return a digest that changes if a text does."""
         digest = hashlib.blake2b(digest_size=8)
         for text in (*self.sources, *(self.targets or ())):
             digest.update(text.encode() + b"\n")
@@ -33,7 +33,7 @@ class Pairs:
 
 @dataclass(frozen=True)
 class SplitFiles:
-    """The two files of a split, checked but not held in memory."""
+    """The two files of a split: checked, but not held in memory."""
 
     split: str
     source: LineFile
@@ -41,14 +41,14 @@ class SplitFiles:
 
     @property
     def name(self) -> str:
-        """For messages."""
+        """Path of both files without their suffixes, for messages."""
         return str(self.source.path.with_suffix(""))
 
 
 def read_pairs(data_dir: str | Path, split: str, limit: int = -1, needs_targets: bool = True) -> Pairs:
-    """Read all pairs of a split, those with an empty text too; the first ``limit``, -1 for all.
+    """Read the first ``limit`` pairs of a split, -1 for all. A text may be empty.
 
-    Raises InputError where a file is missing, unreadable, empty, or longer than the other.
+    Raises InputError if a file is missing, unreadable or empty, or if one is longer than the other.
     """
     paths = _paths(data_dir, split)
     end = limit if limit >= 0 else None
@@ -71,16 +71,17 @@ def scan_split(data_dir: str | Path, split: str) -> SplitFiles:
 
 
 def scan_documents(data_dir: str | Path, split: str) -> LineFile:
-    """Check the source file of a split alone, for pre-training. Raises InputError where it is missing or unreadable."""
+    """Check only the source file of a split, for pre-training. Raises InputError if it is missing or unreadable."""
     return scan(_paths(data_dir, split)[0])
 
 
 def complete_pairs(files: SplitFiles, limit: int = -1) -> Iterator[tuple[int, str, str]]:
-    """Line number (from 0), source and target of the pairs to learn from: those without an empty text.
+    """Yield line number (from 0), source and target of the first ``limit`` pairs that have both texts; -1 for all.
 
-    Empty is a text of white space alone. The first ``limit`` of these pairs, -1 for all.
+    A text of white space alone counts as missing.
     """
-    # Counted by scan_split; who must know that the files are still the same calls check_unchanged.
+    # scan_split has checked that both files have as many lines. A caller that needs them unchanged since then asks
+    # their check_unchanged.
     lines = zip(iterate_lines(files.source.path), iterate_lines(files.target.path), strict=False)
     complete = (
         (number, source, target) for number, (source, target) in enumerate(lines) if source.strip() and target.strip()
@@ -89,9 +90,9 @@ def complete_pairs(files: SplitFiles, limit: int = -1) -> Iterator[tuple[int, st
 
 
 def deranged(texts: list[str], seed: int) -> list[str]:
-    """The same texts, each in another's place. Raises InputError where there are fewer than two."""
+    """Shuffle texts so that none keeps its place. Raises InputError if there are fewer than two."""
     if len(texts) < 2:
-        raise InputError("one example has no other's source to be given; use at least two")
+        raise InputError("one example cannot get the source of another; use at least two")
     order = np.random.default_rng(seed).permutation(len(texts))
     moved = list(texts)
     for place, origin in zip(order, np.roll(order, 1), strict=True):

@@ -100,6 +100,6 @@ def test_what_is_on_the_hub(hub: LoopbackHub, tmp_path: Path) -> None:
     # Without the hub what was made before is used, and said to be of that time.
     hub.close()
     said, lines, fault = ask(hub, tmp_path, ("owner/shards", "test"), ("owner/never", "test"))
-    assert said.startswith("owner/shards: the hub cannot be reached; as it was last seen, at ")
+    assert said.startswith("owner/shards: the hub cannot be reached; using the data set as last seen, at ")
     assert lines == "e"
     assert "owner/never could not be fetched" in fault and "give a folder of your own" in fault

@@ -1,1 +1,1 @@
-"""Texts as tokens, made once and kept."""
+"""Turn texts into token ids once, and keep them."""

@@ -12,26 +12,31 @@ from .token_array import TokenStore
 
 Item = TypeVar("Item")
 
-# Of one call of the tokenizer: enough to keep its threads busy, few enough to stay small in memory.
+# Texts and characters of one call of the tokenizer: many keep its threads busy, few need little memory.
 _TEXTS_PER_CALL = 1000
 _CHARACTERS_PER_CALL = 4_000_000
 
-_CHARACTERS_PER_TOKEN = 8  # more than nearly every text has; where it has fewer tokens, it is tokenized whole
+_CHARACTERS_PER_TOKEN = 8  # nearly every text has fewer; one that has more is tokenized twice
 
 
 def token_type(tokenizer: PreTrainedTokenizerBase) -> np.dtype:
-    """The smallest type that holds every id."""
+    """Return the smallest integer type that holds every id: uint16 or int32."""
     return np.dtype(np.uint16 if len(tokenizer) <= 2**16 else np.int32)
 
 
 def encode(lines: Sequence[str], tokenizer: PreTrainedTokenizerBase, max_length: int, prefix: str) -> TokenStore:
-    """Tokenize ``prefix`` + line for every line: <s> ... </s>, cut to ``max_length`` tokens with </s> kept."""
+    """Tokenize ``prefix`` + line for each of one or more lines, as ``encode_texts`` does."""
     ids = [text for part in in_calls(lines, len) for text in encode_texts(part, tokenizer, max_length, prefix)]
-    return TokenStore(np.concatenate(ids), np.cumsum([0, *map(len, ids)], dtype=np.int64))
+    return TokenStore.from_texts(ids)
 
 
 def in_calls(items: Iterable[Item], characters: Callable[[Item], int]) -> Iterator[list[Item]]:
-    """Portions for one call of encode_texts each."""
+    """Group items into portions, each enough for one call of the tokenizer.
+
+    Args:
+        items: What holds the texts.
+        characters: Returns how many characters an item holds.
+    """
     portion: list[Item] = []
     size = 0
     for item in items:
@@ -47,28 +52,43 @@ def in_calls(items: Iterable[Item], characters: Callable[[Item], int]) -> Iterat
 def encode_texts(
     texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, max_length: int, prefix: str
 ) -> list[np.ndarray]:
-    """The ids of ``prefix`` + text for each text, as the tokenizer gives them with truncation, on all its threads.
+    """Tokenize ``prefix`` + text for each text, on all threads of the tokenizer.
 
-    Of a long text only a beginning is read that has ``max_length`` tokens, so its length costs nothing.
+    The ids are those of the tokenizer's own truncation. Of a long text only as much is read as ``max_length`` tokens
+    need.
+
+    Args:
+        texts: The texts of one call (see ``in_calls``).
+        tokenizer: Makes the ids. It is left without truncation and padding.
+        max_length: Most ids of a text, <s> and </s> included.
+        prefix: Before every text.
+
+    Returns:
+        <s> ... </s> of each text, cut before </s> if it is longer.
     """
+    # Cut long texts down to a beginning that should have enough tokens.
     prefixed = [prefix + text for text in texts]
     cut = _beginnings_suffice(tokenizer)
     heads = [_beginning(text, max_length * _CHARACTERS_PER_TOKEN) if cut else text for text in prefixed]
-    # Not the tokenizer's own call: that computes offsets and masks, which takes half as long again.
+
+    # Tokenize what is left, by the backend: the tokenizer's own call computes offsets and masks as well, and takes half
+    # as long again.
     backend = tokenizer.backend_tokenizer
     backend.enable_truncation(max_length, direction=tokenizer.truncation_side)
     backend.no_padding()
     encoded = [encoding.ids for encoding in backend.encode_batch_fast(heads)]
+
+    # Tokenize the whole text if its beginning had too few tokens.
     for index, (text, head) in enumerate(zip(prefixed, heads, strict=True)):
         if len(head) < len(text) and len(encoded[index]) < max_length:
             encoded[index] = backend.encode_batch_fast([text])[0].ids
-    backend.no_truncation()  # or it were saved with the tokenizer
+    backend.no_truncation()  # otherwise it would be saved with the tokenizer
     kind = token_type(tokenizer)
     return [np.array(ids, dtype=kind) for ids in encoded]
 
 
-def encode_whole_texts(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[np.ndarray]:
-    """All ids of each text, without <s> and </s>."""
+def encode_uncut_texts(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[np.ndarray]:
+    """Tokenize each text in full, without <s> and </s>."""
     backend = tokenizer.backend_tokenizer
     backend.no_truncation()
     backend.no_padding()
@@ -77,21 +97,21 @@ def encode_whole_texts(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase)
 
 
 def decode(sequences: Tensor, tokenizer: PreTrainedTokenizerBase) -> list[str]:
-    """Token ids (N, L) to N texts of one line each, whoever splits them into lines, without special tokens."""
+    """Turn token ids (N, L) into N texts without special tokens, each of which is one line for every program."""
     texts = tokenizer.batch_decode(sequences, skip_special_tokens=True, clean_up_tokenization_spaces=False)
     return [one_line(text) for text in texts]
 
 
 def _beginnings_suffice(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Whether a text's first tokens are those of its beginning: no token lies across the space that ends it."""
+    """Tell whether the first tokens of a text follow from its beginning: whether no token can span two words."""
     return tokenizer.truncation_side == "right" and not any(" " in token for token in tokenizer.get_added_vocab())
 
 
 def _beginning(text: str, length: int) -> str:
-    """About ``length`` characters of a text that is much longer, up to the end of a word; else the text.
+    """Return the first words of a text, about ``length`` characters, or the text if it is not much longer.
 
-    Byte-level BPE splits a text into words before all else, and a space after a letter or digit always begins the next
-    one; so the tokens of the beginning are the first tokens of the text.
+    Byte-level BPE splits a text into words first, and a space after a letter or digit always begins a word. So the
+    tokens of the beginning are the first tokens of the text.
     """
     if len(text) <= 2 * length:
         return text

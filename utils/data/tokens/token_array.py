@@ -1,8 +1,12 @@
-"""Token ids of many texts in one array, and the folders of files that such arrays are kept in.
+"""Keep the token ids of many texts in one array: in memory, or in files that are mapped into memory.
 
-Token files are written as a stream and read by mapping them into memory. A folder holds the tokens of one or several
-stores, one text after another, the places where each text begins, and a header with the sizes of the files, the
-checksums of the tokens and one of its own.
+A folder of such files holds the arrays of one or several stores:
+
+    <store>.tokens        the ids of one text after another, written as a stream
+    <store>.offsets.npy   the position at which each text begins, and that at which the last one ends
+    header.json           format, digests of the texts, type of the ids, their checksums, sizes of all files
+
+The header is written last and has a checksum of its own: a folder with a valid header is complete.
 """
 
 import hashlib
@@ -26,42 +30,49 @@ _HEADER = "header.json"
 
 @dataclass
 class TokenStore:
-    """Token ids of many texts in one flat array: text i is ``tokens[offsets[i] : offsets[i + 1]]``."""
+    """Holds the token ids of many texts in one flat array: text i is ``tokens[offsets[i] : offsets[i + 1]]``."""
 
-    tokens: np.ndarray  # uint16, or int32 where the vocabulary is larger; may lie in a memory-mapped file
-    offsets: np.ndarray  # int64, one more than there are texts
-    known_checksum: int | None = None  # of tokens in a file, so that it need not be read
-    vocabulary: ModelVocabulary | None = None  # of the model that reads them; None: it knows every token
+    tokens: np.ndarray  # uint16, or int32 for a larger vocabulary; may be a memory-mapped file
+    offsets: np.ndarray  # (texts + 1,) int64
+    known_checksum: int | None = None  # of tokens in a file, which then need not be read
+    vocabulary: ModelVocabulary | None = None  # of the model that reads the ids; None if it knows all of them
+
+    @classmethod
+    def from_texts(cls, texts: Sequence[np.ndarray]) -> "TokenStore":
+        """Join the ids of one or more texts."""
+        return cls(np.concatenate(texts), np.cumsum([0, *map(len, texts)], dtype=np.int64))
 
     def __len__(self) -> int:
+        """Count the texts."""
         return len(self.offsets) - 1
 
     def __getitem__(self, index: int) -> np.ndarray:
+        """Return the ids of a text, with <unk> for those that the model does not know."""
         ids = self.tokens[self.offsets[index] : self.offsets[index + 1]]
         return ids if self.vocabulary is None else self.vocabulary.known(ids)
 
     def read_by(self, vocabulary: ModelVocabulary | None) -> "TokenStore":
-        """The same tokens for a model with that vocabulary, if it is smaller than the tokenizer's."""
+        """Return a store of the same tokens for a model with that vocabulary; None if it knows every token."""
         return replace(self, vocabulary=vocabulary)
 
     def count_unknown(self) -> int:
-        """Count the tokens that the model reads as <unk> because it does not know them."""
+        """Count the tokens that the model does not know, and so reads as <unk>."""
         return 0 if self.vocabulary is None else self.vocabulary.count_unknown(self.tokens)
 
     @property
     def lengths(self) -> np.ndarray:
-        """Tokens of each text."""
+        """(texts,) int64, the tokens of each text."""
         return np.diff(self.offsets)
 
     def checksum(self) -> int:
-        """A number that differs when the tokens do, whatever model reads them."""
+        """Return a number that changes if a token or the length of a text does, whatever model reads them."""
         if self.known_checksum is not None:
             return self.known_checksum
         return zlib.crc32(self.offsets.tobytes(), zlib.crc32(self.tokens.tobytes()))
 
 
 class TokenWriter:
-    """Appends the tokens of texts to a file."""
+    """Appends the tokens of texts to an open file, and remembers what ``TokenStore`` needs to find them."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -69,23 +80,23 @@ class TokenWriter:
         self._crc = 0
 
     def append(self, texts: list[np.ndarray]) -> None:
-        """The texts must all be of the same type of integers."""
+        """Append one or more texts. All that are ever appended must have one integer type."""
         content = np.concatenate(texts).tobytes()
         self._crc = zlib.crc32(content, self._crc)
         self._lengths += map(len, texts)
         self._file.write(content)
 
     def offsets(self) -> np.ndarray:
-        """Where each text begins, and where the last one ends."""
+        """Return ``TokenStore.offsets``: where each text begins, and where the last one ends."""
         return np.cumsum(self._lengths, dtype=np.int64)
 
     def checksum(self) -> int:
-        """The number that TokenStore.checksum computes."""
+        """Return what ``TokenStore.checksum`` computes of the same tokens."""
         return zlib.crc32(self.offsets().tobytes(), self._crc)
 
 
 def write_arrays(folder: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write ``<name>.npy`` for each, down to the disk."""
+    """Write each array to ``<name>.npy``, and sync it to disk."""
     for name, array in arrays.items():
         with open(folder / f"{name}.npy", "wb") as file:
             np.save(file, array)
@@ -93,7 +104,7 @@ def write_arrays(folder: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def write_header(folder: Path, header: dict[str, Any]) -> None:
-    """Write the header, last of all, with the sizes of the files that are there."""
+    """Write the header with the sizes of all files in the folder, so call it when they are complete."""
     header = {**header, "bytes": {path.name: path.stat().st_size for path in sorted(folder.iterdir())}}
     content = json.dumps(header, sort_keys=True)
     with open(folder / _HEADER, "wb") as file:
@@ -102,18 +113,18 @@ def write_header(folder: Path, header: dict[str, Any]) -> None:
 
 
 def read_header(folder: Path, file_format: int) -> dict[str, Any] | None:
-    """None where there is none, or one that is damaged or of another format."""
+    """Read the header of a folder. Returns None if it is missing, damaged or of another format."""
     try:
         stored = json.loads((folder / _HEADER).read_bytes())
         header, checksum = stored["header"], stored["checksum"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    sound = zlib.crc32(json.dumps(header, sort_keys=True).encode()) == checksum and header["format"] == file_format
-    return header if sound else None
+    valid = zlib.crc32(json.dumps(header, sort_keys=True).encode()) == checksum and header["format"] == file_format
+    return header if valid else None
 
 
 def delete_outdated(place: Path, pattern: str, file_format: int, digests: Sequence[str]) -> None:
-    """Delete the folders of that name whose header does not say that they were made from these texts."""
+    """Delete the folders that match ``pattern`` and were made from other texts than those with these digests."""
     for folder in place.glob(pattern):
         header = read_header(folder, file_format)
         if header is None or header["digests"] != list(digests):
@@ -121,27 +132,33 @@ def delete_outdated(place: Path, pattern: str, file_format: int, digests: Sequen
 
 
 def is_complete(folder: Path, header: dict[str, Any]) -> bool:
-    """Whether every file has the size that it was written with. Raises OSError where one is missing."""
+    """Tell whether every file has the size that the header names. Raises OSError if one is missing."""
     return all((folder / name).stat().st_size == size for name, size in header["bytes"].items())
 
 
 def open_store(folder: Path, name: str, header: dict[str, Any]) -> TokenStore:
-    """Map ``<name>.tokens``. Raises OSError."""
-    # A plain array that reads from the file: slices of a memmap are slow to make.
+    """Map ``<name>.tokens`` into memory. Raises OSError if a file is missing."""
+    # Slices of a memmap are slow to make; those of a plain array on top of it are not.
     tokens = np.asarray(np.memmap(folder / f"{name}.tokens", header["type"], mode="r"))
     return TokenStore(tokens, np.load(folder / f"{name}.offsets.npy"), header["checksums"][name])
 
 
 def sync(file: IO[bytes]) -> None:
-    """Write a file down to the disk."""
+    """Flush an open file to disk."""
     file.flush()
     os.fsync(file.fileno())
 
 
 def tokens_key(content: list[Any], tokenizer: PreTrainedTokenizerBase, limits: Any) -> str:
-    """A name for the tokens that a tokenizer makes of a ``content``, given by its digests, with ``limits``."""
+    """Name the tokens of some texts by all that they depend on.
+
+    Args:
+        content: Format of the files and digests of the texts.
+        tokenizer: Makes the tokens.
+        limits: A dataclass of further settings.
+    """
     backend = json.loads(tokenizer.backend_tokenizer.to_str())
-    for state in ("truncation", "padding"):  # of the last call
+    for state in ("truncation", "padding"):  # left by the last call
         del backend[state]
     parts = [content, backend, tokenizer.truncation_side, tokenizers.__version__, asdict(limits)]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:20]

@@ -54,7 +54,7 @@ class LengthBucketSampler:
         return sum(bucket.steps for bucket in self._buckets(np.arange(len(self.source_lengths))))
 
     def validation_interval(self, value: float) -> int:
-        """Convert ``--val_check_interval`` into a number of micro-batches that make up whole steps.
+        """Convert ``--val_check_interval`` into a number of micro-batches that make up full steps.
 
         Args:
             value: A fraction of an epoch up to 1; a number of examples above.

@@ -37,7 +37,7 @@ class TrainingLoader:
         Args:
             dataset: Makes a batch of the indices that ``sampler`` draws.
             sampler: Draws the batches of this process.
-            steps: Optimizer steps of the whole run.
+            steps: Optimizer steps of the run, those before a resume included.
             num_workers: Processes that prepare batches; 0 prepares them in this one.
             pin_memory: Whether batches go to a GPU.
             data_checksum: Tells whether a resumed run still has the data that it began with.

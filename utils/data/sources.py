@@ -164,7 +164,7 @@ def _open_hub(match: re.Match[str], columns: AskedColumns) -> HubData:
     return HubData(dataset, columns, place, tables)
 
 
-def _write_lines(part: Path, split: str, paths: list[Path], asked: AskedColumns, where: str) -> None:
+def _write_lines(part: Path, split: str, paths: list[Path], asked: AskedColumns, origin: str) -> None:
     """Turn tables into line files, with a header that names both, and print which columns were used."""
     columns = find_columns(paths[0], asked)
     count, _, files = write_split(part, split, read_tables(paths, columns))
@@ -173,7 +173,7 @@ def _write_lines(part: Path, split: str, paths: list[Path], asked: AskedColumns,
     names = [path.name for path in paths]
     write_json(part / _HEADER, {"tables": names, "columns": columns._asdict(), "pairs": count, "files": files})
     print(
-        f"{where}: {count:,} {split} pairs from {names[0]}{' ...' if len(names) > 1 else ''}, texts from the column "
+        f"{origin}: {count:,} {split} pairs from {names[0]}{' ...' if len(names) > 1 else ''}, texts from the column "
         f"{columns.source}, summaries from {columns.target}",
         flush=True,
     )

@@ -34,7 +34,7 @@ def in_calls(items: Iterable[Item], characters: Callable[[Item], int]) -> Iterat
     """Group items into portions, each enough for one call of the tokenizer.
 
     Args:
-        items: What holds the texts.
+        items: Anything that holds texts.
         characters: Returns how many characters an item holds.
     """
     portion: list[Item] = []
@@ -78,13 +78,13 @@ def encode_texts(
     backend.no_padding()
     encoded = [encoding.ids for encoding in backend.encode_batch_fast(heads)]
 
-    # Tokenize the whole text if its beginning had too few tokens.
+    # Tokenize the full text if its beginning had too few tokens.
     for index, (text, head) in enumerate(zip(prefixed, heads, strict=True)):
         if len(head) < len(text) and len(encoded[index]) < max_length:
             encoded[index] = backend.encode_batch_fast([text])[0].ids
     backend.no_truncation()  # otherwise it would be saved with the tokenizer
-    kind = token_type(tokenizer)
-    return [np.array(ids, dtype=kind) for ids in encoded]
+    dtype = token_type(tokenizer)
+    return [np.array(ids, dtype=dtype) for ids in encoded]
 
 
 def encode_uncut_texts(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[np.ndarray]:
@@ -92,8 +92,8 @@ def encode_uncut_texts(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase)
     backend = tokenizer.backend_tokenizer
     backend.no_truncation()
     backend.no_padding()
-    kind = token_type(tokenizer)
-    return [np.array(encoding.ids, kind) for encoding in backend.encode_batch_fast(texts, add_special_tokens=False)]
+    dtype = token_type(tokenizer)
+    return [np.array(encoding.ids, dtype) for encoding in backend.encode_batch_fast(texts, add_special_tokens=False)]
 
 
 def decode(sequences: Tensor, tokenizer: PreTrainedTokenizerBase) -> list[str]:

@@ -23,7 +23,7 @@ def make_sampler(**changes: object) -> LengthBucketSampler:
 
 
 def articles(**changes: object) -> LengthBucketSampler:
-    """Lengths as of articles and their summaries."""
+    """Make a sampler of as many tokens as articles and their summaries have."""
     rng = np.random.default_rng(0)
     return LengthBucketSampler(
         source_lengths=np.clip(rng.lognormal(np.log(900), 0.6, 20_000), 3, 1024).astype(int),
@@ -47,7 +47,7 @@ LIMITS = [{"batch_size": 4}, {"batch_size": 1}, {"batch_size": 300}, {"max_token
 def test_every_example_once_an_epoch(
     limit: dict[str, int], accumulation: int, processes: int, group_by_length: bool
 ) -> None:
-    """On all processes together, with as many batches on each, and every step with its number of target tokens."""
+    """Processes share an epoch in equal numbers of batches; every batch knows the target tokens of its step."""
     one = make_sampler(**limit, accumulation=accumulation, processes=processes, group_by_length=group_by_length)
     for epoch in (0, 1):
         batches = [epoch_batches(replace(one, rank=rank), epoch) for rank in range(processes)]
@@ -65,7 +65,7 @@ def test_every_example_once_an_epoch(
 
 
 def tokens_with_padding(sampler: LengthBucketSampler, batch: BatchIndices) -> int:
-    """Source and target tokens that a model is given."""
+    """Count source and target tokens with padding."""
     lengths = (sampler.source_lengths, sampler.target_lengths)
     return sum(len(batch.indices) * int(np.ceil(of_side[batch.indices].max() / 8)) * 8 for of_side in lengths)
 
@@ -82,7 +82,7 @@ def test_steps_depend_on_the_product_alone(group_by_length: bool) -> None:
 
 
 def test_a_budget_is_used() -> None:
-    """Long examples are few, short ones are many, and batches come near to the budget."""
+    """Batches of long examples have few, batches of short ones many, and nearly fill the budget."""
     sampler = articles(max_tokens=16384)
     batches = epoch_batches(sampler)
     assert np.mean([tokens_with_padding(sampler, batch) for batch in batches]) > 0.9 * 16384
@@ -91,7 +91,7 @@ def test_a_budget_is_used() -> None:
 
 @pytest.mark.parametrize("seed", range(50))
 def test_epochs_have_as_many_steps(seed: int) -> None:
-    """With whatever lengths, many of which are the same."""
+    """Tries random lengths, many of which are equal."""
     rng = np.random.default_rng(seed)
     examples, longest = rng.integers(1, 400), rng.integers(2, 100, 2)
     sampler = make_sampler(
@@ -108,7 +108,7 @@ def test_epochs_have_as_many_steps(seed: int) -> None:
 
 @pytest.mark.parametrize("limit", [{"batch_size": 4}, {"max_tokens": 300}])
 def test_neighbours_change(limit: dict[str, int]) -> None:
-    """Of the pairs that share a step, few share one in the next epoch too."""
+    """Few pairs of examples that share a step share one in the next epoch."""
     sampler = make_sampler(**limit, accumulation=1)
     pairs = [
         {pair for step in sampler.steps(epoch) for pair in combinations(sorted(step.tolist()), 2)}
@@ -136,9 +136,9 @@ def test_seed_and_epoch_decide() -> None:
 @pytest.mark.parametrize("limit", [{"batch_size": 4}, {"max_tokens": 500}])
 def test_batches_can_start_anywhere(limit: dict[str, int]) -> None:
     assert make_sampler(**limit).steps_per_epoch < 20  # so that there are two epochs and more
-    whole = [batch.indices.tolist() for batch in make_sampler(**limit).batches(0, 120)]
+    expected = [batch.indices.tolist() for batch in make_sampler(**limit).batches(0, 120)]
     for first in range(120):
-        assert [batch.indices.tolist() for batch in make_sampler(**limit).batches(first, 120)] == whole[first:]
+        assert [batch.indices.tolist() for batch in make_sampler(**limit).batches(first, 120)] == expected[first:]
 
 
 @pytest.mark.parametrize("limit", [{"batch_size": 8}, {"batch_size": 24}, {"max_tokens": 16384}])
@@ -159,7 +159,7 @@ def test_evaluation_goes_from_long_to_short() -> None:
 
 @pytest.mark.parametrize("batch_size", [1, 8, 300])
 def test_validation_interval(batch_size: int) -> None:
-    """In micro-batches, whole steps: a fraction of an epoch up to 1, examples over all processes above."""
+    """Values up to 1 are fractions of an epoch, greater ones numbers of examples; both become full steps."""
     sampler = make_sampler(batch_size=batch_size)
     per_epoch = sampler.steps_per_epoch * 3
     assert sampler.validation_interval(1.0) == per_epoch
@@ -176,7 +176,7 @@ def buckets(shapes: np.ndarray, indices: np.ndarray | None = None, step_size: in
 
 @pytest.mark.parametrize("varied", [0, 1])
 def test_halved_by_the_side_that_varies(varied: int) -> None:
-    """Buckets of equal shapes, though the corpus has them in any order."""
+    """Examples in random order are divided into buckets of equal shapes."""
     shapes = np.full((2, 200), 16)
     shapes[varied] = np.random.default_rng(0).permutation(np.repeat([8, 40, 80, 160], 50))
     found = buckets(shapes, step_size=5)
@@ -186,7 +186,7 @@ def test_halved_by_the_side_that_varies(varied: int) -> None:
 
 
 def test_no_bucket_without_a_choice() -> None:
-    """Each has several steps, all examples are in one bucket, and only one bucket's last step is short."""
+    """Every bucket has several steps, every example is in one bucket, and only one step is short."""
     shapes = padded_length(np.random.default_rng(0).integers(1, 200, (2, 1000)))
     found = buckets(shapes)
     assert len(found) > 50 and min(bucket.steps for bucket in found) >= 4
@@ -195,7 +195,7 @@ def test_no_bucket_without_a_choice() -> None:
 
 
 def test_like_shapes_are_exchanged() -> None:
-    """Another order of the indices puts other examples into a bucket, of the same shapes."""
+    """In another order of the indices a bucket has other examples of the same shapes."""
     rng = np.random.default_rng(0)
     shapes = padded_length(rng.integers(1, 60, (2, 1000)))
     ours, theirs = buckets(shapes), buckets(shapes, rng.permutation(1000))

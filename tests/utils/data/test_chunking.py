@@ -25,7 +25,7 @@ def spelled(tokenizer: BartTokenizer, parts: list[np.ndarray]) -> list[str]:
 
 @pytest.mark.parametrize("prefix", [" ", "", "summarize: "])
 def test_no_token_is_lost_and_every_piece_fits(tokenizer: BartTokenizer, prefix: str) -> None:
-    """Texts of sentences, words beyond a piece, other scripts and white space."""
+    """Tries texts of sentences, of words longer than a piece, of other scripts and of white space."""
     draw = random.Random(2)
     oddities = ["x" * 90, "\u4e16\u754c\u3002" * 9, "\u2028", " \t ", "word " * 30, "</s>", "\U0001f600" * 12, "!!!"]
     cut = 0
@@ -61,8 +61,8 @@ def test_a_long_sentence_ends_with_a_word_and_a_long_word_with_a_character(token
     assert len(texts) > 5 and "".join(text.strip() for text in texts) == word
 
 
-def test_what_fits_is_what_it_was(tokenizer: BartTokenizer) -> None:
-    """Just at the limit too."""
+def test_what_fits_is_not_divided(tokenizer: BartTokenizer) -> None:
+    """Includes texts of exactly the greatest length."""
     documents = [" ".join(SENTENCES[:count]) for count in range(5)] + [" ".join(SENTENCES * 3), "a"]
     limit = len(tokenizer(" " + documents[3])["input_ids"])
     heads = encode(documents, tokenizer, limit, " ")
@@ -101,7 +101,7 @@ def test_sentences_beyond_a_window() -> None:
 
 @pytest.mark.parametrize("character", ["x", "!"])
 def test_the_time_grows_with_the_length(tokenizer: BartTokenizer, character: str) -> None:
-    """nupunkt alone would take a minute for so many exclamation marks."""
+    """By itself nupunkt takes a minute for so many exclamation marks."""
     start = time.perf_counter()
     assert len(pieces(character * 200_000, tokenizer, 1024, " ")) == -(-200_001 // 1022)
     assert time.perf_counter() - start < 30

@@ -1,7 +1,7 @@
-"""Files that nobody has thought of: what is read is what is in them, row by row, or one line says why it is not.
+"""Reads random files: either every row of them, or an error of one line says why not.
 
-Every expected error is an InputError; anything else fails. What should be read is found by other means than the
-project's: bytes and text methods, csv and json of Python itself.
+Any error but an InputError fails. The expected rows are found without the code under test: by methods of bytes and
+strings, and by Python's csv and json.
 """
 
 import codecs
@@ -28,7 +28,7 @@ from utils.data.sources import open_data
 from utils.data.splits import complete_pairs, read_pairs, scan_split
 from utils.data.tokens.pair_cache import TokenLimits, open_prepared, write_prepared
 
-# Inputs of each test. The long form tries 12,500 in all: bash scripts/test.sh -m slow tests/utils/test_data_fuzz.py
+# Inputs of each test. The long form tries 12,500: bash scripts/test.sh -m slow tests/utils/data/test_data_fuzz.py
 FORMS = [
     pytest.param(50, id="short"),
     pytest.param(2500, id="long", marks=[pytest.mark.slow, pytest.mark.timeout(900)]),
@@ -43,7 +43,7 @@ contents = st.one_of(
     st.binary(max_size=60),
     st.tuples(st.just(codecs.BOM_UTF8), texts.map(str.encode)).map(b"".join),
 )
-# (where, from 0 to 1; bytes deleted there; bytes put there)
+# (place as a share of the length, bytes to delete there, bytes to insert there)
 edits = st.lists(
     st.tuples(
         st.floats(0, 1), st.integers(0, 3), st.one_of(st.binary(max_size=3), st.sampled_from([b'"', b"\n", b"\r"]))
@@ -54,7 +54,7 @@ edits = st.lists(
 
 
 def try_many(inputs: int, check: Callable[..., None], **strategies: st.SearchStrategy[Any]) -> None:
-    """The short form tries the same inputs every time."""
+    """Check so many inputs; the short form draws the same ones every time."""
     limits = settings(
         max_examples=inputs,
         deadline=None,
@@ -66,7 +66,7 @@ def try_many(inputs: int, check: Callable[..., None], **strategies: st.SearchStr
 
 
 def refusal(read: Callable[[], Any], path: Path) -> str | None:
-    """What is said where the file is refused, which names it in one line; None where it is read."""
+    """Return the message if the file is refused, which is one line that names it; None if it is read."""
     try:
         read()
     except InputError as error:
@@ -76,7 +76,7 @@ def refusal(read: Callable[[], Any], path: Path) -> str | None:
 
 
 def lines_of(content: bytes) -> tuple[list[str], int | None]:
-    """The lines of a file up to the first that cannot be read, and the number of that, from 1."""
+    """Return the lines of a file before the first faulty one, and the number of that, from 1."""
     content = content.removeprefix(codecs.BOM_UTF8)
     parts = content.split(b"\n")
     read = []
@@ -109,7 +109,7 @@ def test_line_files(tmp_path: Path, inputs: int) -> None:
 
 @pytest.mark.parametrize("inputs", FORMS)
 def test_tokens_are_those_of_their_lines(tmp_path: Path, inputs: int) -> None:
-    """Of every pair with both texts, in order; the others are counted."""
+    """Every pair with both texts is there, in order; the others are counted."""
     tokenizer = BartTokenizer.from_pretrained(write_tiny_setup(tmp_path).tokenizer)
     paths = [tmp_path / f"train.{side}" for side in ("source", "target")]
     tries = iter(range(10**6))
@@ -145,7 +145,7 @@ def as_line(cell: str | None) -> str:
 
 @pytest.mark.parametrize("inputs", FORMS)
 def test_tables(tmp_path: Path, inputs: int) -> None:
-    """Of every kind, as other programs write them: row i of the table is line i, all the way into the line files."""
+    """Row i of a table of any kind, as other programs write them, becomes line i of the line files."""
 
     def check(kind: str, rows: list[tuple[str | None, str | None]]) -> None:
         name, write = WRITERS[kind]
@@ -172,14 +172,14 @@ def test_tables(tmp_path: Path, inputs: int) -> None:
 
 
 def edited(content: bytes, changes: list[tuple[float, int, bytes]]) -> bytes:
-    for where, deleted, put in changes:
-        at = round(where * len(content))
-        content = content[:at] + put + content[at + deleted :]
+    for place, deleted, inserted in changes:
+        at = round(place * len(content))
+        content = content[:at] + inserted + content[at + deleted :]
     return content
 
 
 def rows_by_python(path: Path) -> list[tuple[str, str]]:
-    """The rows of a table that is no Parquet, as Python's own modules read it. Raises whatever they raise."""
+    """Read a table, but not Parquet, by Python's own modules. Raises whatever they raise."""
     content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     text = content.removeprefix(codecs.BOM_UTF8).decode()
     if ".json" in path.name:
@@ -193,7 +193,7 @@ def rows_by_python(path: Path) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize("inputs", FORMS)
 def test_damaged_tables(tmp_path: Path, inputs: int) -> None:
-    """What is read of one all the same is what Python reads of it, with no row more or less."""
+    """If a damaged table is read at all, its rows are those that Python reads."""
 
     def check(kind: str, rows: list[tuple[str | None, str | None]], changes: list[tuple[float, int, bytes]]) -> None:
         name, write = WRITERS[kind]
@@ -213,7 +213,7 @@ def test_damaged_tables(tmp_path: Path, inputs: int) -> None:
 
 @pytest.mark.parametrize("inputs", FORMS)
 def test_data_folders(tmp_path: Path, inputs: int) -> None:
-    """Anything under the name of a table or of line files; what is made of it is in order, or there is nothing."""
+    """Whatever lies under the name of a table or of line files, valid line files are made of it, or none."""
     names = ["train.csv", "train.tsv", "train.jsonl", "train.json", "train.parquet", "train.csv.gz", "train.jsonl.gz"]
     names += ["train.source", "train.target"]
 

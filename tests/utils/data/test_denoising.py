@@ -8,24 +8,24 @@ from utils.data.denoising import Noise, NoiseSettings, draw_span_lengths, permut
 
 
 def texts(tokenizer: BartTokenizer, lengths: list[int]) -> list[np.ndarray]:
-    """<s> text </s>; no token of the text is special."""
+    """Draw texts <s> ... </s> of ordinary tokens."""
     random = np.random.default_rng(0)
     bodies = [random.integers(4, len(tokenizer) - 1, length).astype(np.uint16) for length in lengths]
     return [np.concatenate([[0], body, [2]]).astype(np.uint16) for body in bodies]
 
 
 def test_share_of_masked_tokens(tokenizer: BartTokenizer) -> None:
-    """Three in ten, in the mean over short texts too: what is missing in the output, with one mask for each span."""
+    """On average three tokens in ten are replaced, in short texts, too."""
     noise = Noise(tokenizer, NoiseSettings(permute_sentences=False, mask_random=0.0), seed=1)
     for length in (3, 11, 100, 700):
-        rows = texts(tokenizer, [length] * (40_000 // length))
-        corrupted = [noise.corrupt(tokens, 0, row)[1:-1] for row, tokens in enumerate(rows)]
+        originals = texts(tokenizer, [length] * (40_000 // length))
+        corrupted = [noise.corrupt(tokens, 0, index)[1:-1] for index, tokens in enumerate(originals)]
         kept = [(tokens != tokenizer.mask_token_id).sum() for tokens in corrupted]
         assert abs(1 - np.mean(kept) / length - 0.3) < 0.005, length
 
 
 def test_span_lengths_follow_the_poisson_law() -> None:
-    """All but the last of each text, which is cut to the total: by the chi-squared statistic of 9 classes."""
+    """The chi-squared statistic of 9 classes is small, leaving out the last span, which is cut to fit the total."""
     random = np.random.default_rng(2)
     drawn = [draw_span_lengths(400, 3.5, random) for _ in range(200)]
     assert all(lengths.sum() == 400 for lengths in drawn)
@@ -38,7 +38,7 @@ def test_span_lengths_follow_the_poisson_law() -> None:
 
 
 def test_one_mask_for_a_span() -> None:
-    """Spans of 0 tokens insert one; what is not masked stays, in order."""
+    """A span of 0 tokens inserts a mask; tokens outside the spans stay in order."""
     text = np.arange(100, 150)
     lengths = np.array([3, 0, 5, 1, 0])
     seen = set()
@@ -52,7 +52,7 @@ def test_one_mask_for_a_span() -> None:
 
 
 def test_every_place_is_as_likely() -> None:
-    """One span of 2 in 5 tokens has 4 places."""
+    """A span of 2 tokens among 5 has 4 possible places."""
     random = np.random.default_rng(3)
     starts = [
         int(np.flatnonzero(replace_spans(np.arange(5), np.array([2]), np.array([9]), random) == 9)[0])
@@ -63,19 +63,19 @@ def test_every_place_is_as_likely() -> None:
 
 
 def test_share_of_random_replacements(tokenizer: BartTokenizer) -> None:
-    """A tenth of the masks are ordinary tokens."""
-    rows = texts(tokenizer, [200] * 300)
+    """A tenth of the masks become ordinary tokens."""
+    originals = texts(tokenizer, [200] * 300)
     masks = {}
     for share in (0.0, 0.1):
         noise = Noise(tokenizer, NoiseSettings(permute_sentences=False, mask_random=share), seed=1)
-        corrupted = np.concatenate([noise.corrupt(tokens, 0, row) for row, tokens in enumerate(rows)])
+        corrupted = np.concatenate([noise.corrupt(tokens, 0, index) for index, tokens in enumerate(originals)])
         masks[share] = int((corrupted == tokenizer.mask_token_id).sum())
         assert not np.isin(corrupted, [1, 3]).any()  # neither <pad> nor <unk>
     assert abs(masks[0.1] / masks[0.0] - 0.9) < 0.01
 
 
-def test_sentences_change_places_whole() -> None:
-    """All are there after it, each in its own order, and every order occurs."""
+def test_sentences_are_shuffled_in_one_piece() -> None:
+    """No token is lost, the tokens of a sentence stay in order, and every order of the sentences occurs."""
     text = np.array([11, 12, 13, 21, 22, 31, 32, 33, 34])
     is_end = np.array([0, 0, 1, 0, 1, 0, 0, 0, 0], dtype=bool)  # the last sentence has no end
     sentences = {(11, 12, 13), (21, 22), (31, 32, 33, 34)}
@@ -98,12 +98,12 @@ def test_sentences_end_at_full_stops(tokenizer: BartTokenizer) -> None:
     assert all(all(sentence in text for sentence in sentences) for text in permuted)
 
 
-def test_seed_epoch_and_row_decide(tokenizer: BartTokenizer) -> None:
-    """And nothing else: neither what was corrupted before nor numpy's global state."""
+def test_seed_epoch_and_index_decide(tokenizer: BartTokenizer) -> None:
+    """Neither earlier calls nor numpy's global state make a difference."""
     tokens = texts(tokenizer, [60])[0]
 
-    def corrupt(seed: int, epoch: int, row: int) -> list[int]:
-        return Noise(tokenizer, NoiseSettings(), seed).corrupt(tokens, epoch, row).tolist()
+    def corrupt(seed: int, epoch: int, index: int) -> list[int]:
+        return Noise(tokenizer, NoiseSettings(), seed).corrupt(tokens, epoch, index).tolist()
 
     expected = corrupt(1, 2, 3)
     np.random.seed(5)

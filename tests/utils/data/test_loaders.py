@@ -17,7 +17,7 @@ from utils.data.loaders import TrainingLoader, validation_loader
 
 
 class Indices(Dataset[torch.Tensor]):
-    """Gives the indices of a batch, with what only the right process can know."""
+    """Gives the indices of a batch as the batch."""
 
     def __getitem__(self, batch: BatchIndices) -> torch.Tensor:
         return torch.from_numpy(batch.indices)
@@ -25,7 +25,7 @@ class Indices(Dataset[torch.Tensor]):
 
 @pytest.fixture
 def process_server() -> Iterator[None]:
-    """Processes are started as Python 3.14 does by itself, by a server."""
+    """Start processes by a server, as Python 3.14 does by default."""
     multiprocessing.set_start_method("forkserver", force=True)
     yield
     multiprocessing.set_start_method(None, force=True)
@@ -33,17 +33,17 @@ def process_server() -> Iterator[None]:
 
 @pytest.mark.usefixtures("process_server")
 @pytest.mark.parametrize("workers", [0, 2])
-def test_loader_goes_on_where_it_stood(workers: int) -> None:
+def test_loader_resumes_at_its_position(workers: int) -> None:
     def loader() -> TrainingLoader:
         return TrainingLoader(Indices(), make_sampler(), 40, workers, pin_memory=False, data_checksum=1)
 
-    whole = [indices.tolist() for indices in loader()]
-    assert len(whole) == len(loader()) == 120
+    expected = [indices.tolist() for indices in loader()]
+    assert len(expected) == len(loader()) == 120
     interrupted = loader()
     first = [indices.tolist() for indices in islice(interrupted, 70)]
     resumed = loader()
     resumed.load_state_dict(interrupted.state_dict())
-    assert first + [indices.tolist() for indices in resumed] == whole
+    assert first + [indices.tolist() for indices in resumed] == expected
 
 
 def test_loader_leaves_random_numbers_alone() -> None:
@@ -66,7 +66,7 @@ def test_loader_refuses_another_run(changes: dict[str, int], checksum: int, name
 
 @pytest.mark.parametrize("processes", [1, 2, 3, 12, 15])
 def test_validation_shares_the_examples(setup: TinySetup, tokenizer: BartTokenizer, processes: int) -> None:
-    """Each is counted once, in as many batches on every process."""
+    """Every example counts once, and every process has the same number of batches."""
     dataset = tokenized(setup, tokenizer, "val")
     shares = [
         list(validation_loader(dataset, 4, processes, rank, num_workers=0, pin_memory=False))

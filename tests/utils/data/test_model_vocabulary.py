@@ -1,4 +1,4 @@
-"""A model without a row for <mask>: what its tokenizer writes there is read as <unk>, everywhere."""
+"""A model without an embedding of <mask> reads <unk> in its place, everywhere."""
 
 from pathlib import Path
 
@@ -24,13 +24,13 @@ def vocabulary(tokenizer: BartTokenizer) -> ModelVocabulary:
     return vocabulary
 
 
-def test_a_model_with_every_token_needs_none(tokenizer: BartTokenizer) -> None:
+def test_a_model_with_every_token_needs_no_other_vocabulary(tokenizer: BartTokenizer) -> None:
     for size in (400, 401, 50265):
         assert smaller_vocabulary(tokenizer, tiny_config().copy(vocab_size=size)) is None
 
 
 @pytest.mark.parametrize("kind", [np.uint16, np.int32])
-def test_ids_beyond_it_become_unk_and_are_counted(kind: type[np.integer], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_ids_become_unk_and_are_counted(kind: type[np.integer], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("utils.data.model_vocabulary._COUNTED_AT_ONCE", 3)
     ids = np.array([0, 398, 399, 7, 400, 2, 399], dtype=kind)
     vocabulary = ModelVocabulary(399, 3)
@@ -42,7 +42,7 @@ def test_ids_beyond_it_become_unk_and_are_counted(kind: type[np.integer], monkey
 def test_the_tokens_in_files_serve_every_model(
     setup: TinySetup, tokenizer: BartTokenizer, vocabulary: ModelVocabulary, tmp_path: Path
 ) -> None:
-    """They are prepared once, and a model with a row for <mask> never reads the <unk> of one without."""
+    """Tokens are prepared once, and a model with an embedding of <mask> reads <mask>."""
     for name, text in (("train.source", "a <mask> b <mask>\nparser\n"), ("train.target", "c\n<mask>\n")):
         (tmp_path / name).write_text(text)
     limits = TokenLimits(" ", 24, 12)
@@ -55,8 +55,8 @@ def test_the_tokens_in_files_serve_every_model(
         assert (sources.count_unknown(), targets.count_unknown()) == ((2, 1) if model_vocabulary else (0, 0))
         examples = PairExamples(sources, targets, Origin(tmp_path / "train.source", pairs.lines))
         batches.append(BatchDataset(examples, 1, 64)[BatchIndices(np.arange(2), step_target_tokens=9)])
-    less, whole = batches
-    for found, expected in ((less.input_ids, whole.input_ids), (less.labels, whole.labels)):
+    smaller, full = batches
+    for found, expected in ((smaller.input_ids, full.input_ids), (smaller.labels, full.labels)):
         assert (expected == MASK).any() and found.max() < MASK
         assert found.tolist() == expected.masked_fill(expected == MASK, 3).tolist()
 

@@ -1,4 +1,4 @@
-"""DATA_DIR as a folder of tables; hub ids are in tests/end_to_end, as the client needs a process of its own."""
+"""Opens DATA_DIR as a folder of tables; test_sources_hub.py opens data sets of the hub."""
 
 import csv
 import os
@@ -62,7 +62,7 @@ def test_other_columns_are_other_line_files(folder: Path) -> None:
 
 
 def test_a_changed_table_is_noticed_and_the_old_lines_go(folder: Path) -> None:
-    """Though the file has the size and the time that it had."""
+    """The digest tells: size and time of the file are the same as before."""
     write_csv(folder / "val.csv", [("d", "D")])
     pairs_of(folder)
     pairs_of(folder, "val")
@@ -118,8 +118,8 @@ def test_a_faulty_table_leaves_nothing(folder: Path) -> None:
 
 
 def test_a_folder_that_takes_no_files(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The cache is used; where that takes none either, it is said."""
-    (folder / FOLDER).write_text("")  # no folder can be made there, not even by root
+    """The cache is used instead; if it cannot be written either, an error says so."""
+    (folder / FOLDER).write_text("")  # so not even root can make the folder
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     assert pairs_of(folder).sources == ["a b", "", "c"]
     assert list((tmp_path / "cache").rglob("train.source"))
@@ -143,7 +143,7 @@ def test_the_tokens_are_those_of_line_files_with_the_same_texts(tmp_path: Path) 
 
 
 def test_a_path_that_is_not_there_yet_is_no_hub_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """data/cnn_dm before get_data.sh: nobody asks the hub for it."""
+    """Before get_data.sh has made data/cnn_dm, the hub is not asked for it."""
     (tmp_path / "data").mkdir()
     monkeypatch.chdir(tmp_path)
     data = open_data("data/cnn_dm", AskedColumns(None, None))

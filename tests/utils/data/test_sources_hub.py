@@ -1,4 +1,4 @@
-"""DATA_DIR as a data set of a hub on the loopback interface, with the real client."""
+"""Opens DATA_DIR as a data set of a hub on the loopback interface, with the real client."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from tests.loopback_hub import LoopbackHub
 from utils.data.splits import read_pairs
 
 ROOT = Path(__file__).parents[3]
-# The client reads HF_ENDPOINT when it is imported, so it is another process that asks, for one split after another.
+# Reads one split after another. It runs in a process of its own, as the client reads HF_ENDPOINT when it is imported.
 ASK = """
 import json, sys
 from bart.errors import InputError
@@ -29,7 +29,7 @@ for data_dir, split in json.loads(sys.argv[1]):
 
 
 def ask(hub: LoopbackHub, tmp_path: Path, *asked: tuple[str, str]) -> list[str]:
-    """The sources of each split that was asked for, joined, or the error; before that, what was said of the hub."""
+    """Return lines: messages about the hub if any, then for each split its joined sources or the error."""
     environment = {**os.environ, **hub.environment(tmp_path / "hf"), "XDG_CACHE_HOME": str(tmp_path / "cache")}
     process = subprocess.run(
         [sys.executable, "-c", ASK, json.dumps(asked)],
@@ -95,9 +95,9 @@ def test_what_is_on_the_hub(hub: LoopbackHub, tmp_path: Path) -> None:
 
     files = [path for _, path in hub.requests if "/resolve/" in path]
     assert ask(hub, tmp_path, ("owner/shards", "train")) == ["a b c"]
-    assert [path for _, path in hub.requests if "/resolve/" in path] == files  # nothing was downloaded again
+    assert [path for _, path in hub.requests if "/resolve/" in path] == files  # nothing is downloaded again
 
-    # Without the hub what was made before is used, and said to be of that time.
+    # If the hub cannot be reached, the line files made before are used, and a message says so.
     hub.close()
     said, lines, fault = ask(hub, tmp_path, ("owner/shards", "test"), ("owner/never", "test"))
     assert said.startswith("owner/shards: the hub cannot be reached; using the data set as last seen, at ")

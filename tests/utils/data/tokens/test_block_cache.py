@@ -1,4 +1,4 @@
-"""Documents cut into blocks, and the blocks in memory-mapped files."""
+"""Cuts documents into blocks, and keeps these in memory-mapped files."""
 
 from pathlib import Path
 
@@ -29,7 +29,7 @@ def folders(path: Path) -> list[Path]:
 
 
 def test_blocks_are_the_documents(documents: Path, tokenizer: BartTokenizer) -> None:
-    """Whole lines where they fit, never across the end of a document; every token once."""
+    """Blocks are full lines if these fit, of one document; every token is in one block."""
     blocks = prepare(documents, tokenizer)
     texts = [blocks.texts[row].tolist() for row in range(len(blocks.texts))]
     assert all(text[0] == 0 and text[-1] == 2 and len(text) <= 12 for text in texts)
@@ -37,7 +37,7 @@ def test_blocks_are_the_documents(documents: Path, tokenizer: BartTokenizer) -> 
     by_line = dict.fromkeys(blocks.lines.tolist(), "")
     for line, text in zip(blocks.lines.tolist(), decoded, strict=True):
         by_line[line] += text
-    # Lines of which two do not fit into a block; the last one is cut into several.
+    # No two lines fit into a block together; the last line is cut into several blocks.
     assert "".join(by_line.values()) == " add an argument return it the parser " + "many words " * 30
     assert list(by_line)[-1] == 5 and blocks.lines.tolist().count(5) > 3
 
@@ -52,7 +52,7 @@ def test_a_second_start_finds_them(documents: Path, tokenizer: BartTokenizer) ->
 
 
 def test_other_texts_and_limits_give_others(documents: Path, tokenizer: BartTokenizer) -> None:
-    """The blocks of what the file no longer holds are deleted."""
+    """Blocks of earlier texts are deleted."""
     prepare(documents, tokenizer)
     assert len(prepare(documents, tokenizer, BlockLimits(" ", 12, blocks=2)).texts) == 2
     assert len(folders(documents)) == 2
@@ -80,7 +80,7 @@ def cut(lines: list[list[int]], length: int) -> list[tuple[int, list[int]]]:
     return [(number, block.tolist()) for number, block in cut_blocks(lines, length)]
 
 
-def test_whole_lines_as_many_as_fit() -> None:
+def test_as_many_full_lines_as_fit() -> None:
     lines = [[1, 1, 1], [2, 2], [3, 3, 3, 3], [4]]
     assert cut(lines, 2 + 5) == [(0, [1, 1, 1, 2, 2]), (2, [3, 3, 3, 3, 4])]
     assert cut(lines, 2 + 4) == [(0, [1, 1, 1]), (1, [2, 2]), (2, [3, 3, 3, 3]), (3, [4])]
@@ -92,7 +92,7 @@ def test_blocks_end_with_documents() -> None:
 
 
 def test_longer_lines_are_cut() -> None:
-    """Their rest is filled up with what follows."""
+    """The next line fills up the block that the rest of a cut line begins."""
     assert cut([[1], [2] * 7, [3]], 2 + 3) == [(0, [1]), (1, [2, 2, 2]), (1, [2, 2, 2]), (1, [2, 3])]
 
 

@@ -8,7 +8,7 @@ def hashes(*texts: str) -> np.ndarray:
 
 
 def test_a_text_has_one_hash_everywhere() -> None:
-    """It is kept in files."""
+    """Hashes are kept in files, so they must never change."""
     assert hashes("", "a").tolist() == [0xB4B2797457A0A6E4, 0x2F42665B399EF840]
 
 

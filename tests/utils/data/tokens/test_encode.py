@@ -11,7 +11,7 @@ from utils.data.tokens.encode import decode, encode, encode_texts
 
 
 def test_encoding_is_the_tokenizers(setup: TinySetup, tokenizer: BartTokenizer) -> None:
-    """Also beyond one call's number of lines; cut with </s> kept."""
+    """The ids are those of the tokenizer's own truncation, for more lines than one call takes, too."""
     lines = read_pairs(setup.data, "train").sources * 20
     store = encode(lines, tokenizer, 12, " ")
     assert len(store) == len(lines) == 1220
@@ -24,15 +24,15 @@ def test_encoding_is_the_tokenizers(setup: TinySetup, tokenizer: BartTokenizer) 
 
 @pytest.mark.parametrize("prefix", [" ", ""])
 @pytest.mark.parametrize("max_length", [3, 10, 40])
-def test_a_long_text_has_the_tokens_of_the_whole(tokenizer: BartTokenizer, prefix: str, max_length: int) -> None:
-    """Texts of words, white space, contractions, special tokens and other scripts, beyond what is read of them."""
+def test_the_beginning_of_a_long_text_has_its_tokens(tokenizer: BartTokenizer, prefix: str, max_length: int) -> None:
+    """Tries long texts of words, white space, contractions, special tokens and other scripts."""
     draw = random.Random(1)
     pieces = ["word", "the", "'s", "'ll", "don't", " ", "  ", "\u3000", "\u00a0", "\t", "12", "...", "\u00b2", "</s>"]
     pieces += ["<mask>", " <mask>", "\u4e16\u754c", "\u00e9", "\U0001f600", "\x1c", "a", "argument", " argument", "\r"]
     texts = ["".join(draw.choices(pieces, k=draw.randrange(400))) for _ in range(300)]
     texts += ["argument " * 100, "a" * 1000, " " * 1000, "\u4e16" * 1000, f"a {' ' * 1000}b", "optional word " * 50]
-    whole = tokenizer([prefix + text for text in texts], max_length=max_length, truncation=True)["input_ids"]
-    assert [ids.tolist() for ids in encode_texts(texts, tokenizer, max_length, prefix)] == whole
+    expected = tokenizer([prefix + text for text in texts], max_length=max_length, truncation=True)["input_ids"]
+    assert [ids.tolist() for ids in encode_texts(texts, tokenizer, max_length, prefix)] == expected
 
 
 def test_a_token_across_words_is_not_cut(setup: TinySetup) -> None:

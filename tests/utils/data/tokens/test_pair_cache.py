@@ -48,11 +48,11 @@ def test_the_tokens_are_those_of_the_texts(setup: TinySetup) -> None:
         assert np.array_equal(store.tokens, expected.tokens) and np.array_equal(store.offsets, expected.offsets)
         assert store.checksum() == expected.checksum() and store.tokens.dtype == expected.tokens.dtype
     assert prepared.lines.tolist() == list(range(61)) and prepared.left_out == 0
-    assert not prepared.sources.tokens.flags.writeable  # it is the file
+    assert not prepared.sources.tokens.flags.writeable  # it maps the file
 
 
 def test_the_report_on_the_data_needs_no_texts(setup: TinySetup) -> None:
-    """Hashes and what was cut are beside the tokens, also when these are found and not computed."""
+    """Hashes and truncation are kept beside the tokens, and read back with them."""
     pairs, tokenizer = read_pairs(setup.data, "train"), BartTokenizer.from_pretrained(setup.tokenizer)
     for prepared in (prepare_split(setup), prepare_split(setup)):
         for texts, length, store, facts in (
@@ -109,21 +109,21 @@ def test_what_the_tokens_depend_on_is_noticed(setup: TinySetup) -> None:
 
 
 def test_tokens_of_another_reading_of_masks_are_not_used(setup: TinySetup) -> None:
-    """The same tokens in the same files, but <mask> does not take the space before it, as it once did not."""
+    """The key tells: earlier tokenizers of the same vocabulary did not let <mask> take the space before it."""
     path = setup.data / "train.source"
     path.write_text(path.read_text().replace(" ", " <mask> ", 1))
     today = BartTokenizer.from_pretrained(setup.tokenizer)
     earlier = BartTokenizer.from_pretrained(setup.tokenizer)
     earlier.backend_tokenizer.add_special_tokens([AddedToken("<mask>", lstrip=False, special=True)])
-    files, whole = scan_split(setup.data, "train"), TokenLimits(" ", 1000, 12)
-    first, second = prepare(files, earlier, whole).sources[0], prepare(files, today, whole).sources[0]
+    files, limits = scan_split(setup.data, "train"), TokenLimits(" ", 1000, 12)
+    first, second = prepare(files, earlier, limits).sources[0], prepare(files, today, limits).sources[0]
     assert len(prepared_folders(setup.data / FOLDER)) == 2
     assert second.tolist() == today([f" {read_pairs(setup.data, 'train').sources[0]}"]).input_ids[0]
     assert len(first) == len(second) + 1
 
 
 def test_a_changed_text_is_noticed_and_the_old_tokens_go(setup: TinySetup) -> None:
-    """Though the file has the size and the time that it had."""
+    """The digest tells: size and time of the file are the same as before."""
     before = prepare_split(setup)
     prepare_split(setup, "val")
     path = setup.data / "train.source"
@@ -133,7 +133,7 @@ def test_a_changed_text_is_noticed_and_the_old_tokens_go(setup: TinySetup) -> No
     after = prepare_split(setup)
     assert after.sources.checksum() != before.sources.checksum()
     assert [folder.name.split("-")[0] for folder in prepared_folders(setup.data / FOLDER)] == ["train", "val"]
-    assert len(before.sources[0]) > 0  # a process that still reads them can go on
+    assert len(before.sources[0]) > 0  # a process that still reads the old tokens can go on
 
 
 @pytest.mark.parametrize("damage", ["cut", "header", "missing"])
@@ -153,8 +153,8 @@ def test_damaged_files_are_replaced(setup: TinySetup, damage: str) -> None:
 
 
 def test_a_folder_that_takes_no_files(setup: TinySetup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The cache is used; where that takes none either, it is said."""
-    (setup.data / FOLDER).write_text("")  # no folder can be made there, not even by root
+    """The cache is used instead; if it cannot be written either, an error says so."""
+    (setup.data / FOLDER).write_text("")  # so not even root can make the folder
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     first = prepare_split(setup)
     before = write_times(tmp_path / "cache")
@@ -194,7 +194,7 @@ def wait_until(condition: Callable[[], object]) -> None:
 
 
 def wait_for_part(place: Path) -> Path:
-    """The folder that a process has begun to write."""
+    """Wait for the folder that a process begins to write, and return it."""
     wait_until(lambda: list(place.glob(".part-*/source.tokens")))
     return next(place.glob(".part-*"))
 
@@ -211,7 +211,7 @@ def test_a_killed_preparation_leaves_nothing_that_looks_whole(setup: TinySetup, 
 
 
 def test_two_processes_at_once(setup: TinySetup, tmp_path: Path) -> None:
-    """The second waits, says so, and takes what the first has made."""
+    """The second process waits, says so, and uses the tokens of the first."""
     make_long(setup, 300)
     first = start_process(_prepare_in_process, setup, tmp_path / "first")
     wait_for_part(setup.data / FOLDER)

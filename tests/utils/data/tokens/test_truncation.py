@@ -22,7 +22,7 @@ def measured(tokenizer: BartTokenizer, texts: list[str], max_length: int, prefix
 @pytest.mark.parametrize("prefix", [" ", "", "summarize: "])
 @pytest.mark.parametrize("max_length", [12, 24])
 def test_what_is_lost_is_what_the_tokens_do_not_spell(tokenizer: BartTokenizer, prefix: str, max_length: int) -> None:
-    """Against tokenizing all of it, with other scripts and special tokens in the text, just at the limit too."""
+    """Compares with tokens of the full text; tries other scripts, special tokens and texts of the greatest length."""
     draw = random.Random(1)
     pieces = ["word", " argument", "'s", " ", "\u3000", "\t", "12", "\u4e16\u754c", "\u00e9", "\U0001f600", "</s>", "a"]
     texts = ["".join(draw.choices(pieces, k=draw.randrange(40))) for _ in range(300)] + ["argument " * 500]
@@ -35,9 +35,10 @@ def test_what_is_lost_is_what_the_tokens_do_not_spell(tokenizer: BartTokenizer, 
         expected.bytes += len(text.encode())
         at_the_limit += len(encoding) == max_length
         if len(encoding) > max_length:
-            lost = sum(len(token) for token in encoding.tokens[max_length - 1 : -1])  # "</s>" too is written in bytes
+            # The bytes of a "</s>" that is written in a text are counted, too.
+            lost = sum(len(token) for token in encoding.tokens[max_length - 1 : -1])
             expected.cut_texts += 1
-            expected.cut_bytes += min(lost, len(text.encode()))  # of a long prefix some is lost too
+            expected.cut_bytes += min(lost, len(text.encode()))  # a long prefix may be cut as well
     assert measured(tokenizer, texts, max_length, prefix) == expected
     assert at_the_limit > 0 and 0.1 < expected.share_of_texts < 1 and 0 < expected.share_of_bytes < 1
 

@@ -25,7 +25,7 @@ class Sources:
     """The tokens of documents that a model reads, and how much is cut."""
 
     tokens: TokenStore  # one text for each piece, document by document
-    pieces: np.ndarray  # (documents,) int64, the number of pieces of each
+    pieces: np.ndarray  # (documents,) int64, pieces of each
     truncation: Truncation
 
     @property

@@ -36,7 +36,7 @@ class LineFile:
 def scan(path: Path) -> LineFile:
     """Count the lines of a file, hash its content and check its encoding. Raises InputError as iterate_lines does."""
     digest, decoder = hashlib.sha256(), codecs.getincrementaldecoder("utf-8")()
-    newlines, size, last, sound = 0, 0, b"", True
+    newlines, size, last, valid = 0, 0, b"", True
     with _open(path) as file:
         stamp = _stamp(os.fstat(file.fileno()))
         while block := file.read(_BLOCK_BYTES):
@@ -44,8 +44,8 @@ def scan(path: Path) -> LineFile:
             newlines += block.count(b"\n")
             size += len(block)
             last = block[-1:]
-            sound = sound and b"\0" not in block and _takes(decoder, block)
-    if not (sound and _takes(decoder, b"", final=True)):
+            valid = valid and b"\0" not in block and _takes(decoder, block)
+    if not (valid and _takes(decoder, b"", final=True)):
         for _ in iterate_lines(path):  # raises InputError, which names the place
             pass
     lines = 0 if _holds_nothing(path, size) else newlines + (last != b"\n")
@@ -103,6 +103,7 @@ def _stamp(status: os.stat_result) -> tuple[int, int]:
 
 
 def _takes(decoder: codecs.IncrementalDecoder, block: bytes, final: bool = False) -> bool:
+    """Tell whether a block continues valid UTF-8; ``final`` if the text must end with it."""
     try:
         decoder.decode(block, final)
     except UnicodeDecodeError:
@@ -111,6 +112,7 @@ def _takes(decoder: codecs.IncrementalDecoder, block: bytes, final: bool = False
 
 
 def _holds_nothing(path: Path, size: int) -> bool:
+    """Tell whether a file is empty but for a byte order mark."""
     return size == 0 or (size == len(codecs.BOM_UTF8) and path.read_bytes() == codecs.BOM_UTF8)
 
 

@@ -131,6 +131,7 @@ def open_data(data_dir: str, columns: AskedColumns) -> DataFolder | HubData:
 
 
 def _tables_in(folder: Path) -> dict[str, list[Path]]:
+    """Find the tables of each split. Raises InputError if a split without line files has them twice or in part."""
     if not folder.is_dir():
         return {}
     try:
@@ -143,10 +144,16 @@ def _tables_in(folder: Path) -> dict[str, list[Path]]:
 
 
 def _open_hub(match: re.Match[str], columns: AskedColumns) -> HubData:
+    """Look up a data set on the hub, or in the cache if the hub cannot be reached.
+
+    Raises InputError if it is in neither.
+    """
     name = match["name"]
     dataset = HubDataset(
         name, match["config"], match["revision"], f"{name}@REVISION", f"give a folder of your own ({name} is none here)"
     )
+
+    # Ask the hub for the tables, and remember its answer for a time without it.
     place = cache_place(f"the hub's {name}")
     remembered = place / f"tables-{_key([FORMAT, match['config'], match['revision']])}.json"
     try:

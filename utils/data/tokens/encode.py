@@ -1,4 +1,4 @@
-"""Texts to token ids, on all threads of the tokenizer, and back."""
+"""Turn texts into token ids, on all threads of the tokenizer, and back into texts."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar

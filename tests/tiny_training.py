@@ -14,8 +14,10 @@ from tests.tiny_setup import tiny_config
 from utils.checkpoint.checkpoint_io import AtomicCheckpointIO
 from utils.cli.options import from_values
 from utils.cli.training_args import TrainingArguments
-from utils.data.batch_sampler import LengthBucketSampler, TrainingLoader
-from utils.data.examples import BatchDataset, Origin, PairExamples
+from utils.data.batch import BatchDataset
+from utils.data.batch_sampler import LengthBucketSampler
+from utils.data.examples import Origin, PairExamples
+from utils.data.loaders import TrainingLoader
 from utils.data.tokens.token_array import TokenStore
 from utils.training.module import SummarizationModule
 

@@ -24,7 +24,6 @@ import numpy as np
 
 from utils.cli.options import at_least, option
 from utils.cli.run import run_command
-from utils.data.padding import padded_length
 
 if TYPE_CHECKING:
     from bart.tokenization.tokenization_bart import BartTokenizer

@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 from bart.modeling.modeling_bart import IGNORE_INDEX
 
 from ..cli.training_args import DataSettings
-from .examples import Batch
+from .batch import Batch
 from .model_vocabulary import ModelVocabulary, smaller_vocabulary, unknown_tokens_text
 from .tokens.duplicates import found_in, pair_hashes, repeats
 from .tokens.pair_cache import PreparedPairs, TextFacts

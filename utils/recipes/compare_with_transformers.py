@@ -19,11 +19,11 @@ from bart.modeling.modeling_bart import BartForConditionalGeneration
 from bart.tokenization.tokenization_bart import BartTokenizer
 
 from ..checkpoint.pretrained import load_tokenizer
-from ..data.examples import pad_sources
+from ..data.batch import pad_sources
 from ..data.formats.tables import AskedColumns
 from ..data.sources import open_data
 from ..data.splits import read_pairs
-from ..data.tokens.token_array import encode_texts
+from ..data.tokens.encode import encode_texts
 
 _TEXTS_AT_ONCE = 4  # more than one, so that most are padded
 Tokens = list[tuple[list[int], list[int]]]  # for each text its own ids and those of its summary

@@ -23,10 +23,9 @@ from ..checkpoint.resume import check_steps, check_unchanged, with_batches_of
 from ..checkpoint.run_folder import checkpoint_to_resume, open_run_folder
 from ..cli.run import with_argument_names
 from ..cli.training_args import ModelSettings, TrainingArguments
-from ..data.batch_sampler import TrainingLoader
-from ..data.examples import validation_loader
+from ..data.loaders import TrainingLoader, validation_loader
 from ..data.report import data_report
-from ..data.report_text import short_report, whole_report
+from ..data.report_text import full_report, short_report
 from ..data.training_data import RawTexts, read_inputs, tokenize_inputs
 from ..evaluation.evaluate import EvaluationSettings
 from ..evaluation.generate import BatchSize
@@ -270,7 +269,7 @@ def print_data_report(arguments: TrainingArguments) -> None:
     inputs = read_inputs(arguments.data, arguments.model, checkpoint=None)
     settings = arguments.with_lengths_of(inputs.config).data
     data = tokenize_inputs(settings, arguments.optimization, inputs, world)
-    print("\n".join(whole_report(data_report(settings, inputs, data))))
+    print("\n".join(full_report(data_report(settings, inputs, data))))
 
 
 def _quieten_libraries() -> None:

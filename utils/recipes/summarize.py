@@ -13,10 +13,11 @@ from bart.generation.arguments import check_call
 from bart.modeling.modeling_bart import BartForConditionalGeneration
 
 from ..checkpoint.pretrained import load_tokenizer
+from ..data.batch import pad_sources
 from ..data.chunking import read_sources
-from ..data.examples import decode, pad_sources
 from ..data.line_files import iterate_stream
 from ..data.model_vocabulary import smaller_vocabulary, unknown_tokens_text
+from ..data.tokens.encode import decode
 from ..runtime.malloc import keep_freed_memory
 
 _END = None  # the reading thread puts it last

@@ -12,6 +12,7 @@ from bart.modeling.modeling_bart import BartForConditionalGeneration
 from bart.out_of_memory import is_out_of_memory
 
 from ..cli.training_args import MixedPrecisionSettings, OptimizationSettings
+from ..data.batch import padded_length
 from ..data.batch_sampler import LengthBucketSampler
 from ..runtime.world import WorldInfo
 from .memory_estimate import WEIGHT_BYTES, MemoryPlan, activation_bytes, half_copy_bytes, state_bytes

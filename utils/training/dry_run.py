@@ -20,8 +20,8 @@ from bart.out_of_memory import out_of_memory_as
 
 from ..checkpoint.disk_space import checkpoints_at_once, free_space
 from ..cli.training_args import RunSettings, ValidationSettings
-from ..data.batch_sampler import BatchIndices, LengthBucketSampler, batch_loader
-from ..data.examples import validation_batches
+from ..data.batch_sampler import BatchIndices, LengthBucketSampler
+from ..data.loaders import batch_loader, validation_batches
 from ..data.training_data import TokenizedData
 from ..runtime.world import WorldInfo
 from .callbacks.step_timer import StepTimer

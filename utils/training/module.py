@@ -13,7 +13,8 @@ from bart.modeling.modeling_bart import BartForConditionalGeneration
 
 from ..cli.shared_args import output_limit
 from ..cli.training_args import OptimizationSettings, ValidationSettings
-from ..data.examples import Batch, decode
+from ..data.batch import Batch
+from ..data.tokens.encode import decode
 from ..evaluation.rouge import ROUGE_TYPES, rouge_scores
 from ..runtime.apex_package import fused_optimizers
 from .optimization import build_optimizer, build_schedule, clip_gradients

@@ -9,7 +9,8 @@ from pytorch_lightning.callbacks import Callback
 
 from bart.errors import InputError
 
-from ...data.examples import Batch, Examples, places
+from ...data.batch import Batch
+from ...data.examples import Examples, places
 from ...runtime.collectives import gather_from_all
 from ..module import SummarizationModule
 from .steps import ends_step

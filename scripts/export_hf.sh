@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A model as a Hugging Face folder, for other programs.
+# Writes a model as a Hugging Face folder, for other programs.
 source "$(dirname -- "${BASH_SOURCE[0]}")/lib/strict.sh"
 source "$root/scripts/lib/arguments.sh"
 source "$root/scripts/lib/launch.sh"
@@ -7,13 +7,14 @@ source "$root/scripts/lib/launch.sh"
 usage="usage: bash scripts/export_hf.sh MODEL TARGET [--half] [--tokenizer_name_or_path TOKENIZER]
 
   MODEL    a .ckpt, a model.pt of fairseq, a Hugging Face folder or a hub id
-  TARGET   the folder to write: config.json, generation_config.json, model.safetensors, the tokenizer, and a README.md
-           with data, settings and scores where MODEL lies in a results folder
-  --half   float16 weights, half the size
-  --tokenizer_name_or_path   folder or hub id, where MODEL has no tokenizer of its own beside it
-    bash scripts/export_hf.sh results/bart_pyt_<timestamp>/best_tfmr my_model"
+  TARGET   the folder to write: config.json, generation_config.json, model.safetensors, the tokenizer and a README.md,
+           which has data, settings and scores if MODEL lies in a results folder
+  --half   write float16 weights, half the size
+  --tokenizer_name_or_path   folder or hub id of the tokenizer, if there is none beside MODEL
+Example: bash scripts/export_hf.sh results/bart_pyt_<timestamp>/best_tfmr my_model"
 
 read_command_line "$usage" 2 "$@"
-((${#positionals[@]} == 2)) || die "${#positionals[@]} positional arguments, of 2: MODEL and TARGET (see --help)"
+((${#positionals[@]} == 2)) ||
+    die "2 positional arguments needed, MODEL and TARGET, ${#positionals[@]} given (see --help)"
 find_python
 exec "$python" -P -m utils.commands.export_model "${positionals[@]}" "${flags[@]}"

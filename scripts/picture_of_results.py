@@ -17,12 +17,12 @@ _COLOURS = 256  # of the picture; fewer make a smaller file
 
 
 def draw(folder: Path, picture: Path) -> None:
-    """Open the page of a results folder in a tall window and write what is to be seen there."""
+    """Open the page of a results folder in a tall window, and write a picture of it."""
     with tempfile.TemporaryDirectory() as profile, Chromium(Path(profile), _WIDTH, _HEIGHT) as browser:
         browser.emulate(_WIDTH, _HEIGHT)
         browser.open(folder / PAGE_FILE)
         browser.wait_for("document.getElementById('loading').hidden")
-        browser.value("document.documentElement.style.overflow = 'hidden'")  # no bar to scroll with
+        browser.value("document.documentElement.style.overflow = 'hidden'")  # hides the scroll bar
         browser.screenshot(picture)
     Image.open(picture).convert("RGB").quantize(_COLOURS).save(picture, optimize=True)
 

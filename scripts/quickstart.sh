@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# On a fresh machine: sets the environment up, makes the embedded corpus, fine-tunes a small pretrained BART on it and
-# compares it with what it has to beat.
+# Sets up the environment, builds the docstring corpus, fine-tunes a small pretrained BART on it, and compares its
+# scores with baselines.
 source "$(dirname -- "${BASH_SOURCE[0]}")/lib/strict.sh"
 source "$root/scripts/lib/arguments.sh"
 source "$root/scripts/lib/launch.sh"
@@ -8,14 +8,14 @@ source "$root/scripts/lib/jobs.sh"
 
 usage="usage: bash scripts/quickstart.sh [--flag ...]
   --flag ...  further flags of finetune.py (python finetune.py --help lists them)
-Takes about ten minutes on two processor cores, needs no GPU. Results: \$RESULTS_DIR, by default a new folder
-results/quickstart_<timestamp>."
+Takes about ten minutes on two processor cores and needs no GPU.
+Results: \$RESULTS_DIR, by default a new folder results/quickstart_<timestamp>."
 
 read_command_line "$usage" 0 "$@"
 bash "$root/scripts/setup_env.sh"
 find_python
 [[ ${RESULTS_DIR:-/} == /* ]] || RESULTS_DIR=$PWD/$RESULTS_DIR
-cd "$root" # what the preset's paths are relative to
+cd "$root" # the preset's paths are relative to it
 
 data=data/docstrings
 results=${RESULTS_DIR:-results/quickstart_$(date +%Y%m%d_%H%M%S)}
@@ -36,12 +36,12 @@ run_and_forward_signals "$python" -P -m utils.corpora.docstrings "$data" --confi
 log "Fine-tuning and evaluating a small pretrained BART."
 RESULTS_DIR=$results run_and_forward_signals bash "$root/scripts/run_summarization.sh" "${training[@]}" "${flags[@]}"
 
-log "Evaluating it again with every text in another one's place: what it scores without reading."
+log "Evaluating it again, given the wrong text each time: what it scores without reading."
 evaluate "$results/best_tfmr" "$results/shuffled_sources" --shuffle_sources
 
-log "What it is compared with: the pretrained model as it came, ..."
+log "Evaluating the baselines: the pretrained model without fine-tuning, ..."
 evaluate models/bart_mini "$results/pretrained"
-log "... as many steps of training from random weights, ..."
+log "... a model trained from random weights for as many steps, ..."
 RESULTS_DIR=$results/from_scratch run_and_forward_signals bash "$root/scripts/run_summarization.sh" \
     "${from_scratch[@]}" "${flags[@]}"
 log "... and the first sentence of every text."

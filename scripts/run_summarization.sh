@@ -6,11 +6,11 @@ source "$root/scripts/lib/launch.sh"
 source "$root/scripts/lib/jobs.sh"
 source "$root/scripts/lib/results.sh"
 
-argument DATA_DIR data/cnn_dm/ text --data_dir
-argument CONFIG_PATH configs/config.json text --config_path
-argument NUM_GPU 8 whole --gpus "0 trains on the CPU"
-explain DATA_DIR "a folder of line files or of tables (train.csv ...), or a data set of the hub (OWNER/NAME)"
-argument LR 1e-4 number --learning_rate
+argument DATA_DIR data/cnn_dm/ text --data_dir \
+    "a folder of line files or of tables (train.csv ...), or a data set of the hub (OWNER/NAME)"
+argument CONFIG_PATH configs/config.json text --config_path "configuration of the model and its search"
+argument NUM_GPU 8 whole --gpus "GPUs of each machine; 0 trains on the CPU"
+argument LR 1e-4 number --learning_rate "highest learning rate"
 argument BS 24 count --train_batch_size
 explain "BS, EVAL_BS" "batch sizes of training and validation, per GPU"
 argument ACCUM 1 count --gradient_accumulation_steps "batches per optimizer step"
@@ -18,33 +18,35 @@ argument PREC fp16 precision "--fp16 --bf16 --tf32" "fp16, bf16, tf32 or fp32"
 argument TRAIN_STEPS 20000 count --max_steps
 break_usage
 argument WARMUP_STEPS 500 whole --warmup_steps
+explain "TRAIN_STEPS, WARMUP_STEPS" "optimizer steps at most; those at the beginning in which the learning rate rises"
 argument MAX_SOURCE_LEN 1024 count --max_source_length
 argument MAX_TARGET_LEN 142 count "--max_target_length --val_max_target_length --eval_max_gen_length"
+explain "MAX_SOURCE_LEN, MAX_TARGET_LEN" "tokens read of a text; tokens of a summary at most"
 argument EVAL_BEAMS 4 count
 argument EVAL_BS 128 count --eval_batch_size
 argument PRED_BS 64 count
 explain "EVAL_BEAMS, PRED_BS" "beams and batch size of the evaluation at the end"
 argument VAL_CHECK_INTERVAL 0.3 number --val_check_interval \
-    "up to 1: a fraction of an epoch; above: training examples between validations"
+    "between validations: up to 1, the fraction of an epoch; above 1, training examples"
 break_usage
-argument PATIENCE 2 count --early_stopping_patience "validations without improvement that end the training"
-explain "--flag ..." "further flags of finetune.py (python finetune.py --help lists them); they come last, so they win"
+argument PATIENCE 2 count --early_stopping_patience "validations without improvement after which the training ends"
+explain "--flag ..." "further flags of finetune.py (python finetune.py --help lists them); they override the arguments"
 variable RESULTS_DIR --output_dir
 
 read_arguments "\
 Presets: bash scripts/run_summarization.sh \$(source scripts/params/cnn_dm_params.sh && dgxa100_8gpu_fp16)
-Paths are relative to the current folder, those of the presets to the checkout.
-Results: \$RESULTS_DIR, by default a new folder results/bart_pyt_<timestamp>. To continue a training that was
-interrupted, set RESULTS_DIR to its folder and give --resume.
-Many machines: run the same command on each, with NNODES (how many), NODE_RANK (0 on the first), MASTER_ADDR (the
-name of that one), MASTER_PORT (29500) and RESULTS_DIR (a folder that they share) set. NUM_GPU is then per machine; with
-NUM_GPU 0, PROCESSES_PER_NODE (1) is.
-MAX_RESTARTS (0): how often the processes are started again when one dies; they go on from the newest checkpoint." "$@"
+Paths are relative to the current folder; a preset's are relative to the checkout.
+Results: \$RESULTS_DIR, by default a new folder results/bart_pyt_<timestamp>. To continue an interrupted training, set
+RESULTS_DIR to its folder and add --resume.
+To use several machines, run the same command on each, with NNODES (how many there are), NODE_RANK (the number of this
+one, from 0 up), MASTER_ADDR (the name of machine 0), MASTER_PORT (29500 by default) and RESULTS_DIR (a folder that all
+share) set. On the CPU (NUM_GPU 0), PROCESSES_PER_NODE (1 by default) says how many processes each machine starts.
+MAX_RESTARTS (0 by default) says how often all processes start again, from the newest checkpoint, if one dies." "$@"
 find_python
 read_machines "$NUM_GPU"
 leave_start_to_finetune "$NUM_GPU"
 
-evaluation_flags=() # what the evaluation must have too, and has no position
+evaluation_flags=() # the flags that go to the evaluation too
 for index in "${!flags[@]}"; do
     flag=${flags[index]}
     case $flag in
@@ -55,12 +57,12 @@ for index in "${!flags[@]}"; do
             evaluation_flags+=("$flag")
             ;;
         --n_test | --n_test=*)
-            die "--n_test: the script evaluates all of the test split after the training; for a part of it, run" \
+            die "--n_test: this script evaluates the whole test split after the training: for a part of it, run" \
                 "run_eval_summarization.sh with --n_obs"
             ;;
         --data_dir* | --config_path* | --gpus* | --max_source_length* | --max_target_length* | --eval_max_gen_length* | \
             --max_length* | --fp16 | --bf16 | --tf32 | --no-fp16 | --no-bf16 | --no-tf32)
-            die "${flag%%=*}: the evaluation must have it too, so give it by position (see --help)"
+            die "${flag%%=*}: the evaluation needs it too: give it by position instead (see --help)"
             ;;
     esac
 done
@@ -85,8 +87,8 @@ recipe=(
 
 name_arguments
 log_defaults
-# --n_test 0: the evaluation below is this script's own, with EVAL_BEAMS and PRED_BS. --needs_test: training does not
-# need the test split, and would end before its lack was noticed.
+# --n_test 0: this script evaluates by itself below, with EVAL_BEAMS and PRED_BS. --needs_test: refuses to train without
+# a sound test split, whose lack would otherwise be noticed only after the training.
 run_into_results "$log_name" "$python" "${launcher[@]}" "$root/finetune.py" \
     --num_nodes "$NNODES" "${results_flags[@]}" "${program_flags[@]}" \
     --n_test 0 --needs_test "${recipe[@]}" "${flags[@]}"

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Makes .venv in the checkout from the locked requirements; does nothing when it is up to date.
+# Makes .venv in the checkout from the locked requirements; does nothing if it is up to date.
 source "$(dirname -- "${BASH_SOURCE[0]}")/lib/strict.sh"
 source "$root/scripts/lib/launch.sh"
 
 usage="usage: bash scripts/setup_env.sh [--dev]
   --dev   also install what scripts/test.sh needs
-Needs Python 3.11 to 3.14. pip's own settings (PIP_INDEX_URL, PIP_FIND_LINKS, ...) choose where packages come from,
-and so which build of torch. With PYTHON set to an interpreter, the scripts run that one and no .venv is made."
+Makes .venv in the checkout, from the locked requirements. Needs Python 3.11 to 3.14. pip's own settings (PIP_INDEX_URL,
+PIP_FIND_LINKS, ...) choose where packages come from, and with that the build of torch.
+If PYTHON is set to an interpreter, the scripts use that one, and no .venv is made."
 
 sets=(runtime)
 for argument in "$@"; do
@@ -25,7 +26,7 @@ fi
 
 venv=$root/.venv
 stamp=$venv/setup.stamp # written last: what is installed
-lock=$venv/setup.lock   # never removed, so it also tells that this script made the folder
+lock=$venv/setup.lock   # never removed, so it also shows that this script made the folder
 
 # Prints the lines that the stamp holds once the given sets of requirements are installed.
 stamp_lines() {
@@ -73,15 +74,15 @@ up_to_date "${sets[@]}" && exit
 mkdir -p "$venv"
 exec {lock_descriptor}>>"$lock"
 if ! flock --nonblock "$lock_descriptor"; then
-    log "Another set-up is running here; waiting for it."
+    log "Another set-up is running here: waiting for its end."
     flock "$lock_descriptor"
     up_to_date "${sets[@]}" && exit
 fi
 
-log "Installing the locked requirements into .venv: about two minutes, more where torch must be downloaded first."
+log "Installing the locked requirements into .venv: about two minutes, more if torch must be downloaded."
 up_to_date runtime || make_venv
 rm -f "$stamp" # an interrupted installation is not up to date
 install "${sets[@]/%/.txt}"
 stamp_lines "${sets[@]}" >"$stamp.new"
 mv "$stamp.new" "$stamp"
-log "Set-up done: $(du -sh "$venv" | cut -f1) in .venv."
+log "Set-up done: .venv takes $(du -sh "$venv" | cut -f1)."

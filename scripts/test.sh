@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Sets the environment up, checks the sources and runs the tests. Arguments go on to pytest: `-m slow` runs the long ones.
+# Sets up the environment, checks the sources and runs the tests. Passes its arguments to pytest: `-m slow` runs the
+# long tests.
 source "$(dirname -- "${BASH_SOURCE[0]}")/lib/strict.sh"
 source "$root/scripts/lib/launch.sh"
 
@@ -10,9 +11,9 @@ cd "$root"
 "$python" -m ruff check --quiet
 "$python" -m mypy
 mapfile -t scripts < <(find scripts .ci -name '*.sh' -o -name '*.sbatch' -o -path .ci/run)
-PATH=$(dirname -- "$(command -v -- "$python")"):$PATH # pip put the linters beside it
+PATH=$(dirname -- "$(command -v -- "$python")"):$PATH # pip installed the linters beside it
 shellcheck "${scripts[@]}"
 hadolint Dockerfile
 
-# One thread per process: the tests are many small computations, and two of them run side by side.
+# One thread per process: the tests are many small computations, and two processes run side by side.
 OMP_NUM_THREADS=1 "$python" -m pytest --numprocesses 2 --dist loadfile "$@"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Evaluates a published BART on its test set and holds the scores against the published ones.
+# Evaluates a published BART on its test set and compares its scores with the published ones.
 source "$(dirname -- "${BASH_SOURCE[0]}")/lib/strict.sh"
 source "$root/scripts/lib/arguments.sh"
 source "$root/scripts/lib/launch.sh"
@@ -7,19 +7,23 @@ source "$root/scripts/lib/jobs.sh"
 
 usage="usage: bash scripts/verify_published.sh [cnn|xsum [NUM_GPU [PRED_BS [PRECISION]]]] [--compare N] [--n_obs N]
            [--published FILE] [--tolerance X] [--model MODEL] [--expected_counts TRAIN,VAL,TEST] [--flag ...]
-default:   cnn, all GPUs that there are, 32, fp16 on a GPU and fp32 without one
+default:   cnn, all GPUs of this machine, 32, fp16 on a GPU and fp32 on the CPU
 
-  cnn          facebook/bart-large-cnn on CNN-DM; xsum: facebook/bart-large-xsum on XSum
-  --compare    first compare the summaries of so many texts with transformers', token for token (20; 0: of none)
-  --n_obs      a quick look at so many examples: their scores and intervals, held against nothing
-  --published  a JSON file of values to hold (default: what the paper and others measured, utils/reporting/published_evaluations.py)
-  --tolerance  how far beyond these the ROUGE may lie (0.2)
+  cnn, xsum    facebook/bart-large-cnn on CNN-DM, or facebook/bart-large-xsum on XSum
+  NUM_GPU      0 runs on the CPU
+  PRED_BS      batch size per GPU
+  PRECISION    fp16, bf16, tf32 or fp32
+  --compare    first compare the summaries of N texts with those of transformers, token for token (default: 20; 0: none)
+  --n_obs      evaluate only N examples, and compare their scores with nothing: a quick look
+  --published  JSON file with other published scores (default: those of the paper and of others, which
+               utils/reporting/published_evaluations.py lists)
+  --tolerance  how far ROUGE may lie outside the published range (default: 0.2)
   --model      another model
-  --expected_counts   of another copy of the corpus
+  --expected_counts   examples of each split, for another copy of the corpus
   --flag ...   further flags of run_eval.py
-Needs a network, once: the corpus comes into the checkout's data (BART_DATA), where it stays, the model into the hub's cache.
-Results: \$RESULTS_DIR, by default results/verify_<corpus>_<timestamp>. Exit code 1 if tokens differ, before
-the evaluation, or if a value is not held."
+Downloads the corpus once into \$BART_DATA (by default the checkout's data/), and the model into the hub's cache.
+Results: \$RESULTS_DIR, by default results/verify_<corpus>_<timestamp>. The exit code is 1 if tokens differ (the
+evaluation is then left out) or if ROUGE is outside the range."
 
 read_command_line "$usage" 4 "$@"
 CORPUS=${positionals[0]:-cnn}
@@ -39,7 +43,7 @@ case $CORPUS in
         limits=(6 1024 62)
         examples=11334
         ;;
-    *) die "'$CORPUS' is no corpus with a published model: give cnn or xsum" ;;
+    *) die "unknown corpus '$CORPUS': give cnn or xsum" ;;
 esac
 model=facebook/bart-large-$CORPUS
 NUM_GPU=${NUM_GPU:-$("$python" -P -c 'import torch; print(torch.cuda.device_count())')}

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Kills trainings at random and compares how they end with what was never killed.
+# Kills trainings at random, resumes them, and compares their ends with those of trainings that were never killed.
 source "$(dirname -- "${BASH_SOURCE[0]}")/../lib/strict.sh"
 source "$root/scripts/lib/arguments.sh"
 source "$root/scripts/lib/launch.sh"
 source "$root/scripts/lib/jobs.sh"
 
 usage="usage: bash scripts/benchmark/soak.sh [--mode train|save|ranks] [--kills N] [--seed S] [--folder F] [--json FILE]
-Without --mode, one after another: 200 kills anywhere in trainings, 50 proven inside the save of a checkpoint, 40 of one of
-two processes. Takes about six minutes on two processor cores, and prints how many kills were survived of those made."
+Without --mode, makes 200 kills anywhere in trainings, 50 that are proven to hit the save of a checkpoint, and 40 of one
+of two processes. Takes about six minutes on two processor cores. Prints how many kills were made and how many survived."
 
 read_command_line "$usage" 0 "$@"
 find_python

@@ -5,13 +5,13 @@ source "$root/scripts/lib/arguments.sh"
 
 usage="usage: bash scripts/docker/build.sh [BASE] [--flag ...]
 
-  BASE        what the image is built on:
-              apex     nvcr.io/nvidia/pytorch:25.05-py3, the newest that has apex.amp (default)
+  BASE        the image to build on (default: apex):
+              apex     nvcr.io/nvidia/pytorch:25.05-py3, the newest one with apex.amp
               current  nvcr.io/nvidia/pytorch:25.12-py3, without apex.amp
               volta    pytorch/pytorch:2.8.0-cuda12.6-cudnn9-runtime, whose torch still runs on V100; without apex
-              or any image with Python 3.11 to 3.14 and torch 2.8 or newer
+              or the name of any image with Python 3.11 to 3.14 and torch 2.8 or newer
   --flag ...  further flags of docker build
-The image is called \$BART_IMAGE, by default bart_pyt."
+Names the new image \$BART_IMAGE, by default bart_pyt."
 
 read_command_line "$usage" 1 "$@"
 case ${positionals[0]:-apex} in

@@ -1,7 +1,7 @@
-"""Split the locked requirements for an image that brings its own torch: what pip is to install, and what must stay.
+"""Split the locked requirements for an image that brings its own torch: what pip installs, and what must stay.
 
-`keep_torch.py split FOLDER` reads FOLDER/runtime.txt; writes requirements.txt and constraints.txt there.
-`keep_torch.py check FOLDER` fails where what had to stay has changed.
+`keep_torch.py split FOLDER` reads FOLDER/runtime.txt and writes requirements.txt and constraints.txt there.
+`keep_torch.py check FOLDER` fails if a package that had to stay has changed.
 """
 
 import re
@@ -9,12 +9,12 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-# numpy: torch was compiled against its binary interface. The others the lock has for torch's sake.
+# torch was compiled against numpy's binary interface. The lock has the others because torch needs them.
 KEPT = ("torch", "numpy", "setuptools", "sympy", "mpmath", "networkx")
 
 
 def split(folder: Path) -> None:
-    """Leave out of the requirements what is here already and stays; constrain it to the version that is here."""
+    """Leave the packages that stay out of the requirements, and constrain them to the versions of the image."""
     kept = {name: installed for name in KEPT if (installed := installed_version(name)) is not None}
     if "torch" not in kept:
         sys.exit("error: the base image has no torch; see scripts/docker/build.sh --help for images that have it")
@@ -26,18 +26,18 @@ def split(folder: Path) -> None:
 
 
 def check(folder: Path) -> None:
-    """Compare with the constraints, and see that torch and numpy still work together."""
+    """Compare the installed versions with the constraints, and check that torch still works with numpy."""
     for line in (folder / "constraints.txt").read_text(encoding="utf-8").splitlines():
         name, _, before = line.partition("==")
         if installed_version(name) != before:
             sys.exit(f"error: {name} was {before} in the base image and is {installed_version(name)} now")
     import torch
 
-    torch.ones(1).numpy()  # fails where numpy's binary interface is another
+    torch.ones(1).numpy()  # fails if numpy's binary interface has changed
 
 
 def installed_version(package: str) -> str | None:
-    """Its version; None where it is not installed."""
+    """Return a package's version, or None if it is not installed."""
     try:
         return version(package)
     except PackageNotFoundError:

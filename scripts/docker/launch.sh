@@ -1,19 +1,19 @@
 #!/usr/bin/env bash
-# Starts a session in the container: the current folder is /workspace/bart there.
+# Runs a command in the container, in which the current folder is /workspace/bart.
 source "$(dirname -- "${BASH_SOURCE[0]}")/../lib/strict.sh"
 source "$root/scripts/lib/arguments.sh"
 
 usage="usage: bash scripts/docker/launch.sh [COMMAND [GPUS]]
 default:   bash all
 
-  COMMAND  what to run, as a line of bash
-  GPUS     all, none, how many, or which (device=0,3); without GPUs on this machine the default is none
-Image: \$BART_IMAGE, by default bart_pyt (scripts/docker/build.sh makes it). Files are written as the calling user; what
-comes from the hub is kept in the user's own cache. Variables that the scripts read go along (RESULTS_DIR, NNODES,
-MAX_RESTARTS, BART_DATA, HF_HUB_OFFLINE ...); PYTHON is the container's own."
+  COMMAND  a command line for bash, in quotes
+  GPUS     all, none, a number, or certain ones (device=0,3); on a machine without GPUs the default is none
+Runs the image \$BART_IMAGE, by default bart_pyt, which scripts/docker/build.sh builds. Writes files as the calling
+user, and keeps downloads from the hub in that user's cache. Passes on the variables that the scripts read (RESULTS_DIR,
+NNODES, MAX_RESTARTS, BART_DATA, HF_HUB_OFFLINE ...), except for PYTHON, which the image sets."
 
 read_command_line "$usage" 2 "$@"
-((${#flags[@]} == 0)) || die "${flags[0]}: a command with flags is one argument, so put quotes around it"
+((${#flags[@]} == 0)) || die "${flags[0]}: put quotes around a command that has flags, to make it one argument"
 line=${positionals[0]:-bash}
 chosen=${positionals[1]:-}
 command -v docker >/dev/null || die "docker is not installed"
@@ -21,7 +21,7 @@ command -v docker >/dev/null || die "docker is not installed"
 if [[ -z $chosen ]]; then
     chosen=all
     nvidia-smi --list-gpus >/dev/null 2>&1 || {
-        log "No GPU is found on this machine: the container gets none."
+        log "No GPU found on this machine: starting the container without one."
         chosen=none
     }
 fi
@@ -32,7 +32,7 @@ case $chosen in
     *) die "GPUS is '$chosen': it must be all, none, a number or device=0,3" ;;
 esac
 
-# What the scripts and the programs read, where it is set.
+# The variables that the scripts and the programs read, if they are set.
 variables=()
 for name in RESULTS_DIR NNODES NODE_RANK MASTER_ADDR MASTER_PORT PROCESSES_PER_NODE MAX_RESTARTS \
     BART_DATA BART_DATA_SOURCE MODEL CONFIG TOKENIZER HF_TOKEN HF_ENDPOINT HF_HUB_OFFLINE OMP_NUM_THREADS; do
@@ -45,8 +45,8 @@ terminal=()
 cache=${HF_HOME:-$HOME/.cache/huggingface}
 mkdir -p -- "$cache" # docker would make it as root
 
-# IPC: batches from worker processes come through shared memory, of which a container has little of its own. Network:
-# many machines reach each other by their own names. HOME and USER: the user has no account in the container.
+# ipc: worker processes hand over batches in shared memory, of which a container has little of its own. network: several
+# machines reach each other by their names. HOME and USER: the user has no account in the container.
 exec docker run --rm "${terminal[@]}" "${gpus[@]}" \
     --ipc host \
     --network host \

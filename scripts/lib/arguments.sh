@@ -2,24 +2,24 @@
 # shellcheck disable=SC2034 # the scripts that source this use what it sets
 # Reads command lines: positional arguments, then flags.
 #
-# A script that computes with its positional arguments states each of them once, in a table:
+# A script that uses its positional arguments itself states each of them once, in a table:
 #
 #   required DATA_DIR text --data_dir "a folder of line files"
 #   argument LR 1e-4 number --learning_rate "highest learning rate"
 #   read_arguments "notes at the end of the usage" "$@"
 #
-# From the table follow the usage, the defaults, the checks, the flags of the Python program and the names in messages.
-# A script that only hands its arguments on calls `read_command_line` with its usage instead.
+# The table gives the usage, the defaults, the checks, the flags of the Python program and the names in messages. A
+# script that only passes its arguments on calls `read_command_line` with its usage instead.
 
 argument_names=()    # in the order of their positions
 required_arguments=0 # how many of them have no default
-explanations=()      # of the usage: what is explained, its text, what is explained next, ...
-usage_breaks=""      # the positions at which the usage goes on in another line
+explanations=()      # lines of the usage, in pairs: a name, its text, the next name, its text, ...
+usage_breaks=""      # the positions at which the usage continues on another line
 declare -A argument_default=() argument_kind=() # by name
-declare -A argument_flags=()                    # by name: those of the Python program, separated by blanks
+declare -A argument_flags=()                    # by name: flags of the Python program, separated by blanks
 
-# Adds an argument to the table. KIND is one of `check_value`, or choices such as 'cnn_dm|xsum|all', which the Python
-# program checks. FLAGS are those that hand the value to the Python program.
+# Adds an argument to the table. KIND is a kind of `check_value`, or choices such as 'cnn_dm|xsum|all', which the Python
+# program checks. FLAGS pass the value to the Python program.
 argument() { # NAME DEFAULT KIND [FLAGS [HELP]]
     argument_names+=("$1")
     argument_default[$1]=$2
@@ -28,13 +28,13 @@ argument() { # NAME DEFAULT KIND [FLAGS [HELP]]
     [[ -z ${5:-} ]] || explain "$1" "$5"
 }
 
-# Adds an argument that must be given. These come first.
+# Adds an argument without a default. These come before the others.
 required() { # NAME KIND [FLAGS [HELP]]
     argument "$1" "" "${@:2}"
     required_arguments=${#argument_names[@]}
 }
 
-# Adds a variable of the environment that a flag of the Python program comes from.
+# Names the environment variable that sets a flag of the Python program, for messages about that flag.
 variable() { # NAME FLAG
     argument_flags[$1]=$2
 }
@@ -44,18 +44,18 @@ explain() { # WHAT TEXT
     explanations+=("$1" "$2")
 }
 
-# Lets the usage go on in another line after the arguments so far.
+# Continues the usage on another line after the arguments so far.
 break_usage() {
     usage_breaks+=" ${#argument_names[@]} "
 }
 
 # Reads a command line by the table. Sets a variable for each argument, `positionals`, `flags`, and `program_flags`: the
-# flags of the Python program that the arguments stand for.
+# flags that pass the arguments to the Python program.
 read_arguments() { # NOTES ARGUMENT...
     local most=${#argument_names[@]} index name
     read_command_line "$(print_usage "$1")" "$most" "${@:2}"
     ((${#positionals[@]} >= required_arguments)) ||
-        die "${#positionals[@]} positional arguments, of at least $required_arguments (see --help)"
+        die "at least $required_arguments positional arguments needed, ${#positionals[@]} given (see --help)"
     program_flags=()
     for index in "${!argument_names[@]}"; do
         name=${argument_names[index]}
@@ -65,7 +65,7 @@ read_arguments() { # NOTES ARGUMENT...
     done
 }
 
-# Splits a command line at its first flag into `positionals` and `flags`. If help is asked for, prints it and ends.
+# Splits a command line at its first flag into `positionals` and `flags`. Prints the usage and ends if --help is given.
 read_command_line() { # USAGE MOST_POSITIONALS ARGUMENT...
     local usage=$1 most=$2 word
     shift 2
@@ -82,7 +82,8 @@ read_command_line() { # USAGE MOST_POSITIONALS ARGUMENT...
     done
     flags=("$@")
     ((${#positionals[@]} <= most)) ||
-        die "${#positionals[@]} positional arguments, of at most $most: ${positionals[*]:most} is too much"
+        die "at most $most positional arguments allowed, ${#positionals[@]} given: remove ${positionals[*]:most}" \
+            "(see --help)"
 }
 
 print_usage() { # NOTES
@@ -117,7 +118,7 @@ print_defaults() {
     echo "default:   ${defaults[*]}"
 }
 
-# The texts stand below each other, behind the longest name. A list of names may be longer still.
+# Aligns the texts in a column behind the longest name. A list of names may be longer than that.
 print_explanations() {
     local index name width=0
     for ((index = 0; index < ${#explanations[@]}; index += 2)); do
@@ -131,7 +132,7 @@ print_explanations() {
     done
 }
 
-# Refuses a value that is not of its kind. The Python programs check what a value may be beyond that.
+# Refuses a value that is not of its kind. The Python programs check the rest, such as ranges.
 check_value() { # NAME VALUE KIND
     local pattern meaning value=$2
     case $3 in
@@ -140,14 +141,14 @@ check_value() { # NAME VALUE KIND
         whole | device) pattern='0|[1-9][0-9]*' meaning="a whole number" ;;
         count) pattern='[1-9][0-9]*' meaning="a whole number from 1 up" ;;
         precision) pattern='fp16|bf16|tf32|fp32' meaning="fp16, bf16, tf32 or fp32" value=${2,,} ;;
-        rank) pattern='0|[1-9][0-9]*' meaning="the number of this machine among them, from 0 up" ;;
-        port) pattern='[1-9][0-9]*' meaning="a port" ;;
-        *) die "$1 is of kind '$3', which there is not" ;;
+        rank) pattern='0|[1-9][0-9]*' meaning="the number of this machine, from 0 up" ;;
+        port) pattern='[1-9][0-9]*' meaning="a port number" ;;
+        *) die "$1 is of the unknown kind '$3'" ;;
     esac
     [[ $value =~ ^($pattern)$ ]] || die "$1 is '$2': it must be $meaning"
 }
 
-# Adds to `program_flags` the flags that hand a value to the Python program.
+# Adds to `program_flags` the flags that pass a value to the Python program.
 add_program_flags() { # KIND VALUE FLAGS
     local flag value=$2
     case $1 in
@@ -156,7 +157,7 @@ add_program_flags() { # KIND VALUE FLAGS
             program_flags+=("${precision_flags[@]}")
             return
             ;;
-        device) # a number of GPUs, of which the program is told whether there are any
+        device) # a number of GPUs: the program is told cuda or cpu alone
             value=cuda
             (($2 > 0)) || value=cpu
             ;;
@@ -166,13 +167,13 @@ add_program_flags() { # KIND VALUE FLAGS
     done
 }
 
-# Sets `precision_flags` to the flags of a precision, given in any case of letters.
+# Sets `precision_flags` to the flag of a precision (none for fp32). Upper and lower case are the same.
 set_precision_flags() { # PRECISION
     precision_flags=()
     [[ ${1,,} == fp32 ]] || precision_flags=("--${1,,}")
 }
 
-# Lets the Python programs name the arguments that their flags come from: `error: --fp16 (PREC): ...`.
+# Exports the names of the arguments by flag, so that the Python programs can name them: `error: --fp16 (PREC): ...`.
 name_arguments() {
     local name flag names=()
     for name in "${!argument_flags[@]}"; do
@@ -183,7 +184,7 @@ name_arguments() {
     export BART_ARGUMENT_NAMES="${names[*]}"
 }
 
-# Says what is taken for the arguments that were not given: a mistyped preset prints none at all.
+# Logs the defaults of the arguments that are not given: a mistyped preset prints none at all.
 log_defaults() {
     local index name taken=()
     for index in "${!argument_names[@]}"; do
@@ -191,6 +192,6 @@ log_defaults() {
         [[ -n ${positionals[index]:-} ]] || taken+=("$name=${!name}")
     done
     ((${#positionals[@]} > 0)) ||
-        log "No arguments were given. If a preset was meant, it printed none: see its name and file."
-    ((${#taken[@]} == 0)) || log "by default: ${taken[*]}"
+        log "No arguments given. If you meant to use a preset, it printed nothing: check its name and its file."
+    ((${#taken[@]} == 0)) || log "defaults used: ${taken[*]}"
 }

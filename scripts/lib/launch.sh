@@ -1,27 +1,28 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2034 # the scripts that source this use what it sets
-# Finds Python, and says how its processes are started on one machine or many. Needs strict.sh; read_machines also
-# arguments.sh.
+# Finds Python, and sets up how its processes are started, on one machine or many. Needs strict.sh; read_machines also
+# needs arguments.sh.
 
-# On a machine that is not idle, threads that spin while they wait for each other hold each other up: a training step
-# beside one busy process took 0.85 s with libgomp's default and 0.57 s with this (idle: 0.26 s and 0.29 s).
+# Threads that spin while they wait slow each other down on a busy machine, so they spin less than by default. A step of
+# a tiny model beside a busy process then took 0.57 s instead of 0.85 s (idle: 0.29 s instead of 0.26 s; two cores,
+# commit 9e98c6e).
 export GOMP_SPINCOUNT=${GOMP_SPINCOUNT:-1000}
 
-# Sets `python`: ${PYTHON} if it is set (a container's own), else the one that setup_env.sh made. It finds the modules of
-# the checkout from any folder. With -P it leaves those of the current one alone, which may have the same names.
+# Sets `python` to ${PYTHON} if that is set (as in a container), else to that of .venv, and adds the checkout to
+# PYTHONPATH. The scripts call it with -P: it then ignores modules of the same names in the current folder.
 find_python() {
     python=${PYTHON:-$root/.venv/bin/python}
     command -v -- "$python" >/dev/null || {
-        [[ -z ${PYTHON:-} ]] || die "PYTHON is set to $PYTHON, which is not a program"
-        die "no Python environment yet: run bash $root/scripts/setup_env.sh"
+        [[ -z ${PYTHON:-} ]] || die "PYTHON is $PYTHON, which is not a program: set it to an interpreter, or unset it"
+        die "there is no Python environment yet: run bash $root/scripts/setup_env.sh"
     }
     [[ $python != */* || $python == /* ]] || python=$PWD/$python # scripts change folder
     [[ -z ${PYTHON:-} ]] || export PYTHON=$python
     [[ ${PYTHONPATH:-}: == "$root":* ]] || export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}
 }
 
-# Sets `launcher`, which starts a program as the processes that work together: one for each GPU, or PROCESSES_PER_NODE on
-# the CPU, on each of NNODES machines. It is empty for a single one. Sets `log_name` to the file name of this machine's log.
+# Sets `launcher` to the torchrun command that starts a process for each GPU, or PROCESSES_PER_NODE on the CPU, on each
+# of NNODES machines. It is empty for a single process. Sets `log_name` to the file name of this machine's log.
 read_machines() { # NUM_GPU
     local processes=$1
     NNODES=${NNODES:-1}
@@ -32,7 +33,7 @@ read_machines() { # NUM_GPU
         processes=${PROCESSES_PER_NODE:-1}
         check_value PROCESSES_PER_NODE "$processes" count
     elif [[ -n ${PROCESSES_PER_NODE:-} ]]; then
-        die "PROCESSES_PER_NODE is for the CPU (NUM_GPU 0); on GPUs there is one process for each"
+        die "PROCESSES_PER_NODE is for the CPU (NUM_GPU 0): unset it, each GPU gets one process"
     fi
 
     launcher=()
@@ -40,16 +41,16 @@ read_machines() { # NUM_GPU
     if ((NNODES > 1)); then
         read_meeting_point
     elif ((processes > 1 || MAX_RESTARTS > 0)); then
-        launcher=(--standalone --local_addr 127.0.0.1) # not by this machine's name, which in a container is often wrong
+        launcher=(--standalone --local_addr 127.0.0.1) # the machine's own name is often wrong in a container
     else
         return 0
     fi
     launcher=(-P -m torch.distributed.run "${launcher[@]}" --nproc_per_node "$processes" --max_restarts "$MAX_RESTARTS")
-    # In a store that is shared, processes that are started again find what the ended ones left there, and wait for them.
+    # With a shared store, restarted processes would find what the ended ones left there, and wait for them.
     export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1
 }
 
-# Sets `launcher` to the flags of torchrun by which NNODES machines find each other, and `log_name`.
+# Sets `launcher` to the flags by which torchrun on NNODES machines finds the others, and `log_name`.
 read_meeting_point() {
     local is_host=0 address
     NODE_RANK=${NODE_RANK:-${SLURM_NODEID:-}}
@@ -57,16 +58,16 @@ read_meeting_point() {
     check_value NODE_RANK "$NODE_RANK" rank
     check_value MASTER_PORT "$MASTER_PORT" port
     ((NODE_RANK < NNODES)) || die "NODE_RANK is $NODE_RANK: $NNODES machines are numbered from 0 to $((NNODES - 1))"
-    [[ -n ${MASTER_ADDR:-} ]] || die "NNODES is $NNODES: set MASTER_ADDR to the machine whose NODE_RANK is 0"
+    [[ -n ${MASTER_ADDR:-} ]] || die "NNODES is $NNODES: set MASTER_ADDR to the name of the machine with NODE_RANK 0"
     [[ -n ${RESULTS_DIR:-} ]] || die "NNODES is $NNODES: set RESULTS_DIR to a folder that all machines share"
 
-    # Machine 0 is where the others meet. c10d numbers the machines by the order of their addresses, and uses that of the
-    # first alone: the others give a name in its place that keeps them in the order of NODE_RANK.
+    # Machine 0 hosts the rendezvous. c10d numbers the machines in the order of their addresses, and connects to that of
+    # the first alone. So the others give a made-up address, which puts them in the order of NODE_RANK.
     if ((NODE_RANK == 0)); then
         is_host=1
         address=$MASTER_ADDR
     else
-        address=$(printf '~%05d' "$NODE_RANK") # ~ comes after all that is in an address
+        address=$(printf '~%05d' "$NODE_RANK") # ~ sorts after every character of a real address
         log_name=joblog_node$NODE_RANK.log
     fi
     launcher=(
@@ -75,7 +76,7 @@ read_meeting_point() {
     )
 }
 
-# Empties `launcher` if finetune.py starts the processes itself: on the GPUs of one machine, with nothing to start again.
+# Empties `launcher` if finetune.py starts the processes itself: on the GPUs of one machine, without restarts.
 leave_start_to_finetune() { # NUM_GPU
     ((NNODES > 1 || $1 == 0 || MAX_RESTARTS > 0)) || launcher=()
 }

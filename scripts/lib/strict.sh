@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2034 # the scripts that source this use what it sets
-# Every script sources this first: strict mode, the checkout's folder, and how to say something.
+# Sets strict mode, finds the checkout (`root`) and defines `log` and `die`. Every script sources this first.
 set -euo pipefail
 
 # macOS has bash 3.2 and no flock, Windows has neither.
@@ -10,14 +10,14 @@ if [[ $OSTYPE != linux* ]] || ((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] < 404)
     exit 2
 fi
 
-unset CDPATH # with it, cd prints where it goes, and may go elsewhere
+unset CDPATH # with it, cd may print a path and go to another folder
 
-# The checkout, wherever the script was called from.
+# The folder of the checkout, from whichever folder the script is called.
 root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/../.." && pwd)
 
 log() { printf '%s\n' "$*" >&2; }
 
-# Ends the script as the Python entry points end on bad input: one line, exit code 2.
+# Prints an error in one line and ends the script with exit code 2, as the Python entry points do on bad input.
 die() {
     log "error: $*"
     exit 2

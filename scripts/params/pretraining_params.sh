@@ -15,8 +15,9 @@ bart_base_8gpu_bf16() {
         --tokenizer_name_or_path facebook/bart-base
 }
 
-# models/bart_mini, in two stages: short pieces of text, on which copying is learnt soonest, then whole paragraphs, and
-# the pairs of the docstring corpus beside them. The results of the first stage belong into results/mini_short.
+# models/bart_mini, in two stages: first on short pieces of text, on which a model learns soonest to copy; then on whole
+# paragraphs and the pairs of the docstring corpus. The second stage reads results/mini_short: set RESULTS_DIR to it for
+# the first.
 mini_short_cpu() { _mini_short 0; }
 
 mini_cpu() { _mini 0 5000 200; }

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Presets for XSum. Each function prints the positional arguments of scripts/run_summarization.sh, its `_eval` twin
-# those of scripts/run_eval_summarization.sh after INIT_CKPT. Paths are relative to the checkout.
+# Presets for XSum. Each function prints the positional arguments of scripts/run_summarization.sh; the one named with
+# `_eval` prints those of scripts/run_eval_summarization.sh after INIT_CKPT. Paths are relative to the checkout.
 
 _train() { # NUM_GPU LR BS ACCUM PREC TRAIN_STEPS WARMUP_STEPS EVAL_BS PRED_BS VAL_CHECK_INTERVAL PATIENCE
     echo data/xsum configs/config_xsum.json "$1" "$2" "$3" "$4" "$5" "$6" "$7" 1024 60 6 "$8" "$9" "${10}" "${11}"
@@ -10,7 +10,7 @@ _evaluate() { # NUM_GPU PREC PRED_BS
     echo "$3" "$1" "$2" 6 1024 60 data/xsum configs/config_xsum.json
 }
 
-# The reference recipe's.
+# The presets of the reference recipe.
 dgxa100_8gpu_fp16()      { _train     8 1.25e-4 40  1 fp16  2000  50 128 128 0.1 2; }
 dgxa100_8gpu_fp16_eval() { _evaluate  8               fp16               128; }
 
@@ -29,7 +29,7 @@ dgx1_8gpu_fp16_eval()    { _evaluate  8               fp16                96; }
 dgx1_8gpu_fp32()         { _train     8    7e-5  8  1 fp32 12250 200  96  32 0.3 1; }
 dgx1_8gpu_fp32_eval()    { _evaluate  8               fp32                32; }
 
-# One GPU of the above: the same examples per step, so the same learning rate and steps.
+# One GPU of the machines above: as many examples per step, so the same learning rate and steps.
 dgxa100_1gpu_fp16()      { _train     1 1.25e-4 40  8 fp16  2000  50 128 128 0.1 2; }
 dgxa100_1gpu_fp16_eval() { _evaluate  1               fp16               128; }
 

@@ -73,7 +73,7 @@ def test_defaults(tmp_path: Path) -> None:
         values, flags, further, names = made.stdout.splitlines()
         assert (values, further, names) == ("a b 1e-4 100 fp32 0 0 all", "", NAMES)
         assert flags == "--texts a b --rate 1e-4 --steps 100 --most_steps 100 --device cpu --corpus all"
-        assert made.stderr == "by default: RATE=1e-4 STEPS=100 PRECISION=fp32 GPUS=0 RISING=0 CORPUS=all\n"
+        assert made.stderr == "defaults used: RATE=1e-4 STEPS=100 PRECISION=fp32 GPUS=0 RISING=0 CORPUS=all\n"
 
 
 def test_every_argument_given(tmp_path: Path) -> None:
@@ -86,8 +86,8 @@ def test_every_argument_given(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("", "0 positional arguments, of at least 1 (see --help)"),
-        ("a 1 1 fp32 0 0 all 8th 9th", "9 positional arguments, of at most 7: 8th 9th is too much"),
+        ("", "at least 1 positional arguments needed, 0 given (see --help)"),
+        ("a 1 1 fp32 0 0 all 8th 9th", "at most 7 positional arguments allowed, 9 given: remove 8th 9th (see --help)"),
         ("a fast", "RATE is 'fast': it must be a number"),
         ("a 1 0", "STEPS is '0': it must be a whole number from 1 up"),
         ("a 1 1 fp8", "PRECISION is 'fp8': it must be fp16, bf16, tf32 or fp32"),

@@ -481,10 +481,10 @@ def test_the_defaults_that_are_taken_are_said(scripts: Scripts, script: str) -> 
     """A preset that is mistyped is an empty word; what is then trained is in the line."""
     run = scripts.run(script, GPUS_PRESENT="8")
     listed = re.search("^default: +(.*)$", scripts.run(f"{script} --help").stdout, re.M)[1]
-    (line,) = [line for line in run.stderr.splitlines() if line.startswith("by default: ")]
-    assert [pair.split("=")[1] for pair in line.removeprefix("by default: ").split()] == listed.split()
+    (line,) = [line for line in run.stderr.splitlines() if line.startswith("defaults used: ")]
+    assert [pair.split("=")[1] for pair in line.removeprefix("defaults used: ").split()] == listed.split()
     given = " ".join(listed.split()[:-1])
-    assert scripts.run(f"{script} {given}", GPUS_PRESENT="8").stderr == f"by default: {line.split()[-1]}\n"
+    assert scripts.run(f"{script} {given}", GPUS_PRESENT="8").stderr == f"defaults used: {line.split()[-1]}\n"
     assert scripts.run(f"{script} {listed}", GPUS_PRESENT="8").stderr == ""
 
 

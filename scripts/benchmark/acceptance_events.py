@@ -1,16 +1,16 @@
-"""A plugin for pytest that says what happens while it happens, as a process that dies says nothing afterwards.
+"""A plugin for pytest that reports events as they happen, because a process that dies cannot report afterwards.
 
-pytest -p scripts.benchmark.acceptance_events, with BART_ACCEPTANCE_EVENTS set to the file that it adds
-these events to, a line each:
+Run `pytest -p scripts.benchmark.acceptance_events` with BART_ACCEPTANCE_EVENTS set to a file. The plugin appends these
+events to it, a line each:
 
     {"event": "selected", "tests": [...]}
     {"event": "started", "test": ...}
     {"event": "ended", "test": ..., "outcome": "passed" | "failed" | "skipped", "reason": ..., "seconds": ...,
      "figures": {...}}
 
-Figures are what a test gave to pytest's ``record_property``. A file that cannot be imported has only ended. Tests that
-were started before, as the file says, are left out. After a failure the process stops: what CUDA does after an error of
-its own means nothing, so a fresh process has to go on.
+Figures are those that a test gave to pytest's ``record_property``. A file that cannot be imported has an "ended" event
+only. The plugin leaves out tests that the file names as started before. It stops the process after a failure: after an
+error of its own, CUDA may do anything, so a fresh process must go on.
 """
 
 import json
@@ -89,7 +89,7 @@ def _result(reports: Sequence[pytest.TestReport | pytest.CollectReport]) -> dict
 
 
 def _missing_package(text: str) -> str | None:
-    """What a traceback says is missing, if that is so: a module of this project may be misspelt."""
+    """Return the package that a traceback reports missing, or None; a missing module of this project does not count."""
     missing = [name for name in _MISSING_MODULE.findall(text) if find_spec(name) is None]
     return next(iter(missing + _MISSING_PACKAGE.findall(text)), None)
 

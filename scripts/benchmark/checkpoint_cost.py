@@ -1,7 +1,7 @@
-"""What safe checkpoints cost: the seconds of a save and of a reading, and how much slower a training is with them.
+"""Measure what safe checkpoints cost: the seconds of a save and of a reading, and the slowdown of a training.
 
-A save here writes beside the target, adds a checksum, syncs, reads the file back from the disk and renames it. It is
-timed beside torch.save alone and beside Lightning's own way, in turn.
+A safe save writes beside the target, adds a checksum, syncs, reads the file back from the disk and renames it. It is
+compared with torch.save alone and with Lightning's own save, in turn.
 """
 
 import statistics
@@ -31,11 +31,11 @@ def _none_or_enough(steps: int) -> str | None:
 class CostArguments:
     """The command line."""
 
-    config: str = option("configs/config_base.json", "saves", "the model whose training state is saved")
+    config: str = option("configs/config_base.json", "saves", "configuration of the model whose state is saved")
     repeats: int = option(3, "saves", "saves of each kind, in turn", check=at_least(1))
-    folder: str | None = option(None, "saves", "where they go (default: a temporary folder)")
+    folder: str | None = option(None, "saves", "folder to save into (default: a temporary folder)")
     steps: int = option(
-        60, "training", "steps of the trainings that are compared, 0 for none", check=_none_or_enough
+        60, "training", "steps of each training that is compared, 0 for no training", check=_none_or_enough
     )
     pairs: int = option(2, "training", "trainings of each kind, in turn", check=at_least(1))
     json: str | None = option(None, "output", "file for the figures")
@@ -45,7 +45,7 @@ class CostArguments:
 
 
 def training_state(config: BartConfig) -> dict[str, Any]:
-    """What a checkpoint of AdamW holds, in size."""
+    """Make the state of a training with AdamW, as large as in a checkpoint."""
     import torch
 
     from bart.modeling.modeling_bart import BartForConditionalGeneration
@@ -53,13 +53,13 @@ def training_state(config: BartConfig) -> dict[str, Any]:
     model = BartForConditionalGeneration(config)
     moments = {
         number: {"exp_avg": torch.rand_like(weight), "exp_avg_sq": torch.rand_like(weight)}
-        for number, weight in enumerate(model.parameters())  # each once, also where tied
+        for number, weight in enumerate(model.parameters())  # each once, even if tied
     }
     return {"state_dict": model.state_dict(), "optimizer_states": [{"state": moments}]}
 
 
 def cost_of_saves(config: BartConfig, folder: Path, repeats: int) -> dict[str, float]:
-    """Medians, in seconds."""
+    """Return the size of a checkpoint in bytes, and the median seconds of each operation."""
     import torch
     from pytorch_lightning.plugins.io import TorchCheckpointIO
 
@@ -86,7 +86,7 @@ def cost_of_saves(config: BartConfig, folder: Path, repeats: int) -> dict[str, f
 
 
 def cost_of_training(folder: Path, steps: int, pairs: int) -> dict[str, Any]:
-    """Seconds of the same training with the regular 20 saves, and with none but those of validations."""
+    """Return the seconds of the same training with its usual 20 saves, and with those of validations alone."""
     words = (__doc__ or "").split()
     for split, count in (("train", 640), ("val", 8)):
         texts = [
@@ -122,7 +122,7 @@ def cost_of_training(folder: Path, steps: int, pairs: int) -> dict[str, Any]:
 
 
 def measure(arguments: CostArguments) -> None:
-    """Print the figures, and write them where asked to."""
+    """Print the figures, and write them to --json if it is given."""
     config = BartConfig.from_json_file(arguments.config)
     with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
         figures: dict[str, Any] = {"saves": cost_of_saves(config, Path(name), arguments.repeats)}

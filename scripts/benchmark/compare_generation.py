@@ -1,12 +1,12 @@
-"""Beam search of this project beside transformers and CTranslate2: the same random weights, the same inputs, one run.
+"""Compare the speed of beam search with transformers and CTranslate2, on the same random weights and inputs.
 
 The systems take turns, so that a machine that slows down slows all of them; what counts is the ratio of the medians.
 
-    padded   every source has exactly --source_length tokens and every output exactly --target_length
-    natural  sources of 100 to 900 tokens, outputs that end by themselves (the end of sentence is made likelier);
-             each system sorts by length and takes the best of the batch sizes in --natural_batch_sizes
+With --mode padded, every source has exactly --source_length tokens and every output exactly --target_length. With
+--mode natural, sources have 100 to 900 tokens and outputs end by themselves (the end of sentence is made likelier);
+each system sorts by length and takes the best of the batch sizes in --natural_batch_sizes.
 
-python -m scripts.benchmark.compare_generation --precisions fp32,bf16 --json compare_generation.json
+Example: python -m scripts.benchmark.compare_generation --precisions fp32,bf16 --json compare_generation.json
 """
 
 import multiprocessing
@@ -50,32 +50,34 @@ class CompareArguments:
 
     shape: str = option("base", "model", "size of the model", choices=tuple(SHAPES))
     vocab_size: int = option(50265, "model", "tokens of the vocabulary", check=at_least(100))
-    systems: str = option("ours,transformers,ctranslate2", "systems", "what is compared, this project first")
-    precisions: str = option("fp32", "systems", "fp32, bf16, fp16, separated by commas")
-    device: str = option("cpu", "systems", "where", choices=("cpu", "cuda"))
-    apart: bool = option(True, "systems", "each system in a process of its own")
+    systems: str = option(
+        "ours,transformers,ctranslate2", "systems", "systems to compare, this project first, separated by commas"
+    )
+    precisions: str = option("fp32", "systems", "some of fp32, bf16, fp16 and int8, separated by commas")
+    device: str = option("cpu", "systems", "device to run on", choices=("cpu", "cuda"))
+    apart: bool = option(True, "systems", "run each system in a process of its own")
     keep_freed_memory: str = option(
-        "ours", "systems", "the systems whose freed memory stays in their process; this project's command does so"
+        "ours", "systems", "systems that keep freed memory in their process, as this project's commands do"
     )
     threads: int = option(0, "systems", "threads on a CPU; 0: as many as there are cores", check=at_least(0))
-    mode: str = option("padded", "work", "which lengths", choices=("padded", "natural"))
-    batch_size: int = option(4, "work", "sources at once, where lengths are padded", check=at_least(1))
-    source_length: int = option(512, "work", "tokens of a source, where lengths are padded", check=at_least(4))
-    target_length: int = option(40, "work", "tokens of an output; the most, where it ends by itself", check=at_least(4))
+    mode: str = option("padded", "work", "kind of lengths, see above", choices=("padded", "natural"))
+    batch_size: int = option(4, "work", "padded: sources at once", check=at_least(1))
+    source_length: int = option(512, "work", "padded: tokens of a source", check=at_least(4))
+    target_length: int = option(40, "work", "padded: tokens of an output; natural: the maximum", check=at_least(4))
     beams: int = option(4, "work", "beams", check=at_least(2))
-    documents: int = option(64, "work", "sources, where lengths are natural", check=at_least(1))
-    natural_batch_sizes: str = option("4,8,16", "work", "batch sizes that each system may choose from")
-    eos_bias: float = option(6.8, "work", "added to the logits of the end of sentence, where lengths are natural")
-    rounds: int = option(3, "work", "how often each system does the work, after a batch to warm up", check=at_least(1))
+    documents: int = option(64, "work", "natural: number of sources", check=at_least(1))
+    natural_batch_sizes: str = option("4,8,16", "work", "natural: batch sizes, of which each system takes its best")
+    eos_bias: float = option(6.8, "work", "natural: number added to the logits of the end of sentence")
+    rounds: int = option(3, "work", "runs of each system, after a batch to warm up", check=at_least(1))
     seed: int = option(42, "work", "seed of weights and sources", check=at_least(0))
     json: str | None = option(None, "output", "file for the figures, as JSON")
 
     def check(self) -> None:
-        """Whether a system exists for a precision is seen when it is made."""
+        """Accept any combination: making a system finds out whether it has a precision."""
 
 
 def compare(arguments: CompareArguments) -> list[dict[str, Any]]:
-    """Measure and print; returns what was found of each system and precision."""
+    """Measure and print; return the results of each system and precision."""
     import torch
 
     from scripts.benchmark.generation_systems import Search
@@ -104,7 +106,7 @@ def compare(arguments: CompareArguments) -> list[dict[str, Any]]:
 
 
 def make_sources(arguments: CompareArguments) -> list[np.ndarray]:
-    """Token ids <s> ... </s> of each source."""
+    """Draw the token ids <s> ... </s> of each source."""
     random = np.random.default_rng(arguments.seed)
     if arguments.mode == "natural":
         lengths = random.integers(_FEWEST_NATURAL, _MOST_NATURAL + 1, arguments.documents)
@@ -115,7 +117,7 @@ def make_sources(arguments: CompareArguments) -> list[np.ndarray]:
 
 
 def write_model(folder: Path, arguments: CompareArguments) -> None:
-    """A Hugging Face folder with random weights and a vocabulary of made-up words, which CTranslate2 reads too."""
+    """Write a Hugging Face folder with random weights and a made-up vocabulary, which CTranslate2 reads too."""
     import torch
 
     from bart.configuration.configuration_bart import BartConfig
@@ -146,7 +148,7 @@ def write_model(folder: Path, arguments: CompareArguments) -> None:
 def make_systems(
     names: Sequence[str], folder: Path, precision: str, arguments: CompareArguments
 ) -> list["System | SystemApart"]:
-    """The systems that can be had; the others are named. This project's must be."""
+    """Make the systems that are installed, and print a line for each other one. This project's own must work."""
     from scripts.benchmark.generation_systems import SYSTEMS
 
     systems: list[System | SystemApart] = []
@@ -157,17 +159,17 @@ def make_systems(
             else:
                 systems.append(SYSTEMS[name](folder, precision, arguments.device))
         except (ImportError, KeyError, ValueError, RuntimeError) as error:
-            if isinstance(error, InputError):  # of this project, which the others are held against
+            if isinstance(error, InputError):  # of this project, with which the others are compared
                 raise
             print(f"left out: {name} in {precision}: {str(error).splitlines()[0]}", file=sys.stderr)
     return systems
 
 
 class SystemApart:
-    """A system in a process of its own, so that no other's threads and memory get in its way."""
+    """A system in a process of its own, undisturbed by the threads and memory of the others."""
 
     def __init__(self, name: str, folder: Path, precision: str, arguments: CompareArguments) -> None:
-        """Raises what the system raises where it cannot be had."""
+        """Start the process. Raises what the system raises if it cannot be made."""
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
         keep = name in arguments.keep_freed_memory.split(",")
@@ -231,7 +233,7 @@ def measure(
     rounds: int,
     precision: str,
 ) -> list[dict[str, Any]]:
-    """Each system's median seconds at its best batch size, and what it wrote beside what the first one wrote."""
+    """Return each system's median seconds at its best batch size, and compare its outputs with those of the first."""
     seconds: dict[tuple[int, int], list[float]] = {}
     outputs: dict[int, list[list[int]]] = {}
     for round_number in range(rounds + 1):  # the first one warms up
@@ -268,7 +270,7 @@ def measure(
 
 
 def generate_all(system: "System", sources: Sequence[np.ndarray], search: "Search", batch_size: int) -> list[list[int]]:
-    """The outputs of all sources in their order, made in batches of like length, the longest first."""
+    """Generate for all sources in batches of similar length, the longest first; return the outputs in order."""
     order = sorted(range(len(sources)), key=lambda row: -len(sources[row]))
     outputs: dict[int, list[int]] = {}
     for start in range(0, len(order), batch_size):
@@ -278,7 +280,7 @@ def generate_all(system: "System", sources: Sequence[np.ndarray], search: "Searc
 
 
 def print_table(results: Sequence[dict[str, Any]]) -> None:
-    """A line for each system."""
+    """Print a line for each system."""
     print(f"{'system':32}{'seconds':>9}{'batch':>7}{'times ours':>12}{'tokens':>9}{'from-to':>9}{'same outputs':>14}")
     for result in results:
         lengths = result["output_tokens"]
@@ -289,7 +291,7 @@ def print_table(results: Sequence[dict[str, Any]]) -> None:
 
 
 def main(arguments: CompareArguments) -> None:
-    """What the table does not hold is in the JSON file."""
+    """Run the comparison; the JSON file holds more than the table."""
     compare(arguments)
 
 

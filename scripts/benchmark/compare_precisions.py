@@ -1,9 +1,9 @@
-"""Whether one precision trains as well as another: the embedded default, several seeds each, by paired ROUGE-1.
+"""Test whether one precision trains as well as another, by paired ROUGE-1 of the quickstart's training.
 
-Every run is scripts/run_summarization.sh with the preset `cpu` and nothing changed but precision and seed. The interval
-is that of the mean difference over all test texts and seeds, by the bootstrap over the texts.
+Every run is scripts/run_summarization.sh with the preset `cpu` of the docstring corpus; only precision and seed change.
+The interval is that of the mean difference over all test texts and seeds, by the bootstrap over the texts.
 
-python -m scripts.benchmark.compare_precisions --seeds 42,43,44 --json compare_precisions.json
+Example: python -m scripts.benchmark.compare_precisions --seeds 42,43,44 --json compare_precisions.json
 """
 
 import os
@@ -22,7 +22,7 @@ from utils.cli.run import run_command
 
 ROOT = Path(__file__).parents[2]
 PRESET = "source scripts/params/docstrings_params.sh && cpu"
-_PRECISION = 6  # which positional argument
+_PRECISION = 6  # the index of this positional argument
 _RESAMPLES = 10_000
 
 
@@ -30,7 +30,7 @@ _RESAMPLES = 10_000
 class PrecisionArguments:
     """The command line."""
 
-    precisions: str = option("fp32,bf16", "Runs", "two precisions; the second is held against the first")
+    precisions: str = option("fp32,bf16", "Runs", "two precisions; the second is compared with the first")
     seeds: str = option("42,43,44", "Runs", "seeds of finetune.py, separated by commas")
     folder: str | None = option(None, "Output", "folder to keep the runs in (default: a temporary one)")
     json: str | None = option(None, "Output", "file for the figures, as JSON")
@@ -42,7 +42,7 @@ class PrecisionArguments:
 
 
 def compare(arguments: PrecisionArguments) -> None:
-    """Train, print, and write."""
+    """Train with each precision and seed, print the differences, and write them to --json if it is given."""
     from utils.io.json_files import read_json, write_json
     from utils.runtime.hardware import describe_machine
 
@@ -65,7 +65,7 @@ def compare(arguments: PrecisionArguments) -> None:
     differences = 100 * (np.stack(scores[precisions[1]]) - np.stack(scores[precisions[0]])).mean(0)  # of each text
     low, high = bootstrap_interval(differences)
     print(
-        f"rouge1 of {precisions[1]} less that of {precisions[0]}: {differences.mean():+.2f}, 95% interval "
+        f"rouge1 of {precisions[1]} minus that of {precisions[0]}: {differences.mean():+.2f}, 95% interval "
         f"[{low:+.2f}, {high:+.2f}], {len(seeds)} seeds, {len(differences):,} texts; {describe_machine()}"
     )
     if arguments.json is not None:
@@ -74,7 +74,7 @@ def compare(arguments: PrecisionArguments) -> None:
 
 
 def train(results: Path, precision: str, seed: int, flags: list[str]) -> Path:
-    """Fine-tune and evaluate; returns the data folder. Raises InputError where that fails."""
+    """Fine-tune and evaluate; return the data folder. Raises InputError if that fails."""
     printed = subprocess.run(["bash", "-c", PRESET], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     command = printed.split()
     command[_PRECISION] = precision
@@ -87,7 +87,7 @@ def train(results: Path, precision: str, seed: int, flags: list[str]) -> Path:
 
 
 def rouge1_of_each(results: Path, data_dir: Path) -> np.ndarray:
-    """ROUGE-1 from 0 to 1 of each test text."""
+    """Return ROUGE-1, from 0 to 1, of each test text."""
     from utils.data.line_files import read_lines
     from utils.data.splits import read_pairs
     from utils.evaluation.rouge import ROUGE_TYPES, example_scores
@@ -97,7 +97,7 @@ def rouge1_of_each(results: Path, data_dir: Path) -> np.ndarray:
 
 
 def bootstrap_interval(values: np.ndarray) -> tuple[float, float]:
-    """The 95% interval of the mean of (N,) values."""
+    """Return the 95% interval of the mean of (N,) values."""
     random = np.random.default_rng(0)
     means = [values[random.integers(0, len(values), len(values))].mean() for _ in range(_RESAMPLES)]
     low, high = np.percentile(means, [2.5, 97.5])

@@ -1,14 +1,14 @@
-"""Fine-tuning by this project beside transformers' model in its Trainer: the same weights and texts, one run.
+"""Compare the speed of fine-tuning with transformers' model in its Trainer, on the same weights and texts.
 
-Each system is a process of its own, so that each one's memory is seen, and they take turns, so that a machine that
-slows down slows both. Dropout, also of attention weights, label smoothing, clipping and AdamW are the recipe's.
+Each system runs in a process of its own, so that its memory can be measured. They take turns, so that a machine that
+slows down slows both. Dropout, also of attention weights, label smoothing, clipping and AdamW are those of the recipe.
 
-    padded   every source has exactly --source_length tokens and every target --target_length; turns of one step
-    natural  lengths of a log-normal distribution, with means in the proportion of XSum's; turns of a share of an epoch;
-             transformers with its default order and with its batches grouped by length, each at the best of
-             --batch_sizes, this project at the best of --token_budgets
+With --mode padded, every source has exactly --source_length tokens and every target --target_length; a turn is one
+step. With --mode natural, lengths are log-normal, with means in the proportion of XSum's; a turn is a share of an
+epoch. Then transformers runs with its default order and with batches grouped by length, each at the best of
+--batch_sizes, and this project at the best of --token_budgets.
 
-python -m scripts.benchmark.compare_training --precisions fp32,bf16 --json compare_training.json
+Example: python -m scripts.benchmark.compare_training --precisions fp32,bf16 --json compare_training.json
 """
 
 import json
@@ -55,30 +55,32 @@ class CompareArguments:
     dropout: float = option(0.1, "model", "dropout", check=probability)
     attention_dropout: float = option(0.1, "model", "dropout of attention weights", check=probability)
     freeze_embeds: bool = option(False, "model", "do not train the embeddings, in both systems")
-    compile: bool = option(False, "systems", "this project with --compile")
-    systems: str = option("ours,transformers", "systems", "what is compared, this project first")
-    precisions: str = option("fp32", "systems", "fp32, bf16, fp16, separated by commas")
-    device: str = option("cpu", "systems", "where", choices=("cpu", "cuda"))
+    compile: bool = option(False, "systems", "run this project with --compile")
+    systems: str = option(
+        "ours,transformers", "systems", "systems to compare, this project first, separated by commas"
+    )
+    precisions: str = option("fp32", "systems", "some of fp32, bf16 and fp16, separated by commas")
+    device: str = option("cpu", "systems", "device to run on", choices=("cpu", "cuda"))
     threads: int = option(0, "systems", "threads on a CPU; 0: as many as there are cores", check=at_least(0))
     keep_freed_memory: str = option(
-        "ours", "systems", "the systems whose freed memory stays in their process; this project's command does so"
+        "ours", "systems", "systems that keep freed memory in their process, as this project's commands do"
     )
-    mode: str = option("padded", "work", "which lengths", choices=("padded", "natural"))
-    batch_size: int = option(8, "work", "examples of a step, where lengths are padded", check=at_least(1))
-    source_length: int = option(256, "work", "tokens of a source; the most, where natural", check=at_least(30))
-    target_length: int = option(64, "work", "tokens of a target; the most, where natural", check=at_least(8))
-    documents: int = option(256, "work", "examples of an epoch, where lengths are natural", check=at_least(8))
-    turn: float = option(0.25, "work", "share of the epoch that a turn takes, likewise", check=between(0, 1))
-    batch_sizes: str = option("4,8,16", "work", "transformers' batch sizes, where lengths are natural")
-    token_budgets: str = option("1280,2560,5120", "work", "this project's --max_tokens_per_batch, likewise")
+    mode: str = option("padded", "work", "kind of lengths, see above", choices=("padded", "natural"))
+    batch_size: int = option(8, "work", "padded: examples of a step", check=at_least(1))
+    source_length: int = option(256, "work", "padded: tokens of a source; natural: the maximum", check=at_least(30))
+    target_length: int = option(64, "work", "padded: tokens of a target; natural: the maximum", check=at_least(8))
+    documents: int = option(256, "work", "natural: examples of an epoch", check=at_least(8))
+    turn: float = option(0.25, "work", "natural: share of the epoch that a turn takes", check=between(0, 1))
+    batch_sizes: str = option("4,8,16", "work", "natural: batch sizes of transformers")
+    token_budgets: str = option("1280,2560,5120", "work", "natural: this project's values of --max_tokens_per_batch")
     rounds: int = option(3, "work", "turns of each system, after two steps to warm up", check=at_least(1))
-    check_losses: bool = option(False, "work", "instead, compare the losses of ten steps without dropout")
+    check_losses: bool = option(False, "work", "compare the losses of ten steps without dropout, instead of the speed")
     label_smoothing: float = option(0.1, "work", "label smoothing", check=between(0, 1))
     seed: int = option(42, "work", "seed of weights, texts and order", check=at_least(0))
     json: str | None = option(None, "output", "file for the figures, as JSON")
 
     def check(self) -> None:
-        """Raise InputError for a system or precision that there is not."""
+        """Raise InputError for an unknown system or precision."""
         for flag, known in (("systems", ("ours", "transformers")), ("precisions", PRECISIONS)):
             for name in getattr(self, flag).split(","):
                 if name not in known:
@@ -86,7 +88,7 @@ class CompareArguments:
 
 
 class Worker:
-    """A system in its process."""
+    """A system in a process of its own."""
 
     def __init__(self, name: str, work_path: Path) -> None:
         self._command = [sys.executable, "-m", "scripts.benchmark.training_systems", name, str(work_path)]
@@ -100,12 +102,12 @@ class Worker:
         )
 
     def restart(self) -> None:
-        """Go on in a new process, whose memory is that of one training."""
+        """Go on in a new process, so that the memory measured is that of one training."""
         self._end()
         self._start()
 
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Raises InputError, with the process's last words, where it ends instead of answering."""
+        """Send a request and return its answer. Raises InputError with the last output if the process ends instead."""
         assert self._process.stdin is not None and self._process.stdout is not None
         try:
             self._process.stdin.write(json.dumps(request) + "\n")
@@ -117,7 +119,7 @@ class Worker:
             self._process.wait()
             self._log.seek(0)
             said = [line for line in self._log.read().splitlines() if line.strip()]
-            raise InputError(f"--systems {self.name}: it ended: {said[-1] if said else 'it said nothing'}")
+            raise InputError(f"--systems {self.name}: its process ended: {said[-1] if said else 'it printed nothing'}")
         answer: dict[str, Any] = json.loads(line)
         return answer
 
@@ -176,7 +178,7 @@ def workers(folder: Path, arguments: CompareArguments) -> Iterator[list[Worker]]
 
 
 def write_model(folder: Path, arguments: CompareArguments) -> None:
-    """A Hugging Face folder with random weights, which both systems read."""
+    """Write a Hugging Face folder with random weights, which both systems read."""
     import torch
 
     from bart.modeling.modeling_bart import BartForConditionalGeneration
@@ -186,7 +188,7 @@ def write_model(folder: Path, arguments: CompareArguments) -> None:
 
 
 def make_config(arguments: CompareArguments) -> "BartConfig":
-    """The model's shape."""
+    """Make the configuration of the model."""
     from bart.configuration.configuration_bart import BartConfig
 
     shape = SHAPES[arguments.shape]
@@ -204,7 +206,7 @@ def make_config(arguments: CompareArguments) -> "BartConfig":
 
 
 def make_lengths(arguments: CompareArguments) -> tuple[list[int], list[int]]:
-    """Tokens of each source and target. Where natural, the mean source is about half of the longest, as XSum's 480."""
+    """Draw the tokens of each source and target. A mean natural source is about half of the longest, as XSum's 480."""
     if arguments.mode == "padded":
         examples = arguments.batch_size * _CHECK_STEPS
         return [arguments.source_length] * examples, [arguments.target_length] * examples
@@ -216,7 +218,7 @@ def make_lengths(arguments: CompareArguments) -> tuple[list[int], list[int]]:
 
 
 def measure_padded(arguments: CompareArguments, systems: Sequence[Worker], precision: str) -> list[dict[str, Any]]:
-    """Median step of each system, one step after the other."""
+    """Measure the median step of each system; the systems take turns, step by step."""
     settings = {"batch_size": arguments.batch_size, "precision": precision, "sampling": "random"}
     answers: dict[str, list[dict[str, Any]]] = {system.name: [] for system in systems}
     for system in systems:
@@ -230,7 +232,7 @@ def measure_padded(arguments: CompareArguments, systems: Sequence[Worker], preci
 
 
 def measure_natural(arguments: CompareArguments, systems: Sequence[Worker], precision: str) -> list[dict[str, Any]]:
-    """A share of an epoch of each setting, ``rounds`` times; of each system and order, the best setting's median."""
+    """Measure a share of an epoch ``rounds`` times per setting; return the best setting of each system and order."""
     from scripts.benchmark.training_systems import training_order
 
     lengths = dict(zip(("source_lengths", "target_lengths"), make_lengths(arguments), strict=True))
@@ -266,7 +268,7 @@ def measure_natural(arguments: CompareArguments, systems: Sequence[Worker], prec
 
 
 def check_losses(arguments: CompareArguments, systems: Sequence[Worker], precision: str) -> list[dict[str, Any]]:
-    """The largest relative difference of the two systems' losses, over steps on the same batches in the same order."""
+    """Return both systems' losses on the same batches in the same order, and their largest relative difference."""
     settings = {
         "batch_size": arguments.batch_size,
         "precision": precision,
@@ -289,7 +291,7 @@ def check_losses(arguments: CompareArguments, systems: Sequence[Worker], precisi
 
 
 def _operations(arguments: CompareArguments, examples: int) -> float:
-    """Of a turn: matrix products of that many examples' tokens, without padding."""
+    """Return the floating-point operations of the matrix products for that many examples, without padding."""
     from utils.training.flops import LengthSums, training_operations
 
     sources, targets = (np.array(lengths[:examples], dtype=float) for lengths in make_lengths(arguments))
@@ -300,7 +302,7 @@ def _operations(arguments: CompareArguments, examples: int) -> float:
 def _result(
     name: str, precision: str, settings: dict[str, Any], answers: Sequence[dict[str, Any]], seconds_at_peak: float
 ) -> dict[str, Any]:
-    """``seconds_at_peak`` are what a turn would take at the measured peak."""
+    """Summarize the turns of a system; ``seconds_at_peak`` is the time of a turn at the measured peak."""
     seconds = [answer["seconds"] for answer in answers]
     return {
         "system": name,
@@ -315,7 +317,7 @@ def _result(
 
 
 def lines(results: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """A table: for each system what it did, and how many times as fast this project was."""
+    """Yield a table: the figures of each system, and how many times as fast this project was."""
     if "losses" in results[0]:
         for result in results:
             losses = " ".join(f"{loss:.5f}" for loss in result["losses"])

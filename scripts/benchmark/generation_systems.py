@@ -1,6 +1,6 @@
-"""The systems that scripts/benchmark/compare_generation.py compares, each behind the same two calls.
+"""The systems that scripts/benchmark/compare_generation.py compares, all with the same interface.
 
-Every one reads the same Hugging Face folder, so the weights are the same, and gets the same token ids.
+Each one reads the same Hugging Face folder, so the weights are the same, and gets the same token ids.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ _TORCH_TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.flo
 
 @dataclass(frozen=True)
 class Search:
-    """What is searched for: beam search with the rules of the CNN-DM configuration."""
+    """The settings of beam search, by default those of the CNN-DM configuration."""
 
     beams: int
     min_length: int  # tokens of an output, start and end included
@@ -33,7 +33,7 @@ class System(Protocol):
     name: str
 
     def generate(self, sources: Sequence[np.ndarray], search: Search) -> list[list[int]]:
-        """The best output of each source: its token ids without start, end and padding."""
+        """Return the best output of each source: its token ids without start, end and padding."""
 
 
 class Ours:
@@ -92,7 +92,7 @@ class Transformers:
 
 
 class CTranslate2:
-    """OpenNMT's C++ engine, from its own converter. Optional: requirements/peers.txt."""
+    """OpenNMT's C++ engine, with weights from its own converter. Needs requirements/peers.txt."""
 
     def __init__(self, folder: Path, precision: str, device: str) -> None:
         import ctranslate2
@@ -141,7 +141,7 @@ def _without_special(sequences: torch.Tensor, config: Any) -> list[list[int]]:
 
 
 def _vocabulary(folder: Path) -> list[str]:
-    """The tokens by id."""
+    """Return the tokens in the order of their ids."""
     import transformers
 
     vocabulary = transformers.AutoTokenizer.from_pretrained(folder).get_vocab()

@@ -1,6 +1,6 @@
-"""The tests that need a GPU, run one by one, whatever becomes of each: what scripts/benchmark/gpu_acceptance.sh starts.
+"""Run the tests that need a GPU, going on after each failure; scripts/benchmark/gpu_acceptance.sh starts this.
 
-A process of pytest runs tests until one fails, hangs or takes the process with it; another goes on with those left.
+A process of pytest runs tests until one fails, hangs or ends the process; another process goes on with the rest.
 """
 
 import json
@@ -29,39 +29,40 @@ from utils.runtime.software import git_commit
 ROOT = Path(__file__).parents[2]
 EVENTS_VARIABLE = "BART_ACCEPTANCE_EVENTS"  # names the file that acceptance_events writes to
 _SECONDS_BETWEEN_LOOKS = 0.1
-_STOPPED = (0, 1, 2, 5)  # pytest's exit codes where it ended as it should: 5 is no test, 3 and 4 are its own errors
+_STOPPED = (0, 1, 2, 5)  # pytest's exit codes for a regular end: 5 is no test; 3 and 4 are errors of its own
 
 
 @dataclass
 class AcceptanceArguments:
     output_dir: str = option("results/gpu_acceptance", "Results", "folder for gpu_acceptance.json and .log")
-    device: str = option("cuda", "Tests", "what to run on", choices=("cuda", "cpu"))
+    device: str = option("cuda", "Tests", "device to run on", choices=("cuda", "cpu"))
     tests: str = option("tests/gpu", "Tests", "file or folder of tests")
-    keyword: str | None = option(None, "Tests", "only tests whose name this fits, as with pytest -k")
+    keyword: str | None = option(None, "Tests", "run only tests whose name matches, as with pytest -k")
     test_limit: float = option(120.0, "Limits", "seconds that one test may take", check=above(0))
-    time_limit: float = option(520.0, "Limits", "seconds that all may take; the rest is not run", check=above(0))
+    time_limit: float = option(520.0, "Limits", "seconds that all tests may take; the rest is not run", check=above(0))
 
     def check(self) -> None:
-        """Raise InputError where there is no such test."""
+        """Raise InputError if --tests does not exist."""
         if not (ROOT / self.tests).exists():
-            raise InputError(f"--tests {self.tests}: there is no such file or folder")
+            raise InputError(f"--tests {self.tests}: no such file or folder; give a path in the checkout")
 
 
 @dataclass
 class Progress:
-    """What one process of pytest has told, and how it was ended."""
+    """The events that one process of pytest has reported, and how it was ended."""
 
     selected: list[str] | None = None  # None until all files are read
     results: dict[str, dict[str, Any]] = field(default_factory=dict)  # by the test's name: outcome, reason, seconds
     running: str | None = None
     last_told: float = field(default_factory=time.monotonic)
-    ended: str = ""  # why, where it was not as it should
+    ended: str = ""  # why it was ended; empty after a regular end
 
     def silent_for(self) -> float:
-        """Seconds since it told anything: what its test takes, or its end."""
+        """Return the seconds since its last event: those of the running test, or of the process's end."""
         return time.monotonic() - self.last_told
 
     def take(self, line: str) -> None:
+        """Read an event."""
         event = json.loads(line)
         self.last_told = time.monotonic()
         if event["event"] == "selected":
@@ -89,7 +90,7 @@ class Acceptance:
         self.problems: list[str] = []  # of no single test
 
     def run(self) -> None:
-        """Start processes until every test has a result, the time is over, or a process tells nothing."""
+        """Start processes until every test has a result, the time is over, or a process reports nothing."""
         names: list[str] | None = None  # of all tests
         while names is None or not self.results.keys() >= set(names):
             if self._is_over():
@@ -102,7 +103,7 @@ class Acceptance:
                 continue
             told_nothing = len(self.results) == known
             if (progress.ended and progress.running is None) or (told_nothing and names != []):
-                ended = progress.ended or "pytest told nothing"
+                ended = progress.ended or "pytest reported nothing"
                 self.problems.append(f"{ended}; its last line: {self._last_line()}")
             if told_nothing:
                 break
@@ -112,13 +113,13 @@ class Acceptance:
         self._write(finished=True)
         self.events.unlink()
         if not self.results and not self.problems:
-            raise InputError(f"--keyword {self.arguments.keyword}: no test in {self.arguments.tests} fits")
+            raise InputError(f"--keyword {self.arguments.keyword}: no test in {self.arguments.tests} matches")
 
     def _is_over(self) -> bool:
         return time.monotonic() > self.started + self.arguments.time_limit
 
     def _run_process(self) -> Progress:
-        """Run tests that were not run before, until one fails or all have ended; takes over the results."""
+        """Run the remaining tests until one fails or all have ended, and add their results."""
         progress = Progress()
         with self.log.open("ab") as log, self.events.open(encoding="utf-8") as told:
             told.seek(0, os.SEEK_END)
@@ -136,7 +137,7 @@ class Acceptance:
                     time.sleep(_SECONDS_BETWEEN_LOOKS)
             finally:
                 with suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)  # with all that its tests have started
+                    os.killpg(process.pid, signal.SIGKILL)  # with all processes that its tests have started
                 process.wait()
             self._take(progress, told)
         if not progress.ended and process.returncode not in _STOPPED:
@@ -150,7 +151,7 @@ class Acceptance:
         return progress
 
     def _take(self, progress: Progress, told: Any) -> None:
-        """Read new events, but not a line that is not whole yet."""
+        """Read new events; leave an incomplete last line for later."""
         while True:
             start = told.tell()
             line = told.readline()
@@ -166,7 +167,7 @@ class Acceptance:
         print(f"{result['outcome']:8} {result['seconds']:7.1f} s  {name}", flush=True)
         for figure, value in result["figures"].items():
             print(f"{'':20}{figure}: {value}", flush=True)
-        self._write(finished=False)  # whatever ends this process, too
+        self._write(finished=False)  # in case this process is ended
 
     def _write(self, finished: bool) -> None:
         self.report |= {
@@ -183,7 +184,7 @@ class Acceptance:
         return next((line.strip() for line in reversed(lines) if line.strip()), "it printed nothing")
 
     def _command(self) -> list[str]:
-        """pytest's own faulthandler prints, into the log, where a test hangs; pytest-timeout is not needed."""
+        """Return the command of pytest, whose faulthandler logs the line at which a test hangs."""
         plugins = ["-p", "scripts.benchmark.acceptance_events", "-p", "no:cacheprovider"]
         options = ["-c", "pyproject.toml", "-o", f"faulthandler_timeout={0.9 * self.arguments.test_limit}"]
         options += ["-m", "gpu", "-v", "--continue-on-collection-errors"]
@@ -196,11 +197,11 @@ class Acceptance:
         added |= {"HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
         if self.arguments.device == "cpu":
             added |= {"CUDA_VISIBLE_DEVICES": ""}
-        return {"OMP_NUM_THREADS": "1", **os.environ, **added}  # small models: threads would wait for each other
+        return {"OMP_NUM_THREADS": "1", **os.environ, **added}  # for small models, threads would only wait
 
 
 def _describe(device: str) -> dict[str, Any]:
-    """GPU and versions. Raises InputError where the device is not there."""
+    """Return the GPU and the versions. Raises InputError if the device is missing."""
     requirements = (ROOT / "requirements" / "runtime.in").read_text(encoding="utf-8")
     packages = {name: _version(name) for name in ["pytest", *re.findall(r"^[\w-]+", requirements, re.MULTILINE)]}
     gpu = {"gpu": None, "cuda": None}
@@ -208,7 +209,7 @@ def _describe(device: str) -> dict[str, Any]:
         import torch
 
         if not torch.cuda.is_available():
-            raise InputError("--device cuda: torch finds no GPU here; give --device cpu for what runs without one")
+            raise InputError("--device cuda: torch finds no GPU here; give --device cpu for the tests that need none")
         gpu = {"gpu": torch.cuda.get_device_name(0), "cuda": torch.version.cuda}
     return {
         **gpu,
@@ -240,9 +241,9 @@ def _summary(report: dict[str, Any]) -> Iterator[str]:
 
 
 def accept(arguments: AcceptanceArguments) -> None:
-    """Run the tests, write gpu_acceptance.json; ends with exit code 1 where not all is well."""
+    """Run the tests and write gpu_acceptance.json; end with exit code 1 if a test failed or was not run."""
     make_folder(Path(arguments.output_dir), "--output_dir")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # and end the tests, which are a session of their own
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # which also ends the tests, in a session of their own
     acceptance = Acceptance(arguments)
     acceptance.run()
     print("\n".join(_summary(acceptance.report)))

@@ -1,4 +1,4 @@
-"""The tables of scripts/run_inference_benchmark.sh, from the JSON files that its evaluations left.
+"""Print the tables of scripts/run_inference_benchmark.sh, from the JSON files of its evaluations.
 
 python -m scripts.benchmark.inference_table results/bart_pyt_inference_benchmark_<timestamp>
 """
@@ -26,13 +26,13 @@ class TableArguments:
 
 
 def print_tables(arguments: TableArguments) -> None:
-    """Print them and write inference_benchmark.json. Raises InputError where there is nothing to show."""
+    """Print the tables and write inference_benchmark.json. Raises InputError if the folder holds no measurements."""
     folder = Path(arguments.results)
     reports = {path.parent.name: read_json(path) for path in folder.glob("*/test_rouge.json")}
     throughput = sorted(_throughput(reports), key=lambda row: (row["gpus"], -row["sequences_per_second"]))
     latency = sorted(_latency(reports), key=lambda row: row["batch_size"])
     if not throughput or not latency:
-        raise InputError(f"{folder}: holds no evaluations of a benchmark")
+        raise InputError(f"{folder}: holds no evaluations of a benchmark; give its results folder")
     measured = {"throughput": throughput, "latency": latency}
     content = {"machine": describe_machine(), **measured, "skipped": skipped_lines(folder)}
     write_json(folder / "inference_benchmark.json", content)
@@ -40,7 +40,7 @@ def print_tables(arguments: TableArguments) -> None:
 
 
 def skipped_lines(folder: Path) -> list[str]:
-    """What a benchmark did not measure, and why."""
+    """Return the lines that say what a benchmark did not measure, and why."""
     skipped = folder / "skipped.txt"
     return skipped.read_text(encoding="utf-8").splitlines() if skipped.exists() else []
 

@@ -1,10 +1,10 @@
-"""How fast tokens are prepared, beside a plain loop over the tokenizer, in how much memory, and how well they are
-batched: the share of padding in an epoch, and the time to plan it. On generated documents.
+"""Measure the preparation of tokens on generated documents: its speed beside a plain loop over the tokenizer, its
+memory, the share of padding in an epoch, and the time to draw the batches of an epoch.
 
 Words are drawn from a made-up vocabulary by Zipf's law; source lengths are log-normal. Each measurement runs in a
-process of its own, so that the memory is that of preparing alone.
+process of its own, so that the memory is that of the preparation alone.
 
-python -m scripts.benchmark.prepare_tokens --documents 300000 --json prepare_tokens.json
+Example: python -m scripts.benchmark.prepare_tokens --documents 300000 --json prepare_tokens.json
 """
 
 import multiprocessing
@@ -44,12 +44,12 @@ _TOKENS_PER_BATCH = (16384, 32768)
 class BenchmarkArguments:
     """The command line."""
 
-    documents: int = option(5000, "data", "documents generated", check=at_least(2))
-    mean_words: float = option(800, "data", "words of a source in the mean", check=at_least(1))
+    documents: int = option(5000, "data", "documents to generate", check=at_least(2))
+    mean_words: float = option(800, "data", "mean number of words of a source", check=at_least(1))
     sigma: float = option(0.6, "data", "sigma of the log-normal source lengths", check=at_least(0))
-    target_tokens: float = option(27, "data", "tokens of a target in the mean", check=at_least(4))
+    target_tokens: float = option(27, "data", "mean number of tokens of a target", check=at_least(4))
     seed: int = option(42, "data", "seed of the documents", check=at_least(0))
-    folder: str | None = option(None, "data", "where to work and leave the files (default: a temporary folder)")
+    folder: str | None = option(None, "data", "folder to keep the files in (default: a temporary folder)")
     tokenizer_name_or_path: str | None = option(
         None, "tokenizer", "folder or hub id (default: a new one of 20,000 tokens, trained on such documents)"
     )
@@ -63,7 +63,7 @@ class BenchmarkArguments:
 
 
 def benchmark(arguments: BenchmarkArguments) -> None:
-    """Generate, measure, print."""
+    """Generate documents, measure and print."""
     from utils.io.json_files import write_json
 
     with tempfile.TemporaryDirectory() as temporary:
@@ -106,7 +106,7 @@ def make_tokenizer(folder: Path, seed: int) -> str:
 
 
 def write_documents(folder: Path, tokenizer_name: str, arguments: BenchmarkArguments) -> None:
-    """The train split; the words of a target are so many that its tokens are as wanted in the mean."""
+    """Write the train split; the number of words of a target gives --target_tokens in the mean."""
     from bart.tokenization.tokenization_bart import BartTokenizer
 
     random = np.random.default_rng([arguments.seed, 0])
@@ -127,7 +127,7 @@ def write_documents(folder: Path, tokenizer_name: str, arguments: BenchmarkArgum
 
 
 def zipf_words(random: np.random.Generator) -> Iterator[str]:
-    """Words without end, the n-th commonest 1/n as often as the commonest; the same ones for every generator."""
+    """Yield words endlessly, the n-th commonest 1/n as often as the commonest; all generators have the same words."""
     spelling = np.random.default_rng(0)
     vocabulary = ["".join(spelling.choice(_SYLLABLES, size=1 + spelling.poisson(1.2))) for _ in range(_WORDS)]
     weights = 1 / np.arange(1, _WORDS + 1)
@@ -137,19 +137,19 @@ def zipf_words(random: np.random.Generator) -> Iterator[str]:
 
 
 def portions(words: Iterator[str], size: int) -> Iterator[list[str]]:
-    """Lists of ``size`` words."""
+    """Yield lists of ``size`` words."""
     while portion := list(islice(words, size)):
         yield portion
 
 
 def in_own_process(function: Any, *arguments: Any) -> dict[str, float]:
-    """What the function returns in a fresh process."""
+    """Return the result of the function in a fresh process."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         return pool.submit(function, *arguments).result()
 
 
 def plain_loop(folder: Path, tokenizer_name: str, arguments: BenchmarkArguments) -> dict[str, float]:
-    """One text after another through the tokenizer's own call."""
+    """Tokenize one text after another by the tokenizer's own call."""
     from bart.tokenization.tokenization_bart import BartTokenizer
     from utils.data.line_files import iterate_lines
 
@@ -168,7 +168,7 @@ def plain_loop(folder: Path, tokenizer_name: str, arguments: BenchmarkArguments)
 
 
 def prepare_once(folder: Path, tokenizer_name: str, arguments: BenchmarkArguments) -> dict[str, float]:
-    """As at the start of a training: check the files, find or compute the tokens."""
+    """Check the files and find or compute the tokens, as at the start of a training."""
     from bart.tokenization.tokenization_bart import BartTokenizer
 
     tokenizer = BartTokenizer.from_pretrained(tokenizer_name)
@@ -187,7 +187,7 @@ def prepare_once(folder: Path, tokenizer_name: str, arguments: BenchmarkArgument
 
 
 def prepare_train(folder: Path, tokenizer: "BartTokenizer", arguments: BenchmarkArguments) -> "PreparedPairs":
-    """What a training does about its texts."""
+    """Prepare the train split as a training does."""
     from utils.data.splits import scan_split
     from utils.data.tokens.pair_cache import TokenLimits, prepare
 
@@ -196,7 +196,7 @@ def prepare_train(folder: Path, tokenizer: "BartTokenizer", arguments: Benchmark
 
 
 def plan_epochs(folder: Path, tokenizer_name: str, arguments: BenchmarkArguments) -> dict[str, float]:
-    """The padding of an epoch, of batches as a training makes them by default and otherwise; the slowest plan."""
+    """Return the share of padding for several kinds of batches, and the longest time to draw those of an epoch."""
     from bart.tokenization.tokenization_bart import BartTokenizer
     from utils.data.batch_sampler import LengthBucketSampler
 
@@ -232,14 +232,14 @@ def padding_share(order: "LengthBucketSampler") -> float:
 
 
 def seconds_to_plan(order: "LengthBucketSampler") -> float:
-    """Of the second epoch, when everything that is computed once is there."""
+    """Time the drawing of the second epoch, after everything that is computed once."""
     start = time.perf_counter()
     order.steps(1)
     return time.perf_counter() - start
 
 
 def peak_memory_gb() -> float:
-    """The most memory that this process has had so far, in 10**9 bytes."""
+    """Return the peak memory of this process so far, in 10**9 bytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
 

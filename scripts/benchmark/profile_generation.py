@@ -1,6 +1,6 @@
-"""Where the time of a search goes, on the CPU: encoder, decoder layers, output layer, and the search itself.
+"""Measure the parts of a search's time on the CPU: encoder, decoder layers, output layer, and the search itself.
 
-python -m scripts.benchmark.profile_generation --precision bf16
+Example: python -m scripts.benchmark.profile_generation --precision bf16
 """
 
 import sys
@@ -27,7 +27,7 @@ class ProfileArguments:
     """The command line."""
 
     shape: str = option("base", "model", "size of the model", choices=tuple(SHAPES))
-    precision: str = option("fp32", "model", "number format", choices=("fp32", "bf16", "int8"))
+    precision: str = option("fp32", "model", "precision of the weights", choices=("fp32", "bf16", "int8"))
     batch_size: int = option(4, "work", "sources at once", check=at_least(1))
     source_length: int = option(512, "work", "tokens of a source", check=at_least(4))
     target_length: int = option(40, "work", "tokens of an output", check=at_least(4))
@@ -40,14 +40,14 @@ class ProfileArguments:
 
 @dataclass
 class Clock:
-    """Seconds and calls by part. A part's time holds that of the parts within it."""
+    """Seconds and calls by part. The time of a part includes that of the parts within it."""
 
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     calls: dict[str, int] = field(default_factory=lambda: defaultdict(int))
 
     @contextmanager
     def watch(self, parts: dict[str, list[Any]]) -> Iterator[None]:
-        """Take the time of modules (a part's are never within each other), until the context ends."""
+        """Time modules until the context ends. The modules of a part must not contain each other."""
         hooks = []
         for part, modules in parts.items():
             started: list[float] = []
@@ -69,7 +69,7 @@ class Clock:
 
 
 def profile(arguments: ProfileArguments) -> None:
-    """Measure and print."""
+    """Measure a search, and print the time of each part."""
     import torch
 
     from bart.modeling.layers.transformer import DecoderLayer

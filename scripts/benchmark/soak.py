@@ -1,8 +1,8 @@
-"""Kill trainings at random moments, again and again, and see whether each ends bit for bit as if nothing had happened.
+"""Kill trainings at random moments, and check that each, when resumed, ends bit for bit like one without a kill.
 
-A run is killed and resumed a few times, then left to end; its last checkpoint (weights, optimizer state, random states,
-place in the data) and its metrics are compared with those of a run that nothing interrupted. A kill counts as survived
-where both are the same in every bit. Every process is a real one and dies by SIGKILL.
+A run is killed and resumed a few times, then left to end. Its last checkpoint (weights, optimizer state, random states,
+position in the data) and its metrics are compared with those of a run without a kill. A kill counts as survived if both
+are the same in every bit. The processes are real ones, killed by SIGKILL.
 """
 
 import os
@@ -30,7 +30,7 @@ _STEPS = 40  # of a run, over several epochs, each with two validations
 _SAVE_EVERY = 3
 _KILLS_OF_A_RUN = 10
 _SECONDS_FOR_THE_OTHERS = 30.0  # to notice that one of them is dead
-_VARIANTS = {  # what a run is like; workers differ from start to start
+_VARIANTS = {  # flags of a run; the number of workers differs from start to start
     "plain": ["--gradient_accumulation_steps", "1"],
     "accumulation": ["--gradient_accumulation_steps", "3"],
     "token budget": ["--max_tokens_per_batch", "250"],
@@ -44,14 +44,15 @@ class SoakArguments:
     mode: str = option(
         "train",
         "kills",
-        "when: anywhere in a training; inside a save, with TMPDIR on another file system; one of two processes",
+        "train: kill anywhere in a training; save: inside a save, with TMPDIR on another file system; ranks: kill one "
+        "of two processes",
         choices=MODES,
     )
     kills: int = option(
-        50, "kills", "how many at least; with --mode save, that many proven inside a save", check=at_least(1)
+        50, "kills", "number of kills at least; with --mode save, of kills proven inside a save", check=at_least(1)
     )
-    seed: int = option(0, "kills", "seed of the moments, as far as a clock lets them be the same", check=at_least(0))
-    folder: str | None = option(None, "output", "where the runs go (default: a temporary folder, deleted at the end)")
+    seed: int = option(0, "kills", "seed of the moments, which it repeats only roughly", check=at_least(0))
+    folder: str | None = option(None, "output", "folder of the runs (default: a temporary one, deleted at the end)")
     json: str | None = option(None, "output", "file for the figures")
 
     def check(self) -> None:
@@ -60,17 +61,17 @@ class SoakArguments:
 
 @dataclass
 class Soak:
-    """Kills, and what became of the runs."""
+    """The kills, and how the runs ended."""
 
     folder: Path
     rng: random.Random
     setup: TinySetup = field(init=False)
     kills: int = 0
     survived: int = 0
-    places: Counter[str] = field(default_factory=Counter)  # where the kills struck
+    places: Counter[str] = field(default_factory=Counter)  # how many kills struck in which part
     faults: list[str] = field(default_factory=list)
-    slowest_end: float = 0.0  # seconds that a process took to end after another one's death
-    validated: list[int] = field(default_factory=list)  # the steps that a validation follows, in the run of now
+    slowest_end: float = 0.0  # seconds that a process took to end after the other one's death
+    validated: list[int] = field(default_factory=list)  # the steps that a validation follows, in the current run
     _whole: dict[str, Path] = field(default_factory=dict)
     _runs: int = 0
 
@@ -83,7 +84,7 @@ class Soak:
         return [*common, "--save_checkpoint_steps", str(_SAVE_EVERY), "--output_dir", str(folder)]
 
     def whole_run(self, variant: str, processes: int) -> Path:
-        """The results of a run of this kind that nothing interrupted; made once."""
+        """Return the results of a run of this kind without a kill; made once."""
         name = f"whole, {variant}, {processes}"
         if name not in self._whole:
             folder = self.folder / name
@@ -95,7 +96,7 @@ class Soak:
         return self._whole[name]
 
     def kill_a_run(self, variant: str, kills: int, processes: int, strike: "Strike") -> None:
-        """Kill and resume a run, up to so many times, and compare its end."""
+        """Kill and resume a run up to ``kills`` times, and compare its end with that of a run without a kill."""
         folder = self.folder / f"run {self._runs}"
         self._runs += 1
         whole = self.whole_run(variant, processes)
@@ -123,12 +124,12 @@ class Soak:
             shutil.rmtree(folder)
 
 
-# Starts a run and kills it; returns where that struck, or None where the run has ended first.
+# Starts a run and kills it; returns in which part the kill struck, or None if the run ended first.
 Strike = Callable[[Soak, list[str], Path], str | None]
 
 
 def strike_anywhere(soak: Soak, flags: list[str], folder: Path) -> str | None:
-    """While it starts, between or within steps, or in a validation; with 0 or 2 workers."""
+    """Kill a run while it starts, between or within steps, or in a validation; with 0 or 2 workers."""
     rng = soak.rng
     command = Command("finetune.py", [*flags, "--num_workers", str(rng.choice([0, 2]))], soak.folder / "log")
     aim = rng.choices(["start", "steps", "validation"], [1, 5, 2])[0]
@@ -144,7 +145,7 @@ def strike_anywhere(soak: Soak, flags: list[str], folder: Path) -> str | None:
 
 
 def strike_in_a_save(soak: Soak, flags: list[str], folder: Path) -> str | None:
-    """At the first sight of a checkpoint that is being written, or when it has grown; TMPDIR is somewhere else."""
+    """Kill a run as soon as a checkpoint is being written, or has grown; TMPDIR is on another file system."""
     elsewhere = _other_file_system(folder)
     environment = {"TMPDIR": str(elsewhere)}
     saves_to_pass = soak.rng.randrange(3)
@@ -162,7 +163,7 @@ def strike_in_a_save(soak: Soak, flags: list[str], folder: Path) -> str | None:
 
 
 def strike_one_of_two(soak: Soak, flags: list[str], folder: Path) -> str | None:
-    """The other one must end by itself."""
+    """Kill one of two processes, and check that the other ends by itself."""
     commands = start_as_torchrun("finetune.py", [flags] * 2, soak.folder / "log")
     done = _last_step(folder)
     _wait_for_step(commands[0], min(_STEPS, done + soak.rng.randint(1, 6)))
@@ -184,7 +185,7 @@ STRIKES: dict[str, Strike] = {"train": strike_anywhere, "save": strike_in_a_save
 
 
 def soak(mode: str, kills: int, seed: int, folder: Path) -> Soak:
-    """Make so many kills of a kind."""
+    """Make at least ``kills`` kills of a kind."""
     result = Soak(folder, random.Random(seed))
     variants = ["plain"] if mode == "ranks" else list(_VARIANTS)
 
@@ -199,7 +200,7 @@ def soak(mode: str, kills: int, seed: int, folder: Path) -> Soak:
 
 
 def _kill(soak: Soak, command: Command, folder: Path, speaker: Command | None = None) -> str | None:
-    """SIGKILL; returns in what it struck, as the ``speaker`` says, which is the command itself by default."""
+    """Send SIGKILL; return in which part it struck, by the output of ``speaker`` (by default of the command itself)."""
     command.process.kill()
     command.process.join()
     if command.process.exitcode != -9:
@@ -217,26 +218,26 @@ def _kill(soak: Soak, command: Command, folder: Path, speaker: Command | None = 
 
 
 def _being_written(folder: Path) -> list[tuple[str, int]]:
-    """Name and size of each temporary file of a checkpoint."""
+    """Return name and size of each temporary file of a checkpoint."""
     found = []
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
                 if entry.name.startswith("._epoch") and entry.name.endswith(".part"):
                     found.append((entry.name, entry.stat().st_size))
-    except FileNotFoundError:  # the folder, or the file in this moment
+    except FileNotFoundError:  # no folder yet, or the file has just been renamed
         pass
     return found
 
 
 def _wait_for_step(command: Command, step: int) -> None:
-    """Return once it has printed that step, or has ended."""
+    """Wait until the command has printed that step, or has ended."""
     while command.process.is_alive() and f"step {step}/" not in command.output:
         time.sleep(0.001)
 
 
 def _has_trained(command: Command) -> bool:
-    """Whether its last step was taken, with the other: either may then end without the other."""
+    """Whether the last step is done, after which each process may end without the other."""
     return f"step {_STEPS}/" in command.output
 
 
@@ -246,7 +247,7 @@ def _last_step(folder: Path) -> int:
 
 
 def _other_file_system(folder: Path) -> Path:
-    """A folder on one that is not that of the runs. Raises InputError where there is none."""
+    """Find a folder on another file system than that of the runs. Raises InputError if there is none."""
     for place in (Path("/dev/shm"), Path("/tmp"), Path("/var/tmp")):
         if place.is_dir() and place.stat().st_dev != folder.parent.stat().st_dev:
             return place
@@ -254,7 +255,7 @@ def _other_file_system(folder: Path) -> Path:
 
 
 def report(arguments: SoakArguments) -> None:
-    """Run, and say how many kills were survived. Raises InputError where any was not."""
+    """Run, and print how many kills were survived. Raises InputError if any was not."""
     start = time.monotonic()
     folder = Path(arguments.folder or tempfile.mkdtemp(prefix="soak"))
     folder.mkdir(parents=True, exist_ok=True)
@@ -275,7 +276,7 @@ def report(arguments: SoakArguments) -> None:
     ended = f", the other ended within {result.slowest_end:.1f} s" if arguments.mode == "ranks" else ""
     print(f"{arguments.mode}: {result.survived} kills survived of {result.kills} made ({places}{ended})")
     if result.faults:
-        raise InputError(f"{len(result.faults)} differences, kept in {folder}: {'; '.join(result.faults[:5])}")
+        raise InputError(f"{len(result.faults)} differences, see {folder}: {'; '.join(result.faults[:5])}")
     if arguments.folder is None:
         shutil.rmtree(folder)
 

@@ -1,9 +1,9 @@
 """The systems that scripts/benchmark/compare_training.py compares, each in a process of its own, step by step.
 
 A process reads requests from its standard input, a JSON object a line, and answers each with one on its standard
-output: {"start": {...}} begins a training with these settings and stops before its first step, {"steps": n} takes n
-steps of it, from the moment before the first one to the moment before the one that follows, loading included, and
-{"peak": precision} measures what the machine can do at most.
+output. {"start": {...}} begins a training with these settings and stops before its first step. {"steps": n} takes n
+steps, and times them from before the first one to before the one that follows, loading included. {"peak": precision}
+measures the peak speed of the machine.
 
 python -m scripts.benchmark.training_systems ours WORK.json
 """
@@ -31,11 +31,11 @@ _KINDS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Stopped(Exception):
-    """The training is not needed any more."""
+    """Raised in a training that is to end."""
 
 
 class Gate:
-    """What a training passes before each step: there it waits for requests, and answers them."""
+    """Makes a training wait before each step for requests, and answers them."""
 
     def __init__(
         self, read: Callable[[], dict[str, Any]], write: Callable[[dict[str, Any]], None], device: str
@@ -47,7 +47,7 @@ class Gate:
         self._losses: list[Any] = []
 
     def step(self) -> None:
-        """Called before a step. Raises Stopped where another training is asked for."""
+        """Wait before a step until it is asked for. Raises Stopped if another training is asked for."""
         if self._left is not None:
             self._left -= 1
             if self._left > 0:
@@ -67,13 +67,13 @@ class Gate:
         self._started = time.perf_counter()
 
     def count(self, tokens: int, loss: Any) -> None:
-        """Tell what a step has done: non-pad source and target tokens, and the mean loss."""
+        """Record a step: its non-pad source and target tokens, and the mean loss."""
         self._tokens += tokens
         self._losses.append(loss)
 
 
 def train_ours(work: dict[str, Any], settings: dict[str, Any], gate: Gate) -> None:
-    """This project's module in Lightning's trainer, with the callbacks that its command has at every step."""
+    """Train this project's module in Lightning's trainer, with the callbacks that act at every step."""
     import pytorch_lightning as pl
 
     from bart.modeling.modeling_bart import BartForConditionalGeneration
@@ -124,7 +124,7 @@ def train_ours(work: dict[str, Any], settings: dict[str, Any], gate: Gate) -> No
 
 
 def train_transformers(work: dict[str, Any], settings: dict[str, Any], gate: Gate) -> None:
-    """Hugging Face's model (sdpa) in its own trainer."""
+    """Train Hugging Face's model (sdpa) in its own Trainer."""
     import transformers
 
     class AtGate(transformers.TrainerCallback):
@@ -179,7 +179,7 @@ def train_transformers(work: dict[str, Any], settings: dict[str, Any], gate: Gat
 
 
 def training_order(work: dict[str, Any], settings: dict[str, Any]) -> LengthBucketSampler:
-    """This project's batches."""
+    """Make this project's order of batches."""
     return LengthBucketSampler(
         np.array(work["source_lengths"]),
         np.array(work["target_lengths"]),
@@ -207,7 +207,7 @@ def _our_arguments(work: dict[str, Any], precision: str) -> Any:
 
 
 def _examples(work: dict[str, Any]) -> Any:
-    """Texts of any tokens, <s> first and </s> last, of the lengths asked for."""
+    """Draw texts of random tokens, <s> first and </s> last, of the given lengths."""
     from utils.data.examples import Origin, PairExamples
     from utils.data.tokens.token_array import TokenStore
 
@@ -222,7 +222,7 @@ def _examples(work: dict[str, Any]) -> Any:
 
 
 def _collate(config: Any) -> Callable[[list[dict[str, Any]]], dict[str, Any]]:
-    """Batches padded to their longest text, as transformers' own collator makes them with decoder_input_ids."""
+    """Pad batches to their longest text and add decoder_input_ids, as transformers' own collator does."""
     from bart.modeling.modeling_bart import shift_tokens_right
     from utils.data.batch import pad_sources
 
@@ -242,17 +242,17 @@ def _collate(config: Any) -> Callable[[list[dict[str, Any]]], dict[str, Any]]:
 
 
 def _peak(device: str) -> int:
-    """Most bytes of memory so far: on a CPU of this process, all it has loaded included; on a GPU of its tensors."""
+    """Return the peak memory so far, in bytes: on a CPU that of the process, on a GPU that of its tensors."""
     if device == "cuda":
         return torch.cuda.max_memory_allocated()
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def main(name: str, work_path: str) -> None:
-    """Serve requests until there are no more."""
+    """Answer requests until the input ends."""
     work = json.loads(Path(work_path).read_text(encoding="utf-8"))
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what trainers print must not come between the answers
+    os.dup2(2, 1)  # keeps the output of trainers out of the answers
 
     def read() -> dict[str, Any]:
         line = sys.stdin.readline()

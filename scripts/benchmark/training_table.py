@@ -1,4 +1,4 @@
-"""The table of scripts/run_training_benchmark.sh, from the metrics.json files that its trainings left.
+"""Print the table of scripts/run_training_benchmark.sh, from the metrics.json files of its trainings.
 
 python -m scripts.benchmark.training_table results/bart_pyt_training_benchmark_<timestamp>
 """
@@ -17,11 +17,11 @@ from utils.runtime.hardware import describe_machine
 
 
 def print_table(arguments: TableArguments) -> None:
-    """Print it and write training_benchmark.json. Raises InputError where there is nothing to show."""
+    """Print the table and write training_benchmark.json. Raises InputError if the folder holds no measurements."""
     folder = Path(arguments.results)
     rows = sorted(_rows(folder), key=lambda row: (row["gpus"], -row["tokens_per_second"]))
     if not rows:
-        raise InputError(f"{folder}: holds no trainings of a benchmark")
+        raise InputError(f"{folder}: holds no trainings of a benchmark; give its results folder")
     singles = {row["precision"]: row["tokens_per_second"] for row in rows if row["gpus"] <= 1}
     for row in rows:
         row["weak_scaling"] = row["tokens_per_second"] / singles[row["precision"]]

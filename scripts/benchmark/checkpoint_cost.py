@@ -41,7 +41,7 @@ class CostArguments:
     json: str | None = option(None, "output", "file for the figures")
 
     def check(self) -> None:
-        """Any combination is possible."""
+        """Accept any combination."""
 
 
 def training_state(config: BartConfig) -> dict[str, Any]:

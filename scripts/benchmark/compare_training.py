@@ -134,7 +134,7 @@ class Worker:
 
 
 def compare(arguments: CompareArguments) -> None:
-    """Measure and print."""
+    """Measure each system in each precision, and print a table."""
     report: dict[str, Any] = {"arguments": asdict(arguments), "machine": describe_machine(), "results": []}
     measure = {"padded": measure_padded, "natural": measure_natural}[arguments.mode]
     if arguments.check_losses:
@@ -154,7 +154,7 @@ def compare(arguments: CompareArguments) -> None:
 
 @contextmanager
 def workers(folder: Path, arguments: CompareArguments) -> Iterator[list[Worker]]:
-    """The systems, started: fresh ones for each precision, so that the memory of each is its own."""
+    """Start the systems, anew for each precision, so that the memory of each run is its own."""
     source_lengths, target_lengths = make_lengths(arguments)
     work = {
         "model": str(folder),

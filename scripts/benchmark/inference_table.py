@@ -22,7 +22,7 @@ class TableArguments:
     results: str = option("", "Results", "results folder of the benchmark", positional=True)
 
     def check(self) -> None:
-        """Nothing to check together."""
+        """Accept any value."""
 
 
 def print_tables(arguments: TableArguments) -> None:

@@ -1,5 +1,7 @@
-"""Measure the preparation of tokens on generated documents: its speed beside a plain loop over the tokenizer, its
-memory, the share of padding in an epoch, and the time to draw the batches of an epoch.
+"""Measure the preparation of tokens on generated documents, and how well they are batched.
+
+Prints the speed beside that of a plain loop over the tokenizer, the memory, the share of padding in an epoch, and the
+time to draw the batches of an epoch.
 
 Words are drawn from a made-up vocabulary by Zipf's law; source lengths are log-normal. Each measurement runs in a
 process of its own, so that the memory is that of the preparation alone.
@@ -59,7 +61,7 @@ class BenchmarkArguments:
     json: str | None = option(None, "output", "file for the figures, as JSON")
 
     def check(self) -> None:
-        """Any combination is possible."""
+        """Accept any combination."""
 
 
 def benchmark(arguments: BenchmarkArguments) -> None:

@@ -35,7 +35,7 @@ class ProfileArguments:
     rounds: int = option(3, "work", "searches that are measured, after one to warm up", check=at_least(1))
 
     def check(self) -> None:
-        """Nothing to check together."""
+        """Accept any value."""
 
 
 @dataclass

@@ -56,7 +56,7 @@ class SoakArguments:
     json: str | None = option(None, "output", "file for the figures")
 
     def check(self) -> None:
-        """Any combination is possible."""
+        """Accept any combination."""
 
 
 @dataclass

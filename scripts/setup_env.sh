@@ -6,7 +6,7 @@ source "$root/scripts/lib/launch.sh"
 usage="usage: bash scripts/setup_env.sh [--dev]
   --dev   also install what scripts/test.sh needs
 Makes .venv in the checkout, from the locked requirements. Needs Python 3.11 to 3.14. pip's own settings (PIP_INDEX_URL,
-PIP_FIND_LINKS, ...) choose where packages come from, and with that the build of torch.
+PIP_FIND_LINKS, ...) choose the source of the packages, and so the build of torch.
 If PYTHON is set to an interpreter, the scripts use that one, and no .venv is made."
 
 sets=(runtime)

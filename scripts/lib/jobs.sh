@@ -53,7 +53,7 @@ run_job() { # COMMAND...
 
 # Sends a signal to a program. If that is torchrun without restarts, sends it to the processes that torchrun started:
 # torchrun would give them 30 seconds, and end at once at a second signal (SLURM signals all processes). With restarts,
-# sends it to torchrun, which would start the processes again.
+# sends it to torchrun, which would otherwise start the processes again.
 forward_signal() { # SIGNAL PID
     local signal=$1 children=() command=
     { command=$(tr '\0' ' ' <"/proc/$2/cmdline"); } 2>/dev/null || true

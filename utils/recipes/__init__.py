@@ -1,1 +1,1 @@
-"""What the two entry points do, each to be read from top to bottom."""
+"""What the programs do, each to be read from top to bottom."""

@@ -46,8 +46,11 @@ def test_batches_by_memory_and_layers_computed_again(setup: TinySetup, tmp_path:
 @pytest.mark.parametrize(
     ("flags", "text"),
     [
-        (("--auto_batch_size", "--max_tokens_per_batch", "100"), "--auto_batch_size: --max_tokens_per_batch already"),
-        (("--compile", "--strategy", "fsdp"), "--compile: layers that are spread"),
+        (
+            ("--auto_batch_size", "--max_tokens_per_batch", "100"),
+            "--auto_batch_size and --max_tokens_per_batch exclude each other",
+        ),
+        (("--compile", "--strategy", "fsdp"), "--compile: cannot compile layers that are sharded"),
     ],
 )
 def test_refused(setup: TinySetup, tmp_path: Path, flags: tuple[str, ...], text: str) -> None:

@@ -39,7 +39,7 @@ def test_a_checkpoint_and_the_code(setup: TinySetup, whole_run: Path, tmp_path: 
 def last_lines(folder: str, step: int, number: signal.Signals) -> list[str]:
     return [
         f"told to end: saved at step {step}; the same command with {folder} and --resume goes on",
-        f"{number.name}: told to end",
+        f"{number.name}: interrupted",
     ]
 
 
@@ -105,7 +105,7 @@ def test_what_has_nothing_to_save_ends_at_once(number: signal.Signals) -> None:
         time.sleep(0.1)
         process.send_signal(number)
         output, errors = process.communicate(timeout=30)
-    assert (process.returncode, output, errors) == (CODES[number], "tidied up\n", f"{number.name}: told to end\n")
+    assert (process.returncode, output, errors) == (CODES[number], "tidied up\n", f"{number.name}: interrupted\n")
 
 
 SCRIPT_ARGUMENTS = "0 1e-3 4 2 fp32 100000 5 64 16 2 8 8 1000 50"

@@ -1,1 +1,1 @@
-"""Command lines: flags, their checks, and how a program begins and ends."""
+"""Command lines: flags, checks of their values, and the start and end of a program."""

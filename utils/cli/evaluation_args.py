@@ -23,15 +23,15 @@ _NOT_FOR_TEXT = (
     "output_scores",
     "output_logits",
     "return_dict_in_generate",
-)  # they shape what `generate` returns, not what it writes
+)  # these change what `generate` returns, not the text that it writes
 
 
 @dataclass(frozen=True)
 class EvaluatedModel:
-    """The model that is evaluated."""
+    """The model to evaluate."""
 
     model: str = option("", "model", "a .ckpt, a model.pt, a Hugging Face folder or a hub id", positional=True)
-    config: str = option("", "model", "JSON configuration: the search settings and the prefix", positional=True)
+    config: str = option("", "model", "JSON configuration with the search settings and the prefix", positional=True)
     tokenizer_name_or_path: str | None = option(
         None, "model", "folder or hub id of the tokenizer (default: the model's own)", fixed=True
     )
@@ -39,38 +39,38 @@ class EvaluatedModel:
 
 @dataclass(frozen=True)
 class EvaluatedTexts(TextSettings):
-    """The split that is evaluated."""
+    """The split to evaluate."""
 
     data_dir: str = option("", "data", DATA_DIR_HELP, positional=True)
     type_path: str = option("test", "data", "split to evaluate", choices=("train", "val", "test"))
-    n_obs: int = option(-1, "data", "examples used, -1 for all", check=all_or_at_least(1))
-    prefix: str | None = option(None, "data", "text put before every source (default: the configuration's)")
+    n_obs: int = option(-1, "data", "number of examples to evaluate, -1 for all", check=all_or_at_least(1))
+    prefix: str | None = option(None, "data", "text to put before every source (default: the configuration's)")
     shuffle_sources: bool = option(
-        False, "data", "give each row another row's source: shows how much of the score comes from reading"
+        False, "data", "give each target another example's source: shows how much of the score comes from reading it"
     )
     seed: int = option(42, "data", "seed of --shuffle_sources and of sampling", check=between(0, LARGEST_SEED))
 
 
 @dataclass(frozen=True)
 class GenerationSettings(SummarySettings):
-    """The search, and its batches."""
+    """Search for summaries, and its batches."""
 
     bs: int = option(64, "search", "examples per batch", check=at_least(1))
     max_tokens_per_batch: int | None = option(
         None,
         "search",
-        "in place of --bs: as many examples per batch as fit into so many source tokens, padding included",
+        "maximum number of source tokens per batch, including padding; replaces --bs",
         check=at_least(1),
     )
-    warm_up: bool = option(False, "search", "do the first batch once before time is taken")
+    warm_up: bool = option(False, "search", "run the first batch once before the time is measured")
     eval_beams: int | None = option(
         None,
         "search",
-        "summaries followed at once (default: the configuration's)",
+        "beams of the search; 1 is greedy search (default: the configuration's)",
         check=at_least(1),
         aliases=["num_beams"],
     )
-    task: str | None = option(None, "search", "take the search settings of this task in task_specific_params of CONFIG")
+    task: str | None = option(None, "search", "use the search settings of this task in task_specific_params of CONFIG")
     search: dict[str, Any] = field(
         default_factory=dict,
         metadata={
@@ -79,29 +79,30 @@ class GenerationSettings(SummarySettings):
             "without": _NOT_FOR_TEXT,
             "meanings": SEARCH_MEANINGS,
         },
-    )  # the search settings that were given, beside the two that have flags of their own
+    )  # the search settings that were given, except for --eval_beams and --eval_max_gen_length
 
 
 @dataclass(frozen=True)
 class DeviceSettings(PrecisionSettings):
-    """The device, and the numbers that it computes with."""
+    """The device, and the precision of its computation."""
 
     device: str = option(
-        "auto", "precision", "where to run; auto: a GPU where there is one", choices=("auto", "cpu", "cuda")
+        "auto", "precision", "device to run on; auto: a GPU if there is one", choices=("auto", "cpu", "cuda")
     )
     quantization: str | None = option(
-        None, "precision", "int8: on a CPU, compute linear layers with 8 bits", choices=("int8",)
+        None, "precision", "int8: compute linear layers with 8 bits, on a CPU", choices=("int8",)
     )
 
     @property
     def name(self) -> str:
-        """Return int8, fp16, bf16, tf32 or fp32, as in the scripts and the reports."""
+        """Return int8, fp16, bf16, tf32 or fp32: the name that scripts and reports use."""
         return self.quantization or super().name
 
     def check(self) -> None:
+        """Raise InputError if two precisions, or a precision and a quantization, are given."""
         super().check()
         if self.quantization is not None and (self.fp16 or self.bf16 or self.tf32):
-            raise InputError(f"--quantization {self.quantization}: takes no precision beside it")
+            raise InputError(f"--quantization {self.quantization} and --{super().name} exclude each other; give one")
 
 
 @dataclass(frozen=True)
@@ -113,10 +114,10 @@ class EvaluationArguments:
     generation: GenerationSettings = field(default_factory=GenerationSettings)
     precision: DeviceSettings = field(default_factory=DeviceSettings)
     processes: ProcessSettings = field(default_factory=ProcessSettings)
-    save_path: str = option("", "output", "folder for the generations and the scores", positional=True)
+    save_path: str = option("", "output", "folder for the summaries and the scores", positional=True)
 
     def with_lengths_of(self, config: BartConfig) -> Self:
-        """Return the same with all lengths set. Raises InputError if one exceeds the model's positions."""
+        """Return these arguments with all lengths set. Raises InputError if one exceeds the model's positions."""
         texts = self.texts.with_lengths_of(config)
         longest = self.generation.eval_max_gen_length or texts.max_target_length
         checked = checked_length("eval_max_gen_length", longest, config)

@@ -1,23 +1,23 @@
-"""Fields that describe themselves as flags, the limits of their values, and groups of them.
+"""Dataclass fields that describe themselves as flags, checks of their values, and groups of such fields.
 
-A dataclass of ``option`` fields is a command line. A field whose type is such a dataclass itself is a group: its
-options are flags like all others, and functions take the group instead of the whole.
+A dataclass of ``option`` fields is a command line. A field whose type is such a dataclass is a group: its options are
+flags like all others, and a function takes the group that it needs instead of all arguments.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import Field, field, fields, is_dataclass
 from typing import Any, Protocol, TypeVar
 
-Check = Callable[[Any], str | None]  # returns what is wrong with a value, or None
+Check = Callable[[Any], str | None]  # returns None for a value that is allowed, else a text that says what to give
 
 
 class Arguments(Protocol):
-    """A dataclass of ``option`` fields, and of groups of them."""
+    """A dataclass of ``option`` fields and groups."""
 
     __dataclass_fields__: dict[str, Field[Any]]
 
     def check(self) -> None:
-        """Raise InputError if arguments that are possible one by one are impossible together."""
+        """Raise InputError, naming the flags, if a combination of values is impossible."""
 
 
 ArgumentsType = TypeVar("ArgumentsType", bound=Arguments)
@@ -34,9 +34,17 @@ def option(
     positional: bool = False,
     fixed: bool = False,
 ) -> Any:
-    """A dataclass field that is also a flag (or a positional argument) under a ``heading`` of --help.
+    """Return a dataclass field that is also a flag.
 
-    ``fixed`` marks what must stay when a training is resumed, because the steps already done depend on it.
+    Args:
+        default: value of a flag that is not given.
+        heading: heading of --help under which the flag is listed.
+        help: text of --help.
+        choices: all values that are allowed; empty if the type and ``check`` decide.
+        check: condition that the value must meet.
+        aliases: further names of the flag.
+        positional: make it a positional argument instead of a flag.
+        fixed: refuse another value when a training is resumed, because the steps already done depend on it.
     """
     return field(
         default=default,
@@ -53,44 +61,44 @@ def option(
 
 
 def at_least(minimum: float) -> Check:
-    """A number from ``minimum`` up."""
+    """Return a check that accepts numbers from ``minimum`` up."""
     return lambda value: None if value >= minimum else f"give a number from {minimum} up"
 
 
 def above(minimum: float) -> Check:
-    """A number above ``minimum``."""
+    """Return a check that accepts numbers above ``minimum``."""
     return lambda value: None if value > minimum else f"give a number above {minimum}"
 
 
 def between(minimum: float, maximum: float) -> Check:
-    """A number from ``minimum`` to ``maximum``."""
+    """Return a check that accepts numbers from ``minimum`` to ``maximum``."""
     return lambda value: None if minimum <= value <= maximum else f"give a number from {minimum} to {maximum}"
 
 
 def all_or_at_least(minimum: int) -> Check:
-    """-1 for all there are, or a number from ``minimum`` up."""
+    """Return a check that accepts -1, which means all, and numbers from ``minimum`` up."""
     return lambda value: None if value == -1 or value >= minimum else f"give -1 or a number from {minimum} up"
 
 
 def some_of(*choices: str) -> Check:
-    """Some of the choices, with commas between; or ``none``."""
+    """Return a check that accepts ``none``, or one or more different ``choices`` separated by commas."""
     known = ", ".join(choices)
 
     def check(value: str) -> str | None:
         names = value.split(",")
-        sound = set(names) <= set(choices) and len(set(names)) == len(names)
-        return None if sound or value == "none" else f"give none, or one or more of {known}, with commas between"
+        valid = set(names) <= set(choices) and len(set(names)) == len(names)
+        return None if valid or value == "none" else f"give none, or one or more of {known}, separated by commas"
 
     return check
 
 
 def probability(value: float) -> str | None:
-    """A number from 0 up, below 1."""
-    return None if 0 <= value < 1 else "give a number from 0 up, below 1"
+    """Accept numbers from 0 up that are below 1; it is itself a check."""
+    return None if 0 <= value < 1 else "give a number from 0 up and below 1"
 
 
 def options_of(arguments_class: type) -> Iterator[Field[Any]]:
-    """Yield every option of a command line, those of its groups in the place of the groups."""
+    """Yield every option of a command line in order, with the options of a group in the group's place."""
     for entry in fields(arguments_class):
         if is_dataclass(entry.type):
             yield from options_of(entry.type)
@@ -99,7 +107,7 @@ def options_of(arguments_class: type) -> Iterator[Field[Any]]:
 
 
 def from_values(arguments_class: type[ArgumentsType], values: dict[str, Any]) -> ArgumentsType:
-    """Build the arguments from the values of some options by name; the others have their defaults."""
+    """Build arguments from the values of some options by name; the other options take their defaults."""
     given = {}
     for entry in fields(arguments_class):
         if is_dataclass(entry.type):

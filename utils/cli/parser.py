@@ -1,4 +1,4 @@
-"""Makes an argparse command line of a dataclass of options, and the dataclass of a command line."""
+"""Builds an argparse parser from a dataclass of options, and the dataclass from a parsed command line."""
 
 import argparse
 import difflib
@@ -15,9 +15,9 @@ from bart.errors import InputError
 
 from .options import Arguments, ArgumentsType, from_values, options_of
 
-_HELP_COLUMNS = (32, 110)  # where explanations begin, and the widest line
+_HELP_COLUMNS = (32, 110)  # the column at which help texts begin, and the widest line
 
-# The headings of --help in their order; those of other programs come after them, as they are.
+# The headings of --help in their order. Headings that are not listed here follow unchanged.
 _HEADINGS = {
     "model": "model",
     "data": "data",
@@ -32,13 +32,20 @@ _HEADINGS = {
 
 
 def parse_arguments(arguments_class: type[ArgumentsType], description: str, argv: Sequence[str]) -> ArgumentsType:
-    """Read a command line. Raises InputError for a flag or value that cannot be; --help prints and exits."""
+    """Parse a command line; --help prints the help and exits.
+
+    Raises InputError if a flag is unknown, a value is not allowed, or a combination is impossible.
+    """
     values = vars(build_parser(arguments_class, description).parse_args(argv))
+
+    # Search settings have flags of their own, and are collected in one dictionary.
     for argument in options_of(arguments_class):
         settings_class = argument.metadata.get("settings")
         if settings_class is not None:
             names = [setting.name for setting in fields(settings_class) if setting.name in values]
             values[argument.name] = {name: values.pop(name) for name in names}
+
+    # Each value is checked alone, and then all of them together.
     for argument in options_of(arguments_class):
         check, value = argument.metadata.get("check"), values.get(argument.name)
         problem = check(value) if check is not None and value is not None else None
@@ -50,7 +57,11 @@ def parse_arguments(arguments_class: type[ArgumentsType], description: str, argv
 
 
 def build_parser(arguments_class: type[Arguments], description: str) -> argparse.ArgumentParser:
-    """A parser of every ``option`` of a dataclass. Flags not given are left out: the class has the defaults."""
+    """Build a parser of every ``option`` of a dataclass.
+
+    Its result has only the flags that were given: the defaults are those of the dataclass.
+    """
+    # The parser, with a usage line that names the positional arguments alone.
     options = sorted(options_of(arguments_class), key=lambda option: not option.metadata.get("positional"))
     positionals = [option.name.upper() for option in options if option.metadata.get("positional")]
     parser = _OneLineParser(
@@ -60,9 +71,13 @@ def build_parser(arguments_class: type[Arguments], description: str) -> argparse
         argument_default=argparse.SUPPRESS,
         formatter_class=_help_formatter,
     )
+
+    # One group of --help for each heading that has options.
     headings = dict.fromkeys([*_HEADINGS, *(option.metadata["heading"] for option in options)])
     used = {option.metadata["heading"] for option in options}
     groups = {name: parser.add_argument_group(_HEADINGS.get(name, name)) for name in headings if name in used}
+
+    # The flags. An option with "settings" stands for one flag per search setting, unless the name is taken.
     taken: set[str] = set()
     for argument in options:
         described = argument.metadata
@@ -89,17 +104,17 @@ def build_parser(arguments_class: type[Arguments], description: str) -> argparse
 
 
 def _value_of(annotation: Any, choices: list[str] | None = None) -> dict[str, Any]:
-    """The arguments of ``add_argument`` that make argparse read a value of this type."""
-    kinds = [kind for kind in get_args(annotation) or (annotation,) if kind is not NoneType]
-    if kinds == [bool]:
+    """Return the arguments of ``add_argument`` that make argparse read a value of this type, or of it and None."""
+    types = [entry for entry in get_args(annotation) or (annotation,) if entry is not NoneType]
+    if types == [bool]:
         return {"action": argparse.BooleanOptionalAction}
     if choices is not None:
         return {"choices": choices}
-    if kinds == [int]:
+    if types == [int]:
         return {"type": int, "metavar": "N"}
-    if kinds == [float]:
+    if types == [float]:
         return {"type": _finite_number, "metavar": "X"}
-    if kinds == [str]:
+    if types == [str]:
         return {"metavar": "TEXT"}
     return {"type": _json_or_text, "metavar": "JSON"}
 
@@ -111,11 +126,11 @@ def _finite_number(text: str) -> float:
     return number
 
 
-_finite_number.__name__ = "number"  # argparse says: invalid number value
+_finite_number.__name__ = "number"  # argparse puts it into its message: invalid number value
 
 
 def _json_or_text(text: str) -> Any:
-    """``true``, ``[[5, 6]]``; what is no JSON is a text, such as ``never``."""
+    """Read JSON, such as ``true`` or ``[[5, 6]]``; return other text, such as ``never``, unchanged."""
     try:
         return json.loads(text)
     except json.JSONDecodeError:
@@ -136,17 +151,19 @@ def _help_formatter(prog: str) -> argparse.HelpFormatter:
 
 
 class _OneLineParser(argparse.ArgumentParser):
+    """A parser that raises InputError with one line, and suggests the flag that was probably meant."""
+
     def parse_args(self, args: Any = None, namespace: Any = None) -> argparse.Namespace:
-        """Argparse's own, but that what is unknown is quoted: it may be empty."""
+        """Parse as argparse does, but quote unknown arguments in the message: they may be empty."""
         values, unknown = self.parse_known_args(args, namespace)
         if unknown:
             self.error(f"unrecognized arguments: {shlex.join(unknown)}")
         return values
 
     def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message}; {self._likely_meant(message)}--help lists all arguments")
+        raise InputError(f"{message}; {self._suggestion(message)}--help lists all arguments")
 
-    def _likely_meant(self, message: str) -> str:
+    def _suggestion(self, message: str) -> str:
         unknown = message.removeprefix("unrecognized arguments: ").split("=")[0].partition(" ")[0]
         known = difflib.get_close_matches(unknown, self._option_string_actions, n=1) if unknown[:2] == "--" else []
         return f"did you mean {known[0]}? " if known else ""

@@ -1,4 +1,4 @@
-"""Settings that training and evaluation have in common, in groups."""
+"""Groups of settings that training and evaluation share."""
 
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -8,16 +8,16 @@ from bart.errors import InputError
 
 from .options import at_least, option
 
-LARGEST_SEED = 2**31 - 1  # numpy takes no more than twice that; processes add their number
+LARGEST_SEED = 2**31 - 1  # each process adds its rank; numpy's limit is twice as high
 DATA_DIR_HELP = (
-    "folder of {train,val,test}.{source,target}, one example per line, or of tables {train,val,test}"
+    "folder with {train,val,test}.{source,target}, one example per line, or with tables {train,val,test}"
     ".{csv,tsv,jsonl,parquet}; or a data set of the hub: OWNER/NAME[@REVISION][:CONFIG]"
 )
 
 
 @dataclass(frozen=True)
 class TextSettings:
-    """Which texts are read, and how many of their tokens."""
+    """Columns of the texts in tables, and limits on tokens."""
 
     text_column: str | None = option(
         None, "data", "column of the texts in tables (default: a usual name, such as article, document or text)"
@@ -28,20 +28,22 @@ class TextSettings:
     max_source_length: int | None = option(
         None,
         "data",
-        "tokens read of a source, <s> and </s> included (default: the configuration's max_position_embeddings)",
+        "maximum number of tokens read of a source, including <s> and </s> (default: the configuration's"
+        " max_position_embeddings)",
         check=at_least(2),
         fixed=True,
     )
     max_target_length: int | None = option(
         None,
         "data",
-        "tokens learnt of a target, and written of a summary (default: the configuration's max_length)",
+        "maximum number of tokens learnt of a target and written for a summary (default: the configuration's"
+        " max_length)",
         check=at_least(2),
         fixed=True,
     )
 
     def with_lengths_of(self, config: BartConfig) -> Self:
-        """Return the same with all lengths set. Raises InputError if one exceeds the model's positions."""
+        """Return these settings with all lengths set. Raises InputError if one exceeds the model's positions."""
         positions = config.max_position_embeddings
         return replace(
             self,
@@ -54,40 +56,40 @@ class TextSettings:
 
 @dataclass(frozen=True)
 class SummarySettings:
-    """How summaries are written and compared with the targets."""
+    """Writing of summaries, and their comparison with the targets."""
 
     long_documents: str = option(
         "truncate",
         "search",
-        "when summaries are written: cut what is beyond --max_source_length away, or summarize it in pieces",
+        "if a source to summarize is longer than --max_source_length: cut off the rest, or summarize it in pieces",
         choices=("truncate", "chunk"),
     )
     eval_max_gen_length: int | None = option(
         None,
         "search",
-        "tokens of a generated summary at most (default: --max_target_length)",
+        "maximum number of tokens of a generated summary (default: --max_target_length)",
         check=at_least(2),
         aliases=["max_length"],
     )
     rouge_sentence_splitter: str = option(
         "period",
         "scores",
-        "what ends a sentence for ROUGE-Lsum; period: `. `, the reference's rule; nupunkt: a trained splitter; newline",
+        "end of a sentence for ROUGE-Lsum; period: `. `, the reference's rule; nupunkt: a trained splitter; newline",
         choices=("period", "nupunkt", "newline"),
     )
 
 
 @dataclass(frozen=True)
 class PrecisionSettings:
-    """The numbers that are computed with."""
+    """The precision of the computation; float32 if no flag is given."""
 
     fp16: bool = option(False, "precision", "half precision: float16 (needs a GPU)", fixed=True)
-    bf16: bool = option(False, "precision", "half precision: bfloat16 (CPU, or GPU from Ampere on)", fixed=True)
-    tf32: bool = option(False, "precision", "float32 with TF32 matrix products (GPU from Ampere on)", fixed=True)
+    bf16: bool = option(False, "precision", "half precision: bfloat16 (CPU, or GPU since Ampere)", fixed=True)
+    tf32: bool = option(False, "precision", "float32 with TF32 matrix products (GPU since Ampere)", fixed=True)
 
     @property
     def name(self) -> str:
-        """fp16, bf16, tf32 or fp32, as in the scripts and the reports."""
+        """Return fp16, bf16, tf32 or fp32: the name that scripts and reports use."""
         return next((name for name in ("fp16", "bf16", "tf32") if getattr(self, name)), "fp32")
 
     def check(self) -> None:
@@ -99,18 +101,19 @@ class PrecisionSettings:
 
 @dataclass(frozen=True)
 class ProcessSettings:
-    """The processes that work together."""
+    """Settings of processes that work together."""
 
-    cpu_affinity: bool = option(True, "precision", "run each process on the processor cores near its GPU")
+    cpu_affinity: bool = option(True, "precision", "run each process on the CPU cores near its GPU")
     timeout: int = option(
-        300, "precision", "seconds after which a process that waits for another one gives up", check=at_least(1)
+        300, "precision", "seconds that a process waits for another one before it gives up", check=at_least(1)
     )
 
 
 def checked_length(name: str, length: int, config: BartConfig) -> int:
     """Return the length. Raises InputError, naming its flag, if it exceeds the model's positions."""
-    if length > config.max_position_embeddings:
-        raise InputError(f"--{name} {length}: the model has {config.max_position_embeddings} positions")
+    positions = config.max_position_embeddings
+    if length > positions:
+        raise InputError(f"--{name} {length}: the model has {positions} positions; give {positions} or less")
     return length
 
 

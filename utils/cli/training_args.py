@@ -1,4 +1,4 @@
-"""The command line of finetune.py, in groups. The defaults are the reference recipe's."""
+"""The command line of finetune.py, in groups. The defaults are those of the reference recipe."""
 
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
@@ -27,61 +27,68 @@ from .shared_args import (
     checked_length,
 )
 
-OPTIMIZERS = {"adamw": 2, "lamb": 2, "adafactor": 1}  # with the numbers that each keeps for one that it trains, at most
+OPTIMIZERS = {"adamw": 2, "lamb": 2, "adafactor": 1}  # the most numbers that each keeps per trained weight
 LOGGERS = ("csv", "tensorboard", "wandb", "mlflow")
 
 
 @dataclass(frozen=True)
 class DataSettings(TextSettings):
-    """The texts that are learnt."""
+    """The texts to learn from."""
 
     task: str = option(
         "summarization",
         "data",
-        "what is learnt: summaries of texts, or (pre-training) the texts themselves, out of corrupted ones",
+        "what to learn: summarizing texts, or (pre-training) restoring texts that were corrupted",
         choices=("summarization", "denoising"),
         fixed=True,
     )
     data_dir: str = option(
         "data/cnn_dm",
         "data",
-        f"{DATA_DIR_HELP}; for denoising a folder of {{train,val}}.source, one paragraph per line and an empty line "
+        f"{DATA_DIR_HELP}; for denoising a folder with {{train,val}}.source, one paragraph per line and an empty line "
         "after each document",
     )
     pairs_dir: str | None = option(
-        None, "denoising", "folder with train.{source,target}: pairs that are learnt beside the documents", fixed=True
+        None, "denoising", "folder with train.{source,target}: pairs to learn along with the documents", fixed=True
     )
-    mask_ratio: float = option(0.3, "denoising", "share of the tokens that is masked", check=probability, fixed=True)
+    mask_ratio: float = option(0.3, "denoising", "share of the tokens to mask", check=probability, fixed=True)
     poisson_lambda: float = option(
-        3.5, "denoising", "tokens in a masked span, in the mean", check=at_least(0.1), fixed=True
+        3.5, "denoising", "mean number of tokens in a masked span", check=at_least(0.1), fixed=True
     )
     mask_random: float = option(
-        0.1, "denoising", "share of the masks replaced by a random token", check=between(0, 1), fixed=True
+        0.1, "denoising", "share of the masks to replace by a random token", check=between(0, 1), fixed=True
     )
     permute_sentences: bool = option(True, "denoising", "shuffle the sentences of a text", fixed=True)
-    n_train: int = option(-1, "data", "training examples used, -1 for all", check=all_or_at_least(1), fixed=True)
-    n_val: int = option(-1, "data", "validation examples used, -1 for all", check=all_or_at_least(1))
+    n_train: int = option(
+        -1, "data", "number of training examples to use, -1 for all", check=all_or_at_least(1), fixed=True
+    )
+    n_val: int = option(-1, "data", "number of validation examples to use, -1 for all", check=all_or_at_least(1))
     n_test: int = option(
-        -1, "data", "test examples that best_tfmr is evaluated on at the end, -1 for all, 0 for no test",
+        -1, "data", "number of test examples to evaluate the best model on at the end, -1 for all, 0 for no evaluation",
         check=all_or_at_least(0),
     )  # fmt: skip
     needs_test: bool = option(
-        False, "data", "start only where there is a sound test split: an evaluation by another command follows"
+        False, "data", "refuse to start without a valid test split: another command evaluates the model afterwards"
     )
     val_max_target_length: int | None = option(
-        None, "data", "tokens of a target in validation (default: --max_target_length)", check=at_least(2)
+        None,
+        "data",
+        "maximum number of tokens of a target in validation (default: --max_target_length)",
+        check=at_least(2),
     )
-    num_workers: int = option(0, "data", "processes that prepare batches, 0 for none", check=at_least(0))
+    num_workers: int = option(
+        0, "data", "processes that prepare batches, 0 to prepare them in the training process", check=at_least(0)
+    )
 
     def with_lengths_of(self, config: BartConfig) -> Self:
-        """Return the same with all lengths set. Raises InputError if one exceeds the model's positions."""
+        """Return these settings with all lengths set. Raises InputError if one exceeds the model's positions."""
         complete = super().with_lengths_of(config)
         return replace(complete, val_max_target_length=self.val_max_target_length or complete.max_target_length)
 
 
 @dataclass(frozen=True)
 class ModelSettings:
-    """The model that is trained, and what of it."""
+    """The model to train, and which of its parts."""
 
     tokenizer_name_or_path: str | None = option(
         None, "model", "folder or hub id of the tokenizer (default: the model's own)", fixed=True
@@ -95,34 +102,31 @@ class ModelSettings:
         "weights to start from: hub id, Hugging Face folder, .ckpt, model.pt of fairseq, or `scratch` for random ones",
     )
     dropout: float | None = option(
-        None,
-        "model",
-        "share of the activations that training sets to 0 (default: the configuration's)",
-        check=probability,
-        fixed=True,
+        None, "model", "dropout of the activations (default: the configuration's)", check=probability, fixed=True
     )
     attention_dropout: float | None = option(
-        None, "model", "the same of attention weights (default: the configuration's)", check=probability, fixed=True
+        None, "model", "dropout of the attention weights (default: the configuration's)", check=probability, fixed=True
     )
     freeze_embeds: bool = option(True, "model", "do not train the token and position embeddings", fixed=True)
     freeze_encoder: bool = option(False, "model", "do not train the encoder", fixed=True)
     gradient_checkpointing: bool = option(
         False,
         "optimization",
-        "keep only the inputs of layers and compute them again for the gradients: a third more work, less memory",
+        "keep only the inputs of layers, and compute the layers again in the backward pass: less memory, a third more"
+        " work",
     )
     compile: bool = option(
-        False, "precision", "compile the layers with torch.compile, where there is a compiler: slower at first"
+        False, "precision", "compile the layers with torch.compile, if there is a compiler: slower at first"
     )
 
 
 @dataclass(frozen=True)
 class OptimizationSettings:
-    """Batches and steps."""
+    """Batches, optimizer steps, and the learning rate."""
 
-    max_steps: int = option(20000, "optimization", "optimizer steps at most", check=at_least(1))
+    max_steps: int = option(20000, "optimization", "maximum number of optimizer steps", check=at_least(1))
     max_epochs: int = option(
-        -1, "optimization", "passes over the data at most, -1 for no limit", check=all_or_at_least(1)
+        -1, "optimization", "maximum number of passes over the data, -1 for no limit", check=all_or_at_least(1)
     )
     train_batch_size: int = option(
         24, "optimization", "examples per process in one forward pass", check=at_least(1), fixed=True
@@ -130,8 +134,8 @@ class OptimizationSettings:
     max_tokens_per_batch: int | None = option(
         None,
         "optimization",
-        "source and target tokens per process in one forward pass at most, padding included; as many examples as fit"
-        " then, and --train_batch_size is not used (default: no limit)",
+        "maximum number of source and target tokens per process in one forward pass, including padding; replaces"
+        " --train_batch_size (default: no limit)",
         check=at_least(1),
         fixed=True,
     )
@@ -141,36 +145,46 @@ class OptimizationSettings:
     auto_batch_size: bool = option(
         False,
         "optimization",
-        "find the largest --train_batch_size that fits into memory, and change --gradient_accumulation_steps so that a"
-        " step has as many examples as with the two that are given",
+        "find the largest --train_batch_size that fits into memory, and adapt --gradient_accumulation_steps so that the"
+        " number of examples in a step stays the same",
     )
-    sortish_sampler: bool = option(True, "data", "put examples of similar length into one batch", fixed=True)
-    optimizer: str = option("adamw", "optimization", "optimizer", choices=tuple(OPTIMIZERS), fixed=True)
+    sortish_sampler: bool = option(True, "data", "group examples of similar length into batches", fixed=True)
+    optimizer: str = option(
+        "adamw", "optimization", "algorithm that updates the weights", choices=tuple(OPTIMIZERS), fixed=True
+    )
     adam_beta2: float = option(
-        0.999, "optimization", "decay of the mean square of the gradients in AdamW", check=probability, fixed=True
+        0.999, "optimization", "decay rate of AdamW's mean of squared gradients", check=probability, fixed=True
     )
     learning_rate: float = option(1e-4, "optimization", "highest learning rate", check=above(1e-7), fixed=True)
     lr_scheduler: str = option(
         "polynomial",
         "optimization",
-        "learning rate after the warm-up; polynomial: a line down to 1e-7",
+        "course of the learning rate after the warm-up; polynomial: a line down to 1e-7; linear: down to 0",
         choices=("polynomial", "linear", "cosine", "constant"),
         fixed=True,
     )
     warmup_steps: int = option(
-        500, "optimization", "optimizer steps over which the learning rate rises", check=at_least(0), fixed=True
+        500, "optimization", "optimizer steps over which the learning rate rises from 0", check=at_least(0), fixed=True
     )
     weight_decay: float = option(
         0.1, "optimization", "weight decay of matrices; vectors are not decayed", check=at_least(0), fixed=True
     )
     label_smoothing: float = option(
-        0.1, "optimization", "probability taken from the right token and spread over all", check=probability, fixed=True
+        0.1,
+        "optimization",
+        "probability to take from the target token and to spread evenly over the vocabulary",
+        check=probability,
+        fixed=True,
     )
     gradient_clip_val: float = option(
-        0.1, "optimization", "longest gradient, by its 2-norm; 0 for no limit", check=at_least(0), fixed=True
+        0.1, "optimization", "largest 2-norm of the gradient; 0 for no limit", check=at_least(0), fixed=True
     )
     seed: int = option(
-        42, "optimization", "seed of weights, dropout and batch order", check=between(0, LARGEST_SEED), fixed=True
+        42,
+        "optimization",
+        "seed of initial weights, dropout and the order of batches",
+        check=between(0, LARGEST_SEED),
+        fixed=True,
     )
 
 
@@ -179,30 +193,35 @@ class ValidationSettings(SummarySettings):
     """Validations, early stopping, and the evaluation of the best model."""
 
     eval_batch_size: int = option(
-        128, "validation", "examples per process in one batch of validation", check=at_least(1)
+        128, "validation", "examples per process in one validation batch", check=at_least(1)
     )
     eval_beams: int = option(
-        0, "validation", "beams of validation; 0 scores the likeliest token after the true ones", check=at_least(0)
+        0,
+        "validation",
+        "beams of the search in validation; 0: no search, score the most probable token after each true prefix",
+        check=at_least(0),
     )
     val_check_interval: float = option(
         0.3,
         "validation",
-        "up to 1: the fraction of an epoch between validations; above 1: training examples, over all processes",
+        "distance between validations; up to 1: fraction of an epoch; above 1: training examples of all processes",
         check=above(0),
     )
     val_metric: str | None = option(
         None,
         "validation",
-        "what decides the best model and early stopping (default: loss, rouge2 when --eval_beams is above 0)",
+        "metric that decides the best model and early stopping (default: loss; rouge2 if --eval_beams is above 0)",
         choices=("rouge1", "rouge2", "rougeL", "rougeLsum", "loss"),
         fixed=True,
     )
     early_stopping_patience: int = option(
-        2, "validation", "validations without improvement that end the training", check=at_least(1)
+        2, "validation", "stop after this many validations in a row without improvement", check=at_least(1)
     )
-    min_epochs: int = option(0, "optimization", "passes over the data before early stopping", check=at_least(0))
+    min_epochs: int = option(
+        0, "optimization", "passes over the data before validations count for early stopping", check=at_least(0)
+    )
     num_sanity_val_steps: int = option(
-        0, "validation", "batches of validation tried before training, -1 for all", check=all_or_at_least(0)
+        0, "validation", "validation batches to try before training, -1 for all", check=all_or_at_least(0)
     )
 
     def __post_init__(self) -> None:
@@ -212,55 +231,56 @@ class ValidationSettings(SummarySettings):
 
 @dataclass(frozen=True)
 class MixedPrecisionSettings(PrecisionSettings):
-    """The numbers that are computed with, and whose mixed precision."""
+    """The precision of the computation, and the implementation of mixed precision."""
 
     amp_level: str = option(
         "O1",
         "precision",
-        "with --fp16: O1 casts in the forward pass, O2 (apex) has half weights beside float32 ones, O0 is float32",
+        "with --fp16: O1 casts in the forward pass; O2 (apex) keeps float16 weights beside float32 ones; O0 is float32",
         choices=("O0", "O1", "O2"),
         fixed=True,
     )
     amp_backend: str = option(
         "auto",
         "precision",
-        "with --fp16: whose mixed precision; auto: apex's where apex.amp is installed, else torch's own",
+        "with --fp16: implementation of mixed precision; auto: apex's if apex.amp is installed, else torch's",
         choices=("auto", "native", "apex"),
         fixed=True,
     )
 
     @property
     def scales_loss(self) -> bool:
-        """Whether float16 is used, with the scaling of the loss that it needs."""
+        """Return whether the computation is in float16, which needs the loss to be scaled."""
         return self.fp16 and self.amp_level != "O0"
 
     @property
     def is_mixed(self) -> bool:
-        """Whether matrix products are in half precision beside float32 weights."""
+        """Return whether matrix products are in half precision although there are float32 weights."""
         return self.bf16 or self.scales_loss
 
 
 @dataclass(frozen=True)
 class DistributedSettings(ProcessSettings):
-    """The processes that train together, and how."""
+    """The processes that train together, and how they share the work."""
 
     gpus: int | None = option(
-        None, "precision", "GPUs of each machine, 0 for the CPU (default: 1 where there is one)", check=at_least(0)
+        None, "precision", "GPUs of each machine, 0 for the CPU (default: 1 if there is one)", check=at_least(0)
     )
     num_nodes: int | None = option(
-        None, "precision", "machines; torchrun starts the processes on them (default: as it did)", check=at_least(1)
+        None, "precision", "machines on which torchrun starts processes (default: torchrun's number)", check=at_least(1)
     )
     strategy: str = option(
         "ddp",
         "precision",
-        "how processes work together; fsdp: each keeps a slice of weights, gradients and optimizer, for large models",
+        "how processes work together; fsdp: each keeps a slice of weights, gradients and optimizer state, for large"
+        " models",
         choices=("ddp", "fsdp"),
         fixed=True,
     )
     ddp_backend: str = option(
         "native",
         "precision",
-        "DistributedDataParallel of torch, or of apex where it has one",
+        "DistributedDataParallel of torch (native), or of an apex that still has it",
         choices=("native", "apex"),
         fixed=True,
     )
@@ -268,34 +288,35 @@ class DistributedSettings(ProcessSettings):
 
 @dataclass(frozen=True)
 class RunSettings:
-    """The results folder, and what is kept and logged there."""
+    """The results folder, and what to keep and log there."""
 
-    output_dir: str = option("results/bart_pyt", "output", "folder of checkpoints, metrics and the final model")
+    output_dir: str = option("results/bart_pyt", "output", "folder for checkpoints, metrics and the final model")
     overwrite_output_dir: bool = option(False, "output", "delete the results of an earlier run in --output_dir")
-    resume: bool = option(False, "output", "continue from the newest whole checkpoint in --output_dir")
+    resume: bool = option(False, "output", "continue from the newest intact checkpoint in --output_dir")
     save_checkpoint_steps: int | None = option(
         None,
         "output",
-        "optimizer steps between checkpoints (default: 20 checkpoints over the run); half an hour at most",
+        "optimizer steps between checkpoints, which are half an hour apart at most (default: 20 checkpoints over the"
+        " run)",
         check=at_least(1),
     )
-    check_disk_space: bool = option(True, "output", "start only where the checkpoints will find room")
-    save_top_k: int = option(1, "output", "best checkpoints kept, besides the newest two", check=at_least(1))
+    check_disk_space: bool = option(True, "output", "refuse to start if the disk is too small for the checkpoints")
+    save_top_k: int = option(1, "output", "best checkpoints to keep, besides the newest two", check=at_least(1))
     logger: str = option(
         "csv,tensorboard",
         "output",
-        "where numbers go besides metrics.json: csv, tensorboard, wandb, mlflow, with commas between; or none",
+        "loggers besides metrics.json: csv, tensorboard, wandb, mlflow, separated by commas; or none",
         check=some_of(*LOGGERS),
     )
     log_every_n_steps: int = option(10, "output", "optimizer steps between two records of the loss", check=at_least(1))
-    data_report: bool = option(False, "data", "print what the data are like, and end without training")
+    data_report: bool = option(False, "data", "print a report on the data, and exit without training")
     dry_run: bool = option(
-        False, "data", "try a few steps, print what the training will take (time, memory, disk), and end without it"
+        False, "data", "try a few steps, print the time, memory and disk space of the training, and exit without it"
     )
 
     @property
     def loggers(self) -> list[str]:
-        """The names in --logger."""
+        """Return the names in --logger."""
         return [name for name in self.logger.split(",") if name != "none"]
 
 
@@ -317,7 +338,7 @@ class TrainingArguments:
         return [option.name for option in options_of(cls) if option.metadata["fixed"]]
 
     def with_lengths_of(self, config: BartConfig) -> Self:
-        """Return the same with all lengths set. Raises InputError if one exceeds the model's positions."""
+        """Return these arguments with all lengths set. Raises InputError if one exceeds the model's positions."""
         data = self.data.with_lengths_of(config)
         longest = self.validation.eval_max_gen_length or data.max_target_length
         checked = checked_length("eval_max_gen_length", longest, config)
@@ -331,34 +352,40 @@ class TrainingArguments:
         """Raise InputError, naming the flags, if a combination is impossible."""
         model, data, optimization, run = self.model, self.data, self.optimization, self.run
         self.precision.check()
+
+        # A new model, and pre-training.
         if model.model_name_or_path == "scratch":
             if model.config_path is None:
                 raise InputError("--model_name_or_path scratch: random weights need a shape; give --config_path")
             if model.tokenizer_name_or_path is None:
                 raise InputError("--model_name_or_path scratch: has no tokenizer; give --tokenizer_name_or_path")
             if model.freeze_embeds:
-                raise InputError("--model_name_or_path scratch: random embeddings must learn; give --no-freeze_embeds")
+                raise InputError(
+                    "--model_name_or_path scratch: random embeddings must be trained; give --no-freeze_embeds"
+                )
         if data.task == "denoising" and model.freeze_embeds:
             raise InputError("--task denoising: pre-training trains the embeddings too; give --no-freeze_embeds")
         if data.pairs_dir is not None and data.task != "denoising":
-            raise InputError("--pairs_dir: is for --task denoising; give the folder as --data_dir")
+            raise InputError("--pairs_dir: is for --task denoising alone; to learn summaries give --data_dir")
+
+        # Processes, batches, and the results folder.
         if self.processes.strategy == "fsdp":
             self._check_fsdp()
         if optimization.auto_batch_size and optimization.max_tokens_per_batch is not None:
-            raise InputError("--auto_batch_size: --max_tokens_per_batch already says how large batches are; give one")
+            raise InputError("--auto_batch_size and --max_tokens_per_batch exclude each other; give one of them")
         if model.compile and self.processes.strategy == "fsdp":
-            raise InputError("--compile: layers that are spread over processes are not compiled; give --strategy ddp")
+            raise InputError("--compile: cannot compile layers that are sharded over processes; give --strategy ddp")
         if run.resume and run.overwrite_output_dir:
             raise InputError("--resume and --overwrite_output_dir exclude each other; give one of them")
 
     def _check_fsdp(self) -> None:
-        """Raise InputError if a flag asks for what a model in slices cannot do."""
+        """Raise InputError if a flag asks for something that a sharded model cannot do."""
         if self.processes.ddp_backend == "apex":
-            raise InputError("--ddp_backend apex: is a way of --strategy ddp; give native with fsdp")
+            raise InputError("--ddp_backend apex: is for --strategy ddp alone; give native with fsdp")
         if self.precision.fp16:
             raise InputError("--strategy fsdp: has no loss scaling; give --bf16, --tf32 or neither instead of --fp16")
         if self.optimization.optimizer != "adamw":
             optimizer = self.optimization.optimizer
             raise InputError(f"--strategy fsdp: --optimizer {optimizer} needs whole matrices; give adamw")
         if self.validation.eval_beams > 0:
-            raise InputError("--strategy fsdp: a model in slices cannot search; give --eval_beams 0")
+            raise InputError("--strategy fsdp: a sharded model cannot generate summaries; give --eval_beams 0")

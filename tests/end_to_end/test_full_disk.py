@@ -11,7 +11,7 @@ from bart.tokenization.tokenization_bart import BartTokenizer
 from tests.commands import Command, refusal, run
 from tests.mounts import fill, read_only, small_disk
 from tests.tiny_setup import TinySetup
-from utils.checkpoint.checkpoint_io import checkpoints, is_whole
+from utils.checkpoint.checkpoint_io import checkpoints, is_intact
 from utils.checkpoint.export import save_model
 from utils.data.formats.line_corpus import Counts, write_corpus
 from utils.data.formats.pair import Pair
@@ -42,7 +42,7 @@ def test_it_fills_during_a_save(setup: TinySetup, tmp_path: Path) -> None:
         newest = checkpoints(disk)[-1]
         assert line.startswith(f"error: {disk}/") and f": cannot be written: {FULL}" in line
         assert line.count("error") == command.output.count("error") and "Traceback" not in command.output
-        assert is_whole(newest) and not list(disk.glob(".*.part"))
+        assert is_intact(newest) and not list(disk.glob(".*.part"))
         shutil.copytree(disk, tmp_path / "room")
     run("finetune.py", [*flags, "--output_dir", str(tmp_path / "room"), "--resume"], tmp_path / "log")
     assert checkpoints(tmp_path / "room")[-1].name == "_epoch2_step20.ckpt"

@@ -15,7 +15,7 @@ from tests.end_to_end.test_many_machines import wait_for
 from tests.end_to_end.test_resume import STEPS, resumable_flags
 from tests.same_end import assert_same_end
 from tests.tiny_setup import TinySetup
-from utils.checkpoint.checkpoint_io import checkpoint_step, checkpoints, is_whole
+from utils.checkpoint.checkpoint_io import checkpoint_step, checkpoints, is_intact
 
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGUSR1: 143}
 
@@ -74,7 +74,7 @@ def test_all_processes_end_at_the_same_step(setup: TinySetup, tmp_path: Path, nu
     commands[0].wait_for("step 3/")
     os.kill(commands[1].process.pid, number)
     assert [command.wait() for command in commands] == [CODES[number]] * 2
-    assert is_whole(checkpoints(tmp_path / "results")[-1])
+    assert is_intact(checkpoints(tmp_path / "results")[-1])
 
 
 BEFORE_OR_AFTER = """

@@ -1,1 +1,1 @@
-"""Checkpoints, runs that go on, and models that exist."""
+"""Checkpoints, results folders, resuming, and loading and exporting models."""

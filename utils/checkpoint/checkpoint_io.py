@@ -1,4 +1,4 @@
-"""Checkpoint files: their names, writing them whole, and finding the newest one that can be read."""
+"""Checkpoint files: their names, safe writing and reading, and the search for the newest intact one."""
 
 import os
 import pickle
@@ -20,26 +20,27 @@ from bart.errors import InputError
 
 from ..io.atomic_files import atomic_write
 
-# What zipfile raises where bits are flipped: in lengths, in names, in the compression method.
+# The errors that zipfile raises if bits are flipped: in lengths, in names, in the compression method.
 _DAMAGED_ARCHIVE = (OSError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, struct.error)
 NEWEST_KEPT = 2  # checkpoints of a run, beside the best
 _NAME = re.compile(r"_epoch(\d+)_step(\d+)\.ckpt")
 
 
 class AtomicCheckpointIO(CheckpointIO):
-    """Writes beside the target, syncs, reads what is on the disk again, and renames; reads plain data alone.
+    """Checkpoint plugin for Lightning. A kill, a full disk or a bad disk leaves the previous file as it was.
 
-    Lightning's own goes through TMPDIR: across file systems a kill during its move destroys the file that was there.
+    A file is written beside its target, synced, read back from the disk, and renamed. Lightning's own plugin writes to
+    TMPDIR: if that is another file system, a kill while the file is moved destroys the previous file.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Write, or raise InputError and leave what was there."""
+        """Write a file. Raises InputError, and leaves a previous file as it was, if that is impossible."""
         with atomic_write(path, "wb") as file:
             writer = ChecksummingWriter(file)
             try:
                 torch.save(checkpoint, writer)
             except RuntimeError:
-                if writer.error is not None:  # torch does not say which
+                if writer.error is not None:  # torch's message lacks the reason
                     raise writer.error from None
                 raise
             writer.write_checksum()
@@ -48,7 +49,7 @@ class AtomicCheckpointIO(CheckpointIO):
     def load_checkpoint(
         self, path: Any, map_location: Callable[..., Any] | None = None, weights_only: bool | None = True
     ) -> dict[str, Any]:
-        """Read without executing what is in the file, whatever ``weights_only`` says."""
+        """Read a file without running code from it, whatever ``weights_only`` says."""
         return load_checkpoint(path)
 
     def remove_checkpoint(self, path: Any) -> None:
@@ -57,32 +58,32 @@ class AtomicCheckpointIO(CheckpointIO):
 
 
 def check_written(file: IO[bytes]) -> None:
-    """Read a file back from the disk. Raises OSError where it is not what was written."""
+    """Read a file back from the disk. Raises OSError if it is not what was written."""
     file.flush()
     os.fsync(file.fileno())
-    if hasattr(os, "posix_fadvise"):  # from the disk itself, not from the memory in which it still is
+    if hasattr(os, "posix_fadvise"):  # forget the copy in memory, so that the disk itself is read
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     if not matches_checksum(Path(file.name)):
-        raise OSError("what was read back is not what was written; is the disk sound?")
+        raise OSError("what was read back is not what was written; check the disk")
 
 
 def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Read a checkpoint onto the CPU. Only tensors and plain containers are unpickled.
 
-    Raises InputError where there is more in it, of which nothing is run, or where it cannot be read.
+    Raises InputError if the file cannot be read, or if it holds anything else, of which nothing is run.
     """
     return _load(path)
 
 
 def stored_arguments(path: Path) -> dict[str, Any]:
-    """The command line of the run that a checkpoint belongs to. The tensors stay on the disk.
+    """Return every flag, by name, of the run that a checkpoint belongs to. The tensors stay on the disk.
 
-    Raises InputError as load_checkpoint does.
+    Raises InputError if the file cannot be read, or is not a checkpoint of this project.
     """
     try:
         return _load(path, mmap=True)["hyper_parameters"]["arguments"]
     except (KeyError, TypeError) as error:
-        raise InputError(f"{path}: is no checkpoint of a training of this project; give another folder") from error
+        raise InputError(f"{path}: is not a checkpoint of this project; give another folder") from error
 
 
 def _load(path: str | os.PathLike[str], mmap: bool = False) -> dict[str, Any]:
@@ -100,18 +101,18 @@ def _load(path: str | os.PathLike[str], mmap: bool = False) -> dict[str, Any]:
 
 
 def checkpoint_name(epoch: int, step: int) -> str:
-    """``_epoch1_step2000.ckpt``: written after ``step`` optimizer steps, in epoch ``epoch`` (from 0)."""
+    """Return the name of a checkpoint after ``step`` optimizer steps, in epoch ``epoch`` (from 0)."""
     return f"_epoch{epoch}_step{step}.ckpt"
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """The checkpoints in a folder, oldest first: by step as a number, for as a text _epoch9 comes after _epoch10."""
+    """List the checkpoints in a folder by their steps, oldest first."""
     found = [path for path in folder.glob("*.ckpt") if _NAME.fullmatch(path.name)]
-    return sorted(found, key=checkpoint_step)
+    return sorted(found, key=checkpoint_step)  # by name, _epoch10 would come before _epoch9
 
 
 def checkpoint_step(path: Path) -> int:
-    """The optimizer steps in a checkpoint's name."""
+    """Return the number of optimizer steps in a checkpoint's name."""
     match = _NAME.fullmatch(path.name)
     if match is None:
         raise ValueError(f"{path} is not named as a checkpoint")
@@ -119,13 +120,13 @@ def checkpoint_step(path: Path) -> int:
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint that is whole; None where there is no checkpoint. Warns of those that are damaged.
+    """Return the newest intact checkpoint, None if there is no checkpoint. Warns of every damaged one on the way.
 
-    Raises InputError where there are checkpoints, all damaged.
+    Raises InputError if all checkpoints are damaged.
     """
     found = checkpoints(folder)
     for path in reversed(found):
-        if is_whole(path):
+        if is_intact(path):
             return path
         rank_zero_warn(f"{path} is damaged (truncated or altered); the checkpoint before it is used")
     if found:
@@ -133,12 +134,12 @@ def newest_checkpoint(folder: Path) -> Path | None:
     return None
 
 
-def is_whole(path: Path) -> bool:
-    """Whether a checkpoint is what its checksum says; of one that has none, the archive's own are looked at."""
+def is_intact(path: Path) -> bool:
+    """Return whether a checkpoint matches its checksum, or the zip archive's own if an earlier version wrote it."""
     try:
-        is_intact = matches_checksum(path)
-        if is_intact is not None:
-            return is_intact
+        matches = matches_checksum(path)
+        if matches is not None:
+            return matches
         with zipfile.ZipFile(path) as archive:
             return archive.testzip() is None
     except _DAMAGED_ARCHIVE:

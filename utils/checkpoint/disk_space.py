@@ -1,4 +1,4 @@
-"""Checks, before a run begins, that its checkpoints will find room."""
+"""Checks that the disk has room for a run's checkpoints, before the run begins."""
 
 import shutil
 from pathlib import Path
@@ -11,14 +11,19 @@ from ..cli.training_args import OPTIMIZERS
 from .checkpoint_io import NEWEST_KEPT, checkpoints
 
 _BYTES_OF_NUMBER = 4
-_BYTES_BESIDE = 2**20  # of a checkpoint: random states, history; and of the other files
+_OTHER_BYTES = 2**20  # a checkpoint's random states and history, and the run's other files
 
 
 def check_disk_space(folder: Path, model: nn.Module, optimizer: str, save_top_k: int) -> None:
-    """Raise InputError if the disk of a results folder is too small for the checkpoints and the best model."""
+    """Raise InputError if the disk of a results folder is too small for the checkpoints and the best model.
+
+    Args:
+        optimizer: its name, as in --optimizer.
+        save_top_k: number of best checkpoints that are kept.
+    """
     weights = sum(parameter.numel() for parameter in model.parameters()) * _BYTES_OF_NUMBER
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad) * _BYTES_OF_NUMBER
-    checkpoint = weights + OPTIMIZERS[optimizer] * trained + _BYTES_BESIDE
+    checkpoint = weights + OPTIMIZERS[optimizer] * trained + _OTHER_BYTES
     at_once = checkpoints_at_once(save_top_k)
     needed = at_once * checkpoint + weights
     free = free_space(folder)
@@ -31,7 +36,7 @@ def check_disk_space(folder: Path, model: nn.Module, optimizer: str, save_top_k:
 
 
 def checkpoints_at_once(save_top_k: int) -> int:
-    """Return how many lie in a results folder at most: those that are kept, and one that is being written."""
+    """Return the largest number of checkpoints in a results folder: those that are kept, and one being written."""
     return NEWEST_KEPT + save_top_k + 1
 
 
@@ -40,7 +45,7 @@ def free_space(folder: Path) -> int:
 
     The checkpoints of an earlier start of the run count as free: they are replaced.
     """
-    existing = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.is_dir())
+    existing = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.is_dir())
     return shutil.disk_usage(existing).free + sum(path.stat().st_size for path in checkpoints(folder))
 
 

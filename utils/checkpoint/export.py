@@ -1,4 +1,4 @@
-"""Writing a model as a Hugging Face folder."""
+"""Writes a model as a Hugging Face folder."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from ..io.run_files import CARD_FILE
 def save_model(
     model: BartForConditionalGeneration, tokenizer: PreTrainedTokenizerBase, folder: Path, card: str | None = None
 ) -> None:
-    """Write a Hugging Face folder, whole or not at all; ``card`` is its README.md."""
+    """Write a Hugging Face folder, complete or not at all; ``card`` is the text of its README.md."""
     with atomic_directory(folder) as unfinished:
         model.save_pretrained(unfinished)
         tokenizer.save_pretrained(unfinished)

@@ -1,4 +1,4 @@
-"""Configuration and tokenizer of a model, as both entry points find them."""
+"""Finds the configuration and the tokenizer of a model, in the same way for both entry points."""
 
 from pathlib import Path
 
@@ -12,9 +12,9 @@ from ..io.run_files import BEST_MODEL_FOLDER, TOKENIZER_FOLDER
 
 
 def load_config(config_path: str | None, model_name_or_path: str) -> BartConfig:
-    """The configuration of a JSON file for a model or ``scratch``; without a file the one stored with the model.
+    """Read the configuration from a JSON file, or without a file from the model.
 
-    Raises InputError if there is none, or if the model is of another shape.
+    Raises InputError if there is no configuration, or if the model has another shape; ``scratch`` may have any.
     """
     if config_path is None:
         return read_config(model_name_or_path)
@@ -23,7 +23,7 @@ def load_config(config_path: str | None, model_name_or_path: str) -> BartConfig:
 
 
 def load_tokenizer(tokenizer_name_or_path: str | None, model_name_or_path: str, config: BartConfig) -> BartTokenizer:
-    """The tokenizer of that name or, where none is given, the model's own. Raises InputError if it does not fit."""
+    """Load the named tokenizer, or the model's own if the name is None. Raises InputError if it does not fit."""
     name = tokenizer_name_or_path or model_name_or_path
     if name == model_name_or_path and is_fairseq(name):
         tokenizer = load_fairseq_tokenizer(Path(name))
@@ -36,8 +36,8 @@ def load_tokenizer(tokenizer_name_or_path: str | None, model_name_or_path: str, 
 
 
 def _beside(checkpoint: Path) -> str:
-    """The tokenizer that training left in the folder of its checkpoints."""
+    """Return the folder of the tokenizer that the training wrote beside its checkpoints."""
     for folder in (TOKENIZER_FOLDER, BEST_MODEL_FOLDER):
         if (checkpoint.parent / folder).is_dir():
             return str(checkpoint.parent / folder)
-    raise InputError(f"{checkpoint}: no folder {TOKENIZER_FOLDER} beside it; give --tokenizer_name_or_path")
+    raise InputError(f"{checkpoint}: has no folder {TOKENIZER_FOLDER} beside it; give --tokenizer_name_or_path")

@@ -1,4 +1,4 @@
-"""Compares the flags of a resumed training with those of the run that goes on."""
+"""Compares the flags of a resumed training with those of the interrupted run."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -9,15 +9,15 @@ from bart.errors import InputError
 from ..cli.training_args import OptimizationSettings, TrainingArguments
 from .checkpoint_io import checkpoint_step, stored_arguments
 
-# These say how the program is started, not what the run is.
+# These flags say how the program is started, not what it computes.
 _NOT_OF_THE_RUN = {"output_dir", "overwrite_output_dir", "resume", "data_report", "needs_test", "check_disk_space"}
-_TAKEN_FROM_CHECKPOINT = ("config_path", "model_name_or_path")  # by a resumed run, whatever is given
+_TAKEN_FROM_CHECKPOINT = ("config_path", "model_name_or_path")  # a resumed run ignores these flags
 
 
 def with_batches_of(optimization: OptimizationSettings, checkpoint: Path) -> OptimizationSettings:
     """Return the settings with the batch size that --auto_batch_size chose for the interrupted run.
 
-    Settings that ask for another number of examples in a step are returned as they are.
+    If the number of examples in a step differs from the interrupted run's, the settings are returned unchanged.
     """
     stored = stored_arguments(checkpoint)
     batch_size, accumulation = stored["train_batch_size"], stored["gradient_accumulation_steps"]
@@ -27,17 +27,17 @@ def with_batches_of(optimization: OptimizationSettings, checkpoint: Path) -> Opt
 
 
 def check_unchanged(flags: dict[str, Any], checkpoint: Path) -> None:
-    """Raise InputError if the steps already done depend on a flag that is not the interrupted run's."""
+    """Raise InputError if a flag differs from the interrupted run's and the steps already done depend on it."""
     stored = stored_arguments(checkpoint)
     for flag in TrainingArguments.fixed_on_resume():
         now = flags[flag]
-        before = stored.get(flag, now)  # an earlier version did not have every flag
+        before = stored.get(flag, now)  # an earlier version may lack the flag
         if before != now:
             raise InputError(f"--resume: --{flag} was {before} and is now {now}; it cannot change within a run")
 
 
 def check_steps(total_steps: int, checkpoint: Path) -> None:
-    """Raise InputError if the run is now to end before the step of the checkpoint."""
+    """Raise InputError if the run would end before the checkpoint's step."""
     done = checkpoint_step(checkpoint)
     if total_steps < done:
         raise InputError(
@@ -47,7 +47,10 @@ def check_steps(total_steps: int, checkpoint: Path) -> None:
 
 
 def changes(flags: dict[str, Any], checkpoint: Path) -> str | None:
-    """Return a line that names the flags that differ from the interrupted run's and may; None if none do."""
+    """Return a line that lists the flags that differ from the interrupted run's; None if no flag differs.
+
+    Flags that must not differ are refused by ``check_unchanged`` before.
+    """
     stored = stored_arguments(checkpoint)
     changed = {
         flag: f"--{flag} was {stored[flag]} and is now {now}"
@@ -56,5 +59,5 @@ def changes(flags: dict[str, Any], checkpoint: Path) -> str | None:
     }
     for flag in _TAKEN_FROM_CHECKPOINT:
         if flag in changed:
-            changed[flag] += ", which is not used (the checkpoint holds the model)"
+            changed[flag] += ", which is ignored (the checkpoint holds the model)"
     return f"--resume: {'; '.join(changed.values())}" if changed else None

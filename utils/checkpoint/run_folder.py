@@ -1,4 +1,4 @@
-"""The results folder of a training: may it be used, and what is deleted there first."""
+"""The results folder of a training: checks whether it may be used, and deletes the results of an earlier run."""
 
 import shutil
 from pathlib import Path
@@ -27,7 +27,7 @@ _FILES = (METRICS_FILE, RUN_FILE, DATA_REPORT_FILE, PAGE_FILE, *evaluation_files
 
 
 def checkpoint_to_resume(run: RunSettings) -> Path | None:
-    """Find the checkpoint that --resume continues from; None to start anew.
+    """Find the checkpoint that --resume continues from; returns None if a new run begins.
 
     Raises InputError if the folder holds results that the flags neither resume nor overwrite.
     """
@@ -36,22 +36,33 @@ def checkpoint_to_resume(run: RunSettings) -> Path | None:
     if run.resume:
         return newest_checkpoint(folder)
     if in_use and not run.overwrite_output_dir:
-        raise InputError(f"{folder} holds the results of a run; give --resume, --overwrite_output_dir or another")
+        raise InputError(
+            f"{folder} holds the results of a run; give --resume, --overwrite_output_dir or another --output_dir"
+        )
     return None
 
 
 def open_run_folder(run: RunSettings, flags: dict[str, Any], checkpoint: Path | None, lock: FolderLock) -> None:
-    """Make the folder, and delete the results of an earlier run unless a ``checkpoint`` of it is resumed.
+    """Make the folder, and delete the results of an earlier run unless it is resumed.
 
-    Prints which of all ``flags`` have changed since. Raises InputError if the folder cannot be used, or if another run
-    has used it since the checkpoint was looked for.
+    Prints which checkpoint is resumed, and which flags have changed since.
+
+    Args:
+        flags: every flag of the run, by name.
+        checkpoint: what ``checkpoint_to_resume`` has found.
+
+    Raises:
+        InputError: if the folder cannot be used, or if another run has used it since the checkpoint was found.
     """
+    # The folder, for this run alone, without the unfinished files of a process that was killed.
     folder = Path(run.output_dir)
     make_folder(folder, "--output_dir")
     if lock.hold() and checkpoint_to_resume(run) != checkpoint:
         raise InputError(f"--output_dir {folder}: another run has just used it; start again, or give another folder")
-    for leftover in (*folder.glob(".*.part*"), *folder.glob(".*.old-*")):  # of a killed process
+    for leftover in (*folder.glob(".*.part*"), *folder.glob(".*.old-*")):
         shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+
+    # The earlier run: resumed, or deleted.
     if checkpoint is not None:
         print(f"resuming from {checkpoint}", flush=True)
         if (changed := changes(flags, checkpoint)) is not None:
@@ -63,7 +74,7 @@ def open_run_folder(run: RunSettings, flags: dict[str, Any], checkpoint: Path | 
 
 
 def _delete_results(folder: Path) -> None:
-    """Delete what a training writes, and nothing else that may be there (such as the script's joblog.log)."""
+    """Delete the files that a training writes; other files stay, such as the script's joblog.log."""
     for path in [*checkpoints(folder), *(folder / name for name in _FILES)]:
         path.unlink(missing_ok=True)
     for name in _FOLDERS:
@@ -71,5 +82,5 @@ def _delete_results(folder: Path) -> None:
 
 
 def next_log_version(folder: Path) -> str:
-    """Return a name under logs/ that no earlier start of the run has used: loggers overwrite."""
+    """Return a name under logs/ that no earlier start of the run has used: loggers overwrite what they find."""
     return f"version_{len(list((folder / LOGS_FOLDER).glob('version_*')))}"

@@ -14,7 +14,7 @@ from utils.checkpoint.checkpoint_io import (
     check_written,
     checkpoint_name,
     checkpoints,
-    is_whole,
+    is_intact,
     newest_checkpoint,
 )
 from utils.io.atomic_files import atomic_write
@@ -58,7 +58,7 @@ def flip(content: bytes) -> bytes:
 def test_damage_is_noticed(tmp_path: Path, damage: object) -> None:
     older, newer = save(tmp_path, 0, 1), save(tmp_path, 0, 2)
     newer.write_bytes(damage(newer.read_bytes()))
-    assert is_whole(older) and not is_whole(newer)
+    assert is_intact(older) and not is_intact(newer)
     with pytest.warns(UserWarning, match=f"{newer} is damaged"):
         assert newest_checkpoint(tmp_path) == older
     older.write_bytes(damage(older.read_bytes()))
@@ -90,9 +90,9 @@ def test_every_flipped_byte_is_noticed(tmp_path: Path, part: str) -> None:
     start = {"first": 0, "middle": len(content) // 2, "last": len(content) - 1500}[part]
     for at in range(start, start + 1500):
         path.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
-        assert not is_whole(path), at
+        assert not is_intact(path), at
     path.write_bytes(content)
-    assert is_whole(path)
+    assert is_intact(path)
 
 
 def test_every_cut_is_noticed(tmp_path: Path) -> None:
@@ -100,16 +100,16 @@ def test_every_cut_is_noticed(tmp_path: Path) -> None:
     content = path.read_bytes()
     for kept in [*range(300), *range(len(content) - 300, len(content))]:
         path.write_bytes(content[:kept])
-        assert not is_whole(path), kept
+        assert not is_intact(path), kept
 
 
 def test_one_without_a_checksum_of_its_own_is_read(tmp_path: Path) -> None:
-    """As an earlier version wrote it; the archive's checksums are looked at then."""
+    """As an earlier version wrote it; the archive's checksums are compared then."""
     path = tmp_path / checkpoint_name(0, 1)
     torch.save({"step": 1, "weights": torch.arange(5000.0)}, path)
-    assert is_whole(path) and newest_checkpoint(tmp_path) == path
+    assert is_intact(path) and newest_checkpoint(tmp_path) == path
     path.write_bytes(flip(path.read_bytes()))
-    assert not is_whole(path)
+    assert not is_intact(path)
 
 
 def test_other_programs_read_it(tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_what_the_disk_gives_back_is_compared(tmp_path: Path) -> None:
 
 
 def test_a_flipped_bit_is_noticed_where_the_weights_alone_are_read(tmp_path: Path) -> None:
-    """For an evaluation, say: torch would read another number."""
+    """An evaluation, for example, would compute with another number."""
     model = BartForConditionalGeneration(tiny_config())
     weights = {f"model.{name}": weight for name, weight in model.state_dict().items()}
     path = tmp_path / checkpoint_name(0, 1)

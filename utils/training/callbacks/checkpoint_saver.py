@@ -17,7 +17,7 @@ from ...checkpoint.checkpoint_io import (
     checkpoint_name,
     checkpoint_step,
     checkpoints,
-    is_whole,
+    is_intact,
     newest_checkpoint,
 )
 from ...runtime.signals import Interrupted, on_signal, raise_on_signal
@@ -61,7 +61,7 @@ class CheckpointSaver(Checkpoint):
         Raises InputError where none is whole.
         """
         for _, name in self.best:
-            if is_whole(self.folder / name):
+            if is_intact(self.folder / name):
                 return self.folder / name
             rank_zero_warn(f"{self.folder / name}, among the best, is damaged or gone; the next best one is used")
         newest = newest_checkpoint(self.folder)

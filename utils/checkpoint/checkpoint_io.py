@@ -101,7 +101,7 @@ def _load(path: str | os.PathLike[str], mmap: bool = False) -> dict[str, Any]:
 
 
 def checkpoint_name(epoch: int, step: int) -> str:
-    """Return the name of a checkpoint after ``step`` optimizer steps, in epoch ``epoch`` (from 0)."""
+    """Return a name such as _epoch1_step2000.ckpt: after ``step`` optimizer steps, in epoch ``epoch`` (from 0)."""
     return f"_epoch{epoch}_step{step}.ckpt"
 
 

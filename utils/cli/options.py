@@ -93,7 +93,7 @@ def some_of(*choices: str) -> Check:
 
 
 def probability(value: float) -> str | None:
-    """Accept numbers from 0 up that are below 1; it is itself a check."""
+    """Check that a number is from 0 up and below 1. This function is itself a ``Check``."""
     return None if 0 <= value < 1 else "give a number from 0 up and below 1"
 
 

@@ -161,6 +161,7 @@ class _OneLineParser(argparse.ArgumentParser):
         return values
 
     def error(self, message: str) -> NoReturn:
+        """Raise InputError instead of printing the usage and exiting."""
         raise InputError(f"{message}; {self._suggestion(message)}--help lists all arguments")
 
     def _suggestion(self, message: str) -> str:

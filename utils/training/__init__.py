@@ -1,1 +1,1 @@
-"""Lightning's side of a training."""
+"""Training with Lightning: the module, the trainer, callbacks, strategies, precision, and estimates."""

@@ -1,4 +1,4 @@
-"""Finds the largest batch that fits into memory, before the training begins."""
+"""Finds the largest batch size that fits into memory, before the training begins."""
 
 import gc
 from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ from ..runtime.world import WorldInfo
 from .memory_estimate import WEIGHT_BYTES, MemoryPlan, activation_bytes, half_copy_bytes, state_bytes
 
 _CONTROL_GROUP = Path("/sys/fs/cgroup")
-_USABLE = 0.85  # of the memory: the rest is for what the formula leaves out, and for what cannot be used between blocks
+_USABLE = 0.85  # share of the memory to fill: the rest is for fragmentation and for what the formula leaves out
 
 
 def fit_batch(
@@ -29,11 +29,20 @@ def fit_batch(
     sampler: LengthBucketSampler,
     world: WorldInfo,
 ) -> tuple[OptimizationSettings, LengthBucketSampler]:
-    """Return the settings and the sampler with batches that fit, and as many examples in a step; print the choice.
+    """Find the largest batch size that fits into memory and divides the examples of a step, and print it.
 
-    Of the batch sizes that divide a step's examples, this is the largest that fits by formula; on a single GPU it is
-    tried. Raises InputError if not even one example fits.
+    A formula decides whether a batch fits; on a single GPU a trial does.
+
+    Args:
+        strategy: "ddp" or "fsdp".
+
+    Returns:
+        The settings and the sampler with this batch size, and with as many examples in a step as before.
+
+    Raises:
+        InputError: if not even one example fits.
     """
+    # The largest batch size by formula, or by trial.
     examples = optimization.train_batch_size * optimization.gradient_accumulation_steps
     longest = int(padded_length(sampler.source_lengths.max())), int(padded_length(sampler.target_lengths.max()))
     plan = _plan(precision, model)
@@ -42,12 +51,15 @@ def fit_batch(
     batch_size = largest_that_fits(sizes, lambda size: activation_bytes(plan, size, *longest) <= usable)
     how = "by formula"
     if world.on_gpu and world.processes == 1:
-        batch_size, how = _tried(optimization.label_smoothing, precision, model, sizes, longest), "by trial"
+        batch_size = _largest_by_trial(optimization.label_smoothing, precision, model, sizes, longest)
+        how = "by trial"
     if batch_size is None:
         raise InputError(
             f"--auto_batch_size: not one example of {longest[0]} and {longest[1]} tokens fits into memory; lower "
             "--max_source_length, or give --gradient_checkpointing"
         )
+
+    # The settings that follow from it.
     accumulation = examples // batch_size
     if world.rank == 0:
         print(
@@ -59,12 +71,15 @@ def fit_batch(
 
 
 def divisors(number: int) -> list[int]:
-    """List the divisors in rising order."""
+    """List the divisors of a number in rising order."""
     return [candidate for candidate in range(1, number + 1) if number % candidate == 0]
 
 
 def largest_that_fits(sizes: Sequence[int], fits: Callable[[int], bool]) -> int | None:
-    """Return the largest of rising ``sizes`` that ``fits``, None if none does. If a size fits, smaller ones do."""
+    """Return the largest of rising ``sizes`` for which ``fits`` holds, None if there is none.
+
+    If a size fits, all smaller ones must fit too: the search is binary.
+    """
     low, high = 0, len(sizes)  # sizes[:low] fit, sizes[high:] do not
     while low < high:
         middle = (low + high) // 2
@@ -76,7 +91,7 @@ def largest_that_fits(sizes: Sequence[int], fits: Callable[[int], bool]) -> int 
 
 
 def available_memory() -> int:
-    """Return the bytes that this process may still take of the memory of the machine, or of its control group."""
+    """Return the bytes of memory that are free for this process, on the machine and in its control group."""
     available, limit, used = _machine_memory("MemAvailable"), _group_limit(), _CONTROL_GROUP / "memory.current"
     if limit is None or not used.exists():
         return available
@@ -84,7 +99,7 @@ def available_memory() -> int:
 
 
 def total_memory() -> int:
-    """Return the bytes that the machine, or the control group of this process, has in all."""
+    """Return the bytes of memory of the machine, or of this process's control group if that has less."""
     total, limit = _machine_memory("MemTotal"), _group_limit()
     return total if limit is None else min(total, limit)
 
@@ -101,8 +116,8 @@ def _group_limit() -> int | None:
 
 
 def _memory(world: WorldInfo) -> int:
-    """Bytes of a process. Several processes get the same number at any moment if their machines are alike."""
-    if world.on_gpu:  # all of it: no process has taken any yet
+    """Return the bytes of memory for one process. Processes on equal machines get equal numbers at any time."""
+    if world.on_gpu:  # the whole GPU: no process has used it yet
         devices = range(torch.cuda.device_count())
         return min(torch.cuda.get_device_properties(device).total_memory for device in devices)
     if world.processes > 1:
@@ -111,11 +126,11 @@ def _memory(world: WorldInfo) -> int:
 
 
 def _state_of_process(strategy: str, plan: MemoryPlan, world: WorldInfo) -> int:
-    """Bytes that weights, gradients and optimizer will take beyond what the model in memory has taken already."""
+    """Return the bytes that weights, gradients and optimizer will take in addition to the model in memory."""
     state = state_bytes(plan)
     if strategy == "fsdp":
-        # Every process holds in full the half copies of the weights that the backward pass reads, and meanwhile the
-        # embeddings and their gradient.
+        # Not sharded are the half-precision copies of the weights that the backward pass reads and, at the same time,
+        # the embeddings and their gradient.
         in_full = half_copy_bytes(plan) + 2 * WEIGHT_BYTES * plan.config.vocab_size * plan.config.d_model
         return (state - half_copy_bytes(plan)) // world.processes + in_full
     return state if world.on_gpu or world.processes > 1 else state - WEIGHT_BYTES * plan.parameters
@@ -131,20 +146,23 @@ def _plan(precision: MixedPrecisionSettings, model: BartForConditionalGeneration
     )
 
 
-def _tried(
+def _largest_by_trial(
     label_smoothing: float,
     precision: MixedPrecisionSettings,
     model: BartForConditionalGeneration,
     sizes: Sequence[int],
     longest: tuple[int, int],
 ) -> int | None:
-    """The largest batch whose forward and backward pass run on the GPU beside an optimizer's state. Draws nothing."""
+    """Return the largest batch size whose forward and backward pass fit on the GPU beside an optimizer's state.
+
+    Leaves the model on the CPU, and the random number generators as they were.
+    """
 
     def fits(size: int) -> bool:
-        gc.collect()  # what a failed trial has left
+        gc.collect()  # tensors of a trial that failed
         torch.cuda.empty_cache()
         try:
-            _try(label_smoothing, precision, model.cuda(), size, longest)
+            _try_batch(label_smoothing, precision, model.cuda(), size, longest)
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
@@ -155,6 +173,8 @@ def _tried(
 
     with torch.random.fork_rng(devices=[torch.cuda.current_device()]):
         found = largest_that_fits(sizes, fits)
+
+    # Leave no trace of the trials on the GPU, nor in the peak memory that is reported later.
     model.cpu()
     gc.collect()
     torch.cuda.empty_cache()
@@ -162,19 +182,19 @@ def _tried(
     return found
 
 
-def _try(
+def _try_batch(
     label_smoothing: float,
     precision: MixedPrecisionSettings,
     model: BartForConditionalGeneration,
     size: int,
     longest: tuple[int, int],
 ) -> None:
-    """Do one forward and backward pass, with memory taken as the two moments of Adam take it."""
+    """Run one forward and backward pass, with as much further memory in use as Adam's two moments take."""
     device = model.final_logits_bias.device
     moments = [torch.empty(2, *weight.shape, device=device) for weight in model.parameters() if weight.requires_grad]
     sources, targets = (torch.full((size, length), 5, device=device) for length in longest)
     mask = torch.ones_like(sources)
-    mask[:, -1] = 0  # padded, as most batches are
+    mask[:, -1] = 0  # with padding, as in most batches
     dtype = torch.float16 if precision.fp16 else torch.bfloat16
     with torch.autocast(device.type, dtype, enabled=precision.is_mixed):
         loss = model.loss_sum(sources, mask, targets, label_smoothing)

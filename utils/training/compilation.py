@@ -1,4 +1,4 @@
-"""Compiling the model's layers, where the machine can."""
+"""Compiles the model's layers if the machine can."""
 
 import torch
 
@@ -6,12 +6,12 @@ from bart.modeling.modeling_bart import BartForConditionalGeneration
 
 
 def compile_where_possible(model: BartForConditionalGeneration, on_gpu: bool) -> str | None:
-    """Have the layers compiled at the first step. Returns why not, where there is no working compiler."""
+    """Have the layers compiled at the first step. Returns a line with the reason if no compiler works, else None."""
     try:
         torch.compile(_double)(torch.ones(8, device="cuda" if on_gpu else "cpu"))
-    except Exception as error:  # torch has many kinds, and none in common, for a compiler that is missing or fails
+    except Exception as error:  # torch raises many errors without a common base if a compiler is missing or fails
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        return f"--compile: left out, as a trial failed: {lines[0] if lines else type(error).__name__}"
+        return f"--compile: ignored, because a trial failed: {lines[0] if lines else type(error).__name__}"
     model.compile_layers()
     return None
 

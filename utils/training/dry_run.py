@@ -1,4 +1,4 @@
-"""Estimates the time, memory and disk that a training will take, from a few of its steps."""
+"""Estimates the time, memory and disk space that a training will take, from a few of its steps."""
 
 import resource
 import sys
@@ -39,20 +39,29 @@ def dry_run(
     num_workers: int,
     world: WorldInfo,
 ) -> list[str]:
-    """Take a few steps, and return lines that say what all of them will take. Writes to no results folder.
+    """Take a few steps, and estimate from them what the training will take. Writes to no results folder.
 
     Args:
-        compute: what ``compute_kwargs`` gives.
+        compute: the result of ``compute_kwargs``.
+
+    Returns:
+        The lines of the estimate.
+
+    Raises:
+        OutOfMemory: if the largest batches do not fit.
     """
+    # A few training steps and validation batches, the largest among them.
     steps, clock = steps_to_try(data.sampler), StepTimer()
     val_batches = validation_batches(data.val, validation.eval_batch_size, world.processes, world.rank)
     train_loader, val_loader = (
         batch_loader(dataset, batches, num_workers, world.on_gpu)
         for dataset, batches in (
             (data.train, batches_of(data.sampler, steps)),
-            (data.val, longest_and_middling(val_batches)),
+            (data.val, longest_and_median(val_batches)),
         )
     )
+
+    # Lightning takes them, with the time stopped by a callback.
     with tempfile.TemporaryDirectory() as scratch:
         trainer = pl.Trainer(
             **compute,
@@ -64,49 +73,52 @@ def dry_run(
             default_root_dir=scratch,
         )
         with out_of_memory_as(
-            "--dry_run: the largest batches need more memory than there is; lower --train_batch_size or "
+            "--dry_run: the largest batches do not fit into memory; lower --train_batch_size or "
             "--eval_batch_size and raise --gradient_accumulation_steps, or give a lower --max_source_length"
         ):
             trainer.fit(module, train_loader, val_loader)
+
+    # The forecast for all steps.
     measured = Measured(clock.step_seconds, clock.validation_seconds, *sizes_of(module.model, trainer.optimizers[0]))
     return list(forecast(validation, run, data, len(val_batches), world.on_gpu, measured))
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Time and sizes of the steps that were tried."""
+    """Times and sizes measured in the steps that were tried."""
 
-    step_seconds: list[float]  # of each step of ``steps_to_try``
-    validation_seconds: list[float]  # of the longest batch and one of middling length
+    step_seconds: list[float]  # of each step that ``steps_to_try`` chooses
+    validation_seconds: list[float]  # of the batches that ``longest_and_median`` chooses
     checkpoint_bytes: int
     model_bytes: int
 
 
 def steps_to_try(sampler: LengthBucketSampler) -> list[int]:
-    """Choose steps of the first epoch: that with most tokens, for memory; then some from the shortest to the longest.
+    """Choose steps of the first epoch: first the one with the most tokens, for the memory, then typical ones.
 
-    The latter are spread evenly over all steps sorted by tokens, so that their mean is the mean of the epoch's.
+    The typical steps are spread evenly over all steps sorted by tokens, so that their mean time is close to the mean
+    time of all steps.
     """
     lengths = sampler.source_lengths + sampler.target_lengths
-    by_tokens = np.argsort([lengths[rows].sum() for rows in sampler.steps(0)], kind="stable")
+    by_tokens = np.argsort([lengths[indices].sum() for indices in sampler.steps(0)], kind="stable")
     places = (np.arange(_TYPICAL_STEPS) + 0.5) / _TYPICAL_STEPS * len(by_tokens)
     return [int(by_tokens[-1]), *by_tokens[places.astype(int)].tolist()]
 
 
 def batches_of(sampler: LengthBucketSampler, steps: list[int]) -> list[BatchIndices]:
-    """List this process's micro-batches of some steps, one step after another."""
+    """List this process's micro-batches of the given steps, in order."""
     sizes = ((step * sampler.accumulation, (step + 1) * sampler.accumulation) for step in steps)
     return list(chain.from_iterable(sampler.batches(first, end) for first, end in sizes))
 
 
-def longest_and_middling(batches: list[BatchIndices]) -> list[BatchIndices]:
-    """Choose two of the batches, which are sorted by length, the longest first."""
+def longest_and_median(batches: list[BatchIndices]) -> list[BatchIndices]:
+    """Return the longest batch and the one of median length, of batches sorted by length, longest first."""
     return [batches[0], batches[len(batches) // 2]]
 
 
 def sizes_of(model: torch.nn.Module, optimizer: Optimizer) -> tuple[int, int]:
     """Return the bytes of a checkpoint, and of the model alone. The optimizer must have taken a step."""
-    model_bytes = sum(map(_bytes_of, chain(model.parameters(), model.buffers())))  # each once, also where tied
+    model_bytes = sum(map(_bytes_of, chain(model.parameters(), model.buffers())))  # tied tensors count once
     states = (value for state in optimizer.state.values() for value in state.values())
     return model_bytes + sum(_bytes_of(value) for value in states if isinstance(value, torch.Tensor)), model_bytes
 
@@ -119,23 +131,32 @@ def forecast(
     on_gpu: bool,
     measured: Measured,
 ) -> Iterator[str]:
-    """Yield what the training will take, line by line. ``val_batches`` is the number of batches of a validation."""
+    """Yield the lines of the estimate.
+
+    Args:
+        val_batches: number of batches of a validation.
+    """
+    # Steps and epochs.
     sampler, steps = data.sampler, data.total_steps
     examples = len(data.train)
     yield (
         f"steps     {steps:,} of about {examples / sampler.steps_per_epoch:,.0f} examples:"
         f" {steps / sampler.steps_per_epoch:.2f} epochs of {examples:,} examples"
     )
+
+    # Time: the mean of the typical steps for all steps, and the validations.
     first, *typical = measured.step_seconds
     interval = min(sampler.validation_interval(validation.val_check_interval), steps * sampler.accumulation)
     validations = -(-steps * sampler.accumulation // interval)
-    of_validation = measured.validation_seconds[-1] * val_batches
-    total = fmean(typical) * steps + of_validation * validations
+    validation_seconds = measured.validation_seconds[-1] * val_batches
+    total = fmean(typical) * steps + validation_seconds * validations
     yield (
         f"time      {_clock(total)} until the last step ({fmean(typical):.3g} s a step: {min(typical):.3g} to"
-        f" {max(typical):.3g}, the first one {first:.3g}; {validations:,} validations of {_clock(of_validation)}), less"
-        " where early stopping ends it; then the evaluation of the test split, which was not tried"
+        f" {max(typical):.3g}, the first one {first:.3g}; {validations:,} validations of {_clock(validation_seconds)}),"
+        " less if early stopping ends it; the evaluation of the test split was not tried and comes on top"
     )
+
+    # Memory and disk.
     yield f"memory    {_memory(on_gpu)}, with the largest batches"
     kept = checkpoints_at_once(run.save_top_k)
     needed = kept * measured.checkpoint_bytes + measured.model_bytes
@@ -153,7 +174,7 @@ def _bytes_of(tensor: torch.Tensor) -> int:
 
 
 def _memory(on_gpu: bool) -> str:
-    """The most that this process has taken so far."""
+    """Describe the peak memory of this process so far."""
     if on_gpu:
         total = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
         taken = torch.cuda.max_memory_reserved()

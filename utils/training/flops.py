@@ -1,7 +1,7 @@
-"""How much arithmetic a training step is, and how much of it the machine could do.
+"""Floating-point operations of training steps, and the machine's measured peak.
 
-Counted are matrix products alone, of tokens that are no padding; a backward pass takes twice the forward pass. What a
-frozen weight saves is not subtracted, nor is what gradient checkpointing computes again added.
+Only matrix products of tokens that are not padding are counted. A backward pass counts twice its forward pass, also if
+weights are frozen (which saves work) or gradient checkpointing computes layers again (which adds work).
 """
 
 import time
@@ -14,29 +14,29 @@ if TYPE_CHECKING:
 
     from bart.configuration.configuration_bart import BartConfig
 
-_SIDE = {"cpu": 1024, "cuda": 8192}  # of the matrices whose product is timed
+_SIDE = {"cpu": 1024, "cuda": 8192}  # rows and columns of the matrices whose product is timed
 _TRIALS = 6
 
 
 @dataclass
 class LengthSums:
-    """What the arithmetic of examples depends on: sums over them of S and T, the tokens of source and target."""
+    """Sums over examples that determine their operations; S and T are the tokens of an example's source and target."""
 
-    examples: float
-    sources: float
-    targets: float
-    source_squares: float
-    target_squares: float
-    products: float  # of an example's S and T
+    examples: float  # their number
+    sources: float  # S
+    targets: float  # T
+    source_squares: float  # S * S
+    target_squares: float  # T * T
+    products: float  # S * T
 
 
 def training_operations(config: "BartConfig", sums: LengthSums) -> float:
-    """Floating-point operations (a multiplication and an addition are two) of forward and backward pass."""
+    """Return the floating-point operations of forward and backward pass; a multiply-add counts as two."""
     d, vocabulary = config.d_model, config.vocab_size
     encoder, decoder = config.encoder_layers, config.decoder_layers
     per_source_token = encoder * (8 * d * d + 4 * d * config.encoder_ffn_dim) + decoder * 4 * d * d
     per_target_token = decoder * (12 * d * d + 4 * d * config.decoder_ffn_dim) + 2 * d * vocabulary
-    # A query over n keys takes 4 d n; a target's queries see (T + 1) / 2 of its keys in the mean.
+    # Attention of one query over n keys takes 4 d n; in causal attention a query sees (T + 1) / 2 keys on average.
     encoder_attention = encoder * 4 * d * sums.source_squares
     decoder_attention = decoder * 4 * d * ((sums.target_squares + sums.targets) / 2 + sums.products)
     forward = sums.sources * per_source_token + sums.targets * per_target_token + encoder_attention + decoder_attention
@@ -44,15 +44,19 @@ def training_operations(config: "BartConfig", sums: LengthSums) -> float:
 
 
 @cache
-def measured_peak(device: str, kind: "torch.dtype") -> float:
-    """Operations per second of a product of large square matrices: the best of some trials, well under a second.
+def measured_peak(device: str, dtype: "torch.dtype") -> float:
+    """Measure the operations per second of a product of large square matrices: the best of a few trials.
 
-    ``device`` is "cpu" or "cuda"; float32 is by TF32 where torch is allowed that. Draws no random numbers.
+    Takes well under a second, and draws no random numbers.
+
+    Args:
+        device: "cpu" or "cuda".
+        dtype: of the matrices; float32 is computed in TF32 if torch is allowed to.
     """
     import torch
 
     side = _SIDE[device]
-    matrix = torch.full((side, side), 0.5, dtype=kind, device=device)
+    matrix = torch.full((side, side), 0.5, dtype=dtype, device=device)
     seconds = []
     for _ in range(_TRIALS):
         _wait_for(device)

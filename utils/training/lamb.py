@@ -1,8 +1,8 @@
-"""LAMB (You et al. 2020, https://arxiv.org/abs/1904.00962, algorithm 2): Adam, with steps as long as weights allow.
+"""LAMB (You et al. 2020, https://arxiv.org/abs/1904.00962, algorithm 2): Adam with layer-wise step lengths.
 
-Written here because no light library takes the paper's steps: pytorch_optimizer 4.1.0 and torch_optimizer 0.3.0 leave
-the bias correction out or scale the learning rate by it, and bound the norm of the weights by 10. timm 1.0.31 does take
-them (``max_grad_norm=None, always_adapt=True``: the same within 4e-16 after six steps), and needs torchvision.
+It is written here because no light library follows the paper: pytorch_optimizer 4.1.0 and torch_optimizer 0.3.0 leave
+out the bias correction or scale the learning rate by it, and bound the norm of the weights by 10. timm 1.0.31 follows
+it (with ``max_grad_norm=None, always_adapt=True``; equal within 4e-16 after six steps), but needs torchvision.
 """
 
 from collections.abc import Callable, Iterable
@@ -14,13 +14,14 @@ from torch.optim import Optimizer
 
 
 class Lamb(Optimizer):
-    """Of each tensor, the step's length is the learning rate times the length of the weights.
+    """The LAMB optimizer: each tensor moves by the learning rate times the norm of its weights.
 
-    Its direction is that of AdamW's step: moments with bias correction, and the decay added to it before its length is
-    taken. The norm of the weights is not bounded. NVIDIA's FusedLAMB with ``use_nvlamb`` does the same, in one kernel.
+    The direction is that of AdamW's step: moments with bias correction, and weight decay added before the norm is
+    taken. The norm of the weights is not bounded. NVIDIA's FusedLAMB with ``use_nvlamb`` computes the same in one
+    kernel.
     """
 
-    NAME_IN_CHECKPOINTS = "utils.training.lamb.Lamb"  # as it was in those of earlier versions
+    NAME_IN_CHECKPOINTS = "utils.training.lamb.Lamb"  # stays if the class moves, so that old checkpoints are resumed
 
     def __init__(
         self,
@@ -34,7 +35,7 @@ class Lamb(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Take one step, along the gradients after ``closure``; returns what it returns."""
+        """Take one step along the gradients, which ``closure`` computes if it is given. Returns its result."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -46,6 +47,7 @@ class Lamb(Optimizer):
         return loss
 
     def _step_group(self, group: dict[str, Any], weights: list[Tensor]) -> None:
+        """Take the step of one parameter group; a tensor whose weights or update are zero takes Adam's step."""
         group["step"] += 1
         updates = self._adam_directions(group, weights)
         torch._foreach_add_(updates, weights, alpha=group["weight_decay"])
@@ -55,17 +57,22 @@ class Lamb(Optimizer):
         torch._foreach_add_(weights, updates, alpha=-group["lr"])
 
     def _adam_directions(self, group: dict[str, Any], weights: list[Tensor]) -> list[Tensor]:
-        """Mean gradient by root mean square, both without the bias that they have from starting at zero."""
+        """Return each tensor's mean gradient divided by its root mean square, both with bias correction."""
+        # The moments, which start at zero.
         for weight in weights:
             if not self.state[weight]:
                 self.state[weight] = {"exp_avg": torch.zeros_like(weight), "exp_avg_sq": torch.zeros_like(weight)}
         gradients = [weight.grad for weight in weights]
         means = [self.state[weight]["exp_avg"] for weight in weights]
         squares = [self.state[weight]["exp_avg_sq"] for weight in weights]
+
+        # Their new values.
         beta1, beta2 = group["betas"]
         torch._foreach_lerp_(means, gradients, 1 - beta1)
         torch._foreach_mul_(squares, beta2)
         torch._foreach_addcmul_(squares, gradients, gradients, 1 - beta2)
+
+        # The quotient of the corrected moments.
         denominators = torch._foreach_div(squares, 1 - beta2 ** group["step"])
         torch._foreach_sqrt_(denominators)
         torch._foreach_add_(denominators, group["eps"])

@@ -1,4 +1,4 @@
-"""The loggers that --logger names; they get the numbers of a training that metrics.json has too."""
+"""The loggers that --logger names: they receive the same numbers as metrics.json."""
 
 import importlib
 import os
@@ -14,7 +14,7 @@ from ..checkpoint.run_folder import next_log_version
 from ..cli.training_args import RunSettings
 from ..io.run_files import LOGS_FOLDER
 
-_PROJECT = "bart-summarization"  # at Weights & Biases and in MLflow, unless their own variables name another
+_PROJECT = "bart-summarization"  # for Weights & Biases and MLflow, if their environment variables name no other
 
 
 def _wandb(folder: Path, logs: str, version: str) -> Logger:
@@ -28,7 +28,8 @@ def _mlflow(folder: Path, logs: str, version: str) -> Logger:
     return MLFlowLogger(experiment, run_name=f"{folder.name} {version}", tracking_uri=uri)
 
 
-# Of each the package it needs, and a function of (results folder, folder of logs, name of this start of the run).
+# For each logger: the package that it needs, and a function (results folder, name of the logs' folder, version) that
+# makes it. The version names this start of the run.
 _LOGGERS: dict[str, tuple[str | None, Callable[[Path, str, str], Logger]]] = {
     "csv": (None, lambda folder, logs, version: CSVLogger(folder, name=logs, version=version)),
     "tensorboard": ("tensorboard", lambda folder, logs, version: TensorBoardLogger(folder, name=logs, version=version)),
@@ -46,12 +47,12 @@ def check_loggers(run: RunSettings) -> None:
                 importlib.import_module(package)
         except ImportError as error:
             raise InputError(
-                f"--logger {name}: the package {package} cannot be imported ({error}); install it, or leave it out"
+                f"--logger {name}: the package {package} cannot be imported ({error}); install it, or give another"
             ) from error
 
 
 def build_loggers(run: RunSettings, flags: dict[str, Any]) -> list[Logger]:
-    """Make the loggers of this start of a run; those that keep settings get all ``flags``."""
+    """Make the loggers for this start of a run; wandb and mlflow record all ``flags``."""
     folder = Path(run.output_dir)
     version = next_log_version(folder)
     loggers = {name: _LOGGERS[name][1](folder, LOGS_FOLDER, version) for name in run.loggers}

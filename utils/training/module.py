@@ -18,11 +18,14 @@ from ..data.tokens.encode import decode
 from ..evaluation.rouge import ROUGE_TYPES, rouge_scores
 from ..runtime.apex_package import fused_optimizers
 from .optimization import build_optimizer, build_schedule, clip_gradients
-from .strategies.sharding import shard, whole
+from .strategies.sharding import full_tensor, shard
 
 
 class SummarizationModule(pl.LightningModule):
-    """Fine-tuning of one model. Checkpoints hold its weights as ``model.<Hugging Face's name>``."""
+    """The Lightning module that fine-tunes a model.
+
+    Checkpoints hold the weights under Hugging Face's names behind the prefix ``model.``.
+    """
 
     def __init__(
         self,
@@ -34,12 +37,12 @@ class SummarizationModule(pl.LightningModule):
         references: list[str],
         flags: dict[str, Any],
     ) -> None:
-        """Take the model and all that its steps need.
+        """Take the model and the settings of its steps.
 
         Args:
-            total_steps: the length of the schedule, in optimizer steps.
-            references: the target texts of the validation split, by example index.
-            flags: every setting by name; recorded in checkpoints.
+            total_steps: length of the learning rate schedule, in optimizer steps.
+            references: target texts of the validation split, by example index.
+            flags: every flag of the run by name, to be recorded in checkpoints.
         """
         super().__init__()
         self.model = model
@@ -51,9 +54,9 @@ class SummarizationModule(pl.LightningModule):
         self.references = references
         self.gradient_norm = torch.tensor(0.0)  # of the last optimizer step, before clipping
         self.validation_metrics: dict[str, float] = {}  # of the last validation, over all processes
-        self._validation_loss = torch.zeros(2)  # summed cross entropy and target tokens, of the running validation
-        self._predictions: dict[int, str] = {}  # by example index, of the running validation
-        self._optimizer_before: str | None = None  # its class, in the run that is resumed
+        self._validation_loss = torch.zeros(2)  # running validation: sum of the cross entropy, number of target tokens
+        self._predictions: dict[int, str] = {}  # running validation: summaries by example index
+        self._resumed_optimizer: str | None = None  # class of the optimizer in the checkpoint that is resumed
 
     def configure_model(self) -> None:
         """Shard the model if the strategy asks for it."""
@@ -61,10 +64,14 @@ class SummarizationModule(pl.LightningModule):
             shard(self.model, self.device_mesh["data_parallel"])
 
     def training_step(self, batch: Batch, batch_index: int) -> dict[str, Tensor]:
-        """Compute the loss of a micro-batch, scaled to give the gradient of the mean over the step's target tokens.
+        """Compute the loss of a micro-batch: its share of the mean cross entropy per target token of the whole step.
 
-        Lightning divides by the micro-batches of a step and DDP by the processes. Both are undone here: they would
-        weigh every micro-batch the same, however many tokens it has.
+        Lightning divides it by the number of micro-batches of a step, and DDP divides gradients by the number of
+        processes. The loss is multiplied by both numbers to undo that: micro-batches must be weighted by their tokens,
+        not equally.
+
+        Returns:
+            "loss": the scaled loss for the backward pass; "loss_sum": the sum over the micro-batch's target tokens.
         """
         loss_sum = self.model.loss_sum(
             batch.input_ids, batch.mask(), batch.labels, self.optimization.label_smoothing, batch.target_indices
@@ -73,22 +80,28 @@ class SummarizationModule(pl.LightningModule):
         return {"loss": loss_sum * (parts / batch.step_target_tokens), "loss_sum": loss_sum.detach()}
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_index: int) -> None:
-        """Free the gradients after a step: Lightning would keep them through the next forward pass."""
+        """Free the gradients after a step: Lightning would keep them during the next forward pass."""
         if (batch_index + 1) % self.trainer.accumulate_grad_batches == 0:
             self.optimizers(use_pl_optimizer=False).zero_grad()
 
     def on_validation_epoch_start(self) -> None:
-        """Clear the sums and the predictions of the last validation."""
+        """Reset the sums and the predictions."""
         self._validation_loss = torch.zeros(2, dtype=torch.float64, device=self.device)
         self._predictions = {}
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
-        """Add up the cross entropy (without smoothing) and collect the model's summaries."""
+        """Add up the cross entropy (without smoothing), and collect the summaries.
+
+        Without a beam search, a summary consists of the most probable token at each target position.
+        """
+        # The loss.
         loss, predictions = self.model.score_targets(batch.input_ids, batch.mask(), batch.labels, batch.target_indices)
         if len(predictions) == 0:  # a dummy batch
             return
         self._validation_loss[0] += loss
         self._validation_loss[1] += len(predictions)
+
+        # The summaries.
         if self.validation.eval_beams > 0:
             sequences = self.model.generate(
                 batch.input_ids,
@@ -101,12 +114,15 @@ class SummarizationModule(pl.LightningModule):
         self._predictions.update(zip(batch.indices.tolist(), decode(sequences, self.tokenizer), strict=True))
 
     def on_validation_epoch_end(self) -> None:
-        """Compute the loss per target token and the mean ROUGE, over the examples of all processes."""
+        """Compute the loss per target token and the mean ROUGE over the examples of all processes."""
+        # ROUGE of this process's examples.
         rouge = dict.fromkeys(ROUGE_TYPES, 0.0)
         if self._predictions:
-            references = [self.references[row] for row in self._predictions]
+            references = [self.references[index] for index in self._predictions]
             splitter = self.validation.rouge_sentence_splitter
             rouge = rouge_scores(list(self._predictions.values()), references, splitter)
+
+        # Means over the examples and tokens of all processes.
         examples = len(self._predictions)
         sums = torch.tensor([examples, *(rouge[name] * examples for name in ROUGE_TYPES)], dtype=torch.float64)
         totals = torch.cat([self._validation_loss, sums.to(self.device)])
@@ -115,9 +131,9 @@ class SummarizationModule(pl.LightningModule):
         self.validation_metrics = {"loss": loss / tokens, **means}
 
     def configure_optimizers(self) -> Any:
-        """Return an optimizer and a schedule by optimizer step, in Lightning's form."""
+        """Return the optimizer, and a schedule that advances with each optimizer step, in Lightning's form."""
         settings = self.optimization
-        takes_apex = self.device.type == "cuda" and self.device_mesh is None  # apex's know no sharded weights
+        takes_apex = self.device.type == "cuda" and self.device_mesh is None  # apex cannot handle sharded weights
         optimizer = build_optimizer(
             self.model,
             settings.optimizer,
@@ -131,15 +147,15 @@ class SummarizationModule(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def configure_gradient_clipping(self, optimizer: Optimizer, **_: Any) -> None:
-        """Clip the gradients that the optimizer reads; with apex's O2 they are not those of the model's own weights.
+        """Clip the gradients that the optimizer reads, at apex's O2 those of its master weights.
 
-        Uses torch's function: Lightning's refuses fused optimizers under mixed precision.
+        This replaces Lightning's clipping, which refuses fused optimizers in mixed precision.
         """
         parameters = self.trainer.precision_plugin.main_params(optimizer)
-        self.gradient_norm = whole(clip_gradients(parameters, self.optimization.gradient_clip_val))
+        self.gradient_norm = full_tensor(clip_gradients(parameters, self.optimization.gradient_clip_val))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Record configuration, flags and optimizer as plain types, which are read without unpickling code."""
+        """Record configuration, flags and optimizer as plain types, which can be read without running code."""
         checkpoint["hyper_parameters"] = {
             "config": self.model.config.to_dict(),
             "arguments": self.flags,
@@ -147,22 +163,22 @@ class SummarizationModule(pl.LightningModule):
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Let a run that is resumed with more steps than it had go on after what was its last batch."""
+        """Allow more steps than the interrupted run had: Lightning would stop after what was the last batch."""
         checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"] = False
-        self._optimizer_before = checkpoint["hyper_parameters"].get("optimizer")
+        self._resumed_optimizer = checkpoint["hyper_parameters"].get("optimizer")
 
     def _check_optimizer_of_resumed_run(self, optimizer: Optimizer) -> None:
-        """Raise InputError if the checkpoint has the state of another class: apex was installed since, or removed."""
+        """Raise InputError if the checkpoint holds another optimizer's state, since apex was installed or removed."""
         name = _class_name(optimizer)
-        if self._optimizer_before not in (None, name):
+        if self._resumed_optimizer not in (None, name):
             raise InputError(
-                f"--resume: the run's optimizer was {self._optimizer_before} and is now {name}; resume it where apex is"
-                " installed as it was"
+                f"--resume: the run's optimizer was {self._resumed_optimizer} and is now {name}; install or remove apex"
+                " so that it is the same again"
             )
 
 
 def validation_search(validation: ValidationSettings) -> dict[str, Any]:
-    """Return the settings of a validation's search beyond the configuration: one sequence for each source."""
+    """Return the search settings of a validation that override the configuration: one sequence for each source."""
     return {
         "num_beams": validation.eval_beams,
         **output_limit(validation.eval_max_gen_length),
@@ -172,6 +188,6 @@ def validation_search(validation: ValidationSettings) -> dict[str, Any]:
 
 
 def _class_name(optimizer: Optimizer) -> str:
-    """The optimizer's name in checkpoints; the project's own have one that stays when their module moves."""
-    kind = type(optimizer)
-    return getattr(kind, "NAME_IN_CHECKPOINTS", f"{kind.__module__}.{kind.__qualname__}")
+    """Return the optimizer's name in checkpoints; the project's own classes fix it, so that their module may move."""
+    cls = type(optimizer)
+    return getattr(cls, "NAME_IN_CHECKPOINTS", f"{cls.__module__}.{cls.__qualname__}")

@@ -1,4 +1,4 @@
-"""Optimizer, learning rate schedule, gradient clipping and what is frozen."""
+"""Optimizers, learning rate schedules, gradient clipping and frozen parameters."""
 
 from collections.abc import Iterable
 from types import ModuleType
@@ -19,13 +19,13 @@ from bart.modeling.modeling_bart import BartForConditionalGeneration
 
 from .lamb import Lamb
 
-FINAL_LEARNING_RATE = 1e-7  # of the polynomial schedule; with the power 1, the reference recipe's values
+FINAL_LEARNING_RATE = 1e-7  # of the polynomial schedule, whose power is 1: both as in the reference recipe
 _ADAM_EPSILON = 1e-8
 _LAMB_EPSILON = 1e-6
 
 
 def freeze(model: BartForConditionalGeneration, embeddings: bool, encoder: bool) -> None:
-    """Exclude the token and position embeddings of both sides, or the whole encoder, from training."""
+    """Exclude the token and position embeddings of encoder and decoder, or the whole encoder, from training."""
     sides = (model.model.encoder, model.model.decoder)
     frozen: list[nn.Module] = []
     if embeddings:
@@ -35,7 +35,7 @@ def freeze(model: BartForConditionalGeneration, embeddings: bool, encoder: bool)
     for module in frozen:
         module.requires_grad_(False)
     if encoder and not embeddings:
-        model.model.shared.requires_grad_(True)  # the encoder's, but the decoder's and the output layer's too
+        model.model.shared.requires_grad_(True)  # the decoder and the output layer share it with the encoder
 
 
 def build_optimizer(
@@ -46,21 +46,27 @@ def build_optimizer(
     beta2: float = 0.999,
     apex: ModuleType | None = None,
 ) -> Optimizer:
-    """AdamW, LAMB or Adafactor over the trained parameters; matrices are decayed, vectors (biases and norms) are not.
+    """Build AdamW, LAMB or Adafactor for the trained parameters. Matrices are decayed, biases and norms are not.
 
-    With ``apex`` (its module of optimizers, for a model on a GPU), AdamW and LAMB are apex's, which compute the same.
+    Args:
+        name: "adamw", "lamb" or "adafactor".
+        beta2: decay rate of AdamW's mean of squared gradients.
+        apex: apex's module of optimizers, for a model on a GPU. Its AdamW and LAMB compute the same in one kernel.
     """
+    # Two groups: with and without weight decay.
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     groups = [
         {"params": [parameter for parameter in trained if parameter.ndim >= 2], "weight_decay": weight_decay},
         {"params": [parameter for parameter in trained if parameter.ndim < 2], "weight_decay": 0.0},
     ]
+
+    # The optimizer of that name.
     if name == "adafactor":
         return Adafactor(groups, lr=learning_rate, scale_parameter=False, relative_step=False)
     if name == "lamb":
         if apex is None:
             return Lamb(groups, lr=learning_rate, eps=_LAMB_EPSILON)
-        # By default it also clips, at 1, and leaves what is not decayed out of the rule.
+        # By default apex's also clips at a norm of 1, and does not scale the steps of tensors without weight decay.
         return apex.FusedLAMB(
             groups, lr=learning_rate, eps=_LAMB_EPSILON, max_grad_norm=float("inf"), use_nvlamb=True
         )
@@ -71,7 +77,11 @@ def build_optimizer(
 
 
 def build_schedule(optimizer: Optimizer, name: str, warmup_steps: int, total_steps: int) -> LRScheduler:
-    """Learning rate by optimizer step: a line up over ``warmup_steps``, then by ``name`` down to ``total_steps``."""
+    """Build the schedule: a linear rise over ``warmup_steps``, then the course called ``name`` until ``total_steps``.
+
+    Args:
+        name: "polynomial" (linear, down to FINAL_LEARNING_RATE), "linear" (down to 0), "cosine" or "constant".
+    """
     if name == "constant":
         return get_constant_schedule_with_warmup(optimizer, warmup_steps)
     if name == "polynomial":
@@ -83,6 +93,6 @@ def build_schedule(optimizer: Optimizer, name: str, warmup_steps: int, total_ste
 
 
 def clip_gradients(parameters: Iterable[Tensor], max_norm: float) -> Tensor:
-    """Scale the gradients to a common 2-norm of at most ``max_norm`` (0: no limit); returns the norm before."""
+    """Scale the gradients so that their total 2-norm is at most ``max_norm`` (0: no limit). Returns the norm before."""
     limit = max_norm if max_norm > 0 else float("inf")
     return torch.nn.utils.clip_grad_norm_(parameters, limit)

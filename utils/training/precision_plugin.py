@@ -1,4 +1,4 @@
-"""Lightning's plugin for each precision, and one of our own for float16."""
+"""Lightning's plugin for each precision, with a class of this project for float16."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,21 +11,21 @@ from ..cli.training_args import MixedPrecisionSettings
 
 
 class NativeAmp(MixedPrecision):
-    """Float32 weights, autocast to float16 and dynamic loss scaling, all of it torch's own.
+    """Torch's mixed precision in float16: float32 weights, autocast, and dynamic loss scaling.
 
-    Lightning leaves the gradients of a fused optimizer scaled, as it can unscale them itself, and so refuses to clip
-    them. torch's scaler makes no such exception: where gradients are unscaled already, it only tells a fused optimizer
-    whether they overflowed, so that it leaves the weights and its own state alone.
+    Lightning's plugin lets a fused optimizer unscale the gradients itself, and therefore cannot clip them. This one
+    unscales them first. torch's scaler then passes to a fused optimizer only whether they overflowed, in which case the
+    optimizer changes neither the weights nor its state.
     """
 
     def __init__(self, device: str) -> None:
-        """``device`` is a type of device, "cuda" or "cpu"."""
+        """Make the plugin for a type of device, "cuda" or "cpu"."""
         super().__init__("16-mixed", device)
 
     def optimizer_step(
         self, optimizer: Optimizer, model: pl.LightningModule, closure: Callable[[], Any], **arguments: Any
     ) -> Any:
-        """Forward and backward pass (``closure``), unscaling, clipping (in a hook), and the step or its skipping."""
+        """Run forward and backward pass (``closure``), unscale, clip in a hook, and step unless gradients overflow."""
         result = closure()
         self.scaler.unscale_(optimizer)
         self._after_closure(model, optimizer)
@@ -35,11 +35,11 @@ class NativeAmp(MixedPrecision):
 
 
 def precision_plugin(precision: MixedPrecisionSettings, device: str) -> Precision:
-    """Make Lightning's plugin for a type of device. The backend must have been chosen: it cannot be ``auto``."""
+    """Make the plugin for a type of device, "cuda" or "cpu". The backend must be resolved: it cannot be ``auto``."""
     if precision.scales_loss:
         if precision.amp_backend == "native":
             return NativeAmp(device)
-        from .apex_amp import ApexAmp  # imports apex, which is seldom there
+        from .apex_amp import ApexAmp  # imports apex, which may not be installed
 
         return ApexAmp(precision.amp_level)
     return MixedPrecision("bf16-mixed", device) if precision.bf16 else Precision()

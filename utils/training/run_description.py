@@ -1,4 +1,4 @@
-"""Describes a training before it begins: run.json, the data report, and a few lines."""
+"""Describes a training before it begins: in run.json, in the data report, and in a few printed lines."""
 
 import sys
 from pathlib import Path
@@ -17,10 +17,13 @@ from ..runtime.software import software
 def describe_run(
     folder: Path, flags: dict[str, Any], inputs: RawTexts, data: TokenizedData, model: BartForConditionalGeneration
 ) -> None:
-    """Write run.json, and the tokenizer beside the checkpoints to come; print the size of the work."""
-    if not (folder / TOKENIZER_FOLDER).is_dir():  # of a resumed run it is there
+    """Write run.json, and the tokenizer for the checkpoints to come; print the numbers of examples and steps."""
+    # The tokenizer, which a resumed run has written already.
+    if not (folder / TOKENIZER_FOLDER).is_dir():
         with atomic_directory(folder / TOKENIZER_FOLDER) as unfinished:
             inputs.tokenizer.save_pretrained(unfinished)
+
+    # run.json.
     examples = {"train": len(data.train), "val": len(data.val)}
     if inputs.test is not None:
         examples["test"] = len(inputs.test)
@@ -41,6 +44,8 @@ def describe_run(
         **software(),
     }
     write_json(folder / RUN_FILE, description)
+
+    # The printed lines.
     if any(left_out.values()):
         counts = " and ".join(f"{count:,} {split}" for split, count in left_out.items())
         print(f"left out, as their source or target is empty: {counts} pairs", flush=True)
@@ -53,7 +58,7 @@ def describe_run(
 
 
 def record_data_report(folder: Path, report: dict[str, Any]) -> None:
-    """Write data_report.json, and print it in short."""
+    """Write data_report.json, and print a short form of it."""
     write_json(folder / DATA_REPORT_FILE, report)
     for line in short_report(report):
         print(line, flush=True)

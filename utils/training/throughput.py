@@ -1,4 +1,7 @@
-"""How fast a training is: tokens and sequences per second, share of the machine's peak, waiting for data, memory."""
+"""Speed and memory of a training: tokens and sequences per second, MFU, time spent waiting for data, peak memory.
+
+MFU is the model FLOPs utilization: the share of the machine's measured peak that the model's operations reach.
+"""
 
 import resource
 import time
@@ -14,31 +17,41 @@ from .flops import LengthSums, measured_peak, training_operations
 
 
 class ThroughputMeter:
-    """Counts what training steps do, on their device, and reads the clock; validations are left out.
+    """A meter that counts the tokens of training steps, on their device, and the time; validations are left out.
 
-    All processes take the same steps; ``totals`` of each are to be added up for ``read``.
+    Figures are read in windows, each from one call of ``read`` to the next. All processes take the same steps; the
+    caller adds up their ``totals`` for ``read``.
     """
 
-    def __init__(self, config: BartConfig, device: torch.device, kind: torch.dtype, waited: float) -> None:
-        """``kind`` is the type of most matrix products; ``waited`` is how many seconds of waiting were before."""
+    def __init__(self, config: BartConfig, device: torch.device, dtype: torch.dtype, waited: float) -> None:
+        """Start the clock.
+
+        Args:
+            dtype: type of most matrix products, for the peak of the machine.
+            waited: seconds that this process has waited for data so far.
+        """
         self._config, self._device = config, device
-        self._peak = measured_peak(device.type, kind)
-        self._sums = torch.zeros(6, dtype=torch.float64, device=self._device)  # of LengthSums, in the window
-        self._waited = waited  # in all when the window began
-        self._whole: list[float] = [0.0] * 8  # counts of all windows before, and their seconds
-        self._paused = 0.0
-        self._window = time.perf_counter()  # when it began, moved on by pauses
+        self._peak = measured_peak(device.type, dtype)
+        self._sums = torch.zeros(6, dtype=torch.float64, device=self._device)  # the window's LengthSums
+        self._waited = waited  # seconds waited until the window began
+        self._overall: list[float] = [0.0] * 8  # counts and seconds of all windows so far
+        self._paused = 0.0  # time of the last pause
+        self._window = time.perf_counter()  # time at which the window began, shifted by the length of pauses
 
     def pause(self) -> None:
-        """Let the clock stand."""
+        """Stop the clock."""
         self._paused = time.perf_counter()
 
     def go_on(self) -> None:
-        """After a pause."""
+        """Start the clock again after a pause."""
         self._window += time.perf_counter() - self._paused
 
     def count(self, batch: Batch) -> Tensor:
-        """Take a micro-batch; a stand-in counts for nothing. Returns its target tokens, a scalar on the device."""
+        """Count a micro-batch; a dummy batch has no target tokens and counts as nothing.
+
+        Returns:
+            The number of its target tokens, a scalar on the device.
+        """
         targets = (batch.labels != IGNORE_INDEX).sum(1).double()
         sources = batch.attention_mask.sum(1).double() * (targets > 0)
         ones = (targets > 0).double()
@@ -48,35 +61,51 @@ class ThroughputMeter:
         return targets.sum()
 
     def totals(self, waited: float) -> Tensor:
-        """(7,) float64: what this process did since the last reading, the seconds it waited for data last."""
+        """Return the counts of this process in the window.
+
+        Args:
+            waited: seconds that this process has waited for data so far.
+
+        Returns:
+            (7,) float64: the numbers of LengthSums, and the seconds of waiting for data.
+        """
         new = torch.tensor([waited - self._waited], dtype=torch.float64, device=self._device)
         self._waited = waited
         return torch.cat([self._sums, new])
 
     def read(self, counts: list[float], processes: int) -> tuple[dict[str, float], dict[str, float]]:
-        """Figures since the last reading, and since the start, given the ``totals`` of all processes, added up."""
+        """Compute the figures of the window, and begin a new one.
+
+        Args:
+            counts: the sum of the ``totals`` of all processes.
+
+        Returns:
+            The figures of the window, and those since the start.
+        """
         now = time.perf_counter()
         window = [*counts, now - self._window]
-        self._whole = [before + new for before, new in zip(self._whole, window, strict=True)]
+        self._overall = [before + new for before, new in zip(self._overall, window, strict=True)]
         self._window = now
         self._sums = torch.zeros_like(self._sums)
-        whole = {**self._figures(self._whole, processes), "seconds": self._whole[-1], "sequences": self._whole[0]}
-        return self._figures(window, processes), whole
+        overall = self._figures(self._overall, processes)
+        overall |= {"seconds": self._overall[-1], "sequences": self._overall[0]}
+        return self._figures(window, processes), overall
 
     def _figures(self, counts: list[float], processes: int) -> dict[str, float]:
         *lengths, waited, seconds = counts
         sums = LengthSums(*lengths)
+        mfu = training_operations(self._config, sums) / seconds / (processes * self._peak)
         return {
             "tokens_per_second": (sums.sources + sums.targets) / seconds,
             "sequences_per_second": sums.examples / seconds,
-            "share_of_peak": training_operations(self._config, sums) / seconds / (processes * self._peak),
+            "share_of_peak": mfu,
             "share_waiting_for_data": waited / processes / seconds,
             "peak_memory_gb": peak_memory(self._device) / 1e9,
         }
 
 
 def peak_memory(device: torch.device) -> int:
-    """The most bytes so far: on a GPU of this process's tensors, on a CPU of the process with all it has loaded."""
+    """Return the peak memory in bytes: on a GPU that of this process's tensors, on a CPU that of the whole process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -1,4 +1,4 @@
-"""Lightning's trainer, as this recipe sets it up."""
+"""Builds Lightning's trainer and its callbacks."""
 
 from pathlib import Path
 from typing import Any
@@ -39,10 +39,10 @@ def build_trainer(
     callbacks: list[Callback],
     loggers: list[Logger],
 ) -> pl.Trainer:
-    """Make a trainer for one long epoch of ``data.total_steps`` optimizer steps.
+    """Build the trainer. For Lightning, the run is one epoch of ``data.total_steps`` optimizer steps.
 
     Args:
-        compute: what ``compute_kwargs`` gives.
+        compute: the result of ``compute_kwargs``.
         folder: the results folder.
     """
     micro_batches = data.total_steps * compute["accumulate_grad_batches"]
@@ -60,7 +60,11 @@ def build_trainer(
 def build_callbacks(
     run: RunSettings, validation: ValidationSettings, data: TokenizedData, scales_loss: bool
 ) -> list[Callback]:
-    """List the callbacks in the order in which they act; the package of the callbacks says why it is this one."""
+    """Build the callbacks in the order in which they act; ``utils.training.callbacks`` explains the order.
+
+    Args:
+        scales_loss: whether gradients may overflow because the loss is scaled.
+    """
     folder, steps_per_epoch = Path(run.output_dir), data.sampler.steps_per_epoch
     save_every = run.save_checkpoint_steps or max(1, data.total_steps // 20)
     history = TrainingHistory(folder / METRICS_FILE, run.log_every_n_steps, steps_per_epoch)
@@ -85,8 +89,13 @@ def compute_kwargs(
     config: BartConfig,
     world: WorldInfo,
 ) -> dict[str, Any]:
-    """Collect the arguments of Lightning's trainer that say how it computes, in a training and in a dry run."""
-    # Named, lest Lightning finds SLURM: it would ask for one SLURM task per process, and re-queue jobs by itself.
+    """Return the arguments of Lightning's trainer that a training and a dry run share.
+
+    Args:
+        accumulation: micro-batches per optimizer step.
+    """
+    # The environment is given, because Lightning would otherwise detect SLURM: it would then require one SLURM task per
+    # process, and put jobs into the queue again by itself.
     environment = TorchElasticEnvironment() if TorchElasticEnvironment.detect() else LightningEnvironment()
     return {
         "accelerator": "gpu" if world.on_gpu else "cpu",
@@ -99,6 +108,6 @@ def compute_kwargs(
         "use_distributed_sampler": False,
         "enable_progress_bar": False,
         "enable_model_summary": False,
-        # Shards that were gathered in inference mode cannot be trained with afterwards.
+        # Shards that are gathered in inference mode could not be used in training afterwards.
         "inference_mode": processes.strategy != "fsdp",
     }

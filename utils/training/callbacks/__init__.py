@@ -1,13 +1,13 @@
-"""What happens beside the steps of a training.
+"""Callbacks of a training: checks, history, early stopping, progress and checkpoints.
 
 Lightning calls them in the order in which ``utils.training.trainer`` lists them, checkpoint callbacks last:
 
-1. ``CheckSameData`` refuses a resumed run with other data before anything is done with it.
-2. ``RngState`` sets the random number generators before a batch draws from them.
-3. ``StopOnNonFinite`` ends a training whose loss or gradient is not finite before it is recorded or saved.
-4. ``TrainingHistory`` records the step, so that those behind it find the newest values.
-5. ``ValidateAtEnd`` asks for a validation after the last step.
+1. ``CheckSameData`` refuses to train if the processes have read different data, before they use it.
+2. ``RngState`` restores the random number generators before the first batch draws from them.
+3. ``StopOnNonFinite`` stops at a loss or gradient that is not finite, before it is recorded or saved.
+4. ``TrainingHistory`` records the step, so that the callbacks after it find the newest values.
+5. ``ValidateAtEnd`` requests a validation after the last step.
 6. ``EarlyStopping`` counts validations that are recorded already.
-7. ``Progress`` prints what the history holds.
-8. ``CheckpointSaver`` saves at last, with the states of all others as they are after the step and its validation.
+7. ``Progress`` prints the newest values of the history.
+8. ``CheckpointSaver`` saves last, with the states of all others as they are after the step and its validation.
 """

@@ -1,4 +1,4 @@
-"""When checkpoints are saved, and which are kept."""
+"""Saves checkpoints, and deletes those that are not kept."""
 
 import os
 import time
@@ -26,24 +26,27 @@ from .early_stopping import is_better
 from .steps import ends_step
 
 _MOST_SECONDS_BETWEEN_SAVES = 30 * 60
-_SECONDS_OF_ONE_TELLING = 2.0  # to end: a terminal, a launcher and SLURM may all send a signal
-_STEPS_BETWEEN_AGREEMENTS = 10  # of all processes, on what only one may know: that it is time to save, or to end
+_SECONDS_OF_REPEATS = 2.0  # signals within this time count as one: a terminal, a launcher and SLURM may all send it
+_STEPS_BETWEEN_AGREEMENTS = 10  # at these steps all processes agree whether to save by the clock, or to end
 
 
 class CheckpointSaver(Checkpoint):
-    """Saves regularly, after a validation that is among the best, and at the end; keeps the newest two and the best.
+    """Callback that saves regularly, after a validation that is among the best, and at the end.
 
-    At a signal to end (see utils/runtime/signals.py) it saves and ends the training, all processes at the same step. At
-    another one, seconds later, it ends at once.
+    It keeps the newest two checkpoints and the best.
 
-    Saves at the end of optimizer steps alone, and after the validation where there is one: gradients in the midst of a
-    step, and a validation that is due, are not part of a checkpoint. (Lightning runs a ``Checkpoint`` after all other
-    callbacks, so that their states are those after the validation, too.)
+    At SIGINT, SIGTERM or SIGUSR1 it saves and ends the training, all processes at the same step. If the signal is sent
+    again seconds later, it ends at once.
+
+    A checkpoint is saved only at the end of an optimizer step, and after the validation if one follows the step: a
+    checkpoint holds neither the gradients of a step that has begun, nor the fact that a validation is due. Lightning
+    calls a ``Checkpoint`` after all other callbacks, so their states are those after the validation too.
     """
 
     state_key = "CheckpointSaver"  # in checkpoints
 
     def __init__(self, folder: Path, every_n_steps: int, top_k: int, metric: str, steps_per_epoch: int) -> None:
+        """Save to ``folder`` every ``every_n_steps`` steps; keep the ``top_k`` best by the validation's ``metric``."""
         self.folder = folder
         self.every_n_steps = every_n_steps
         self.top_k = top_k
@@ -52,13 +55,13 @@ class CheckpointSaver(Checkpoint):
         self.best: list[tuple[float, str]] = []  # (value, file name), best first
         self.last_saved_step = 0  # by this process
         self._last_save = time.monotonic()
-        self._told = 0  # the number of the signal that told this process to end
-        self._told_at = 0.0
+        self._pending_signal = 0  # number of the signal that this process has received; 0 for none
+        self._signal_time = 0.0
 
     def best_checkpoint(self) -> Path:
-        """The checkpoint of the best validation that is whole, else the newest. Warns of those that are damaged.
+        """Return the best intact checkpoint, or the newest intact one if the best are damaged. Warns of damaged ones.
 
-        Raises InputError where none is whole.
+        Raises InputError if no checkpoint is intact.
         """
         for _, name in self.best:
             if is_intact(self.folder / name):
@@ -70,11 +73,11 @@ class CheckpointSaver(Checkpoint):
         return newest
 
     def on_train_start(self, trainer: pl.Trainer, module: SummarizationModule) -> None:
-        """Take the signals from Lightning.
+        """Replace Lightning's handling of signals.
 
-        It sends to the other processes from within its signal handler, while they wait for something else, and all
-        hang; and before each micro-batch it waits for the first process to say whether to go on. At Ctrl-C it would
-        end without a checkpoint.
+        Its handler communicates with the other processes while they wait for something else, so that all hang. Before
+        each micro-batch, all processes wait for the first one's message whether SIGTERM has come. At Ctrl-C it ends
+        without a checkpoint.
         """
         on_signal(self._note_signal)
         trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None
@@ -82,6 +85,7 @@ class CheckpointSaver(Checkpoint):
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: SummarizationModule, outputs: Any, batch: Any, batch_index: int
     ) -> None:
+        """Save at the end of a step, if it is time and no validation follows; end if a signal has come."""
         validation_follows = trainer.should_stop or (batch_index + 1) % trainer.val_check_batch == 0
         if not ends_step(trainer, batch_index) or validation_follows:
             return
@@ -92,27 +96,30 @@ class CheckpointSaver(Checkpoint):
             raise Interrupted(ends)
 
     def on_validation_end(self, trainer: pl.Trainer, module: SummarizationModule) -> None:
+        """Save if the validation is among the best, if it is time, or at the end; end if a signal has come."""
         if trainer.sanity_checking:
             return
-        ranked = self._is_among_best(module.validation_metrics[self.metric])
-        if ranked:
+        is_among_best = self._is_among_best(module.validation_metrics[self.metric])
+        if is_among_best:
             entry = (module.validation_metrics[self.metric], self._name(trainer))
             self.best = sorted([*self.best, entry], reverse=self.metric != "loss", key=lambda best: best[0])
             self.best = self.best[: self.top_k]
         ends = self._must_end(trainer, module)
-        if ranked or ends or trainer.should_stop or self._is_due(trainer):
+        if is_among_best or ends or trainer.should_stop or self._is_due(trainer):
             self._save(trainer)
         if ends:
             raise Interrupted(ends)
 
     def on_train_end(self, trainer: pl.Trainer, module: SummarizationModule) -> None:
-        """What follows need not wait for a checkpoint."""
+        """Let signals end the program at once from now on: nothing more is saved."""
         raise_on_signal()
 
     def state_dict(self) -> dict[str, Any]:
+        """Return the values and file names of the best checkpoints."""
         return {"best": self.best}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over the best checkpoints of the resumed run."""
         self.best = [(value, name) for value, name in state["best"]]
 
     def _is_among_best(self, value: float) -> bool:
@@ -126,20 +133,21 @@ class CheckpointSaver(Checkpoint):
         return trainer.strategy.broadcast(time.monotonic() - self._last_save > _MOST_SECONDS_BETWEEN_SAVES)
 
     def _must_end(self, trainer: pl.Trainer, module: SummarizationModule) -> int:
-        """The signal at which all processes end now; 0 for none."""
+        """Return the number of the signal at which all processes end now; 0 to go on."""
         if trainer.world_size == 1:
-            return self._told
+            return self._pending_signal
         if trainer.global_step % _STEPS_BETWEEN_AGREEMENTS != 0:
             return 0
-        told = torch.tensor(self._told, device=module.device)
-        return int(trainer.strategy.reduce(told, reduce_op="max").item())
+        pending = torch.tensor(self._pending_signal, device=module.device)
+        return int(trainer.strategy.reduce(pending, reduce_op="max").item())
 
     def _note_signal(self, number: int) -> None:
-        if self._told == 0:  # written at once: a print that is interrupted cannot be begun again
-            line = f"{Interrupted(number)}: a checkpoint is saved at the next step's end; again: end now\n"
-            os.write(2, line.encode())
-            self._told, self._told_at = number, time.monotonic()
-        elif time.monotonic() - self._told_at > _SECONDS_OF_ONE_TELLING:  # the validation that runs may take long
+        """Remember the first signal; end at once if it is sent again later, for example in a long validation."""
+        if self._pending_signal == 0:
+            line = f"{Interrupted(number)}: a checkpoint is saved at the next step's end; send it again to end now\n"
+            os.write(2, line.encode())  # not print, which fails if the signal has interrupted another print
+            self._pending_signal, self._signal_time = number, time.monotonic()
+        elif time.monotonic() - self._signal_time > _SECONDS_OF_REPEATS:
             raise Interrupted(number)
 
     def _name(self, trainer: pl.Trainer) -> str:
@@ -153,7 +161,10 @@ class CheckpointSaver(Checkpoint):
             self._prune(trainer.global_step)
 
     def _prune(self, step: int) -> None:
-        """Delete all but the newest and the best. Those of later steps were damaged when this run was resumed."""
+        """Delete all checkpoints but the newest and the best.
+
+        Checkpoints of later steps are deleted too: they were damaged, so that this run was resumed from an earlier one.
+        """
         found = checkpoints(self.folder)
         reached = [path for path in found if checkpoint_step(path) <= step]
         kept = {path.name for path in reached[-NEWEST_KEPT:]} | {name for _, name in self.best}

@@ -1,4 +1,4 @@
-"""Whether the processes of a run learn from the same data."""
+"""Checks that the processes of a run learn from the same data."""
 
 import pytorch_lightning as pl
 import torch
@@ -8,16 +8,20 @@ from bart.errors import InputError
 
 
 class CheckSameData(Callback):
-    """Ends a run whose processes have read different data: each reads for itself, and files or the hub may change."""
+    """Callback that refuses to train if the processes have read different data.
+
+    Each process reads by itself, and files or the hub may change in the meantime.
+    """
 
     def __init__(self, checksum: int) -> None:
-        self.checksum = checksum  # of this process's training data
+        """Take the checksum of this process's training data."""
+        self.checksum = checksum
 
     def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """All processes raise InputError, so that none waits for another."""
+        """Compare the checksums. If they differ, every process raises InputError, so that none waits for another."""
         checksums = trainer.strategy.all_gather(torch.tensor(self.checksum, device=module.device))
-        if (checksums != self.checksum).any():  # then each process finds another that differs
+        if (checksums != self.checksum).any():
             raise InputError(
-                "--data_dir: the processes of this run have read different training data; start again, a data set of "
-                "the hub as OWNER/NAME@COMMIT"
+                "--data_dir: the processes of this run have read different training data; start again, and name a data "
+                "set of the hub as OWNER/NAME@COMMIT"
             )

@@ -1,4 +1,4 @@
-"""The numbers of a training, step by step: into metrics.json, TensorBoard and CSV."""
+"""Records the numbers of a training by step, in metrics.json and for the loggers."""
 
 import math
 from pathlib import Path
@@ -19,20 +19,21 @@ from ..module import SummarizationModule
 from ..throughput import ThroughputMeter
 from .steps import ends_step
 
-_MATRIX_TYPES = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}  # by the name of Lightning's precision
+_MATRIX_DTYPES = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}  # by the name of Lightning's precision
 
 
 class TrainingHistory(Callback):
-    """Records the loss per target token (mean over the steps since the last record), and every validation.
+    """Callback that records the loss per target token, as a mean since the last record, and every validation.
 
-    All of it is in checkpoints, so that a resumed run ends with the history of one that was never interrupted. What the
-    clock says is kept apart: in ``speed``, and in ``throughput`` over all steps that this process has taken.
+    The history is saved in checkpoints, so that a resumed run ends with the history of an uninterrupted one. Figures
+    that depend on the clock are kept apart: ``speed`` has them for each record, ``throughput`` for all steps that this
+    process has taken.
     """
 
     state_key = "TrainingHistory"  # in checkpoints
 
     def __init__(self, path: Path, every_n_steps: int, steps_per_epoch: int) -> None:
-        """``path`` is that of metrics.json."""
+        """Record every ``every_n_steps`` optimizer steps, and write to ``path``, which is that of metrics.json."""
         self.path = path
         self.every_n_steps = every_n_steps
         self.steps_per_epoch = steps_per_epoch
@@ -40,62 +41,73 @@ class TrainingHistory(Callback):
         self.validation: list[dict[str, float]] = []
         self.speed: list[dict[str, float]] = []
         self.throughput: dict[str, float] = {}
-        self._sums = torch.zeros(2, dtype=torch.float64)  # loss, target tokens
-        self._meter: ThroughputMeter  # from the start of the training on
+        self._sums = torch.zeros(2, dtype=torch.float64)  # loss and target tokens since the last record
+        self._meter: ThroughputMeter  # set when the training starts
         self._learning_rate = 0.0
 
     def on_train_start(self, trainer: pl.Trainer, module: SummarizationModule) -> None:
+        """Start to measure the speed."""
         self._sums = self._sums.to(module.device)
-        kind = _MATRIX_TYPES.get(trainer.precision_plugin.precision, torch.float32)
+        dtype = _MATRIX_DTYPES.get(trainer.precision_plugin.precision, torch.float32)
         waited = trainer.train_dataloader.seconds_waited
-        self._meter = ThroughputMeter(module.model.config, module.device, kind, waited)
+        self._meter = ThroughputMeter(module.model.config, module.device, dtype, waited)
 
     def on_before_optimizer_step(self, trainer: pl.Trainer, module: SummarizationModule, optimizer: Optimizer) -> None:
+        """Note the learning rate of the step, before the schedule changes it."""
         self._learning_rate = optimizer.param_groups[0]["lr"]
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: SummarizationModule, outputs: Any, batch: Batch, batch_index: int
     ) -> None:
+        """Add up the loss of the micro-batch, and record the step if it is due."""
         self._sums += torch.stack([outputs["loss_sum"], self._meter.count(batch)])
         step = trainer.global_step
         if ends_step(trainer, batch_index) and (step % self.every_n_steps == 0 or step == trainer.max_steps):
             self._record(trainer, module)
 
     def on_validation_start(self, trainer: pl.Trainer, module: SummarizationModule) -> None:
+        """Stop the clock: a validation does not count in the speed of training."""
         if not trainer.sanity_checking:
             self._meter.pause()
 
     def on_validation_end(self, trainer: pl.Trainer, module: SummarizationModule) -> None:
+        """Record the validation, and write metrics.json. Raises InputError if its loss is not finite."""
         if trainer.sanity_checking:
             return
         self._meter.go_on()
         loss = module.validation_metrics["loss"]
         if not math.isfinite(loss):
             raise InputError(
-                f"the validation loss is {loss} after step {trainer.global_step}, and that of the training was finite;"
-                " the checkpoint before is kept: look at the validation texts, or give another precision"
+                f"the validation loss is {loss} after step {trainer.global_step}, although the training loss was"
+                " finite; the last checkpoint is kept: check the validation texts, or give another precision"
             )
         self.validation.append({**self._position(trainer), **module.validation_metrics})
         self._log(trainer, {f"val_{name}": value for name, value in module.validation_metrics.items()})
         self.write(trainer)
 
     def write(self, trainer: pl.Trainer) -> None:
-        """Write metrics.json as of now."""
+        """Write the history so far to metrics.json."""
         if trainer.is_global_zero:
             histories = {"train": self.train, "validation": self.validation, "speed": self.speed}
             write_json(self.path, {**histories, "throughput": self.throughput})
 
     def _record(self, trainer: pl.Trainer, module: SummarizationModule) -> None:
+        """Record loss, learning rate, gradient norm and speed since the last record, over all processes."""
+        # The sums of all processes.
         waited = trainer.train_dataloader.seconds_waited
         totals = torch.cat([self._sums, self._meter.totals(waited)])
         loss, target_tokens, *counts = trainer.strategy.reduce(totals, reduce_op="sum").tolist()
+
+        # The record.
         position = self._position(trainer)
         norm = module.gradient_norm.item()
         record = {
             "loss": loss / target_tokens,
             "learning_rate": self._learning_rate,
-            "gradient_norm": norm if math.isfinite(norm) else None,  # not while fp16 looks for its loss scale
+            "gradient_norm": norm if math.isfinite(norm) else None,  # with fp16 it overflows if the loss scale is high
         }
+
+        # Its place in the history, and in the loggers.
         speed, self.throughput = self._meter.read(counts, trainer.world_size)
         self.train.append({**position, **record})
         self.speed.append({**position, **speed})
@@ -113,10 +125,13 @@ class TrainingHistory(Callback):
                 logger.save()
 
     def state_dict(self) -> dict[str, Any]:
+        """Return the history, and each process's sums since the last record."""
         histories = {"train": self.train, "validation": self.validation, "speed": self.speed}
         return {**histories, "sums_of_processes": gather_from_all(self._sums.tolist())}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over the history of the resumed run."""
         self.train, self.validation, self.speed = state["train"], state["validation"], state["speed"]
-        sums = own_of_gathered(state.get("sums_of_processes") or [state["sums"]])  # before, the first process's alone
+        # Early versions saved the sums of the first process alone, as "sums".
+        sums = own_of_gathered(state.get("sums_of_processes") or [state["sums"]])
         self._sums = torch.tensor(sums, dtype=torch.float64)

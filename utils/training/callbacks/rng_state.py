@@ -1,4 +1,4 @@
-"""Keeps the states of the random number generators in checkpoints."""
+"""Saves the states of the random number generators in checkpoints, and restores them."""
 
 import random
 from typing import Any
@@ -13,7 +13,7 @@ from ..module import SummarizationModule
 
 
 class RngState(Callback):
-    """Keeps the states of the random number generators in checkpoints, so that dropout goes on as it would have."""
+    """Callback that saves and restores the random number generators, so that dropout continues after a resume."""
 
     state_key = "RandomStates"  # in checkpoints
 
@@ -23,7 +23,7 @@ class RngState(Callback):
     def on_train_batch_start(
         self, trainer: pl.Trainer, module: SummarizationModule, batch: Any, batch_index: int
     ) -> None:
-        """Set the loaded states as late as this: starting the trainer and its loaders draws random numbers."""
+        """Restore the loaded states before the first batch; starting the trainer and its loaders draws numbers too."""
         if self._loaded is None:
             return
         name, keys, *position = self._loaded["numpy"]
@@ -35,11 +35,12 @@ class RngState(Callback):
         self._loaded = None
 
     def state_dict(self) -> dict[str, Any]:
-        """The states of every process; all of them ask together when a checkpoint is saved."""
+        """Gather the states of all processes, which call this together when a checkpoint is saved."""
         return {"of_processes": gather_from_all(self._own_states())}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._loaded = own_of_gathered(state.get("of_processes", [state]))  # before, those of the first process alone
+        """Take this process's states; early versions saved those of the first process alone."""
+        self._loaded = own_of_gathered(state.get("of_processes", [state]))
 
     def _own_states(self) -> dict[str, Any]:
         name, keys, *position = np.random.get_state()

@@ -1,12 +1,12 @@
-"""How the callbacks count: micro-batches and optimizer steps.
+"""Counts optimizer steps by micro-batches.
 
-Lightning sees a run as one long epoch, so that ``batch_index`` counts all micro-batches and every resume is mid-epoch;
-epochs of data are counted by the loader.
+For Lightning a run is one long epoch: ``batch_index`` counts all micro-batches of the run, and every resumed run starts
+within the epoch. Epochs of the data are counted by the loader.
 """
 
 import pytorch_lightning as pl
 
 
 def ends_step(trainer: pl.Trainer, batch_index: int) -> bool:
-    """Whether the optimizer takes its step after this micro-batch: every step has the same number of them."""
+    """Return whether this micro-batch is the last one of an optimizer step; all steps have the same number of them."""
     return (batch_index + 1) % trainer.accumulate_grad_batches == 0

@@ -1,1 +1,1 @@
-"""Several processes that train one model."""
+"""Strategies: how several processes train one model."""

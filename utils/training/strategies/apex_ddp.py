@@ -1,4 +1,4 @@
-"""apex's DistributedDataParallel under Lightning, as the reference recipe had it. Not run on CUDA yet."""
+"""apex's DistributedDataParallel under Lightning, as in the reference recipe. It has not been run on CUDA yet."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,29 +10,29 @@ from bart.errors import InputError
 
 
 def find_apex_ddp() -> type[nn.Module]:
-    """apex's wrapper. Raises InputError where there is none."""
+    """Return apex's wrapper. Raises InputError if it is not installed."""
     try:
         from apex.parallel import DistributedDataParallel
-    except ImportError as error:  # also of today's apex, and of the unrelated package of that name on PyPI
+    except ImportError as error:  # today's apex lacks it too, and so does PyPI's unrelated package of that name
         raise InputError(
-            "--ddp_backend apex: there is no apex.parallel here. NVIDIA's apex had it up to the tag 25.05, as in the "
-            "container nvcr.io/nvidia/pytorch:25.05-py3 (PyPI's apex is something else); or give native"
+            "--ddp_backend apex: apex.parallel is not installed. NVIDIA's apex has it up to the tag 25.05, as in the "
+            "container nvcr.io/nvidia/pytorch:25.05-py3 (PyPI's apex is another package); install that, or give native"
         ) from error
     return DistributedDataParallel
 
 
 class ApexStrategy(DDPStrategy):
-    """DDP with apex's wrapper in torch's place. Like torch's it gives the mean over processes of their gradients."""
+    """DDP with apex's wrapper instead of torch's. Both give the mean of the processes' gradients."""
 
     def _setup_model(self, model: nn.Module) -> nn.Module:
         return find_apex_ddp()(model, gradient_average=True)
 
     def _register_ddp_hooks(self) -> None:
-        """They are for torch's wrapper."""
+        """Register nothing: Lightning's hooks are for torch's wrapper."""
 
     @contextmanager
     def block_backward_sync(self) -> Iterator[None]:
-        """Keep the gradients of a micro-batch to this process; the last one of a step sends their sum."""
+        """Send no gradients after this micro-batch; the last one of a step sends their sum."""
         self.model.disable_allreduce()
         try:
             yield
@@ -40,5 +40,6 @@ class ApexStrategy(DDPStrategy):
             self.model.enable_allreduce()
 
     def teardown(self) -> None:
+        """Remove apex's wrapper from the module."""
         self.model = self.lightning_module
         super().teardown()

@@ -1,4 +1,4 @@
-"""Chooses Lightning's strategy: how the processes of a training work together."""
+"""Chooses Lightning's strategy, by which the processes of a training work together."""
 
 from datetime import timedelta
 
@@ -11,11 +11,11 @@ from ...cli.training_args import DistributedSettings
 from .apex_ddp import ApexStrategy, find_apex_ddp
 from .fsdp import ShardedStrategy
 
-_LAYERDROP = "every process must run every layer, and the configuration has a layerdrop above 0"
+_LAYERDROP = "every process must run every layer, but the configuration has a layerdrop above 0"
 
 
 def check_strategy(processes: DistributedSettings, config: BartConfig, on_gpu: bool) -> None:
-    """Raise InputError if the strategy does not go with the model or the machine."""
+    """Raise InputError if the strategy does not work with the model or on the machine."""
     if processes.strategy == "fsdp" and drops_layers(config):
         raise InputError(f"--strategy fsdp: {_LAYERDROP}; give --strategy ddp")
     if processes.ddp_backend == "apex":
@@ -29,7 +29,13 @@ def check_strategy(processes: DistributedSettings, config: BartConfig, on_gpu: b
 def training_strategy(
     settings: DistributedSettings, config: BartConfig, processes: int, accumulation: int
 ) -> str | Strategy:
-    """Make the strategy that the flags ask for; ``auto`` for a single process that shards nothing."""
+    """Make the strategy that the flags ask for, or return ``auto`` for a single process without sharding.
+
+    Args:
+        processes: number of processes that train together.
+        accumulation: micro-batches per optimizer step.
+    """
+    # FSDP, a single process, apex's DDP.
     timeout = timedelta(seconds=settings.timeout)
     if settings.strategy == "fsdp":
         return ShardedStrategy(data_parallel_size=processes, timeout=timeout)
@@ -37,9 +43,10 @@ def training_strategy(
         return "auto"
     if settings.ddp_backend == "apex":
         return ApexStrategy(timeout=timeout)
-    # Without layerdrop every step uses every parameter in the same order. DDP learns this order in the first backward
-    # pass, which must send its gradients; torch fails an assertion where that one is accumulated unsent. As views into
-    # the buckets that are sent, gradients take memory once.
+
+    # Torch's DDP. Without layerdrop every step uses all parameters in the same order: the graph is static. DDP records
+    # it in the first backward pass, and fails an assertion if that one does not send its gradients, as with
+    # accumulation. Gradients that are views into the buckets that are sent take memory once instead of twice.
     return DDPStrategy(
         static_graph=not drops_layers(config) and accumulation == 1,
         find_unused_parameters=drops_layers(config),
@@ -49,5 +56,5 @@ def training_strategy(
 
 
 def drops_layers(config: BartConfig) -> bool:
-    """Whether training leaves out layers at random, others in each process: their parameters have no gradients."""
+    """Return whether training skips random layers, whose parameters then have no gradients in this process."""
     return max(config.encoder_layerdrop, config.decoder_layerdrop) > 0

@@ -1,4 +1,4 @@
-"""Sharding a model over processes (FSDP): each keeps a slice of every parameter and fetches a layer when it is due."""
+"""Sharding of a model over processes (FSDP): each keeps a slice of every parameter, and gathers a layer to use it."""
 
 from typing import TYPE_CHECKING
 
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 
 def shard(model: "BartForConditionalGeneration", mesh: "DeviceMesh") -> None:
-    """Shard in place, layer by layer. All processes must hold the same weights, and call the model equally often.
+    """Shard a model in place, layer by layer. All processes must hold the same weights, and call it equally often.
 
-    The token embeddings, which encoder, decoder and output layer share, belong to the model's own group: it is whole
-    during a forward and backward pass.
+    The token embeddings, which encoder, decoder and output layer share, belong to the group of the model itself, which
+    stays gathered during a forward and backward pass.
     """
     from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 
@@ -25,6 +25,6 @@ def shard(model: "BartForConditionalGeneration", mesh: "DeviceMesh") -> None:
         register_fsdp_forward_method(model, method)
 
 
-def whole(tensor: Tensor) -> Tensor:
-    """A tensor's whole value, where it is spread over processes; all of them must ask."""
+def full_tensor(tensor: Tensor) -> Tensor:
+    """Gather the full value of a tensor, which may be sharded. All processes must call this together."""
     return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor

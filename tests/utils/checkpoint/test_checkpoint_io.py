@@ -84,7 +84,7 @@ def test_the_next_best_takes_the_place_of_a_damaged_best(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("part", ["first", "middle", "last"])
 def test_every_flipped_byte_is_noticed(tmp_path: Path, part: str) -> None:
-    """Also those that no checksum of the archive covers: in its directory, in a time stamp, in the checksum itself."""
+    """This includes bytes that no checksum of the archive covers: its directory, time stamps, the checksum itself."""
     path = save(tmp_path, 0, 1)
     content = path.read_bytes()
     start = {"first": 0, "middle": len(content) // 2, "last": len(content) - 1500}[part]
@@ -104,7 +104,7 @@ def test_every_cut_is_noticed(tmp_path: Path) -> None:
 
 
 def test_one_without_a_checksum_of_its_own_is_read(tmp_path: Path) -> None:
-    """As an earlier version wrote it; the archive's checksums are compared then."""
+    """An earlier version wrote such files; the archive's own checksums are compared then."""
     path = tmp_path / checkpoint_name(0, 1)
     torch.save({"step": 1, "weights": torch.arange(5000.0)}, path)
     assert is_intact(path) and newest_checkpoint(tmp_path) == path
@@ -113,7 +113,7 @@ def test_one_without_a_checksum_of_its_own_is_read(tmp_path: Path) -> None:
 
 
 def test_other_programs_read_it(tmp_path: Path) -> None:
-    """The checksum is a comment of the archive."""
+    """Other programs ignore the checksum, which is a comment of the archive."""
     path = save(tmp_path, 0, 1)
     with zipfile.ZipFile(path) as archive:
         assert archive.testzip() is None and archive.comment.startswith(b"sha256:")
@@ -122,7 +122,7 @@ def test_other_programs_read_it(tmp_path: Path) -> None:
 
 
 def test_what_the_disk_gives_back_is_compared(tmp_path: Path) -> None:
-    """A disk that stores something else: here the byte is changed after it was written."""
+    """A disk may store something else: here a byte is changed after it was written."""
     before = save(tmp_path, 0, 1)
     content = before.read_bytes()
 

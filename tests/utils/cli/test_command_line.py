@@ -27,13 +27,13 @@ def test_defaults_live_in_the_class() -> None:
     assert training() == TrainingArguments()
 
 
-# With flags that are of use with others alone.
+# Flags that are refused without others, and these others.
 DENOISING = ["--task", "denoising", "--no-freeze_embeds"]
 NEEDED = {"task": DENOISING, "pairs_dir": DENOISING}
 
 
 def test_every_flag_reaches_its_field() -> None:
-    """A value other than the default, given to every flag of both programs, one by one."""
+    """Every flag of both programs is given a value other than its default, one by one."""
     for parse, arguments_class in ((training, TrainingArguments), (evaluation, EvaluationArguments)):
         for argument in options_of(arguments_class):
             if "settings" in argument.metadata or argument.metadata["positional"]:
@@ -82,7 +82,7 @@ def test_of_the_processes_of_a_machine_one_says_the_error(
     error: type[InputError],
     says: bool,
 ) -> None:
-    """The first, for what all of them find; what happens to one alone that one says."""
+    """The first process prints an error that all of them find; OutOfMemory is printed by the process it happens to."""
 
     def fail(_: TrainingArguments) -> None:
         raise error("what is wrong")
@@ -95,7 +95,7 @@ def test_of_the_processes_of_a_machine_one_says_the_error(
 
 
 def test_every_training_flag_of_the_recipe_is_there() -> None:
-    """The specification's Parameters, and the flags that the reference's training script fixes."""
+    """The list has the specification's parameters, and the flags that the reference's training script sets."""
     recipe = """
         config_path warmup_steps max_steps data_dir gpus learning_rate n_val train_batch_size
         gradient_accumulation_steps val_check_interval max_source_length max_target_length val_max_target_length
@@ -160,9 +160,9 @@ def test_missing_positionals_are_named() -> None:
 
 
 def test_help_says_every_default() -> None:
-    """Under its group, in words, with the value where there is one."""
-    text = " ".join(build_parser(TrainingArguments, "What it does.").format_help().split())
-    assert "What it does." in text
+    """The help text of every flag is there, with the default if there is one."""
+    text = " ".join(build_parser(TrainingArguments, "Do something.").format_help().split())
+    assert "Do something." in text
     unbroken = text.replace(" ", "")  # lines end at hyphens, too
     for argument in options_of(TrainingArguments):
         assert argument.metadata["help"].split(" (default")[0].replace(" ", "") in unbroken
@@ -201,10 +201,10 @@ def test_the_metric_follows_the_validation() -> None:
 
 
 def test_help_explains_every_flag_in_groups(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With its default, where it has one, and no line wider than the terminal."""
+    """Groups are in order, every flag has a help text, and no line is wider than the terminal."""
     monkeypatch.setenv("COLUMNS", "100")
     for arguments_class in (TrainingArguments, EvaluationArguments):
-        parser = build_parser(arguments_class, "What it does.")
+        parser = build_parser(arguments_class, "Do something.")
         text = parser.format_help()
         assert max(map(len, text.splitlines())) <= 98
         assert text.index("\nmodel:") < text.index("\ndata:") < text.index("\nsearch") < text.index("\nprecision")
@@ -224,7 +224,7 @@ def test_what_is_unknown_is_quoted(argument: str) -> None:
 @pytest.mark.parametrize(
     ("flag", "meant"), [("--max_step=3", "--max_steps"), ("--eval_beam 2", "--eval_beams"), ("--nothing_like_it", None)]
 )
-def test_a_slip_of_a_flag_is_told(flag: str, meant: str | None) -> None:
+def test_a_similar_flag_is_suggested(flag: str, meant: str | None) -> None:
     with pytest.raises(InputError) as refused:
         training(*flag.split())
     assert flag.split()[0] in str(refused.value)

@@ -1,4 +1,4 @@
-"""The plugin for apex.amp in the real trainer, with a stand-in for apex (tests/fake_apex) that keeps its refusals."""
+"""The plugin for apex.amp in the real trainer, with a fake apex (tests/fake_apex) that refuses what apex refuses."""
 
 import ast
 import inspect
@@ -28,7 +28,7 @@ STEPS = 12
 ORDER = batch_order(batch_size=4, accumulation=2)
 ARGUMENTS = {"learning_rate": 1e-3, "warmup_steps": 2, "gradient_clip_val": 0.1}
 
-# Of apex at the tag 25.05, where each stands in the file named.
+# The signatures of apex at the tag 25.05, with the file of each.
 SIGNATURES = {
     "amp.register_half_function": ("apex/amp/amp.py", "(module, name)"),
     "amp.initialize": (
@@ -66,7 +66,7 @@ def forget_apex() -> None:
 
 @pytest.fixture
 def apex(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    """The stand-in, fresh; afterwards torch is as it was."""
+    """Import a fresh fake apex; afterwards torch is as it was."""
     forget_apex()
     monkeypatch.syspath_prepend(FAKE)
     import apex.amp
@@ -82,7 +82,7 @@ def apex_amp(level: str) -> Precision:
 
 
 class Norms(Callback):
-    """Of the gradients at each step, before and after clipping, where the optimizer reads them."""
+    """Records the norm of the gradients that the optimizer reads at each step, before and after clipping."""
 
     def __init__(self, plugin: Precision) -> None:
         self.plugin = plugin
@@ -96,14 +96,14 @@ class Norms(Callback):
             self.after.append(torch.stack(gradients).norm().item())
 
 def calls_named(apex: ModuleType, name: str) -> list[dict[str, Any]]:
-    """The arguments of each call, bound to names by the signature of the real function."""
+    """List the arguments of each call, bound to names by the signature of the real function."""
     signature = inspect.signature(getattr(apex.amp, name))
     return [
         signature.bind(*args, **kwargs).arguments for called, args, kwargs in apex.amp.calls if called == name
     ]
 
 
-def test_the_stand_in_has_the_signatures_of_apex(apex: ModuleType) -> None:
+def test_the_fake_has_the_signatures_of_apex(apex: ModuleType) -> None:
     for name, (_, signature) in SIGNATURES.items():
         module, function = name.split(".")
         assert str(inspect.signature(getattr(getattr(apex, module), function))) == signature, name
@@ -122,7 +122,7 @@ def test_the_plugin_calls_nothing_else() -> None:
 @pytest.mark.parametrize("optimizer", ["adamw", "lamb"])
 @pytest.mark.parametrize("level", ["O1", "O2"])
 def test_learns_what_float32_learns(apex: ModuleType, level: str, optimizer: str) -> None:
-    """With accumulation and clipping, whose norms are those of unscaled gradients."""
+    """With accumulation and clipping, the norms are those of unscaled gradients."""
     norms, weights = [], []
     apex.amp.settings.initial_scale = 2.0**12
     for plugin in (Precision(), apex_amp(level)):
@@ -148,7 +148,7 @@ def test_the_order_of_calls(apex: ModuleType) -> None:
 
 
 def test_casts_are_on_in_training_steps_alone(apex: ModuleType) -> None:
-    """Validation, and what runs after the training, is not touched by apex's patches."""
+    """Apex's patches affect neither validation nor code after the training."""
     seen: list[bool] = []
 
     class Watch(Callback):
@@ -181,7 +181,7 @@ def test_overflows_skip_steps(apex: ModuleType, level: str) -> None:
 @pytest.mark.parametrize("optimizer", ["adamw", "lamb"])
 @pytest.mark.parametrize("level", ["O1", "O2"])
 def test_resumes_bit_for_bit(apex: ModuleType, level: str, optimizer: str, tmp_path: Path) -> None:
-    """From a checkpoint after steps that were skipped and others that doubled the scale."""
+    """The checkpoint was saved after steps that were skipped and others that doubled the scale."""
     apex.amp.settings.initial_scale, apex.amp.settings.steps_to_double = 2.0**30, 4
     path, ends = tmp_path / "last.ckpt", []
     for resume in (None, path):
@@ -191,7 +191,7 @@ def test_resumes_bit_for_bit(apex: ModuleType, level: str, optimizer: str, tmp_p
         ends.append({"scaler": plugin.state_dict(), "moments": trainer.optimizers[0].state_dict()["state"]})
         ends[-1]["weights"] = module.state_dict()
         apex.amp.undo_patches()
-        apex.amp.settings.initial_scale = 2.0**3  # a state that is not loaded is seen
+        apex.amp.settings.initial_scale = 2.0**3  # shows in the end if the state is not loaded
     torch.testing.assert_close(ends[1], ends[0], rtol=0, atol=0)
     moved = ends[0]["weights"]["model.model.decoder.layers.0.fc1.weight"].float()
     assert not torch.equal(moved, start_model().model.decoder.layers[0].fc1.weight)
@@ -214,7 +214,7 @@ def test_hands_amp_the_model_within_ddp(apex: ModuleType, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("name", ["adamw", "lamb"])
 def test_fused_optimizers_compute_what_torchs_do(apex: ModuleType, name: str) -> None:
-    """With gradients beyond the length at which FusedLAMB clips by itself, and vectors without decay."""
+    """The gradients are longer than FusedLAMB's own limit for clipping, and vectors are not decayed."""
     steps = []
     for optimizers in (None, apex.optimizers):
         model = start_model()
@@ -230,8 +230,8 @@ def test_fused_optimizers_compute_what_torchs_do(apex: ModuleType, name: str) ->
         torch.testing.assert_close(steps[1][key], weight, rtol=1e-4, atol=1e-6, msg=key)
 
 
-def test_a_run_keeps_its_kind_of_optimizer(apex: ModuleType, tmp_path: Path) -> None:
-    """The state of apex's is laid out in another way than torch's."""
+def test_a_run_keeps_its_class_of_optimizer(apex: ModuleType, tmp_path: Path) -> None:
+    """The state of apex's optimizers has another layout than that of torch's."""
     path = tmp_path / "last.ckpt"
     fit(start_module(STEPS, **ARGUMENTS), ORDER, NativeAmp("cpu"), 3, callbacks=[SaveAt(2, path)])
     checkpoint = load_checkpoint(path)
@@ -247,7 +247,7 @@ def chosen(level: str = "O1", backend: str = "auto", processes: int = 1) -> tupl
     return precision.amp_backend, line
 
 
-def test_auto_takes_apex_where_it_has_amp(apex: ModuleType) -> None:
+def test_auto_takes_apex_if_it_has_amp(apex: ModuleType) -> None:
     assert chosen() == ("apex", "fp16: apex's mixed precision, level O1 (apex.amp is installed)")
     assert chosen(backend="native")[0] == "native" and chosen(level="O2")[0] == "apex"
     with pytest.raises(InputError, match="on one GPU alone; give --amp_level O1"):

@@ -1,4 +1,4 @@
-"""Batches as large as memory allows, and steps as large as before."""
+"""The largest batches that fit into memory, in steps of as many examples as before."""
 
 import numpy as np
 import pytest
@@ -35,7 +35,7 @@ def test_largest_that_fits(largest: int) -> None:
 
 
 def test_steps_stay_the_same(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """By formula: about 0.2 MB for an example of this model."""
+    """The batch size is chosen by formula: an example of this model takes about 0.2 MB."""
     for memory, expected in ((10**9, (24, 1)), (3_200_000, None)):
         monkeypatch.setattr(auto_batch_size, "available_memory", lambda memory=memory: memory)
         settings = OptimizationSettings(train_batch_size=4, gradient_accumulation_steps=6)
@@ -57,7 +57,7 @@ def test_not_even_one(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_several_processes_come_to_the_same_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each reads at its own moment what is free, but not what there is in all."""
+    """The free memory differs from moment to moment, so they use the total memory."""
     chosen = set()
     for free in (10**5, 10**9):
         monkeypatch.setattr(auto_batch_size, "available_memory", lambda free=free: free)

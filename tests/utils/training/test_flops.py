@@ -1,4 +1,4 @@
-"""The arithmetic of a step, counted by formula and by torch."""
+"""The floating-point operations of a step, counted by formula and by torch."""
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ HEADS = dict.fromkeys(("encoder_attention_heads", "decoder_attention_heads"), 2)
 
 
 def test_agrees_with_what_torch_counts() -> None:
-    """Three times the forward pass; torch counts the causal half that is hidden, and our formula does not."""
+    """The formula counts three forward passes, without the hidden half of causal attention, which torch counts."""
     config = BartConfig(**SHAPE, **HEADS, encoder_ffn_dim=96, decoder_ffn_dim=160)
     model = BartForConditionalGeneration(config).eval()
     batch, sources, targets = 3, 17, 9
@@ -28,7 +28,7 @@ def test_agrees_with_what_torch_counts() -> None:
 
 
 def test_bart_large_by_hand() -> None:
-    """302 and 50 million operations per source token, 352 and 103 per target token, and attention."""
+    """A source token takes 302 + 50 million operations, a target token 352 + 103 million; attention is added."""
     config = BartConfig.from_json_file("configs/config_xsum.json")
     sums = LengthSums(1, 1024, 60, 1024**2, 60**2, 1024 * 60)
     attention = 4 * 12 * 1024

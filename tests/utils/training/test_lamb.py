@@ -25,7 +25,7 @@ def paper_steps(weights: Tensor, gradients: list[Tensor], decay: float) -> Tenso
 
 
 def tensors(seed: int) -> list[Tensor]:
-    """Weights of a length that the first version of LAMB would have bounded by 10, a matrix and a vector."""
+    """A matrix and a vector of weights; the matrix is longer than 10, the bound of LAMB's first version."""
     generator = torch.Generator().manual_seed(seed)
     return [100 * torch.randn(8, 6, generator=generator, dtype=torch.float64), torch.randn(5, generator=generator)]
 
@@ -48,7 +48,7 @@ def test_the_rule_of_the_paper() -> None:
 
 
 def test_a_step_is_as_long_as_the_weights_allow() -> None:
-    """The learning rate times their length; where that is zero, the step is Adam's."""
+    """A step has the length of the weights times the learning rate; if the weights are zero, it is Adam's."""
     weights = [torch.full((9,), 2.0, requires_grad=True), torch.zeros(4, requires_grad=True)]
     for weight in weights:
         weight.grad = torch.ones_like(weight)

@@ -1,4 +1,4 @@
-"""The memory that a step keeps, by formula and as torch's autograd has it."""
+"""The memory that a step keeps, by formula and by torch's autograd."""
 
 import pytest
 import torch
@@ -10,8 +10,8 @@ from utils.training.memory_estimate import MemoryPlan, activation_bytes
 HEADS = dict.fromkeys(("encoder_attention_heads", "decoder_attention_heads"), 4)
 
 
-def kept_bytes(model: BartForConditionalGeneration, kind: torch.dtype | None, batch: tuple[int, int, int]) -> int:
-    """Of all tensors that the backward pass of the layers needs, but for weights and their casts; each once."""
+def kept_bytes(model: BartForConditionalGeneration, dtype: torch.dtype | None, batch: tuple[int, int, int]) -> int:
+    """Count the bytes of all tensors that the layers keep for the backward pass, without weights and their casts."""
     examples, sources, targets = batch
     own = {weight.numel() for weight in model.parameters() if weight.ndim == 2}
     kept: dict[int, torch.UntypedStorage] = {}
@@ -25,15 +25,15 @@ def kept_bytes(model: BartForConditionalGeneration, kind: torch.dtype | None, ba
     mask = torch.ones_like(tokens)
     mask[0, -1] = 0
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        with torch.autocast("cpu", kind, enabled=kind is not None):
+        with torch.autocast("cpu", dtype, enabled=dtype is not None):
             model._target_states(tokens, mask, labels, None)[0].sum()
         weights = {weight.untyped_storage().data_ptr() for weight in model.parameters()}
         return sum(storage.nbytes() for pointer, storage in kept.items() if pointer not in weights)
 
 
-@pytest.mark.parametrize("kind", [None, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("dtype", [None, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("batch", [(3, 60, 20), (2, 50, 50)])
-def test_agrees_with_what_torch_keeps(batch: tuple[int, int, int], kind: torch.dtype | None) -> None:
+def test_agrees_with_what_torch_keeps(batch: tuple[int, int, int], dtype: torch.dtype | None) -> None:
     config = BartConfig(
         d_model=64,
         vocab_size=101,
@@ -45,14 +45,14 @@ def test_agrees_with_what_torch_keeps(batch: tuple[int, int, int], kind: torch.d
     )
     torch.manual_seed(0)
     model = BartForConditionalGeneration(config).train()
-    plan = MemoryPlan(config, 0, 0, mixed_precision=kind is not None, gradient_checkpointing=False)
-    measured = kept_bytes(model, kind, batch)
-    logits = activation_bytes(plan, *batch) - measured  # the formula has them, and rounds up
+    plan = MemoryPlan(config, 0, 0, mixed_precision=dtype is not None, gradient_checkpointing=False)
+    measured = kept_bytes(model, dtype, batch)
+    logits = activation_bytes(plan, *batch) - measured  # only the formula counts them, and it rounds up
     assert -0.05 * measured < logits < 0.3 * measured, (measured, activation_bytes(plan, *batch))
 
 
 def test_recomputing_layers_takes_a_fraction() -> None:
     config = BartConfig.from_json_file("configs/config.json")
     plans = [MemoryPlan(config, 0, 0, mixed_precision=True, gradient_checkpointing=again) for again in (False, True)]
-    whole, inputs = (activation_bytes(plan, 8, 1024, 142) for plan in plans)
-    assert inputs < whole / 4
+    everything, inputs = (activation_bytes(plan, 8, 1024, 142) for plan in plans)
+    assert inputs < everything / 4

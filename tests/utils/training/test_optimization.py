@@ -25,7 +25,7 @@ def test_frozen_embeddings(model: BartForConditionalGeneration) -> None:
 
 
 def test_frozen_encoder(model: BartForConditionalGeneration) -> None:
-    """But for the token embeddings, which the decoder shares."""
+    """The token embeddings are trained, because the decoder shares them."""
     freeze(model, embeddings=False, encoder=True)
     encoder = {name for name, _ in model.named_parameters() if name.startswith("model.encoder.")}
     assert frozen(model) == encoder
@@ -34,7 +34,7 @@ def test_frozen_encoder(model: BartForConditionalGeneration) -> None:
 
 
 def test_decay_goes_by_rank(model: BartForConditionalGeneration) -> None:
-    """Embeddings and all other matrices; neither biases nor norms; nothing that is frozen."""
+    """Embeddings and all other matrices are decayed, biases and norms are not, and frozen parameters are left out."""
     freeze(model, embeddings=False, encoder=True)
     optimizer = build_optimizer(model, "adamw", 1e-3, weight_decay=0.1)
     by_decay = {group["weight_decay"]: set(group["params"]) for group in optimizer.param_groups}
@@ -48,7 +48,7 @@ def test_decay_goes_by_rank(model: BartForConditionalGeneration) -> None:
 
 @pytest.mark.parametrize(("name", "learning_rate"), [("adamw", 1e-2), ("lamb", 1e-1), ("adafactor", 1e-2)])
 def test_optimizers_optimize(model: BartForConditionalGeneration, name: str, learning_rate: float) -> None:
-    """LAMB's rate is relative to the length of the weights."""
+    """LAMB needs another learning rate, because its steps are relative to the length of the weights."""
     optimizer = build_optimizer(model, name, learning_rate, weight_decay=0.0)
     tokens = torch.randint(4, 400, (4, 12))
     losses = []
@@ -71,7 +71,7 @@ def test_optimizers_optimize(model: BartForConditionalGeneration, name: str, lea
     ],
 )
 def test_schedules(name: str, halfway: float, end: float) -> None:
-    """10 steps of warm-up, 100 in all."""
+    """Each schedule has 100 steps, 10 of them for the warm-up."""
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1e-3)
     schedule = build_schedule(optimizer, name, 10, 100)
     rates = []
@@ -85,7 +85,7 @@ def test_schedules(name: str, halfway: float, end: float) -> None:
 
 @pytest.mark.parametrize(("limit", "after"), [(1.0, 1.0), (100.0, 5.0), (0.0, 5.0)])
 def test_clipping(limit: float, after: float) -> None:
-    """A gradient of length 5, spread over two tensors."""
+    """The gradient has length 5 and is spread over two tensors."""
     tensors = [torch.zeros(1, requires_grad=True), torch.zeros(1, requires_grad=True)]
     tensors[0].grad, tensors[1].grad = torch.tensor([3.0]), torch.tensor([4.0])
     assert clip_gradients(tensors, limit) == 5.0

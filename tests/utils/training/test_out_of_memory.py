@@ -32,7 +32,7 @@ def test_another_error_is_not_taken_for_a_lack_of_memory(error: Exception) -> No
 
 
 def test_a_cpu_without_memory() -> None:
-    """Torch's memory, and Python's own."""
+    """Both torch and Python itself may run out of memory."""
     for take in (lambda: torch.empty(1 << 60, dtype=torch.uint8), lambda: bytearray(1 << 60)):
         with pytest.raises(OutOfMemory, match="lower --batch_size"), out_of_memory_as("lower --batch_size"):
             take()

@@ -1,4 +1,4 @@
-"""Float16 training by the real trainer, on the CPU: torch's scaler and fused AdamW have the same code path there."""
+"""Float16 training by the real trainer, on a CPU: torch's scaler and fused AdamW take the same code path there."""
 
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ ARGUMENTS = {"learning_rate": 1e-3, "warmup_steps": 2, "gradient_clip_val": 0.1}
 
 
 class GradientNorms(Callback):
-    """The gradients' norm at each step, before and after clipping."""
+    """Records the norm of the gradients at each step, before and after clipping."""
 
     def __init__(self) -> None:
         self.before: list[float] = []
@@ -37,14 +37,14 @@ class GradientNorms(Callback):
 
 
 def started_at(scale: float) -> NativeAmp:
-    """With that loss scale, which doubles every fourth step."""
+    """Make a plugin with this loss scale, which doubles every fourth step."""
     plugin = NativeAmp("cpu")
     plugin.scaler = torch.amp.GradScaler("cpu", init_scale=scale, growth_interval=4)
     return plugin
 
 
 @pytest.mark.parametrize(
-    ("flags", "kind", "precision"),
+    ("flags", "plugin_class", "precision"),
     [
         ({}, Precision, "32-true"),
         ({"tf32": True}, Precision, "32-true"),
@@ -53,14 +53,14 @@ def started_at(scale: float) -> NativeAmp:
         ({"fp16": True, "amp_level": "O0"}, Precision, "32-true"),
     ],
 )
-def test_the_plugin_of_a_precision(flags: dict[str, object], kind: type[Precision], precision: str) -> None:
+def test_the_plugin_of_a_precision(flags: dict[str, object], plugin_class: type[Precision], precision: str) -> None:
     plugin = precision_plugin(MixedPrecisionSettings(**flags), "cpu")
-    assert (type(plugin), plugin.precision) == (kind, precision)
+    assert (type(plugin), plugin.precision) == (plugin_class, precision)
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "lamb", "adafactor"])
 def test_clips_unscaled_gradients(optimizer: str) -> None:
-    """Norms are those of float32, whatever the loss scale; and so is what is learnt."""
+    """Norms and weights are those of float32, whatever the loss scale is."""
     norms, weights = {}, {}
     for name, plugin in {"float32": Precision(), "float16": started_at(2.0**12)}.items():
         module, norms[name] = start_module(STEPS, optimizer=optimizer, **ARGUMENTS), GradientNorms()
@@ -96,11 +96,11 @@ def test_goes_on_after_overflows() -> None:
 
 
 def test_resumes_bit_for_bit(tmp_path: Path) -> None:
-    """The scale has been halved and doubled by then, and is about to be doubled again."""
+    """At the checkpoint the scale has been halved and doubled, and is about to be doubled again."""
     path, plugins = tmp_path / "last.ckpt", [started_at(2.0**30), started_at(2.0**3)]
-    whole, resumed = start_module(20, **ARGUMENTS), start_module(20, **ARGUMENTS)
-    fit(whole, ORDER, plugins[0], 20, callbacks=[SaveAt(17, path)])
+    uninterrupted, resumed = start_module(20, **ARGUMENTS), start_module(20, **ARGUMENTS)
+    fit(uninterrupted, ORDER, plugins[0], 20, callbacks=[SaveAt(17, path)])
     fit(resumed, ORDER, plugins[1], 20, resume=path)
     assert plugins[0].state_dict() == plugins[1].state_dict()
-    for name, weight in whole.state_dict().items():
+    for name, weight in uninterrupted.state_dict().items():
         assert torch.equal(weight, resumed.state_dict()[name]), name

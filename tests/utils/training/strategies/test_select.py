@@ -1,4 +1,4 @@
-"""How often gradients are sent, and what does not go together."""
+"""The number of times that gradients are sent, and the settings that are refused."""
 
 import sys
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ STEPS = 3
 
 
 class Line(pl.LightningModule):
-    """Learns something, on whatever strategy."""
+    """A small module that learns something with any strategy."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class Line(pl.LightningModule):
 
 
 class CountAllReduces(pl.Callback):
-    """Counts the buckets that DDP sends: here one holds all gradients."""
+    """Counts the buckets that DDP sends; here one bucket holds all gradients."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -53,7 +53,7 @@ class CountAllReduces(pl.Callback):
 
 @pytest.fixture
 def process_group(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A single process, told as torchrun does that it is one of several that work together."""
+    """Set up a single process as torchrun sets up one of several that work together."""
     for name in ("RANK", "LOCAL_RANK", "GROUP_RANK"):
         monkeypatch.setenv(name, "0")
     for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"):
@@ -68,7 +68,7 @@ def process_group(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def fit(
     strategy: object, accumulation: int, folder: Path, callbacks: list[pl.Callback], accelerator: str = "cpu"
 ) -> Line:
-    """A module after STEPS steps; the same from the same."""
+    """Train a module for STEPS steps, always from the same weights and data, and return it."""
     torch.manual_seed(0)
     module = Line()
     trainer = pl.Trainer(
@@ -100,7 +100,7 @@ def test_gradients_are_sent_once_a_step(tmp_path: Path, accumulation: int) -> No
 
 
 class ApexLikeWrapper(nn.Module):
-    """Only what ApexStrategy relies on: apex needs CUDA. Sends all gradients when a backward pass ends."""
+    """A wrapper with the methods that ApexStrategy uses, since apex needs CUDA. Counts the passes that send."""
 
     sent = 0
 
@@ -126,11 +126,11 @@ class ApexLikeWrapper(nn.Module):
 
 @pytest.mark.parametrize("accumulation", [1, 4])
 @pytest.mark.usefixtures("process_group")
-def test_apex_is_told_when_to_send(tmp_path: Path, accumulation: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lightning goes through apex's wrapper, which sends once a step, and leaves the module without it."""
+def test_apex_sends_gradients_once_a_step(tmp_path: Path, accumulation: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lightning calls the module through apex's wrapper, and the wrapper is removed at the end."""
     monkeypatch.setitem(sys.modules, "apex", SimpleNamespace())
-    stand_in = SimpleNamespace(DistributedDataParallel=ApexLikeWrapper)
-    monkeypatch.setitem(sys.modules, "apex.parallel", stand_in)
+    fake = SimpleNamespace(DistributedDataParallel=ApexLikeWrapper)
+    monkeypatch.setitem(sys.modules, "apex.parallel", fake)
     ApexLikeWrapper.sent = 0
     module = fit(ApexStrategy(), accumulation, tmp_path, [])
     assert ApexLikeWrapper.sent == STEPS
@@ -151,7 +151,7 @@ def test_apex_is_told_when_to_send(tmp_path: Path, accumulation: int, monkeypatc
         ({"ddp_backend": "apex"}, {}, True, "pytorch:25.05-py3"),
     ],
 )
-def test_what_does_not_go_together(flags: dict, config: dict, on_gpu: bool, message: str) -> None:
+def test_conflicting_settings_are_refused(flags: dict, config: dict, on_gpu: bool, message: str) -> None:
     configuration: BartConfig = tiny_config().copy(**config)
     with pytest.raises(InputError, match=message):
         arguments = from_values(TrainingArguments, flags)

@@ -42,7 +42,7 @@ class ThroughputMeter:
         """Stop the clock."""
         self._paused = time.perf_counter()
 
-    def go_on(self) -> None:
+    def resume(self) -> None:
         """Start the clock again after a pause."""
         self._window += time.perf_counter() - self._paused
 

@@ -27,7 +27,7 @@ def test_counts_and_figures() -> None:
     assert meter.count(batch([7], [0])).item() == 0  # a dummy batch
     meter.pause()
     time.sleep(0.3)
-    meter.go_on()
+    meter.resume()
     time.sleep(0.05)
     counts = meter.totals(waited=5.02).tolist()
     assert counts == pytest.approx([2, 8, 6, 34, 20, 26, 0.02])

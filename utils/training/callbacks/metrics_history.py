@@ -74,7 +74,7 @@ class TrainingHistory(Callback):
         """Record the validation, and write metrics.json. Raises InputError if its loss is not finite."""
         if trainer.sanity_checking:
             return
-        self._meter.go_on()
+        self._meter.resume()
         loss = module.validation_metrics["loss"]
         if not math.isfinite(loss):
             raise InputError(

@@ -143,7 +143,7 @@ def test_told_to_end_nothing_is_started_again(
     assert machine.returncode == code, output
     reached = checkpoint_step(checkpoints(results)[-1])
     log = (results / "joblog.log").read_text()
-    assert f"told to end: saved at step {reached}" in log and "resuming from" not in log and reached >= 5
+    assert f"interrupted: saved at step {reached}" in log and "resuming from" not in log and reached >= 5
     end_well([start(setup, results, 4, reached + 2, (*flags, "--resume"), **often)])
     assert f"step {reached + 2}/{reached + 2}" in (results / "joblog.log").read_text()
 

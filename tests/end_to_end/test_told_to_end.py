@@ -38,7 +38,7 @@ def test_a_checkpoint_and_the_code(setup: TinySetup, whole_run: Path, tmp_path: 
 
 def last_lines(folder: str, step: int, number: signal.Signals) -> list[str]:
     return [
-        f"told to end: saved at step {step}; the same command with {folder} and --resume goes on",
+        f"interrupted: saved at step {step}; the same command with {folder} and --resume continues it",
         f"{number.name}: interrupted",
     ]
 
@@ -58,7 +58,7 @@ def test_told_again_it_ends_at_once(setup: TinySetup, tmp_path: Path) -> None:
     assert command.process.is_alive() and "SIGINT: a checkpoint is saved at the next step's end" in command.output
     os.kill(command.process.pid, signal.SIGINT)
     assert command.wait() == 130
-    assert "validation:" not in command.output and "told to end: saved" not in command.output
+    assert "validation:" not in command.output and "interrupted: saved" not in command.output
     assert checkpoints(tmp_path / "results")[-1].name == "_epoch0_step3.ckpt"
 
 

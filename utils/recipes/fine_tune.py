@@ -229,7 +229,7 @@ def train(decision: Decision, training: Training) -> None:
     except Interrupted:
         if decision.world.rank == 0 and trainer.checkpoint_callback.last_saved_step == trainer.global_step > 0:
             flags = with_argument_names(f"--output_dir {decision.arguments.run.output_dir}") + " and --resume"
-            print(f"told to end: saved at step {trainer.global_step}; the same command with {flags} goes on")
+            print(f"interrupted: saved at step {trainer.global_step}; the same command with {flags} continues it")
         raise
 
 

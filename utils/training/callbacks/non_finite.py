@@ -45,7 +45,7 @@ class StopOnNonFinite(Callback):
         self, trainer: pl.Trainer, module: SummarizationModule, outputs: Any, batch: Batch, batch_index: int
     ) -> None:
         """Keep the loss and, at the end of a step, the norm of the gradient; check them if it is time."""
-        self._losses.append((batch_index, batch.rows, outputs["loss_sum"]))
+        self._losses.append((batch_index, batch.indices, outputs["loss_sum"]))
         if not ends_step(trainer, batch_index):
             return
         if not self.scales_loss:

@@ -7,11 +7,12 @@ The rows:
 files to the loss, files to the scores
     finetune.py and run_eval.py of the checkout are run with its models/bart_mini on seven made-up texts, one of them
     marked, on the CPU, in one process: two steps with validation, and a search with 4 beams. The text passes a file if
-    a function of it (or a comprehension) gives back, that is returns or yields, the text; or its token ids, in a list,
-    tuple, array or tensor; or any tensor, within the first training step or the first call of ``generate``; or, on the
-    way to the scores, its summary. It may lie in lists, tuples, mappings and dataclasses, three of them within each
-    other. The way to the loss ends with the first training step, that to the scores when rouge.py returns for the last
-    time. Below the table the files stand in the order in which they first gave back.
+    a function of it gives back, that is returns or yields, the text; or its token ids, in a list, tuple, array or
+    tensor; or any tensor, within the first training step or the first call of ``generate``; or, on the way to the
+    scores, its summary. It may lie in lists, tuples, mappings and dataclasses, three of them within each other.
+    Comprehensions are functions too, a generator expression only if another file consumes it. The way to the loss ends
+    with the first training step, that to the scores when rouge.py returns for the last time. Below the table the files
+    stand in the order in which they first gave back.
 files ... that only look
     A function of these is given the same, and none gives it back: they count, compare, keep or report.
 functions with all flags

@@ -53,13 +53,20 @@ class Tracer:
         if event == "call" and frame.f_code.co_name == self._step and not self._is_past_step:
             self._step_frame = self._step_frame or frame
         key = (file, event == "return")
-        if key not in self._noted and any(map(self._holds, [value] if event == "return" else _arguments(frame))):
+        values = [value] if event == "return" else _arguments(frame)
+        if key not in self._noted and self._leaves(frame, file) and any(map(self._holds, values)):
             self._noted[key] = frame.f_code.co_name
         if event == "return" and frame is self._step_frame:
             self._step_frame, self._is_past_step = None, True
             self._until = len(self._noted)
         if event == "return" and Path(file).name == self._ends_with:
             self._until = len(self._noted)
+
+    def _leaves(self, frame: FrameType, file: str) -> bool:
+        """False for a generator expression that its own file consumes: it gives nothing to others."""
+        consumer = frame.f_back
+        is_expression = frame.f_code.co_name == "<genexpr>"
+        return not is_expression or consumer is None or self._file_of(consumer.f_code) != file
 
     def _file_of(self, code: CodeType) -> str | None:
         """Where a function is written within the checkout; None for all others, and for a module itself."""

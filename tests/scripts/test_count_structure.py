@@ -131,7 +131,7 @@ def test_what_is_traced(tmp_path: Path) -> None:
             "from dataclasses import dataclass\nimport numpy as np\n@dataclass\nclass Tokens:\n    ids: object\n"
             "def encode(text):\n    return Tokens([np.array([[1, 7, 8, 9]])])\n"
         ),
-        "look": "def count(tokens):\n    return 4\n",
+        "look": "def count(tokens):\n    a, b = (tokens for _ in range(2))\n    return 4\n",
         "other": "def load(path):\n    return [7, 8, 1, 9]\n",
         "module": "def training_step(batch):\n    return 0\n",
         "late": "def write(text):\n    return text\n",

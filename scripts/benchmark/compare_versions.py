@@ -27,7 +27,8 @@ from pathlib import Path
 from typing import Any
 
 from bart.errors import InputError
-from utils.cli.command_line import at_least, option, run_command
+from utils.cli.options import at_least, option
+from utils.cli.run import run_command
 
 _NEEDED = ("finetune.py", "run_eval.py", "bart/modeling/modeling_bart.py", "models/bart_mini/config.json")
 _STEPS = 20

@@ -45,7 +45,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bart.errors import InputError
-from utils.cli.command_line import option, run_command
+from utils.cli.options import option
+from utils.cli.run import run_command
 
 ROOT = Path(__file__).parents[2]
 ENTRY_POINTS = ("finetune.py", "run_eval.py")

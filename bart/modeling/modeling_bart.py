@@ -30,6 +30,7 @@ from bart.modeling.layers.prepacked_linear import Quantization, prepack_linear, 
 from bart.modeling.layers.token_embedding import TokenEmbedding
 from bart.modeling.layers.transformer import DecoderLayer, EncoderLayer, LearnedPositions
 from bart.modeling.layers.unpadding import Unpadding
+from bart.modeling.skip_initialization import SkipInitialization
 
 IGNORE_INDEX = -100  # labels of this value (padding) do not count; the default of F.cross_entropy
 
@@ -354,7 +355,7 @@ class BartForConditionalGeneration(nn.Module):
             InputError: nothing usable there, or tensors are missing, surplus or of another shape.
         """
         config = read_config(name_or_path) if config is None else config_for(name_or_path, config)
-        with torch.device("meta"):
+        with torch.device("meta"), SkipInitialization():
             model = cls(config)
         model.load_state_dict(read_weights(name_or_path, model.state_dict()), assign=True)
         return model.eval()

@@ -77,7 +77,11 @@ def _sdpa(
         if not is_causal and _is_decoding_in_bfloat16(queries):
             return _decoding_attention(queries, keys, values, mask)
         if _suits_blocks(queries, mask, dropout):
-            return blocked_attention(queries, keys, values, mask, dropout, is_causal)  # type: ignore[no-any-return]
+            if torch.compiler.is_compiling():
+                from bart.modeling.layers.uncompiled_attention import uncompiled_attention
+
+                return uncompiled_attention(queries, keys, values, mask, dropout, is_causal)
+            return blocked_attention(queries, keys, values, mask, dropout, is_causal)
     return F.scaled_dot_product_attention(queries, keys, values, mask, dropout, is_causal)
 
 

@@ -21,15 +21,19 @@ from bart.modeling.layers.dropout import draw_kept, draw_seed, kept_scale
 _WEIGHTS_AT_ONCE = 2**20  # 2 or 4 MiB
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]
 def blocked_attention(
     queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, dropout: float, is_causal: bool
 ) -> Tensor:
-    """What torch's scaled_dot_product_attention computes, with dropout of the weights.
+    """Compute what torch's scaled_dot_product_attention does, with dropout of the weights.
 
     Args:
-        queries: (B, H, T, Dh); keys, values: (B, H, S, Dh).
-        mask: bool (B, 1, 1, S) or None; True where a key may be seen. A sentence that hides them all gets zeros.
+        queries: (B, H, T, Dh).
+        keys: (B, H, S, Dh).
+        values: (B, H, S, Dh).
+        mask: bool (B, 1, 1, S), True if a key may be seen; None: all may be seen. A sentence that hides all of its
+            keys gets zeros.
+        dropout: probability with which an attention weight becomes 0.
+        is_causal: query t sees keys up to t alone.
 
     Returns:
         (B, H, T, Dh), laid out as (B, T, H, Dh)

@@ -1,4 +1,7 @@
-"""The sentences of a batch that are still searched for. Those that are done leave it, so that the others get faster."""
+"""The sentences of a batch whose search goes on. Sentences that are done leave the batch, so that steps get faster.
+
+A sentence's place is its index in the batch as it is now; places change whenever the batch shrinks.
+"""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -8,40 +11,41 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-_LAG = {"cuda": 2}  # steps that the host may be behind; a wait for the newest one would leave a GPU without work
+_LAG = {"cuda": 2}  # steps by which the host may lag behind; waiting for the newest one would leave a GPU idle
 _PARTS = 8  # a batch shrinks by eighths, so that there are few shapes, and little is moved
 
 
 class PerSentenceState(Protocol):
-    """Anything that holds tensors with an entry for each sentence of the batch."""
+    """Anything that holds tensors with one entry per sentence of the batch."""
 
     def keep_rows(self, gather: Callable[[Tensor], Tensor]) -> None:
-        """Drop the sentences that leave: keep of each tensor (B, ...) the rows that ``gather`` gives."""
+        """Keep only the rows of each tensor (B, ...) that ``gather`` returns: those of the sentences that stay."""
 
 
 @dataclass
 class BatchCompaction:
-    """How a batch shrinks: sentences at ``sources`` move to ``targets``, then the first ``count`` places are kept."""
+    """A plan to shrink a batch: sentences at ``sources`` move to ``targets``, then the first ``count`` places stay."""
 
     sources: Tensor  # (m,)
     targets: Tensor  # (m,)
     count: int
 
     def gather(self, values: Tensor) -> Tensor:
-        """Keep the entries (B, ...) that stay, in place: those that move overwrite what was at their new places."""
+        """Return the entries of ``values`` (B, ...) that stay: (count, ...). Overwrites ``values``."""
         values[self.targets] = values[self.sources]
         return values[: self.count]
 
     def apply(self, parts: Iterable[PerSentenceState]) -> None:
-        """Shrink the state of each part."""
+        """Shrink the tensors of each part."""
         for part in parts:
             part.keep_rows(self.gather)
 
 
 class ActiveSentences:
-    """The sentences of a batch that are still searched for, by their places, which change as others leave."""
+    """Tracks which sentences are at which places of the batch, and decides when the batch shrinks."""
 
     def __init__(self, batch: int, device: torch.device, may_shrink: bool) -> None:
+        """Start with ``batch`` sentences; if ``may_shrink`` is false, all of them stay until the end."""
         self.sentences = torch.arange(batch, device=device)  # by place
         self.all_done = False
         self._step = -(-batch // _PARTS) if may_shrink else batch
@@ -49,10 +53,16 @@ class ActiveSentences:
         self._reports: deque[tuple[Tensor, torch.cuda.Event | None]] = deque()
 
     def report(self, done: Tensor, all_done: Tensor) -> BatchCompaction | None:
-        """Tell which places (B,) are done for good, and (a scalar) whether the search is over.
+        """Take the results of one step, and decide whether the batch shrinks now.
 
-        Returns how the batch is to shrink now, or None if it is not.
+        Args:
+            done: bool (B,), true for the places whose result is final.
+            all_done: bool scalar, whether the search is over.
+
+        Returns:
+            The plan that all holders of per-sentence tensors must apply, or None if the batch stays as it is.
         """
+        # Read a report only when ``_lag`` newer ones are under way, so that a GPU need not wait for the host.
         self._reports.append(_copy_to_host(torch.cat([done, all_done[None]])))
         if len(self._reports) <= self._lag:
             return None
@@ -60,19 +70,21 @@ class ActiveSentences:
         if event is not None:
             event.synchronize()
         *places, self.all_done = known.tolist()
+
+        # Round the number of places up to a multiple of ``_step``, so that there are few shapes.
         running = [place for place, is_done in enumerate(places) if not is_done]
         count = -(-len(running) // self._step) * self._step
         if self.all_done or count >= len(places):
             return None
-        self._reports.clear()  # they speak of the old places
+        self._reports.clear()  # they are about the old places
         compaction = self._compact(running, count)
-        self.sentences = compaction.gather(self.sentences.clone())  # what it was, a search may still need
+        self.sentences = compaction.gather(self.sentences.clone())  # the search may still need the old order
         return compaction
 
     def surplus_steps(self) -> int:
-        """How many of the newest steps were taken after the search was over, since the host had not heard of it.
+        """Return how many of the newest steps were taken after the search was over, because the host lags behind.
 
-        To be asked when no more steps are taken. Where the longest output ends a search, its last step is not reported.
+        Call it after the last step. When a search ends at the greatest length, its last step has not been reported.
         """
         if self.all_done:
             return len(self._reports)
@@ -84,6 +96,7 @@ class ActiveSentences:
         return len(self._reports)
 
     def _compact(self, running: Sequence[int], count: int) -> BatchCompaction:
+        """Return the plan that moves the running sentences from behind the first ``count`` places into free ones."""
         behind = [place for place in running if place >= count]
         free = sorted(set(range(count)) - set(running))
         device = self.sentences.device
@@ -92,7 +105,7 @@ class ActiveSentences:
 
 
 def _copy_to_host(values: Tensor) -> tuple[Tensor, torch.cuda.Event | None]:
-    """A copy on the host, and of a GPU's values the event after which it is there."""
+    """Copy to the host. Return the copy and, for values on a GPU, the event after which the copy is complete."""
     if values.device.type != "cuda":
         return values.cpu(), None
     copy = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)

@@ -1,4 +1,4 @@
-"""What one ``generate`` call asks for: its arguments, over what the configuration says."""
+"""Resolving the arguments of one ``generate`` call against the model's configuration."""
 
 import warnings
 from collections.abc import Iterable, Mapping
@@ -19,14 +19,14 @@ from bart.configuration.generation_files import LEFT_OUT, WITHOUT_EFFECT
 from bart.errors import InputError
 
 _OF_SAMPLING = ("temperature", "top_k", "top_p", "min_p", "typical_p")
-# Arguments of transformers' generate that are no settings, and why they are not offered.
+# Arguments of transformers' generate that are not settings, and what to do without them.
 _LEFT_OUT_OF_CALLS = {
     "inputs": "give input_ids",
     "inputs_embeds": "give input_ids or encoder_outputs",
     "decoder_inputs_embeds": "give decoder_input_ids",
-    "decoder_attention_mask": "decoder_input_ids are read whole",
+    "decoder_attention_mask": "every token of decoder_input_ids is read",
     "past_key_values": "every search has its own cache",
-    "streamer": "beams change until the end; give stopping_criteria to look at a search",
+    "streamer": "beams change until the end; give stopping_criteria to watch a search",
     "assistant_model": "speculative decoding is not offered",
     "tokenizer": "no argument needs it",
     "custom_generate": "code from elsewhere is not run",
@@ -48,17 +48,28 @@ class SpecialTokens:
 
 
 def check_call(config: BartConfig, call: Mapping[str, Any]) -> GenerationConfig:
-    """The settings of a ``generate`` call without ``decoder_input_ids``. Raises and warns as it does."""
+    """Return the settings of a ``generate`` call without ``decoder_input_ids``, and do not run it.
+
+    Args:
+        config: the model's configuration.
+        call: the keyword arguments of the call.
+
+    Raises:
+        InputError: the call is one that ``generate`` refuses.
+
+    Warns:
+        UserWarning: a length of the call has no effect; see ``resolve_settings``.
+    """
     given = flatten_call(call)
     resolve_special_tokens(config, given)
     return resolve_settings(config, given)
 
 
 def flatten_call(call: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings and special tokens of a call by name, those of its ``generation_config`` among them.
+    """Return the settings and special tokens of a call by name, including those of its ``generation_config``.
 
     Raises:
-        InputError: there is no such argument, it is not supported, or two of the call exclude each other.
+        InputError: an argument is unknown or not supported, or two arguments exclude each other.
     """
     given = {**_of_object(call.get("generation_config")), **call}
     given.pop("generation_config", None)
@@ -70,10 +81,13 @@ def flatten_call(call: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def resolve_special_tokens(config: BartConfig, given: Mapping[str, Any]) -> SpecialTokens:
-    """The special tokens of one search. Raises InputError for one that is impossible.
+    """Return the special tokens of one search.
 
-    As in transformers, None is: no end of sentence; the first end of sentence, for padding; ``bos_token_id``, to start
-    with.
+    As in transformers, None means: no token ends a sentence (``eos_token_id``); pad with the first of those that do
+    (``pad_token_id``); start with ``bos_token_id`` (``decoder_start_token_id``).
+
+    Raises:
+        InputError: a token is not in the vocabulary, or there is none to start with.
     """
     ids = {name: given.get(name, getattr(config, name)) for name in SPECIAL_TOKENS}
     for name, value in ids.items():
@@ -91,18 +105,19 @@ def resolve_special_tokens(config: BartConfig, given: Mapping[str, Any]) -> Spec
 
 
 def resolve_settings(config: BartConfig, given: Mapping[str, Any], prompt_length: int = 1) -> GenerationConfig:
-    """The settings of one search, with ``max_length`` and ``min_length`` as they count.
+    """Return the settings of one search, with every limit on its length resolved to ``max_length``, ``min_length``.
 
     Args:
-        given: from ``flatten_call``. None is a value for a setting whose default is None; for another it means that
-            the setting is not given.
-        prompt_length: tokens of the beginning of each output, the start token included.
+        config: the model's configuration, for all that is not given.
+        given: from ``flatten_call``. None stands for the configuration's value, unless the setting's default is None.
+        prompt_length: number of tokens that every output begins with, including the start token.
 
     Raises:
         InputError: a setting is impossible, or two contradict each other.
 
     Warns:
-        UserWarning: a length of the call does not have the effect that it asks for; see ``_with_lengths``.
+        UserWarning: ``max_length`` of the call loses to ``max_new_tokens`` of the configuration, as in transformers; or
+            the configuration's shortest length exceeds the call's longest one, so that every output is cut there.
     """
     chosen = {
         name: _as_json(name, value)
@@ -117,14 +132,14 @@ def resolve_settings(config: BartConfig, given: Mapping[str, Any], prompt_length
 
 
 def _as_json(name: str, value: Any) -> Any:
-    """The form that a configuration file has of what Python offers more forms of."""
+    """Convert a mapping or tuple to the lists that a configuration file has for the same setting."""
     if name == "sequence_bias" and isinstance(value, Mapping):
         return [[list(ids), bias] for ids, bias in value.items()]
     return list(value) if isinstance(value, tuple) else value
 
 
 def _of_object(generation_config: Any) -> dict[str, Any]:
-    """What a ``generation_config`` says: a mapping, or an object with ``to_dict``, such as transformers'."""
+    """Return the settings of a ``generation_config``: a mapping, or an object with ``to_dict`` as in transformers."""
     if generation_config is None:
         return {}
     if isinstance(generation_config, GenerationConfig):
@@ -136,6 +151,7 @@ def _of_object(generation_config: Any) -> dict[str, Any]:
 
 
 def _refuse_unknown(given: Mapping[str, Any]) -> None:
+    """Raise InputError for an argument that is unknown, or that would need what is not supported."""
     known = {*GenerationConfig.names(), *SPECIAL_TOKENS, *WITHOUT_EFFECT}
     for name, value in given.items():
         idle, reason = LEFT_OUT.get(name, (_IDLE, _LEFT_OUT_OF_CALLS.get(name)))
@@ -151,7 +167,7 @@ def _refuse_unknown(given: Mapping[str, Any]) -> None:
 
 
 def _refuse_what_has_no_effect(settings: GenerationConfig, given: Mapping[str, Any]) -> None:
-    """An argument of sampling in a call that does not sample contradicts that call."""
+    """Raise InputError for an argument of sampling in a call that does not sample."""
     if settings.do_sample:
         return
     for name in _OF_SAMPLING:
@@ -160,6 +176,7 @@ def _refuse_what_has_no_effect(settings: GenerationConfig, given: Mapping[str, A
 
 
 def _refuse_foreign_tokens(settings: GenerationConfig, vocab_size: int) -> None:
+    """Raise InputError if a setting names a token that is not in the vocabulary."""
     for name in ("forced_bos_token_id", "forced_eos_token_id", "suppress_tokens", "begin_suppress_tokens"):
         _refuse_foreign(name, token_list(getattr(settings, name)), vocab_size)
     _refuse_foreign("bad_words_ids", chain(*(settings.bad_words_ids or [])), vocab_size)
@@ -175,18 +192,14 @@ def _refuse_foreign(name: str, tokens: Iterable[int], vocab_size: int) -> None:
 def _with_lengths(
     settings: GenerationConfig, config: BartConfig, given: Mapping[str, Any], prompt_length: int
 ) -> GenerationConfig:
-    """The settings with ``max_length`` and ``min_length`` as they count, and without their other forms.
-
-    Warns:
-        UserWarning: the configuration's ``max_new_tokens`` beats the call's ``max_length``, as in transformers; or
-            its ``min_length`` exceeds the call's ``max_length``: every output then ends there.
-    """
+    """Return the settings with ``max_length`` and ``min_length`` alone; see ``resolve_settings``."""
+    # The longest output.
     asked = {name for name in ("max_length", "max_new_tokens", "min_length", "min_new_tokens") if given.get(name)}
     longest = settings.longest_output(config.max_position_embeddings, prompt_length)
     of_longest = "max_length" if settings.max_new_tokens is None else "max_new_tokens"
     if of_longest == "max_new_tokens" and "max_length" in asked and "max_new_tokens" not in asked:
-        beaten = f"max_length={settings.max_length} is beaten by max_new_tokens={settings.max_new_tokens}"
-        warnings.warn(f"{beaten} of the configuration: give max_new_tokens", UserWarning, stacklevel=5)
+        reason = f"since the configuration has max_new_tokens={settings.max_new_tokens}: give max_new_tokens"
+        warnings.warn(f"max_length={settings.max_length} has no effect, {reason}", UserWarning, stacklevel=5)
     if longest - 1 > config.max_position_embeddings:
         raise InputError(
             f"generate: {of_longest}={getattr(settings, of_longest)} exceeds the model's"
@@ -196,9 +209,13 @@ def _with_lengths(
         raise InputError(
             f"generate: decoder_input_ids: {prompt_length} tokens leave no room in max_length={longest}; give more"
         )
+
+    # The shortest output.
     shortest, of_shortest = settings.min_length, "min_length"
     if settings.min_new_tokens is not None:
         shortest, of_shortest = prompt_length + settings.min_new_tokens, "min_new_tokens"
+
+    # Together: a contradiction within the call is an error, one with the configuration a warning.
     if shortest > longest:
         limit = getattr(settings, of_longest) or longest
         problem = f"{of_shortest}={getattr(settings, of_shortest)} is above {of_longest}={limit}"

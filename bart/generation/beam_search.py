@@ -1,12 +1,13 @@
 """Beam search, sampled beam search and diverse beam search (Vijayakumar et al. 2016, https://arxiv.org/abs/1610.02424).
 
-Ordinary beam search is diverse beam search with one group. Results are those of Hugging Face's beam search, setting
-for setting, which is why unused scores are the finite -1e9 that it uses: where too few tokens are allowed to fill all
-beams, the difference from -inf can be seen. Transformers 5 has no groups any more; with several, results are those of
-its last version that had them, 4.53, whose search looked at ended candidates too when it asked whether a sentence is
-done, and had a group that is done go on with padding.
-Shapes: B sentences, G groups, K beams of a group, C candidates of a group, L longest output, P tokens of it that are
-given, V vocabulary.
+Ordinary beam search is diverse beam search with one group. Results equal those of Hugging Face's beam search, setting
+for setting. Therefore unused scores are its finite -1e9: the difference from -inf shows if too few tokens are allowed
+to fill all beams. Transformers 5 has no groups; with several groups, results equal those of version 4.53, the last one
+that had them. That version also looks at ended candidates to decide whether a sentence is done, and continues a group
+that is done with padding.
+
+Shapes: B sentences, G groups, K beams of a group, C candidates of a group, L longest output, P prompt tokens,
+V vocabulary.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,7 +25,7 @@ from bart.generation.sampling import draw
 from bart.generation.steps import StepRecord
 from bart.generation.stopping import Condition, is_any_of, meets_any
 
-UNUSED = -1.0e9  # the score of a place that holds nothing yet, and what is added to a candidate to put it last
+UNUSED = -1.0e9  # the score of an empty entry; added to the score of a candidate, it puts that one last
 
 
 class BeamGroup:
@@ -39,13 +40,22 @@ class BeamGroup:
         special: SpecialTokens,
         conditions: Sequence[Condition] = (),
     ) -> None:
-        """prompt: (B, P), the beginning of every output; first_row: of this group among a sentence's beams."""
+        """Start a group.
+
+        Args:
+            prompt: (B, P), the tokens that every output begins with.
+            beams: K, of this group.
+            first_row: index of the group's first beam among all beams of a sentence.
+            settings: with ``max_length``.
+            special: the tokens that end and pad outputs.
+            conditions: callables that end outputs too.
+        """
         assert settings.max_length is not None
         self.beams, self.first_row, self.settings = beams, first_row, settings
         self.max_length, self.special, self.conditions = settings.max_length, special, conditions
         batch, device = prompt.size(0), prompt.device
         self.prompt_length = self.length = prompt.size(1)
-        self.candidates = max(2, 1 + len(special.eos)) * beams  # so many that K are left when every beam ends
+        self.candidates = max(2, 1 + len(special.eos)) * beams  # enough to leave K that go on when every beam ends
         self.tokens = torch.full((batch, beams, self.max_length), special.pad, dtype=torch.long, device=device)
         self.tokens[:, :, : self.length] = prompt[:, None]
         new = self.max_length - self.length
@@ -58,37 +68,41 @@ class BeamGroup:
         self.finished_scores = torch.full((batch, beams), UNUSED, device=device)
         self.is_finished = torch.zeros(batch, beams, dtype=torch.bool, device=device)
         self.may_improve = torch.ones(batch, 1, dtype=torch.bool, device=device)
-        self.goes_on = torch.ones(batch, dtype=torch.bool, device=device)  # one of its candidates does not end
+        self.goes_on = torch.ones(batch, dtype=torch.bool, device=device)  # whether any candidate goes on
 
     def advance(
         self, log_probs: Tensor, rows: Tensor, steps: tuple[Tensor, ...] | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Continue every beam by one token, and set aside those that end.
+        """Continue every beam by one token, and set aside the beams that end.
 
         Args:
             log_probs: (B, K, V), of the next token, after all processors.
-            rows: (B, K), the row that each beam has among all beams of the batch.
-            steps: the scores of all steps, for the conditions.
+            rows: (B, K), the index of each beam among all beams of the batch.
+            steps: the scores of all steps so far, for the conditions.
 
         Returns:
-            (B, K) the beam that each running beam continues, and (B, K) its new token.
+            For each running beam the beam (B, K) that it continues, and its new token (B, K).
         """
+        # Candidates: the best continuations of all beams together.
         candidates = (log_probs + self.scores[:, :, None]).flatten(1)  # (B, K * V)
-        scores, places = self._choose(candidates)  # (B, C), best first
+        scores, indices = self._choose(candidates)  # (B, C), best first
         vocabulary = log_probs.size(-1)
-        beams, tokens = places // vocabulary, places % vocabulary
+        beams, tokens = indices // vocabulary, indices % vocabulary
         candidate_tokens = _take(self.tokens, beams)  # (B, C, L)
         candidate_tokens[:, :, self.length] = tokens
         candidate_rows = _take(self.rows, beams)
         candidate_rows[:, :, self.length - self.prompt_length] = rows.gather(1, beams)
         self.length += 1
+
+        # The candidates that end: by their token, or by a condition of the caller.
         ends = is_any_of(tokens, self.special.eos)
         if self.conditions:
             so_far = candidate_tokens[:, :, : self.length].flatten(0, 1)
             ends = ends | meets_any(self.conditions, so_far, steps).view_as(ends)
             self.goes_on = ~ends.all(1)
 
-        # Those that go on; at the greatest length too, where later groups are still to avoid their tokens.
+        # The best candidates that go on become the running beams. This is also done at the greatest length, since later
+        # groups must avoid their tokens.
         running_scores, running = (scores + ends * UNUSED).topk(self.beams)
         self._set_aside(scores, ends | (self.length >= self.max_length), candidate_tokens, candidate_rows)
         self.scores, self.tokens, self.rows = (
@@ -101,18 +115,18 @@ class BeamGroup:
         return beams.gather(1, running), tokens.gather(1, running)
 
     def tokens_to_avoid(self, tokens: Tensor, was_done: Tensor) -> Tensor:
-        """Of the newly chosen tokens (B, K) those that later groups are to avoid: none of sentences that were done."""
+        """Return the new tokens (B, K) that later groups must avoid: padding for sentences that were done before."""
         return tokens.masked_fill(was_done[:, None], self.special.pad)
 
     def _choose(self, candidates: Tensor) -> tuple[Tensor, Tensor]:
-        """Scores and places (B, C) of the candidates."""
+        """Choose C of the candidates (B, K * V), the best or by a draw: their scores (B, C) and indices (B, C)."""
         if not self.settings.do_sample:
             return candidates.topk(self.candidates)
-        places = draw(candidates, self.candidates)
-        return candidates.gather(1, places), places
+        indices = draw(candidates, self.candidates)
+        return candidates.gather(1, indices), indices
 
     def _set_aside(self, scores: Tensor, ends: Tensor, tokens: Tensor, rows: Tensor) -> None:
-        """Keep the best K of the finished beams and of the candidates (B, C) that end among the first K."""
+        """Keep the best K of the finished beams and of those candidates (B, C) that end and are among the first K."""
         among_first = torch.arange(self.candidates, device=scores.device) < self.beams
         ends = ends & among_first
         scores = scores / (self.length - self.prompt_length) ** self.settings.length_penalty
@@ -126,7 +140,7 @@ class BeamGroup:
         self.is_finished = torch.cat([self.is_finished, ends], 1).gather(1, kept)
 
     def _can_beat_the_worst_finished(self, best: Tensor) -> Tensor:
-        """(B, 1): whether a beam with the score ``best`` (B, 1) might end with a better one than the worst finished."""
+        """Return whether a beam with the score ``best`` (B, 1) may still beat the worst finished one: bool (B, 1)."""
         settings = self.settings
         to_the_end = settings.early_stopping == "never" and settings.length_penalty > 0
         length = (self.max_length if to_the_end else self.length) - self.prompt_length
@@ -135,9 +149,10 @@ class BeamGroup:
         return (best_possible > worst_finished).any(1, keepdim=True)
 
     def done(self) -> tuple[Tensor, Tensor]:
-        """(B,): the sentences whose finished beams stay as they are, whatever comes; and whether the search is over.
+        """Return which sentences are done, bool (B,), and whether the search is over, a bool scalar.
 
-        It may be over with places that nothing has filled, where too few tokens are allowed.
+        The finished beams of a sentence that is done cannot change any more. A search may be over with fewer than K
+        finished beams, if too few tokens are allowed.
         """
         is_full = self.is_finished.all(1)
         over = ~self.may_improve.any()
@@ -148,7 +163,7 @@ class BeamGroup:
         return is_full & ~self.may_improve[:, 0], over
 
     def keep_rows(self, gather: Callable[[Tensor], Tensor]) -> None:
-        """Drop the sentences that leave: keep of each tensor (B, ...) the rows that ``gather`` gives."""
+        """Keep only the rows of each tensor (B, ...) that ``gather`` returns: those of the sentences that stay."""
         for name, value in vars(self).items():
             if isinstance(value, Tensor):
                 setattr(self, name, gather(value))
@@ -166,14 +181,21 @@ def beam_search(
     """Search with ``settings.num_beams`` beams in ``settings.num_beam_groups`` groups.
 
     Args:
-        prompt: (B, P), the beginning of every output.
-        conditions: that end outputs, beside their last token.
-        may_shrink: sentences that are done may leave the batch.
+        decoder: the model with its B sources, of ``num_beams`` rows for each.
+        prompt: (B, P), the tokens that every output begins with.
+        settings: with ``max_length``.
+        special: the tokens that end and pad outputs.
+        processors: applied to the scores of every step, in this order.
+        conditions: callables that end outputs too.
+        may_shrink: whether sentences that are done may leave the batch.
+
+    Returns:
+        The best ``num_return_sequences`` outputs of each sentence, best first.
     """
     batch, beams, in_group = prompt.size(0), settings.num_beams, settings.num_beams // settings.num_beam_groups
     groups = [BeamGroup(prompt, in_group, first, settings, special, conditions) for first in range(0, beams, in_group)]
     results = Results(groups)
-    # A draw, and the scores of a step, are of the whole batch.
+    # Random draws and returned scores are defined for the full batch.
     may_shrink = may_shrink and not (settings.do_sample or settings.return_dict_in_generate)
     active = ActiveSentences(batch, prompt.device, may_shrink)
     all_rows = torch.arange(batch * beams, device=prompt.device).view(batch, beams)
@@ -184,6 +206,8 @@ def beam_search(
         logits = decoder.next_logits(tokens.flatten())
         record.add_logits(logits)
         log_probs = logits.log_softmax(-1).view(*tokens.shape, -1)
+
+        # Each group takes its turn; later groups avoid the tokens that earlier ones chose.
         processed: list[Tensor] = []
         parents: list[Tensor] = []
         chosen: list[Tensor] = []
@@ -205,6 +229,8 @@ def beam_search(
             chosen.append(token)
         if groups[0].length >= groups[0].max_length:
             break
+
+        # Beams continue others than before, and sentences that are done leave the batch.
         tokens = torch.cat(chosen, 1)
         decoder.reorder(all_rows.gather(1, torch.cat(parents, 1)).flatten())
         sentences = active.sentences
@@ -219,7 +245,7 @@ def beam_search(
 
 
 class Results:
-    """The finished beams of all sentences, also of those that have left the batch."""
+    """The finished beams of all sentences, including those that have left the batch."""
 
     def __init__(self, groups: Sequence[BeamGroup]) -> None:
         self.tokens = torch.cat([group.finished_tokens for group in groups], 1)  # (B, G * K, L)
@@ -227,13 +253,19 @@ class Results:
         self.scores = torch.cat([group.finished_scores for group in groups], 1)  # (B, G * K)
 
     def take(self, groups: Sequence[BeamGroup], sentences: Tensor) -> None:
-        """Note what has been finished of the sentences that stand at the groups' places."""
+        """Copy the finished beams of the groups; ``sentences`` (b,) says which sentence each of their rows is."""
         self.tokens[sentences] = torch.cat([group.finished_tokens for group in groups], 1)
         self.rows[sentences] = torch.cat([group.finished_rows for group in groups], 1)
         self.scores[sentences] = torch.cat([group.finished_scores for group in groups], 1)
 
     def best(self, settings: GenerationConfig, record: StepRecord, surplus: int) -> GenerationOutput:
-        """The best sequences over all groups, cut to the longest of them; of the steps not the last ``surplus``."""
+        """Return the best sequences over all groups, cut to the longest of them.
+
+        Args:
+            settings: say how many sequences, and what else to return.
+            record: the steps of the search.
+            surplus: how many of the newest steps to leave out.
+        """
         scores, best = self.scores.topk(settings.num_return_sequences)
         sequences = _take(self.tokens, best).flatten(0, 1)  # (N, L)
         rows = _take(self.rows, best).flatten(0, 1)  # (N, L - 1)
@@ -248,7 +280,7 @@ class Results:
 
 
 def _apply(processors: list[LogitsProcessor], tokens: Tensor, scores: Tensor) -> Tensor:
-    """Apply processors over a batch of beams: tokens (B, K, L), scores (B, K, V)."""
+    """Apply the processors to tokens (B, K, L) and scores (B, K, V): (B, K, V)."""
     flat_tokens, flat_scores = tokens.flatten(0, 1), scores.flatten(0, 1)
     for process in processors:
         flat_scores = process(flat_tokens, flat_scores)
@@ -256,11 +288,11 @@ def _apply(processors: list[LogitsProcessor], tokens: Tensor, scores: Tensor) ->
 
 
 def _counts(tokens: Tensor, vocabulary: int) -> Tensor:
-    """How often each token of the vocabulary stands in a row of (B, n): float32 (B, V)."""
+    """Count how often each token of the vocabulary is in each row of ``tokens`` (B, n): float32 (B, V)."""
     counts = torch.zeros(tokens.size(0), vocabulary, device=tokens.device)
     return counts.scatter_add_(1, tokens, torch.ones_like(tokens, dtype=counts.dtype))
 
 
-def _take(values: Tensor, places: Tensor) -> Tensor:
-    """Of (B, m, ...), the places (B, n) of the second dimension: (B, n, ...)."""
-    return values.gather(1, places[:, :, None].expand(-1, -1, values.size(2)))
+def _take(values: Tensor, indices: Tensor) -> Tensor:
+    """Take from each row of ``values`` (B, m, L) the entries at ``indices`` (B, n): (B, n, L)."""
+    return values.gather(1, indices[:, :, None].expand(-1, -1, values.size(2)))

@@ -1,7 +1,7 @@
-"""Decoding steps as CUDA graphs: a GPU is told a step's kernels once, and then runs them again at one command.
+"""Decoding steps as CUDA graphs: the kernels of a step are recorded once, then replayed with one command.
 
-A step's hundreds of kernels take longer to start than to run. Graphs need tensors of fixed shapes at fixed places in
-memory, so there is one for each number of sentences and window of output length.
+The hundreds of kernels of a step take longer to launch than to run. A graph needs tensors of fixed shapes at fixed
+addresses, so there is one graph for each number of sentences and each window of output lengths.
 Shapes: B sentences, R = B * beams rows, S source length, D model, V vocabulary.
 """
 
@@ -17,13 +17,13 @@ from bart.generation.sources import Sources
 from bart.modeling.layers.attention import padding_mask
 from bart.modeling.layers.kv_cache import DecoderCache, DecodeStep
 
-_WARM_UPS = 2  # runs before a capture, in which libraries allocate what they need
-_WINDOW = 32  # tokens of an output for which the shapes of a step stay the same
-_SOURCE_WINDOW = 64  # tokens of a source, likewise
+_WARM_UPS = 2  # runs before a capture, so that libraries allocate what they need
+_WINDOW = 32  # output lengths that share the shapes of a step, in tokens
+_SOURCE_WINDOW = 64  # source lengths are rounded up to a multiple of this, in tokens
 
 
 class CudaGraphCapture:
-    """Captures computations that take turns, so that the intermediate results of all lie in the same memory."""
+    """Captures computations as CUDA graphs that share one memory pool, since they never run at the same time."""
 
     def __init__(self, device: torch.device) -> None:
         self._on_gpu = device.type == "cuda"
@@ -32,10 +32,16 @@ class CudaGraphCapture:
             self._pool = torch.cuda.graph_pool_handle()
 
     def capture(self, compute: Callable[[Tensor], None], example: Tensor) -> Callable[[Tensor], None]:
-        """Return ``compute`` for arguments of the example's shape. Raises RuntimeError if it cannot be captured.
+        """Capture a computation, and return a function that replays it.
 
-        Everything else that it reads, and what it writes for others, must stay at its place in memory. On the CPU,
-        which has no graphs, it is computed at every call.
+        On the CPU, which has no graphs, the function computes at every call.
+
+        Args:
+            compute: everything that it reads or writes besides its argument must stay at the same address.
+            example: an argument; all later ones must have its shape and type.
+
+        Raises:
+            RuntimeError: it cannot be captured.
         """
         given = example.clone()
         run: Callable[[], None] = self._graph(compute, given).replay if self._on_gpu else lambda: compute(given)
@@ -47,6 +53,7 @@ class CudaGraphCapture:
         return again
 
     def _graph(self, compute: Callable[[Tensor], None], given: Tensor) -> torch.cuda.CUDAGraph:
+        """Record ``compute(given)`` on a stream of its own."""
         usual = torch.cuda.current_stream()
         self._stream.wait_stream(usual)
         graph = torch.cuda.CUDAGraph()
@@ -54,7 +61,7 @@ class CudaGraphCapture:
             with torch.cuda.stream(self._stream):
                 for _ in range(_WARM_UPS):
                     compute(given)
-            # Other threads, such as NCCL's, may go on with what they do.
+            # thread_local: other threads, such as NCCL's, may use the GPU meanwhile.
             with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
                 compute(given)
         finally:
@@ -64,10 +71,10 @@ class CudaGraphCapture:
 
 
 class GraphedDecoder:
-    """Decoding steps for sources of one shape, captured, with the tensors that they read and write."""
+    """Captured decoding steps for sources of one shape, with the tensors that they read and write."""
 
     def __init__(self, model: SearchableModel, cache: DecoderCache, mask: Tensor | None) -> None:
-        """mask: bool (B, 1, 1, S), or None."""
+        """Prepare to capture steps with ``cache`` and the source's ``mask``: bool (B, 1, 1, S), or None."""
         self.cache, self.mask = cache, mask
         cache.keep_shapes(_WINDOW)
         self._model = model
@@ -77,13 +84,17 @@ class GraphedDecoder:
         self._graphs: dict[tuple[int, int], Callable[[Tensor], None]] = {}  # by rows and length of the cache
 
     def reset(self, encoder_states: Tensor, mask: Tensor | None) -> None:
-        """Begin anew with other sources."""
+        """Start over with other sources: states (B, S, D), mask bool (B, 1, 1, S) or None."""
         self._model.get_decoder().reset_cache(self.cache, encoder_states)
         if self.mask is not None and mask is not None:
             self.mask.copy_(mask)
 
     def logits(self, states: Tensor, mask: Tensor | None, step: DecodeStep) -> Tensor:
-        """Return what ``next_logits`` returns. Raises RuntimeError if the device cannot capture it."""
+        """Return the logits of ``next_logits``: float32 (R, V). The next call overwrites them.
+
+        Raises:
+            RuntimeError: the device cannot capture the step.
+        """
         rows = len(states)
         if (rows, step.cache_length) not in self._graphs:
             write = partial(self._write_logits, self._model, self.cache, mask, step, self._logits[:rows])
@@ -91,7 +102,7 @@ class GraphedDecoder:
         self._graphs[rows, step.cache_length](states)
         return self._logits[:rows]
 
-    # Static, since a graph that held this object would keep its memory until Python collects the cycle.
+    # Static: a graph that referred to this object would keep its memory until the garbage collector finds the cycle.
     @staticmethod
     def _write_logits(
         model: SearchableModel,
@@ -107,12 +118,12 @@ class GraphedDecoder:
 class CudaGraphCache:
     """Keeps the graphs of a search for the next search of the same shape.
 
-    To capture a step takes as long as several steps do. The model and the place of its weights in memory must not
-    change meanwhile.
+    Capturing a step takes as long as several steps. The model and the addresses of its weights must not change in
+    between.
     """
 
     def __init__(self) -> None:
-        self.may_capture = True  # until it has failed
+        self.may_capture = True  # false after a capture has failed
         self._shape: object = None
         self._decoder: GraphedDecoder | None = None
 
@@ -122,34 +133,41 @@ class CudaGraphCache:
         return self._decoder is not None
 
     def get(self, shape: object) -> GraphedDecoder | None:
-        """Return the decoder of that shape, or None. Deletes one of another shape."""
+        """Return the decoder of that shape, or None. Delete a decoder of another shape."""
         if self._shape != shape:
             self.clear()
         return self._decoder
 
     def put(self, shape: object, decoder: GraphedDecoder) -> GraphedDecoder:
-        """Keep a decoder; returns it."""
+        """Keep a decoder for sources of ``shape``, and return it."""
         self._shape, self._decoder = shape, decoder
         return decoder
 
     def clear(self) -> None:
-        """Give the memory back."""
+        """Delete the graphs, and with them the memory that they hold."""
         self._shape = self._decoder = None
 
 
 def graphed_decoder(
     model: SearchableModel, sources: Sources, beams: int, max_length: int, graphs: CudaGraphCache
 ) -> GraphedDecoder:
-    """Take the decoder from the cache, or make one; lengths are rounded up, so that few shapes occur.
+    """Return a decoder for these sources: from ``graphs`` if it has one of this shape, else a new one.
 
     Args:
-        max_length: of the outputs, without the start token.
+        model: the model to decode with.
+        sources: B sources of length S.
+        beams: of each source.
+        max_length: longest output, without the start token.
+        graphs: keeps the decoder that is returned.
     """
+    # Lengths are rounded up, so that few shapes occur.
     (sentences, length), attention_mask = sources.shape, sources.mask
     missing = -length % _SOURCE_WINDOW
     max_length = -(-max_length // _WINDOW) * _WINDOW
     shape = (sentences, length + missing, attention_mask is None and not missing, beams, max_length)
-    decoder = graphs.get(shape)  # before the encoder, which may need the memory that this frees
+
+    # The cache comes before the encoder, which may need the memory of graphs that are deleted here.
+    decoder = graphs.get(shape)
     encoder_states = sources.encode(model)
     if missing:
         if attention_mask is None:
@@ -157,6 +175,7 @@ def graphed_decoder(
         attention_mask = F.pad(attention_mask, (0, missing))
         encoder_states = F.pad(encoder_states, (0, 0, 0, missing))
     mask = padding_mask(attention_mask)
+
     if decoder is not None:
         decoder.reset(encoder_states, mask)
         return decoder

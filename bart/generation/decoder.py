@@ -1,4 +1,4 @@
-"""The decoder as the search strategies see it."""
+"""The interface through which the search strategies use a model."""
 
 from collections.abc import Callable
 from typing import Protocol
@@ -7,7 +7,10 @@ from torch import Tensor
 
 
 class Decoder(Protocol):
-    """A model with its sources: tokens in, the next token's logits out. R rows, V vocabulary, B sentences."""
+    """A model with its sources: it takes tokens and returns the logits of the next ones.
+
+    Shapes: R rows, V vocabulary, B sentences.
+    """
 
     def next_logits(self, tokens: Tensor) -> Tensor:
         """Read the newest tokens (R,) and return the logits of the ones after them, float32 (R, V)."""
@@ -16,10 +19,10 @@ class Decoder(Protocol):
         """Let row i continue what row ``rows[i]`` has read; rows: (R,)."""
 
     def keep_rows(self, gather: Callable[[Tensor], Tensor]) -> None:
-        """Drop the sentences that leave: keep of each tensor (B, ...) the rows that ``gather`` gives."""
+        """Keep only the rows of each tensor (B, ...) that ``gather`` returns: those of the sentences that stay."""
 
 
 def read_prompt(decoder: Decoder, prompt: Tensor) -> None:
-    """Read all but the last tokens of the beginning of every row (R, P)."""
+    """Feed all but the last token of each row of ``prompt`` (R, P) to the decoder."""
     for tokens in prompt[:, :-1].unbind(1):
         decoder.next_logits(tokens)

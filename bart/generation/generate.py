@@ -1,4 +1,4 @@
-"""``generate``: from source tokens to output tokens."""
+"""``generate``: search for outputs, from source tokens to output tokens."""
 
 import warnings
 from collections.abc import Callable, Iterable, Sequence
@@ -39,22 +39,22 @@ def generate(
     graphs: CudaGraphCache | None = None,
     **search: Any,
 ) -> Tensor | GenerationOutput:
-    """Search for the outputs of a batch of sources. Arguments mean what they mean in transformers' ``generate``.
+    """Search for the outputs of a batch of sources. Arguments mean the same as in transformers' ``generate``.
 
-    Groups of beams, which transformers 5 has no more, are searched as its version 4.53 did. ``pad_token_id`` fills
-    whatever is behind an output, where transformers fills with -1 if there is no ``eos_token_id``.
+    Two things differ. Groups of beams, which transformers 5 no longer has, are searched as in its version 4.53. Outputs
+    are padded with ``pad_token_id`` even if there is no ``eos_token_id``; transformers pads with -1 then.
 
     Args:
         model: should be in evaluation mode; with dropout the outputs are random.
         input_ids: (B, S); may be left out if there are ``encoder_outputs``.
-        attention_mask: (B, S), 0 where padded; None: padded where ``input_ids`` is the pad token.
-        encoder_outputs: what the encoder has made of the sources: states (B, S, D), or an output that holds them.
-        decoder_input_ids: (B, P), a beginning that every output of a source has; the start token may be left out.
+        attention_mask: (B, S), 0 for padding; None: every pad token in ``input_ids`` is padding.
+        encoder_outputs: the encoder's states (B, S, D), or a tuple, mapping or object that holds them.
+        decoder_input_ids: (B, P), tokens that the outputs of each source begin with; the start token may be left out.
         logits_processor: callables that change the next token's scores: (tokens (R, L), scores (R, V)) -> (R, V).
         stopping_criteria: callables that end outputs: (tokens (R, L), scores of the steps or None) -> bool (R,).
-        prefix_allowed_tokens_fn: (number of the source, tokens (L,)) -> the token ids that may come next.
-        use_cache: False: read the whole output again for every token; slow, for checking.
-        graphs: keeps the CUDA graphs of a search on a GPU for the next one that is given the same object.
+        prefix_allowed_tokens_fn: (index of the source, tokens (L,)) -> the token ids that may come next.
+        use_cache: False: decode the full output again for every token, which is slow, to check the cache.
+        graphs: keeps CUDA graphs for the next search on a GPU that is given the same object.
         search: settings that override the configuration's, see ``GenerationConfig`` for all of them; the special tokens
             ``bos_token_id``, ``pad_token_id``, ``eos_token_id`` (one or several) and ``decoder_start_token_id``; and
             ``generation_config``, a set of all these that is overridden in its turn.
@@ -66,6 +66,7 @@ def generate(
     Raises:
         InputError: an argument does not exist, is impossible, or contradicts another; or a source is too long.
     """
+    # Resolve and check all arguments.
     config, given = model.config, flatten_call(search)
     sources = Sources(input_ids, attention_mask, encoder_outputs, config.pad_token_id)
     special = resolve_special_tokens(config, given)
@@ -77,13 +78,14 @@ def generate(
     callers = CallersProcessors(_as_list("logits_processor", logits_processor), prefix_allowed_tokens_fn)
     _warn_of_unknown_sources(settings, sources)
 
+    # Choose the strategy, and search.
     beams = settings.num_return_sequences if settings.num_beams == 1 else settings.num_beams
     if settings.num_beams == 1:
         prompt = prompt.repeat_interleave(beams, dim=0)
     strategy = greedy_search_or_sampling if settings.num_beams == 1 else beam_search
-    may_shrink = not (conditions or callers.any)  # the caller's functions know a sentence by its place
+    may_shrink = not (conditions or callers.any)  # functions of the caller identify a sentence by its index
     assert settings.max_length is not None
-    # Streams, events and graphs are made on the current GPU, which need not be the model's.
+    # torch makes streams, events and graphs on the current GPU, which may differ from the model's.
     with torch.cuda.device(sources.device) if sources.device.type == "cuda" else nullcontext():
         decoder: Decoder
         if use_cache is False:
@@ -96,7 +98,7 @@ def generate(
 
 
 def _prompt(decoder_input_ids: Tensor | None, sources: Sources, start: int, vocab_size: int) -> Tensor:
-    """The beginning of each source's outputs (B, P). One that no row starts with the start token is put behind it."""
+    """Return the tokens (B, P) that outputs begin with. Prepend the start token, unless a row already has it."""
     sentences = sources.shape[0]
     start_tokens = torch.full((sentences, 1), start, device=sources.device)
     if decoder_input_ids is None:
@@ -111,6 +113,7 @@ def _prompt(decoder_input_ids: Tensor | None, sources: Sources, start: int, voca
 
 
 def _as_list(name: str, callables: Any) -> list[Any]:
+    """Return one callable, several, or None as a list. Raises InputError for anything else."""
     given = [callables] if callable(callables) and not isinstance(callables, list) else list(callables or [])
     if not all(map(callable, given)):
         raise InputError(f"generate: {name}: give a list of callables")
@@ -118,7 +121,7 @@ def _as_list(name: str, callables: Any) -> list[Any]:
 
 
 def _warn_of_unknown_sources(settings: GenerationConfig, sources: Sources) -> None:
-    """Warn, as transformers does, of settings about the sources' tokens if there are only their states."""
+    """Warn, as transformers does, about settings that need the source tokens if only the states are given."""
     if sources.input_ids is not None:
         return
     for name in ("encoder_repetition_penalty", "encoder_no_repeat_ngram_size"):

@@ -1,7 +1,7 @@
-"""Changes of the next token's scores: bans, forced tokens, penalties, the cuts of sampling, and the caller's own.
+"""Logits processors: bans, forced tokens, penalties, sampling filters, and functions of the caller.
 
-A processor is called with the tokens so far and the next token's scores and returns scores. All but the caller's are
-tensor operations, without a look at any value from the host.
+A processor takes the tokens so far and the next token's scores, and returns new scores. All but those of the caller
+are tensor operations that never wait for a GPU.
 Shapes: R rows, L tokens so far, V vocabulary, B sentences (R is a multiple of B).
 """
 
@@ -23,23 +23,23 @@ class LogitsProcessor:
     """A change of the next token's scores."""
 
     def __call__(self, tokens: Tensor, scores: Tensor) -> Tensor:
-        """tokens: (R, L), scores: (R, V) -> scores (R, V)."""
+        """Return the changed scores (R, V), given the tokens so far (R, L) and the scores (R, V)."""
         raise NotImplementedError
 
     def keep_rows(self, gather: Callable[[Tensor], Tensor]) -> None:
-        """Drop the sentences that leave: keep of each tensor (B, ...) the rows that ``gather`` gives."""
+        """Keep only the rows of each tensor (B, ...) that ``gather`` returns: those of the sentences that stay."""
 
 
 @dataclass
 class CallersProcessors:
-    """What the caller of a search brings to change scores."""
+    """Functions of the caller of a search that change scores."""
 
     logits_processors: Sequence[Callable[[Tensor, Tensor], Tensor]] = field(default=())
     prefix_allowed_tokens: Callable[[int, Tensor], Iterable[int]] | None = None
 
     @property
     def any(self) -> bool:
-        """Whether there are any."""
+        """Whether the caller gave any."""
         return bool(self.logits_processors) or self.prefix_allowed_tokens is not None
 
 
@@ -50,15 +50,20 @@ def build_logits_processors(
     prompt_length: int = 1,
     callers: CallersProcessors | None = None,
 ) -> list[LogitsProcessor]:
-    """The processors that ``settings`` ask for, in the order in which transformers applies them.
+    """Build the processors that ``settings`` ask for, in the order in which transformers applies them.
 
     Args:
-        source: (B, S) encoder input ids; None: unknown, and what looks at them is left out.
-        prompt_length: tokens of each output that are given.
+        settings: of one search, with ``max_length``.
+        source: (B, S) source tokens; None: unknown, and processors that need them are left out.
+        special: the tokens that begin and end outputs.
+        prompt_length: number of tokens that every output begins with.
+        callers: functions of the caller.
     """
     processors: list[LogitsProcessor] = []
     callers = callers or CallersProcessors()
     eos = special.eos
+
+    # Penalties and bans that depend on the source or on the output so far.
     if settings.sequence_bias is not None:
         processors.append(SequenceBias(settings.sequence_bias))
     if settings.encoder_repetition_penalty != 1.0 and source is not None:
@@ -77,6 +82,8 @@ def build_logits_processors(
     if callers.prefix_allowed_tokens is not None:
         beams = settings.num_beams // settings.num_beam_groups
         processors.append(AllowedTokens(callers.prefix_allowed_tokens, beams))
+
+    # Tokens that are forced, encouraged or suppressed at their position.
     if settings.forced_bos_token_id is not None:
         processors.append(ForcedTokens(1, token_list(settings.forced_bos_token_id)))
     if settings.forced_eos_token_id is not None:
@@ -91,6 +98,8 @@ def build_logits_processors(
         is_first_forced = prompt_length == 1 and settings.forced_bos_token_id is not None
         first = prompt_length + 1 if is_first_forced else prompt_length
         processors.append(SuppressTokens(settings.begin_suppress_tokens, at=first))
+
+    # Functions of the caller, then sampling.
     processors += [CallersProcessor(processor) for processor in callers.logits_processors]
     if settings.do_sample:
         processors.extend(_build_sampling_processors(settings, len(eos)))
@@ -100,7 +109,8 @@ def build_logits_processors(
 
 
 def _build_sampling_processors(settings: GenerationConfig, ends: int) -> list[LogitsProcessor]:
-    # With beams, one token that goes on must stay beside those that end a sentence.
+    """Build the filters of sampling; ``ends`` is the number of tokens that end a sentence."""
+    # With beams, at least one token that does not end the sentence must stay.
     least = 1 if settings.num_beams == 1 else max(2, ends + 1)
     processors: list[LogitsProcessor] = []
     if settings.temperature != 1.0:
@@ -116,14 +126,14 @@ def _build_sampling_processors(settings: GenerationConfig, ends: int) -> list[Lo
     return processors
 
 
-def _ban(scores: Tensor, tokens: Tensor, where: Tensor) -> Tensor:
-    """Ban in every row the tokens (R, n) for which ``where`` (R, n) holds."""
-    limits = scores.new_full(tokens.shape, float("inf")).masked_fill_(where, BANNED)
+def _ban(scores: Tensor, tokens: Tensor, is_banned: Tensor) -> Tensor:
+    """Ban in each row of ``scores`` (R, V) those of its ``tokens`` (R, n) for which ``is_banned`` (R, n) is true."""
+    limits = scores.new_full(tokens.shape, float("inf")).masked_fill_(is_banned, BANNED)
     return scores.scatter_reduce(1, tokens, limits, "amin")
 
 
 def _with(scores: Tensor, token_ids: Sequence[int], score: float) -> Tensor:
-    """A copy of the scores in which some tokens have this one."""
+    """Return a copy of ``scores`` (R, V) with ``score`` for each of ``token_ids``."""
     scores = scores.clone()
     for token in token_ids:
         scores[:, token] = score
@@ -132,7 +142,7 @@ def _with(scores: Tensor, token_ids: Sequence[int], score: float) -> Tensor:
 
 @dataclass
 class RepetitionPenalty(LogitsProcessor):
-    """Make tokens that are already there less likely (Keskar et al. 2019, section 4.1)."""
+    """Make tokens that the output already has less likely (Keskar et al. 2019, section 4.1)."""
 
     penalty: float
 
@@ -198,7 +208,7 @@ class SequenceBias(LogitsProcessor):
     """Add a number to the scores of tokens that would complete given sequences of tokens."""
 
     def __init__(self, biases: list[list[Any]]) -> None:
-        by_sequence = {tuple(ids): float(bias) for ids, bias in biases}  # of one that is given twice the last counts
+        by_sequence = {tuple(ids): float(bias) for ids, bias in biases}  # of equal sequences the last one counts
         self.biases: list[tuple[Tensor, Tensor]] = []  # sequences (n, length) and what is added for each (n,)
         for length in sorted({len(ids) for ids in by_sequence}):
             group = [ids for ids in by_sequence if len(ids) == length]
@@ -242,7 +252,7 @@ class MinLength(LogitsProcessor):
 
 @dataclass
 class ForcedTokens(LogitsProcessor):
-    """Allow one token alone, or one of several, after ``position`` tokens, at log probability 0."""
+    """Allow only the given tokens after ``position`` tokens, each with log probability 0."""
 
     position: int
     token_ids: list[int]
@@ -255,7 +265,7 @@ class ForcedTokens(LogitsProcessor):
 
 @dataclass
 class SuppressTokens(LogitsProcessor):
-    """Ban tokens everywhere, or after ``at`` tokens alone."""
+    """Ban tokens at every position, or only after ``at`` tokens."""
 
     token_ids: list[int]
     at: int | None = None
@@ -287,9 +297,9 @@ class DecayLengthPenalty(LogitsProcessor):
 
 @dataclass
 class AllowedTokens(LogitsProcessor):
-    """Allow those tokens alone that a function of the sentence's number and its tokens so far lists.
+    """Allow only the tokens that a function of the sentence's index and its tokens so far returns.
 
-    If no beam of a sentence has any of them left, they are allowed at log probability 0, whatever banned them.
+    If other processors have banned all of these for every beam of a sentence, they get log probability 0.
     """
 
     allowed: Callable[[int, Tensor], Iterable[int]]
@@ -301,7 +311,7 @@ class AllowedTokens(LogitsProcessor):
             ids = list(self.allowed(row // self.beams, sequence))
             if not ids or not all(0 <= token < scores.size(1) for token in ids):
                 problem = "no token" if not ids else f"tokens outside the vocabulary of {scores.size(1)}"
-                raise InputError(f"generate: prefix_allowed_tokens_fn: returned {problem}; give a list of token ids")
+                raise InputError(f"generate: prefix_allowed_tokens_fn: returned {problem}; return a list of token ids")
             limits[row, ids] = 0.0
         limited = scores + limits
         is_empty = limited.amax(-1).isneginf().view(-1, self.beams).all(1)
@@ -319,7 +329,7 @@ class CallersProcessor(LogitsProcessor):
         if not isinstance(processed, Tensor) or processed.shape != scores.shape:
             found = f"shape {tuple(processed.shape)}" if isinstance(processed, Tensor) else type(processed).__name__
             raise InputError(
-                f"generate: logits_processor: returned {found}; give the scores back, shape {tuple(scores.shape)}"
+                f"generate: logits_processor: returned {found}; return scores of shape {tuple(scores.shape)}"
             )
         return processed
 
@@ -336,7 +346,7 @@ class Temperature(LogitsProcessor):
 
 @dataclass
 class TopK(LogitsProcessor):
-    """Keep the k likeliest tokens (Fan et al. 2018, https://arxiv.org/abs/1805.04833), and ties of the last."""
+    """Keep the k likeliest tokens, and ties with the last of them (Fan et al. 2018, https://arxiv.org/abs/1805.04833)."""
 
     k: int
 
@@ -350,7 +360,7 @@ class TopP(LogitsProcessor):
     """Keep the fewest likeliest tokens that hold ``p`` of the probability (Holtzman et al. 2019, section 3.1)."""
 
     p: float
-    least: int  # so many are kept whatever they hold
+    least: int  # number of tokens that are always kept
 
     def __call__(self, tokens: Tensor, scores: Tensor) -> Tensor:
         ascending, order = scores.sort()
@@ -364,7 +374,7 @@ class MinP(LogitsProcessor):
     """Keep the tokens that are at least ``p`` times as likely as the likeliest (Nguyen et al. 2024, section 3)."""
 
     p: float
-    least: int  # so many are kept, however unlikely
+    least: int  # number of tokens that are always kept
 
     def __call__(self, tokens: Tensor, scores: Tensor) -> Tensor:
         probabilities = scores.softmax(-1)
@@ -381,7 +391,7 @@ class TypicalP(LogitsProcessor):
     """
 
     p: float
-    least: int
+    least: int  # number of tokens that are always kept
 
     def __call__(self, tokens: Tensor, scores: Tensor) -> Tensor:
         log_probs = scores.log_softmax(-1)
@@ -395,7 +405,7 @@ class TypicalP(LogitsProcessor):
 
 
 class Renormalize(LogitsProcessor):
-    """Make log probabilities of scores again."""
+    """Normalize the scores, so that they are log probabilities again."""
 
     def __call__(self, tokens: Tensor, scores: Tensor) -> Tensor:
         return scores.log_softmax(-1)

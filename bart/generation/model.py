@@ -1,4 +1,4 @@
-"""What a search needs of a model: all that this package knows of it, so that a model can import a search.
+"""The interface that a search needs of a model. It keeps this package free of imports of the model.
 
 Shapes: B sentences, K beams, R = B * K rows, S source length, T tokens, D model, V vocabulary.
 """
@@ -14,10 +14,10 @@ from bart.modeling.layers.kv_cache import DecoderCache, DecodeStep
 
 
 class CachedDecoder(Protocol):
-    """A decoder that reads outputs whole, or token by token with a cache."""
+    """A decoder of full outputs, or with a cache of one token after the other."""
 
     def __call__(self, input_ids: Tensor, encoder_states: Tensor, attention_mask: Tensor | None, /) -> Tensor:
-        """Decode all of (R, T), given states (R, S, D) and their mask (R, S): (R, T, D)."""
+        """Decode all tokens (R, T), given the encoder's states (R, S, D) and their mask (R, S): (R, T, D)."""
 
     def embed(self, input_ids: Tensor, start: int) -> Tensor:
         """Embed tokens (R, T) at the positions from ``start`` on: (R, T, D)."""
@@ -26,7 +26,7 @@ class CachedDecoder(Protocol):
         """Decode embedded tokens (R, T, D) that follow those in the cache: (R, T, D)."""
 
     def new_cache(self, encoder_states: Tensor, beams: int, max_length: int) -> DecoderCache:
-        """An empty cache for ``beams`` outputs of each source (B, S, D)."""
+        """Return an empty cache for ``beams`` outputs of up to ``max_length`` tokens for each source (B, S, D)."""
 
     def reset_cache(self, cache: DecoderCache, encoder_states: Tensor) -> None:
         """Empty a cache, for other sources of the same shape (B, S, D)."""
@@ -43,16 +43,16 @@ class SearchableModel(Protocol):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the weights."""
+        """The type of the weights."""
 
     def get_encoder(self) -> Callable[[Tensor | None, Tensor | None], Tensor]:
-        """From tokens (B, S) and their mask (B, S) to states (B, S, D)."""
+        """Return the encoder: from tokens (B, S) and their mask (B, S) to states (B, S, D)."""
 
     def get_decoder(self) -> CachedDecoder:
-        """The decoder."""
+        """Return the decoder."""
 
     def project_to_vocabulary(self, states: Tensor) -> Tensor:
-        """Decoder states (..., D) to logits (..., V)."""
+        """Project decoder states (..., D) to logits (..., V)."""
 
 
 def next_logits(

@@ -1,4 +1,4 @@
-"""What a search returns when it is asked for more than the tokens."""
+"""The result of a search with ``return_dict_in_generate``: the tokens, and what led to them."""
 
 from dataclasses import dataclass
 
@@ -7,12 +7,13 @@ from torch import Tensor
 
 @dataclass
 class GenerationOutput:
-    """Shapes: N returned sequences, L the longest of them, R searched rows (sentences times beams), V vocabulary."""
+    """Token ids, and as far as they were asked for, scores, logits and the history of the beams.
+
+    Shapes: N returned sequences, L the longest of them, R searched rows (sentences times beams), V vocabulary.
+    """
 
     sequences: Tensor  # (N, L) token ids, padded on the right
     sequences_scores: Tensor | None = None  # (N,) length-penalized log probabilities, of beam search with output_scores
-    scores: tuple[Tensor, ...] | None = None  # a (R, V) for every step, after the processors; with output_scores
-    logits: tuple[Tensor, ...] | None = None  # a (R, V) for every step, as the model gives them; with output_logits
-    beam_indices: Tensor | None = (
-        None  # (N, L - 1) the row that each token's scores stand in, -1 past the end; of beams
-    )
+    scores: tuple[Tensor, ...] | None = None  # one (R, V) per step, after the processors; with output_scores
+    logits: tuple[Tensor, ...] | None = None  # one (R, V) per step, before the processors; with output_logits
+    beam_indices: Tensor | None = None  # (N, L - 1) the row of each token's scores, -1 past the end; of beam search

@@ -1,4 +1,4 @@
-"""The sources of a search: tokens that the encoder has yet to read, or what it has made of them."""
+"""The sources of a search: tokens for the encoder, or the states that it has already computed."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +10,7 @@ from bart.generation.model import SearchableModel
 
 
 class Sources:
-    """A batch of sources. B sentences, S source length, D model."""
+    """A batch of sources, checked. Shapes: B sentences, S source length, D model."""
 
     def __init__(
         self,
@@ -19,13 +19,13 @@ class Sources:
         encoder_outputs: Any,
         pad_token_id: int,
     ) -> None:
-        """Check that they belong together.
+        """Check that the arguments belong together.
 
         Args:
             input_ids: (B, S); None if there are ``encoder_outputs``.
-            attention_mask: (B, S), 0 where padded; None: padded where ``input_ids``, if given, is
-                the pad token.
-            encoder_outputs: states (B, S, D), or a tuple, mapping or object as encoders of transformers return it.
+            attention_mask: (B, S), 0 for padding; None: every pad token in ``input_ids``, if given, is padding.
+            encoder_outputs: states (B, S, D), or a tuple, mapping or object of transformers that holds them.
+            pad_token_id: the pad token of the model.
 
         Raises:
             InputError: nothing is given, or the shapes contradict each other.
@@ -53,7 +53,7 @@ class Sources:
 
 
 def _states(encoder_outputs: Any) -> Tensor | None:
-    """The states (B, S, D) that an encoder's output holds; None if there is none."""
+    """Return the states (B, S, D) of an encoder's output, or None for None. Raises InputError if it has none."""
     if encoder_outputs is None:
         return None
     states = encoder_outputs

@@ -1,4 +1,4 @@
-"""The model as a search sees it: tokens in, the next token's logits out.
+"""The decoder of a search: with a cache, and on a GPU with CUDA graphs.
 
 Shapes: B sentences, R = B * beams rows (a sentence's beams are neighbours), S source length, D model, V vocabulary.
 """
@@ -19,10 +19,7 @@ _WITH_GRAPHS = {"cuda"}  # devices on which steps are captured
 
 
 class StepDecoder:
-    """Encodes the sources once, then decodes ``beams`` rows for each of them, a token at a time.
-
-    On a GPU the steps are CUDA graphs.
-    """
+    """Encodes the sources once, then decodes ``beams`` rows for each of them, one token at a time."""
 
     def __init__(
         self,
@@ -32,12 +29,20 @@ class StepDecoder:
         max_length: int,
         graphs: CudaGraphCache | None = None,
     ) -> None:
-        """max_length: of the outputs, the start token included."""
+        """Encode the sources.
+
+        Args:
+            model: the model to decode with.
+            sources: B sources.
+            beams: rows for each source.
+            max_length: longest output, including the start token.
+            graphs: keeps CUDA graphs for later searches; None: this search alone uses its graphs.
+        """
         self._model = model
         self._graphed: GraphedDecoder | None = None
         device, length = sources.device.type, max_length - 1
         mask = sources.mask
-        if graphs is None or torch.is_autocast_enabled(device):  # its half copies of the weights do not outlive it
+        if graphs is None or torch.is_autocast_enabled(device):  # its casted weights are freed when it ends
             graphs = CudaGraphCache()
         self._graphs = graphs
         if device in _WITH_GRAPHS and graphs.may_capture and not model.training:
@@ -51,7 +56,7 @@ class StepDecoder:
     def next_logits(self, tokens: Tensor) -> Tensor:
         """Read the newest tokens (R,) and return the logits of the ones after them, float32 (R, V).
 
-        The next call may write over them.
+        The next call may overwrite them.
         """
         states = self._model.get_decoder().embed(tokens[:, None], self._cache.length)  # (R, 1, D)
         step = self._cache.advance(1)
@@ -71,7 +76,7 @@ class StepDecoder:
         self._cache.reorder(rows)
 
     def keep_rows(self, gather: Callable[[Tensor], Tensor]) -> None:
-        """Drop the sentences that leave: keep of each tensor (B, ...) the rows that ``gather`` gives."""
+        """Keep only the rows of each tensor (B, ...) that ``gather`` returns: those of the sentences that stay."""
         self._cache.keep_rows(gather)
         if self._mask is not None:
             self._mask = gather(self._mask)

@@ -1,4 +1,4 @@
-"""What a search keeps of its steps when it is asked for more than the tokens."""
+"""The logits and scores of each step of a search, kept if the settings ask for them."""
 
 from torch import Tensor
 
@@ -7,7 +7,7 @@ from bart.generation.output import GenerationOutput
 
 
 class StepRecord:
-    """The logits and the scores of every step, as far as the settings ask for them."""
+    """Collects the logits and the scores of every step, as far as the settings ask for them."""
 
     def __init__(self, settings: GenerationConfig) -> None:
         wanted = settings.return_dict_in_generate
@@ -35,7 +35,7 @@ class StepRecord:
         return None if self._scores is None else tuple(self._scores)
 
     def complete(self, output: GenerationOutput, surplus: int = 0) -> GenerationOutput:
-        """Put the steps into an output, without the newest ``surplus``; returns it."""
+        """Put all steps but the newest ``surplus`` into ``output``, and return it."""
         steps = slice(0, None if surplus == 0 else -surplus)
         output.logits = None if self._logits is None else tuple(self._logits[steps])
         output.scores = None if self._scores is None else tuple(self._scores[steps])

@@ -1,4 +1,4 @@
-"""What else than its last token and its length may end an output: conditions that the caller of a search brings."""
+"""Stopping: by an end token, or by conditions that the caller of a search gives."""
 
 from collections.abc import Callable, Sequence
 
@@ -11,7 +11,7 @@ Condition = Callable[[Tensor, tuple[Tensor, ...] | None], Tensor | bool]
 
 
 def is_any_of(tokens: Tensor, token_ids: Sequence[int]) -> Tensor:
-    """Where tokens of any shape are one of the few that are given: bool, of that shape."""
+    """Return which of ``tokens``, of any shape, are among the few ``token_ids``: bool, of the same shape."""
     if not token_ids:
         return torch.zeros_like(tokens, dtype=torch.bool)
     found = tokens == token_ids[0]
@@ -21,12 +21,12 @@ def is_any_of(tokens: Tensor, token_ids: Sequence[int]) -> Tensor:
 
 
 def meets_any(conditions: Sequence[Condition], tokens: Tensor, scores: tuple[Tensor, ...] | None) -> Tensor:
-    """The outputs that one of the conditions ends.
+    """Return which outputs at least one of the conditions ends.
 
     Args:
-        conditions: called with the tokens and the scores; each returns a bool for every row, or one for all of them.
+        conditions: each is called with tokens and scores, and returns one bool per row, or one for all rows.
         tokens: (R, L), the newest one included.
-        scores: a (R, V) of every step so far, if the search returns them.
+        scores: one (R, V) per step so far; None if the search does not return them.
 
     Returns:
         bool (R,)
@@ -40,7 +40,7 @@ def meets_any(conditions: Sequence[Condition], tokens: Tensor, scores: tuple[Ten
         if not isinstance(answer, bool | Tensor) or getattr(answer, "shape", ()) not in ((len(tokens),), ()):
             found = f"shape {tuple(answer.shape)}" if isinstance(answer, Tensor) else type(answer).__name__
             raise InputError(
-                f"generate: stopping_criteria: returned {found}; give a bool for each of the {len(tokens)} rows"
+                f"generate: stopping_criteria: returned {found}; return one bool for each of the {len(tokens)} rows"
             )
         met |= torch.as_tensor(answer, dtype=torch.bool, device=tokens.device)
     return met

@@ -1,4 +1,4 @@
-"""Decoding without a cache: every step reads all that has been written again. Slow, and a check of the cache.
+"""Decoding without a cache: every step decodes the full output again. It is slow, and a reference for the cache.
 
 Shapes: B sentences, R rows (a multiple of B), L tokens so far, S source length, V vocabulary.
 """
@@ -13,7 +13,7 @@ from bart.generation.sources import Sources
 
 
 class UncachedDecoder:
-    """Encodes the sources once, then decodes ``beams`` rows for each of them, a token at a time."""
+    """Encodes the sources once, then decodes ``beams`` rows for each of them, one token at a time."""
 
     def __init__(self, model: SearchableModel, sources: Sources, beams: int) -> None:
         self._model, self._beams = model, beams
@@ -33,7 +33,7 @@ class UncachedDecoder:
         self._read = self._read[rows]
 
     def keep_rows(self, gather: Callable[[Tensor], Tensor]) -> None:
-        """Drop the sentences that leave: keep of each tensor (B, ...) the rows that ``gather`` gives."""
+        """Keep only the rows of each tensor (B, ...) that ``gather`` returns: those of the sentences that stay."""
         self._states = gather(self._states.clone())
         self._mask = None if self._mask is None else gather(self._mask.clone())
         self._read = gather(self._read.view(-1, self._beams, self._read.size(1)).clone()).flatten(0, 1)

@@ -1,6 +1,7 @@
 """BART's encoder-decoder (Lewis et al. 2019, https://arxiv.org/abs/1910.13461, section 2.1).
 
-Parameters carry the names that Hugging Face's files use, so that state dicts go in and out unchanged.
+Parameters have the names of Hugging Face's files, so that state dicts need no conversion.
+
 Shapes: B sentences, K beams (1 in training), S source length, T target length, D model, V vocabulary; N target tokens
 without padding, M source tokens likewise.
 """
@@ -32,16 +33,23 @@ from bart.modeling.layers.transformer import DecoderLayer, EncoderLayer, Learned
 from bart.modeling.layers.unpadding import Unpadding
 from bart.modeling.skip_initialization import SkipInitialization
 
-IGNORE_INDEX = -100  # labels of this value (padding) do not count; the default of F.cross_entropy
+IGNORE_INDEX = -100  # the label of tokens, such as padding, that do not count; the default of F.cross_entropy
 
 
 class BartStack(nn.Module):
-    """What the encoder and the decoder share: embeddings, layers, and how training runs these."""
+    """The common part of encoder and decoder: embeddings, layers, and the ways to run these in training."""
 
     def __init__(
         self, config: BartConfig, embed_tokens: TokenEmbedding, layers: Iterable[nn.Module], layerdrop: float
     ) -> None:
-        """layers: made when they are read, so that random weights are drawn in the order of this code."""
+        """Make the embeddings, then the layers.
+
+        Args:
+            config: the model's configuration.
+            embed_tokens: the table that encoder and decoder share.
+            layers: an iterator that makes the layers, so that random weights are drawn in the order of this code.
+            layerdrop: probability with which training leaves a layer out.
+        """
         super().__init__()
         self.embed_tokens = embed_tokens
         self.embed_positions = LearnedPositions(config.max_position_embeddings, config.d_model)
@@ -50,10 +58,10 @@ class BartStack(nn.Module):
         self.layers = nn.ModuleList(layers)
         self.dropout = Dropout(config.dropout)
         self.layerdrop = layerdrop
-        self.gradient_checkpointing = self.compiled = False  # see the model's methods
+        self.gradient_checkpointing = self.compiled = False  # set by methods of the model
 
     def embed(self, input_ids: Tensor, start: int = 0, unpadding: Unpadding | None = None) -> Tensor:
-        """Embed tokens (B, L) at the positions from ``start`` on: (B, L, D), or (N, D) by ``unpadding``."""
+        """Embed tokens (B, L) at the positions from ``start`` on: (B, L, D), or with ``unpadding`` (N, D)."""
         positions = self.embed_positions(input_ids.size(1), start)  # (L, D)
         if unpadding is not None:
             input_ids = input_ids.flatten().index_select(0, unpadding.indices)
@@ -63,9 +71,9 @@ class BartStack(nn.Module):
         return states
 
     def active_layers(self) -> Iterator[nn.Module]:
-        """The layers of this pass: in training each is left out with probability ``layerdrop``.
+        """Yield the layers to run; training leaves each out with probability ``layerdrop``.
 
-        A random number is drawn before each layer, and only if layers can be left out.
+        One random number is drawn before each layer, but none if ``layerdrop`` is 0.
         """
         for layer in self.layers:
             is_dropped = self.training and self.layerdrop > 0 and float(torch.rand(())) < self.layerdrop
@@ -73,12 +81,12 @@ class BartStack(nn.Module):
                 yield layer
 
     def run_layer(self, layer: nn.Module, *inputs: Any) -> Tensor:
-        """Run one layer, in training with gradient checkpointing and compiled, if either is on."""
+        """Run one layer: in training with gradient checkpointing, or compiled, if these are enabled."""
         output: Tensor
         if self.gradient_checkpointing and self.training and torch.is_grad_enabled():
             output = checkpoint(layer, *inputs, use_reentrant=False)
         elif self.compiled and not self.training:
-            output = layer.forward(*inputs)  # as it was before the compilation
+            output = layer.forward(*inputs)  # not compiled
         else:
             output = layer(*inputs)
         return output
@@ -88,21 +96,25 @@ class BartEncoder(BartStack):
     """Token and position embeddings, then bidirectional layers."""
 
     def __init__(self, config: BartConfig, embed_tokens: TokenEmbedding) -> None:
+        """Make the encoder on the given table of token embeddings."""
         layers = (EncoderLayer(config) for _ in range(config.encoder_layers))
         super().__init__(config, embed_tokens, layers, config.encoder_layerdrop)
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor | None = None, unpadding: Unpadding | None = None
     ) -> Tensor:
-        """Source tokens to states.
+        """Encode source tokens.
 
         Args:
             input_ids: (B, S).
-            attention_mask: (B, S), 0 where padded, None for no padding.
-            unpadding: the places of the tokens that are not padding, to compute only those.
+            attention_mask: (B, S), 0 for padding; None: nothing is padded.
+            unpadding: the tokens that are not padding, to compute only those.
 
         Returns:
-            (B, S, D), with ``unpadding`` (M, D)
+            states (B, S, D), or with ``unpadding`` (M, D)
+
+        Raises:
+            InputError: S exceeds the model's positions.
         """
         states = self.embed(input_ids, unpadding=unpadding)
         mask = padding_mask(attention_mask)
@@ -115,6 +127,7 @@ class BartDecoder(BartStack):
     """Token and position embeddings, then causal layers that also attend to the encoder's states."""
 
     def __init__(self, config: BartConfig, embed_tokens: TokenEmbedding) -> None:
+        """Make the decoder on the given table of token embeddings."""
         layers = (DecoderLayer(config) for _ in range(config.decoder_layers))
         super().__init__(config, embed_tokens, layers, config.decoder_layerdrop)
 
@@ -127,17 +140,21 @@ class BartDecoder(BartStack):
         unpadding: Unpadding | None = None,
         encoder_unpadding: Unpadding | None = None,
     ) -> Tensor:
-        """Decode all target tokens at once, or, with a cache, the tokens that follow those it holds.
+        """Decode all target tokens at once or, with a cache, the tokens that follow those in it.
 
         Args:
             input_ids: (B*K, T).
-            encoder_states: (B, S, D), or (M, D) by ``encoder_unpadding``; needed where there is no cache.
-            encoder_attention_mask: (B, S), 0 where padded, None for no padding.
-            cache: from ``new_cache``; takes the new tokens.
-            unpadding: the places of the target tokens that are not padding, to compute only those; without a cache.
+            encoder_states: (B, S, D), or with ``encoder_unpadding`` (M, D); needed only without a cache.
+            encoder_attention_mask: (B, S), 0 for padding; None: nothing is padded.
+            cache: from ``new_cache``; the new tokens are added to it.
+            unpadding: the target tokens that are not padding, to compute only those; without a cache.
+            encoder_unpadding: the source tokens that are not padding, likewise.
 
         Returns:
-            (B*K, T, D), with ``unpadding`` (N, D)
+            states (B*K, T, D), or with ``unpadding`` (N, D)
+
+        Raises:
+            InputError: an output exceeds the model's positions.
         """
         states = self.embed(input_ids, 0 if cache is None else cache.length, unpadding)
         mask = padding_mask(encoder_attention_mask)
@@ -148,10 +165,12 @@ class BartDecoder(BartStack):
         return states
 
     def decode_next(self, states: Tensor, encoder_mask: Tensor | None, cache: DecoderCache, step: DecodeStep) -> Tensor:
-        """Put the next tokens' embeddings (B*K, T, D), of which either K or T is 1, through the layers.
+        """Decode the embeddings of the next tokens (B*K, T, D), of which either K or T is 1: (B*K, T, D).
 
         Args:
-            encoder_mask: bool, broadcastable to (B, H, T, S), or None.
+            states: from ``embed``.
+            encoder_mask: bool, broadcastable to (B, H, T, S), true if a source token may be seen; None: all are seen.
+            cache: from ``new_cache``.
             step: from ``cache.advance``.
         """
         together = states.reshape(-1, cache.beams * states.size(1), states.size(2))  # (B, K*T, D)
@@ -160,7 +179,13 @@ class BartDecoder(BartStack):
         return together.view_as(states)
 
     def new_cache(self, encoder_states: Tensor, beams: int, max_length: int) -> DecoderCache:
-        """An empty cache for ``beams`` sequences of up to ``max_length`` tokens per sentence of (B, S, D)."""
+        """Make an empty cache.
+
+        Args:
+            encoder_states: (B, S, D).
+            beams: sequences of each sentence.
+            max_length: tokens of each sequence.
+        """
         caches = [
             LayerCache(keys.contiguous(), values.contiguous(), beams, max_length)
             for keys, values in self._project_sources(encoder_states)
@@ -168,17 +193,18 @@ class BartDecoder(BartStack):
         return DecoderCache(caches, beams, max_length)
 
     def reset_cache(self, cache: DecoderCache, encoder_states: Tensor) -> None:
-        """Begin anew with a cache of ``new_cache``, for other sources of the same shape (B, S, D)."""
+        """Empty a cache of ``new_cache``, for other sources of the same shape (B, S, D)."""
         cache.reset(self._project_sources(encoder_states))
 
     def _project_sources(self, encoder_states: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield each layer's keys and values of the sources, (B, H, S, Dh)."""
         for layer in self.layers:
             assert isinstance(layer, DecoderLayer)
             yield layer.encoder_attn.project_keys_values(encoder_states)
 
 
 class BartModel(nn.Module):
-    """The encoder and the decoder on one table of token embeddings."""
+    """The encoder and the decoder, with one table of token embeddings."""
 
     def __init__(self, config: BartConfig) -> None:
         super().__init__()
@@ -187,7 +213,7 @@ class BartModel(nn.Module):
         self.decoder = BartDecoder(config, self.shared)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None, decoder_input_ids: Tensor) -> Tensor:
-        """input_ids, attention_mask: (B, S); decoder_input_ids: (B, T) -> decoder states (B, T, D)."""
+        """Return the decoder's states (B, T, D), given tokens and mask (B, S) of the sources and the targets (B, T)."""
         encoder_states = self.encoder(input_ids, attention_mask)
         states: Tensor = self.decoder(decoder_input_ids, encoder_states, attention_mask)
         return states
@@ -195,31 +221,33 @@ class BartModel(nn.Module):
 
 @dataclass
 class Seq2SeqOutput:
-    """The result of a forward pass. As in transformers it can be indexed: the loss, if there is one, comes first."""
+    """The result of a forward pass. It can be indexed as in transformers: the loss comes first, if there is one."""
 
     logits: Tensor  # (B, T, V)
-    loss: Tensor | None = None  # scalar, mean over the labels that count
+    loss: Tensor | None = None  # scalar in nats, mean over the labels that count
 
     def __getitem__(self, index: int) -> Tensor:
+        """Return the loss or the logits."""
         given = [self.logits] if self.loss is None else [self.loss, self.logits]
         return given[index]
 
 
 class BartForConditionalGeneration(nn.Module):
-    """BART with an output layer tied to its token embeddings: the model that is fine-tuned for summarization."""
+    """BART with an output layer tied to the token embeddings: the model that is fine-tuned for summarization."""
 
     final_logits_bias: Tensor  # (1, V)
 
     def __init__(self, config: BartConfig) -> None:
-        """Random weights, normal with ``config.init_std``, drawn from torch's global generator."""
+        """Make a model with random weights: normal with ``config.init_std``, from torch's global generator."""
         super().__init__()
         self.config = config
         self.model = BartModel(config)
         self.register_buffer("final_logits_bias", torch.zeros(1, config.vocab_size))
-        self.prepacked_output: nn.Module | None = None  # after prepack()
+        self.prepacked_output: nn.Module | None = None  # set by prepack()
         self.model.apply(self._initialize)
 
     def _initialize(self, module: nn.Module) -> None:
+        """Draw the weights of a linear layer or a table of embeddings."""
         if isinstance(module, nn.Linear | nn.Embedding):
             nn.init.normal_(module.weight, std=self.config.init_std)
         if isinstance(module, nn.Linear):
@@ -239,13 +267,16 @@ class BartForConditionalGeneration(nn.Module):
 
         Args:
             input_ids: (B, S).
-            attention_mask: (B, S), 0 where padded; None: nothing is padded.
-            decoder_input_ids: (B, T); None: the labels or, without labels, ``input_ids``, shifted right (which fills
-                masks).
-            labels: (B, T), -100 where they do not count.
+            attention_mask: (B, S), 0 for padding; None: nothing is padded.
+            decoder_input_ids: (B, T); None: the labels shifted right or, without labels, ``input_ids`` shifted right,
+                with which the model fills masks.
+            labels: (B, T), -100 for those that do not count.
+
+        Returns:
+            logits (B, T, V) and, if there are labels, the mean loss in nats
 
         Raises:
-            InputError: a sequence is too long.
+            InputError: a sequence exceeds the model's positions.
         """
         if decoder_input_ids is None:
             decoder_input_ids = shift_tokens_right(
@@ -259,7 +290,7 @@ class BartForConditionalGeneration(nn.Module):
         )
 
     def project_to_vocabulary(self, states: Tensor) -> Tensor:
-        """Decoder states to logits: (..., D) -> (..., V)."""
+        """Project decoder states to logits: (..., D) to (..., V)."""
         if self.prepacked_output is None:
             return F.linear(states, self.model.shared.weight) + self.final_logits_bias
         logits: Tensor = self.prepacked_output(states)
@@ -268,7 +299,7 @@ class BartForConditionalGeneration(nn.Module):
     def generate(
         self, input_ids: Tensor | None = None, attention_mask: Tensor | None = None, **search: Any
     ) -> Tensor | GenerationOutput:
-        """Search for outputs; see ``bart.generation.generate.generate``."""
+        """Search for outputs; ``bart.generation.generate.generate`` describes arguments and result."""
         return generate(self, input_ids, attention_mask, **search)
 
     def loss_sum(
@@ -279,15 +310,21 @@ class BartForConditionalGeneration(nn.Module):
         label_smoothing: float = 0.0,
         target_indices: Tensor | None = None,
     ) -> Tensor:
-        """Sum the cross entropy, in nats, over the labels that count, as training needs it, and without the logits.
+        """Sum the cross entropy, in nats, over the labels that count. Training uses it: it never stores all logits.
 
         Args:
             input_ids: (B, S).
-            attention_mask: (B, S), 0 where padded; None: nothing is padded, and attention is faster.
-            labels: (B, T), -100 where they do not count, which is usually behind the target.
+            attention_mask: (B, S), 0 for padding; None: nothing is padded, and attention is faster.
+            labels: (B, T), -100 for those that do not count, usually the padding behind a target.
             label_smoothing: probability taken from the label and spread over the vocabulary.
-            target_indices: (N,), of the labels that count among all B * T. None: they are looked for, and the host
-                waits for a GPU to find them.
+            target_indices: (N,), indices of the labels that count in the flattened ``labels``. None: they are searched
+                for, and the host waits for the GPU.
+
+        Returns:
+            a scalar
+
+        Raises:
+            InputError: a sequence exceeds the model's positions.
         """
         with self.model.shared.tied_gradients():
             states, targets = self._target_states(input_ids, attention_mask, labels, target_indices)
@@ -297,9 +334,19 @@ class BartForConditionalGeneration(nn.Module):
     def score_targets(
         self, input_ids: Tensor, attention_mask: Tensor | None, labels: Tensor, target_indices: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Sum the cross entropy, as validation needs it, and predict the likeliest token of each of the N targets (N,).
+        """Sum the cross entropy and predict each target token from those before it, without gradients, for validation.
 
-        Arguments as of ``loss_sum``; the model reads the targets that it is to write. Without gradients.
+        Args:
+            input_ids: (B, S).
+            attention_mask: (B, S), 0 for padding; None: nothing is padded.
+            labels: (B, T), -100 for those that do not count.
+            target_indices: (N,), indices of the labels that count in the flattened ``labels``.
+
+        Returns:
+            the sum, a scalar in nats, and the likeliest tokens (N,)
+
+        Raises:
+            InputError: a sequence exceeds the model's positions.
         """
         states, targets = self._target_states(input_ids, attention_mask, labels, target_indices)
         return cross_entropy_and_predictions(states, self.model.shared.weight, self.final_logits_bias[0], targets)
@@ -307,7 +354,7 @@ class BartForConditionalGeneration(nn.Module):
     def _target_states(
         self, input_ids: Tensor, attention_mask: Tensor | None, labels: Tensor, target_indices: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """Decoder states (N, D) and labels (N,) of the target tokens."""
+        """Compute the decoder's states (N, D) at the target tokens, and their labels (N,)."""
         decoder_input_ids = shift_tokens_right(labels, self.config.pad_token_id, self.config.decoder_start_token_id)
         if target_indices is None:
             target_indices = find_target_indices(labels)
@@ -320,7 +367,7 @@ class BartForConditionalGeneration(nn.Module):
     def _unpadded_states(
         self, input_ids: Tensor, attention_mask: Tensor | None, decoder_input_ids: Tensor, target_indices: Tensor
     ) -> Tensor:
-        """Decoder states of the targets (N, D), without computing those of padding."""
+        """Compute the decoder's states of the targets (N, D), and nothing for padding."""
         unpadding = encoder_unpadding = None
         if len(target_indices) < decoder_input_ids.numel():
             unpadding = Unpadding(target_indices, decoder_input_ids.shape)
@@ -333,10 +380,10 @@ class BartForConditionalGeneration(nn.Module):
         return states.flatten(0, -2)
 
     def _suits_unpadding(self, labels: Tensor, target_indices: Tensor) -> bool:
-        """Whether to leave padding out: only on a CPU, and only if padding is behind all targets.
+        """Return whether to leave padding out: only on a CPU, and only if all padding is behind the targets.
 
-        A GPU would take as long to move the tokens, compiled layers want few shapes, and labels that do not count
-        before a target are read by it.
+        On a GPU moving the tokens costs as much as it saves, compiled layers need few shapes, and a label that does not
+        count still is an input of the targets behind it.
         """
         if labels.device.type != "cpu" or self.model.encoder.compiled or len(target_indices) == 0:
             return False
@@ -345,14 +392,15 @@ class BartForConditionalGeneration(nn.Module):
 
     @classmethod
     def from_pretrained(cls, name_or_path: str | os.PathLike[str], config: BartConfig | None = None) -> Self:
-        """A model in evaluation mode, float32, from a Hugging Face folder or hub id, or this project's .ckpt.
+        """Load a model, in evaluation mode and float32.
 
         Args:
-            config: takes the place of the stored configuration, but for the number of tokens; its shape must be that of
+            name_or_path: a Hugging Face folder or hub id, a .ckpt of this project, or a model.pt of fairseq.
+            config: used instead of the stored configuration, except for the vocabulary size; its shape must be that of
                 the weights.
 
         Raises:
-            InputError: nothing usable there, or tensors are missing, surplus or of another shape.
+            InputError: there is no usable model, or tensors are missing, unexpected or of another shape.
         """
         config = read_config(name_or_path) if config is None else config_for(name_or_path, config)
         with torch.device("meta"), SkipInitialization():
@@ -361,32 +409,37 @@ class BartForConditionalGeneration(nn.Module):
         return model.eval()
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
-        """Write config.json, generation_config.json and model.safetensors, as transformers reads them."""
+        """Write config.json, generation_config.json and model.safetensors, in transformers' format. Raises OSError."""
         os.makedirs(folder, exist_ok=True)
         self.config.save_pretrained(folder)
         write_weights(self.state_dict(), folder)
 
     def enable_gradient_checkpointing(self) -> None:
-        """In training keep only each layer's input, and compute the layer again in the backward pass."""
+        """Keep only the input of each layer in training, and compute the layer again in the backward pass."""
         self.model.encoder.gradient_checkpointing = self.model.decoder.gradient_checkpointing = True
 
     def compile_layers(self) -> None:
-        """In training run the layers as torch.compile makes them; the compilation comes with the first step."""
+        """Run the layers compiled by torch.compile in training; the first step compiles them."""
         for side in (self.model.encoder, self.model.decoder):
             side.compiled = True
             for layer in side.layers:
                 layer.compile(dynamic=True)
 
     def prepack(self, quantization: Quantization | None = None) -> Self:
-        """Make this model ready for inference on the CPU, for good: it can be neither trained nor moved nor saved then.
+        """Prepare this model for inference on the CPU. Afterwards it can be neither trained nor moved nor saved.
 
-        The weights of linear layers are put into the layout that the fastest kernels read; the results are the same
-        but for rounding. With ``quantization`` "int8" these layers compute with 8 bits, and attention is in bfloat16
-        if the processor has it; the weights must be float32 then. What has no faster form, and a model on a GPU,
-        stays as it is. Returns the model.
+        Linear layers store their weights in the layout of the fastest kernels; results are equal but for rounding.
+        Layers without a faster form, and a model on a GPU, stay as they are.
+
+        Args:
+            quantization: "int8" lets linear layers compute with 8 bits, and attention in bfloat16 if the processor has
+                it; the weights must be float32. None: compute in the type of the weights.
+
+        Returns:
+            this model
 
         Raises:
-            InputError: int8 is asked for on a GPU, or of weights that are not float32.
+            InputError: int8 is asked for on a GPU, or with weights that are not float32.
         """
         if quantization is not None:
             self._prepare_for(quantization)
@@ -395,7 +448,7 @@ class BartForConditionalGeneration(nn.Module):
         return self
 
     def _prepare_for(self, quantization: Quantization) -> None:
-        """Refuse what cannot be quantized, and let attention be in bfloat16 if the processor has it."""
+        """Check that the model can be quantized, and let attention be in bfloat16 if the processor has it."""
         if self.final_logits_bias.device.type != "cpu":
             raise InputError(f"quantization {quantization} is for the CPU; on a GPU use bf16 or fp16")
         if self.final_logits_bias.dtype != torch.float32:
@@ -406,21 +459,21 @@ class BartForConditionalGeneration(nn.Module):
                     module.attention_dtype = torch.bfloat16
 
     def get_encoder(self) -> BartEncoder:
-        """The encoder, as transformers calls it."""
+        """Return the encoder, under transformers' name for it."""
         return self.model.encoder
 
     def get_decoder(self) -> BartDecoder:
-        """The decoder, as transformers calls it."""
+        """Return the decoder, under transformers' name for it."""
         return self.model.decoder
 
     @property
     def generation_config(self) -> GenerationConfig:
-        """The settings that a search has if its call does not say otherwise; changes count from the next search on."""
+        """The default settings of a search; changes apply from the next search on."""
         return self.config
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device of the weights."""
         return self.model.shared.weight.device
 
     @property
@@ -429,11 +482,11 @@ class BartForConditionalGeneration(nn.Module):
         return self.model.shared.weight.dtype
 
     def num_parameters(self, only_trainable: bool = False, exclude_embeddings: bool = False) -> int:
-        """How many numbers the parameters have, the tied ones once.
+        """Count the numbers in all parameters; tied parameters count once.
 
         Args:
-            only_trainable: without frozen parameters.
-            exclude_embeddings: without the tables of tokens and positions.
+            only_trainable: leave out frozen parameters.
+            exclude_embeddings: leave out the tables of tokens and positions.
         """
         tables = {id(module.weight) for module in self.modules() if isinstance(module, nn.Embedding)}
         return sum(
@@ -445,12 +498,12 @@ class BartForConditionalGeneration(nn.Module):
 
 
 def find_target_indices(labels: Tensor) -> Tensor:
-    """Find the labels that count: (N,), their indices among all of ``labels`` (B, T)."""
+    """Return the indices (N,) of the labels that count in the flattened ``labels`` (B, T)."""
     return (labels.flatten() != IGNORE_INDEX).nonzero().squeeze(1)
 
 
 def shift_tokens_right(labels: Tensor, pad_token_id: int, decoder_start_token_id: int) -> Tensor:
-    """Make the decoder's input from ``labels`` (B, T): the start token, then all but the last; -100 becomes pad."""
+    """Make the decoder's input from ``labels`` (B, T): the start token, then all but the last; -100 becomes padding."""
     shifted = labels.roll(1, dims=1)
     shifted[:, 0] = decoder_start_token_id
     return shifted.masked_fill_(shifted == IGNORE_INDEX, pad_token_id)

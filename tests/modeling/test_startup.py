@@ -50,4 +50,4 @@ def test_compiled_attention_with_dropout_is_as_without() -> None:
     for compiled, plain in zip(*reversed(results), strict=True):
         assert torch.equal(compiled, plain)
     called = {str(node.target) for graph in graphs.graphs for node in graph.graph.nodes if node.op.startswith("call")}
-    assert called and not any(word in name for name in called for word in ("softmax", "attention", "autograd", "matmul"))
+    assert called and not any(word in name for name in called for word in ("softmax", "attention", "autograd"))

@@ -1,1 +1,1 @@
-"""The building blocks of BART, and the fast forms of some of them."""
+"""The layers of BART, and faster forms of some of them."""

@@ -11,13 +11,14 @@ from torch import Tensor, nn
 from bart.modeling.layers.blocked_attention import blocked_attention, lowest, sees_nothing
 from bart.modeling.layers.unpadding import Unpadding
 
-_FEW_QUERIES = 16  # of a sentence
+_FEW_QUERIES = 16  # per sentence, at most, in a decoding step
 
 
 class MultiHeadAttention(nn.Module):
     """Projections to queries, keys and values, scaled dot-product attention, and the output projection."""
 
     def __init__(self, d_model: int, heads: int, dropout: float) -> None:
+        """Make the layer for states of size ``d_model``, which ``heads`` divides; ``dropout`` is of the weights."""
         super().__init__()
         self.heads = heads
         self.dropout = dropout
@@ -25,10 +26,18 @@ class MultiHeadAttention(nn.Module):
         self.v_proj = nn.Linear(d_model, d_model)
         self.q_proj = nn.Linear(d_model, d_model)
         self.out_proj = nn.Linear(d_model, d_model)
-        self.attention_dtype: torch.dtype | None = None  # of keys and values; None: that of the projections
+        self.attention_dtype: torch.dtype | None = None  # of keys and values; None: as projected
 
     def project_keys_values(self, states: Tensor, unpadding: Unpadding | None = None) -> tuple[Tensor, Tensor]:
-        """Keys and values of the attended states: (B, S, D), or (N, D) by ``unpadding`` -> two of (B, H, S, Dh)."""
+        """Project the attended states to keys and values.
+
+        Args:
+            states: (B, S, D), or with ``unpadding`` (N, D).
+            unpadding: maps the N tokens to their places in the padded sequences.
+
+        Returns:
+            keys and values, each (B, H, S, Dh)
+        """
         states = cast_for_autocast(states)
         keys, values = self.k_proj(states), self.v_proj(states)
         if self.attention_dtype is not None:
@@ -47,14 +56,16 @@ class MultiHeadAttention(nn.Module):
         """Attend from ``states`` to ``keys`` and ``values``.
 
         Args:
-            states: (B, T, D), or (N, D) by ``unpadding``: what the queries are made of.
-            keys, values: (B, H, S, Dh), from ``project_keys_values``; attention is computed in their dtype.
-            mask: bool, broadcastable to (B, H, T, S); True if a query may look there. None: everywhere. A query that
-                may look nowhere gets zeros. Or numbers that are added to the scores (``DecodeStep.attention_bias``).
-            is_causal: query t sees keys up to t alone; needs T = S and no mask.
+            states: (B, T, D), or with ``unpadding`` (N, D): the queries are projected from them.
+            keys: (B, H, S, Dh), from ``project_keys_values``; attention is computed in their type.
+            values: (B, H, S, Dh), likewise.
+            mask: bool, broadcastable to (B, H, T, S), true if a query may see a key; None: all keys are seen. A query
+                that may see no key gets zeros. Or floats, added to the scores (``DecodeStep.attention_bias``).
+            is_causal: query t sees only keys up to t; needs T = S and no mask.
+            unpadding: maps the N tokens to their places in the padded sequences.
 
         Returns:
-            of the shape of ``states``
+            a tensor of the shape of ``states``
         """
         queries = self._split_heads(self.q_proj(states), unpadding).to(keys.dtype)  # (B, H, T, Dh)
         dropout = self.dropout if self.training else 0.0
@@ -64,15 +75,19 @@ class MultiHeadAttention(nn.Module):
         return output
 
     def _split_heads(self, states: Tensor, unpadding: Unpadding | None) -> Tensor:
+        """Split the last dimension into heads: (B, T, D), or with ``unpadding`` (N, D), to (B, H, T, Dh)."""
         if unpadding is not None:
             states = unpadding.pad(states)
-        return states.view(*states.shape[:-1], self.heads, -1).transpose(1, 2)  # (B, T, D) -> (B, H, T, Dh)
+        return states.view(*states.shape[:-1], self.heads, -1).transpose(1, 2)
 
 
 def _sdpa(
     queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, dropout: float, is_causal: bool
 ) -> Tensor:
-    """Scaled dot-product attention (B, H, T, Dh): torch's own, unless this project has a faster one for the CPU."""
+    """Compute scaled dot-product attention: (B, H, T, Dh).
+
+    The function of torch does it, unless this project has a faster one for the CPU.
+    """
     if queries.device.type == "cpu":
         if not is_causal and _is_decoding_in_bfloat16(queries):
             return _decoding_attention(queries, keys, values, mask)
@@ -86,32 +101,35 @@ def _sdpa(
 
 
 def cast_for_autocast(states: Tensor) -> Tensor:
-    """Cast to autocast's dtype, if it is on, so that what several projections read is cast and kept only once."""
+    """Cast to autocast's type, if it is on, so that states for several projections are cast and kept only once."""
     device = states.device.type
     return states.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else states
 
 
 def padding_mask(attention_mask: Tensor | None) -> Tensor | None:
-    """The mask that hides padded keys: (B, S) of 0 and 1 -> bool (B, 1, 1, S); None stays None."""
+    """Convert a mask (B, S) of 0 for padding and 1 to bool (B, 1, 1, S), for all heads and queries. None stays None."""
     return None if attention_mask is None else attention_mask.to(torch.bool)[:, None, None, :]
 
 
 def _suits_blocks(queries: Tensor, mask: Tensor | None, dropout: float) -> bool:
-    """Whether torch's kernel is slow (in bfloat16, with dropout) and all queries of a sentence see the same keys."""
+    """Return whether ``blocked_attention`` is faster than torch's kernel, and can have this mask.
+
+    It is in bfloat16 and with dropout, and all queries of a sentence must see the same keys.
+    """
     is_slow = dropout > 0 or queries.dtype == torch.bfloat16
     return is_slow and (mask is None or (mask.dtype == torch.bool and mask.size(-2) == 1))
 
 
 def _is_decoding_in_bfloat16(queries: Tensor) -> bool:
-    """Whether these are the few queries of a decoding step in bfloat16.
+    """Return whether these are the few queries of a decoding step in bfloat16.
 
-    Torch's fused attention then takes three times as long on a CPU as plain products over contiguous keys.
+    For these, torch's fused attention takes three times as long on a CPU as plain products over contiguous keys.
     """
     return queries.size(2) <= _FEW_QUERIES and queries.dtype == torch.bfloat16 and not torch.is_grad_enabled()
 
 
 def _decoding_attention(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
-    """softmax(Q K^T / sqrt(Dh)) V of (B, H, T, Dh) and (B, H, S, Dh) -> (B, H, T, Dh)."""
+    """Compute softmax(Q K^T / sqrt(Dh)) V from queries (B, H, T, Dh), keys and values (B, H, S, Dh): (B, H, T, Dh)."""
     scores = (queries * queries.size(-1) ** -0.5) @ keys.transpose(-1, -2)  # (B, H, T, S)
     if mask is None or mask.dtype != torch.bool:
         attn_output: Tensor = (scores if mask is None else scores + mask).softmax(-1) @ values

@@ -1,9 +1,9 @@
 """Dropout (Srivastava et al. 2014) with random numbers that are cheap on a CPU.
 
-torch draws one floating-point decision per element there, on one core: for BART-base a quarter of a second per step.
-Here torch's generator draws a seed for each use, and the numbers come from numpy's SFC64 (by Doty-Humphrey), 16 bits of
-them for each element. The probability is thereby rounded to a multiple of 2^-16, and what is kept is scaled by the
-rounded one, so that its mean stays exact.
+On a CPU torch draws one floating-point number per element, on one core: for BART-base a quarter of a second per step.
+Here torch's generator draws one seed for each use, and numpy's SFC64 (by Doty-Humphrey) draws 16 bits per element from
+it. So the probability is rounded to a multiple of 2^-16; kept elements are scaled by the rounded one, so that the mean
+is exact.
 """
 
 from typing import Any
@@ -13,14 +13,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-_LEVELS = 2**16  # of the probability
+_LEVELS = 2**16  # values that the probability can have
 
 
 class Dropout(nn.Dropout):
-    """Like torch's, from which it differs in speed on a CPU, and there in what a seed draws."""
+    """Dropout as in torch; on a CPU it is faster, and the same seed drops other elements."""
 
     def forward(self, states: Tensor) -> Tensor:
-        """A tensor of any shape."""
+        """Drop elements of ``states``, of any shape, in training."""
         if not self.training or self.p == 0:
             return states
         if states.device.type != "cpu" or self.p == 1 or torch.compiler.is_compiling():
@@ -45,29 +45,38 @@ class _CpuDropout(torch.autograd.Function):
 
 
 def draw_seed() -> int:
-    """From torch's generator, so that its seed and state decide on all that is drawn."""
+    """Draw a seed from torch's generator, so that its state determines every number that is drawn."""
     return int(torch.randint(2**63 - 1, (), device="cpu"))
 
 
 def draw_kept(shape: torch.Size, probability: float, bits: np.random.SFC64) -> Tensor:
-    """uint8, on the CPU: 1 for the elements that a dropout of ``probability`` keeps, 0 for the others."""
+    """Draw which elements a dropout keeps.
+
+    Args:
+        shape: of the result.
+        probability: with which an element is dropped.
+        bits: the random numbers; the same state draws the same elements again.
+
+    Returns:
+        uint8, on the CPU: 1 for kept elements, 0 for dropped ones
+    """
     count = shape.numel()
     numbers = bits.random_raw(-(-count // 4)).view(np.int16)[:count]
     lowest_kept = np.int16(_dropped_levels(probability) - _LEVELS // 2)
-    keep = numbers >= lowest_kept  # before they are a tensor: numpy compares six times as fast
+    keep = numbers >= lowest_kept  # numpy compares six times as fast as torch
     return torch.from_numpy(keep).view(torch.uint8).view(shape)
 
 
 def kept_scale(probability: float) -> float:
-    """What kept elements are multiplied by."""
+    """Return the factor for kept elements."""
     return _LEVELS / (_LEVELS - _dropped_levels(probability))
 
 
 def _dropped_levels(probability: float) -> int:
-    """Of ``_LEVELS``, one of which at least is kept."""
+    """Return how many of ``_LEVELS`` are dropped; at least one is kept."""
     return min(round(probability * _LEVELS), _LEVELS - 1)
 
 
 def _scale_kept(states: Tensor, keep: Tensor, scale: float) -> Tensor:
-    """``states`` times ``scale`` where they are kept, 0 elsewhere."""
+    """Multiply kept elements by ``scale``, and dropped ones by 0."""
     return keep.to(states.dtype).mul_(scale).mul_(states)

@@ -1,6 +1,6 @@
-"""The output layer and its cross entropy in one, so that the logits of a whole batch never exist.
+"""The output layer and its cross entropy in one function, so that the logits of a full batch never exist.
 
-Shapes: N target tokens, n those of a portion, D model, V vocabulary.
+Shapes: N target tokens, n tokens of a portion, D model, V vocabulary.
 """
 
 from typing import Any
@@ -9,23 +9,30 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-LOGITS_AT_ONCE = 2**24  # enough for efficient matrix products; in float32 64 MiB
-_ROWS_ON_CPU = 2048
-_FLOAT16_SCALE = 16.0  # gradients of logits are as small as a V-th, which float16 rounds badly
+LOGITS_AT_ONCE = 2**24  # of a portion: enough for efficient matrix products; 64 MiB in float32
+_ROWS_ON_CPU = 2048  # of the weight's gradient, which stay in the processor's cache
+_FLOAT16_SCALE = 16.0  # gradients of logits are about 1 / V, which float16 rounds badly
 
 
 def fused_cross_entropy(
     states: Tensor, weight: Tensor, bias: Tensor, labels: Tensor, label_smoothing: float
 ) -> Tensor:
-    """Cross entropy in nats, summed over the tokens, of logits that are states weight^T + bias.
+    """Sum the cross entropy, in nats, of the logits states weight^T + bias.
 
     Smoothing mixes the one-hot target with the uniform distribution over the vocabulary (Szegedy et al. 2016,
-    https://arxiv.org/abs/1512.00567, section 7). Portions of the tokens take turns, and the gradients of each are
-    computed beside its loss: those of the states, and of the weight unless it is frozen. Under autocast the matrix
-    products are in its type; all else is in float32 at least.
+    https://arxiv.org/abs/1512.00567, section 7). The tokens are processed in portions, and the gradients of the states
+    and, unless it is frozen, of the weight are computed together with the loss. Under autocast the matrix products are
+    in its type; everything else is at least in float32.
 
     Args:
-        states: (N, D); weight: (V, D); bias: (V), not trained; labels: (N), all of them counted.
+        states: (N, D).
+        weight: (V, D).
+        bias: (V), not trained.
+        labels: (N), none of them ignored.
+        label_smoothing: probability taken from the label and spread over the vocabulary.
+
+    Returns:
+        a scalar, which can be differentiated once
     """
     loss: Tensor = _FusedCrossEntropy.apply(states, weight, bias, labels, label_smoothing)  # type: ignore[no-untyped-call]
     return loss
@@ -35,22 +42,25 @@ def fused_cross_entropy(
 def cross_entropy_and_predictions(
     states: Tensor, weight: Tensor, bias: Tensor, labels: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Return the summed cross entropy of the same logits, and the likeliest token at each place, without gradients.
+    """Sum the cross entropy of the logits states weight^T + bias, and predict the likeliest tokens, without gradients.
 
     Args:
-        those of ``fused_cross_entropy``.
+        states: (N, D).
+        weight: (V, D).
+        bias: (V).
+        labels: (N), none of them ignored.
 
     Returns:
-        a scalar, in float32 at least, and (N,) int64
+        the sum, a scalar at least in float32, and the predictions, int64 (N,)
     """
     size = max(1, LOGITS_AT_ONCE // len(weight))
     loss = states.new_zeros((), dtype=torch.promote_types(states.dtype, torch.float32))
     predictions = torch.empty_like(labels)
     for start in range(0, len(states), size):
-        place = slice(start, start + size)
-        logits = F.linear(states[place], weight, bias)
-        loss += _cross_entropy(logits, labels[place], 0.0)[0]
-        predictions[place] = logits.argmax(-1)
+        portion = slice(start, start + size)
+        logits = F.linear(states[portion], weight, bias)
+        loss += _cross_entropy(logits, labels[portion], 0.0)[0]
+        predictions[portion] = logits.argmax(-1)
     return loss, predictions
 
 
@@ -59,17 +69,20 @@ class _FusedCrossEntropy(torch.autograd.Function):
     def forward(
         ctx: Any, states: Tensor, weight: Tensor, bias: Tensor, labels: Tensor, label_smoothing: float
     ) -> Tensor:
+        # Cast as autocast would, since it is off within this function.
         wants_states, wants_weight = ctx.needs_input_grad[:2]
         device, state_dtype, weight_dtype = states.device.type, states.dtype, weight.dtype
         if torch.is_autocast_enabled(device):
             dtype = torch.get_autocast_dtype(device)
             states, weight, bias = states.to(dtype), weight.to(dtype), bias.to(dtype)
+
+        # Compute loss and gradients portion by portion.
         loss = states.new_zeros((), dtype=torch.promote_types(states.dtype, torch.float32))
         state_gradients = [states.new_empty((0, states.size(1)), dtype=state_dtype)]
         weight_gradient = torch.zeros_like(weight, dtype=weight_dtype) if wants_weight else None
         with torch.autocast(device, enabled=False):
             portions = max(1, -(-len(states) // max(1, LOGITS_AT_ONCE // len(weight))))
-            size = max(1, -(-len(states) // portions))  # all alike
+            size = max(1, -(-len(states) // portions))  # equal portions
             for start in range(0, len(states), size):
                 portion, targets = states[start : start + size], labels[start : start + size]
                 logits = F.linear(portion, weight, bias)
@@ -90,7 +103,7 @@ class _FusedCrossEntropy(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, factor: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
-        """The gradients that are there, scaled in place: a backward pass can be taken once."""
+        """Scale the stored gradients in place, which works only once."""
         state_gradient, weight_gradient = (
             None if gradient is None else gradient.mul_(factor.to(gradient.dtype)) for gradient in ctx.saved_tensors
         )
@@ -98,7 +111,7 @@ class _FusedCrossEntropy(torch.autograd.Function):
 
 
 def _cross_entropy(logits: Tensor, targets: Tensor, label_smoothing: float) -> tuple[Tensor, Tensor]:
-    """Of logits (n, V) the summed loss and the log-probabilities (n, V), in float32 at least."""
+    """Return the summed loss of logits (n, V) and their log probabilities (n, V), at least in float32."""
     log_probabilities = logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(-1)
     loss = -(1 - label_smoothing) * log_probabilities.gather(1, targets[:, None]).sum()
     if label_smoothing > 0:
@@ -109,7 +122,7 @@ def _cross_entropy(logits: Tensor, targets: Tensor, label_smoothing: float) -> t
 def _gradient_of_logits(
     log_probabilities: Tensor, targets: Tensor, label_smoothing: float, dtype: torch.dtype
 ) -> tuple[Tensor, float]:
-    """(n, V) in ``dtype``, times a scale that is returned too. Takes the log-probabilities' memory."""
+    """Return the gradient (n, V) in ``dtype``, times a scale, and the scale. Overwrites the log probabilities."""
     gradient = log_probabilities.exp_()
     if label_smoothing > 0:
         gradient.sub_(label_smoothing / gradient.size(1))
@@ -120,7 +133,7 @@ def _gradient_of_logits(
 
 
 def _add_product(weight_gradient: Tensor, gradient: Tensor, states: Tensor, factor: float) -> None:
-    """Add ``factor`` gradient^T states, of (n, V) and (n, D), to (V, D); on a CPU by rows that stay in its cache."""
+    """Add ``factor`` gradient^T states to ``weight_gradient`` (V, D), given gradient (n, V) and states (n, D)."""
     rows = _ROWS_ON_CPU if weight_gradient.device.type == "cpu" else len(weight_gradient)
     for start in range(0, len(weight_gradient), rows):
         product = torch.mm(gradient[:, start : start + rows].t(), states)

@@ -1,4 +1,4 @@
-"""The second half of a feed-forward network, for training with less memory.
+"""GELU and a linear layer in one function, which needs less memory in training.
 
 Shapes: D model, F feed-forward size.
 """
@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 
 def gelu_linear(hidden: Tensor, linear: nn.Linear) -> Tensor:
-    """linear(gelu(hidden)): (..., F) -> (..., D). The gelu is computed again for the gradients, which is cheap.
+    """Compute linear(gelu(hidden)): (..., F) to (..., D).
 
-    Neither it nor, under autocast, the half copy of the weight is kept meanwhile.
+    The backward pass computes the GELU again, which is cheap. So neither its result nor, under autocast, the casted
+    weight is kept until then.
     """
     output: Tensor = _GeluLinear.apply(hidden, linear.weight, linear.bias)  # type: ignore[no-untyped-call]
     return output

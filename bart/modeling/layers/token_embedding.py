@@ -14,14 +14,14 @@ from torch import Tensor, nn
 
 
 class TokenEmbedding(nn.Embedding):
-    """Like torch's, but that its gradient can be tied to that of the output layer, in training on a CPU."""
+    """``nn.Embedding`` whose gradient can share one table with the output layer's, in training on a CPU."""
 
     def __init__(self, vocab_size: int, d_model: int, padding_idx: int | None = None) -> None:
         super().__init__(vocab_size, d_model, padding_idx)
         self._tied_table: Tensor | None = None
 
     def forward(self, input_ids: Tensor) -> Tensor:
-        """(...) -> (..., D)"""
+        """Look tokens up: (...) to (..., D)."""
         if self._tied_table is None:
             return super().forward(input_ids)
         embedded: Tensor
@@ -32,11 +32,12 @@ class TokenEmbedding(nn.Embedding):
 
     @contextmanager
     def tied_gradients(self) -> Iterator[None]:
-        """Make lookups and the output layer share one gradient table; within, the output layer must read ``table``.
+        """Let lookups and the output layer share one gradient table. Within the block, the latter must read ``table``.
 
-        Each lookup hands the table on, and the last one hands it to the output layer. The gradient takes the same way
-        back: each lookup adds its few rows to the output layer's gradient, instead of a whole table of its own, as
-        autograd would. On a GPU this does nothing: it would add the rows of equal tokens in a random order.
+        Each lookup passes the table on to the next one, and the last one to the output layer. The gradient goes the
+        same way back: each lookup adds its few rows to the output layer's gradient in place, while autograd alone would
+        add a full table for each lookup. On a GPU this has no effect, since rows of equal tokens would be added in a
+        random order.
         """
         self._tied_table = self.weight.view_as(self.weight) if self.weight.device.type == "cpu" else None
         try:
@@ -46,7 +47,7 @@ class TokenEmbedding(nn.Embedding):
 
     @property
     def table(self) -> Tensor:
-        """(V, D), the weight."""
+        """The weight (V, D), for the output layer."""
         return self.weight if self._tied_table is None else self._tied_table
 
 
@@ -62,7 +63,7 @@ class _TiedLookup(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor | None, table_gradient: Tensor | None) -> tuple[Tensor | None, None, None]:
-        """``table_gradient`` (V, D) belongs to these lookups alone, so the rows are added in place."""
+        """Add the gradient's rows to ``table_gradient`` (V, D) in place, as nothing else refers to it."""
         (input_ids,) = ctx.saved_tensors
         if gradient is None:
             return table_gradient, None, None

@@ -1,4 +1,4 @@
-"""The building blocks of BART's encoder and decoder: positions, and the two kinds of layer.
+"""The parts of BART's encoder and decoder: position embeddings, encoder layers and decoder layers.
 
 Layers are post-norm: each sublayer's output is added to its input, then normalized (Vaswani et al. 2017, section 3.1).
 Shapes: B sentences, S source length, T target length, D model, F feed-forward size, H heads; N target tokens without
@@ -19,18 +19,23 @@ from bart.modeling.layers.gelu_linear import gelu_linear
 from bart.modeling.layers.kv_cache import DecodeStep, LayerCache
 from bart.modeling.layers.unpadding import Unpadding
 
-_PORTION = 512  # rows of D numbers
+_PORTION = 512  # rows of a feed-forward network that fit into a CPU's cache
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": F.gelu, "relu": F.relu}
 
 
 class LearnedPositions(nn.Embedding):
-    """Learned position embeddings, of which BART leaves the first two rows unused."""
+    """Learned position embeddings; BART does not use the first two rows."""
 
     def __init__(self, max_positions: int, d_model: int) -> None:
+        """Make the table for ``max_positions`` positions: (max_positions + 2, D)."""
         super().__init__(max_positions + POSITION_OFFSET, d_model)
 
     def forward(self, length: int, start: int = 0) -> Tensor:  # type: ignore[override]
-        """Embeddings of ``length`` positions from ``start`` on: (length, D). Raises InputError past the last one."""
+        """Return the embeddings of ``length`` positions from ``start`` on: (length, D).
+
+        Raises:
+            InputError: there are not so many positions.
+        """
         max_positions = self.num_embeddings - POSITION_OFFSET
         if start + length > max_positions:
             raise InputError(
@@ -54,7 +59,16 @@ class EncoderLayer(nn.Module):
         self.dropout = Dropout(config.dropout)
 
     def forward(self, states: Tensor, mask: Tensor | None, unpadding: Unpadding | None = None) -> Tensor:
-        """states: (B, S, D), or (M, D) by ``unpadding``; mask: bool, broadcastable to (B, H, S, S), or None."""
+        """Apply the layer to all source tokens.
+
+        Args:
+            states: (B, S, D), or with ``unpadding`` (M, D).
+            mask: bool, broadcastable to (B, H, S, S), true if a token may be seen; None: all are seen.
+            unpadding: maps the M tokens to their places in the padded sources.
+
+        Returns:
+            a tensor of the shape of ``states``
+        """
         shared = cast_for_autocast(states)
         keys, values = self.self_attn.project_keys_values(shared, unpadding)
         attended = self.self_attn(shared, keys, values, mask, unpadding=unpadding)
@@ -64,7 +78,7 @@ class EncoderLayer(nn.Module):
 
 
 class DecoderLayer(nn.Module):
-    """Causal self-attention over the target, attention to the encoder's states, then a feed-forward network."""
+    """Causal self-attention over the target, cross-attention to the source, then a feed-forward network."""
 
     def __init__(self, config: BartConfig) -> None:
         super().__init__()
@@ -90,21 +104,26 @@ class DecoderLayer(nn.Module):
         unpadding: Unpadding | None = None,
         encoder_unpadding: Unpadding | None = None,
     ) -> Tensor:
-        """One layer over all target tokens, or, with a cache, over those that are decoded now.
+        """Apply the layer to all target tokens or, with a cache, to those that are decoded in this step.
 
         Args:
-            states: (B, T, D); with a cache the T tokens are a sentence's beams, or the next ones of its only beam.
-                Or (N, D), by ``unpadding``.
-            encoder_states: (B, S, D), the encoder's output; read only where there is no cache. Or (M, D), by
-                ``encoder_unpadding``.
-            encoder_mask: bool, broadcastable to (B, H, T, S), or None.
-            cache: holds the cross-attention's keys and values, and takes the self-attention's as ``step`` says.
+            states: (B, T, D), or with ``unpadding`` (N, D). With a cache the T tokens of a sentence are one of each of
+                its beams, or the next ones of its only beam.
+            encoder_states: (B, S, D), or with ``encoder_unpadding`` (M, D); needed only without a cache.
+            encoder_mask: bool, broadcastable to (B, H, T, S), true if a token may be seen; None: all are seen.
+            cache: has the keys and values of cross-attention, and stores those of self-attention.
+            step: the positions of the tokens in the cache; needed only with one.
+            unpadding: maps the N tokens to their places in the padded targets; without a cache.
+            encoder_unpadding: maps the M tokens to their places in the padded sources.
 
         Returns:
-            of the shape of ``states``
+            a tensor of the shape of ``states``
         """
+        # Self-attention.
         attended = self._attend_to_target(states, cache, step, unpadding)
         states = self.self_attn_layer_norm(states + self.dropout(attended))
+
+        # Cross-attention, then the feed-forward network.
         if cache is not None:
             keys, values = cache.cross_keys, cache.cross_values
         else:
@@ -118,6 +137,7 @@ class DecoderLayer(nn.Module):
     def _attend_to_target(
         self, states: Tensor, cache: LayerCache | None, step: DecodeStep | None, unpadding: Unpadding | None
     ) -> Tensor:
+        """Compute self-attention: over all target tokens, or over those in the cache."""
         states = cast_for_autocast(states)
         keys, values = self.self_attn.project_keys_values(states, unpadding)
         if cache is None:
@@ -130,7 +150,7 @@ class DecoderLayer(nn.Module):
 
 
 def _feed_forward(layer: EncoderLayer | DecoderLayer, states: Tensor) -> Tensor:
-    """(..., D) -> (..., D), by way of F."""
+    """Apply the feed-forward network of a layer: (..., D) to (..., D)."""
     if _exceeds_cpu_cache(states):
         portions = torch.split(states.flatten(0, -2), _PORTION)
         return torch.cat([_feed_forward(layer, rows) for rows in portions]).view_as(states)
@@ -142,23 +162,23 @@ def _feed_forward(layer: EncoderLayer | DecoderLayer, states: Tensor) -> Tensor:
 
 
 def _exceeds_cpu_cache(states: Tensor) -> bool:
-    """Whether this is inference on a CPU, with more rows than its cache has room for: portions are faster then."""
+    """Return whether this is inference on a CPU with so many rows that portions, which fit its cache, are faster."""
     is_long = states.numel() > _PORTION * states.size(-1)
     return is_long and states.device.type == "cpu" and not torch.is_grad_enabled()
 
 
 def _suits_gelu_linear(layer: EncoderLayer | DecoderLayer) -> bool:
-    """Whether this is training, not compiled, with nothing between the GELU and the second linear layer."""
+    """Return whether this is training, not compiled, with no dropout between GELU and the second linear layer."""
     is_plain = layer.activation is F.gelu and layer.activation_dropout.p == 0
     return is_plain and layer.training and torch.is_grad_enabled() and not torch.compiler.is_compiling()
 
 
 def _finite(states: Tensor) -> Tensor:
-    """In float16, infinities brought back to the largest number; anything else as it is.
+    """Clamp float16 to its finite range, in inference; return anything else as it is.
 
-    It holds 65504 at most. What a feed-forward network computes and adds can be more, until it is normalized, and a
-    row with an infinity would be NaN from then on; what becomes of one with so large an entry hardly depends on its
-    size. Not where gradients are taken: an overflow is to be seen then, so that its step is skipped.
+    float16 ends at 65504, which a feed-forward network and its residual can exceed before they are normalized. A row
+    with an infinity would then become NaN, while one with a clamped entry is normalized to nearly the same result. With
+    gradients nothing is clamped, so that an overflow is found and its step skipped.
     """
     if states.dtype != torch.float16 or torch.is_grad_enabled():
         return states

@@ -1,4 +1,4 @@
-"""Writing a directory that is either complete or not there, and who may read what is written."""
+"""Write a directory that is either complete or absent, and find the permissions of new files."""
 
 import os
 import shutil
@@ -13,17 +13,22 @@ from bart.errors import InputError
 def atomic_directory(folder: Path) -> Iterator[Path]:
     """Yield an empty folder beside ``folder``, which takes its place if the block ends without an exception.
 
-    What was at ``folder`` is deleted then, when the new files are in its place. Until then it stays as it is. A killed
-    process leaves a hidden folder ``.<name>.part-<process id>`` behind or, in the moment of the change, the old one as
-    ``.<name>.old-<process id>``. Raises InputError, naming ``folder``, for an OSError such as that of a full disk.
+    An older ``folder`` stays as it is until the new files are in its place, then it is deleted. A killed process leaves
+    a hidden folder ``.<name>.part-<process id>`` behind or, if it was killed during the change, the older folder as
+    ``.<name>.old-<process id>``.
+
+    Raises:
+        InputError: ``folder`` cannot be written, for example because the disk is full.
     """
     folder = folder.absolute()
     partial = folder.with_name(f".{folder.name}.part-{os.getpid()}")
     retired = folder.with_name(f".{folder.name}.old-{os.getpid()}")
-    shutil.rmtree(partial, ignore_errors=True)  # of a killed process that had the same id
+    shutil.rmtree(partial, ignore_errors=True)  # left by a killed process with the same id
     try:
         partial.mkdir(parents=True)
         yield partial
+
+        # Put the new folder in the place of the old one, or the old one back if that fails.
         _sync(partial)
         if folder.exists():
             folder.rename(retired)
@@ -44,7 +49,7 @@ def atomic_directory(folder: Path) -> Iterator[Path]:
 
 
 def _sync(folder: Path, with_content: bool = True) -> None:
-    """Write a folder down to the disk, and what is in it: a rename may be on the disk before what is renamed."""
+    """Flush a folder to the disk, with its content unless told otherwise: a rename could reach the disk before it."""
     for path in [*(folder.rglob("*") if with_content else ()), folder]:
         descriptor = os.open(path, os.O_RDONLY)
         try:
@@ -54,7 +59,7 @@ def _sync(folder: Path, with_content: bool = True) -> None:
 
 
 def new_file_mode() -> int:
-    """The mode that a new file has by default: what the umask leaves of reading and writing for all."""
+    """Return the mode of new files: reading and writing for all, less what the umask forbids."""
     mask = os.umask(0)
     os.umask(mask)
     return 0o666 & ~mask

@@ -1,4 +1,4 @@
-"""Where a model's files are: in a local folder, or on the Hugging Face hub."""
+"""Find the files of a model in a local folder or on the Hugging Face hub."""
 
 import difflib
 import logging
@@ -9,9 +9,17 @@ from bart.errors import InputError
 
 
 def find_file(name_or_path: str | os.PathLike[str], filename: str) -> Path | None:
-    """The local path of one file of a model, downloaded (and cached) if ``name_or_path`` is a hub id.
+    """Find one file of a model, and download (and cache) it if needed.
 
-    Returns None where the model has no such file. Raises InputError where there is no such model, or no way to it.
+    Args:
+        name_or_path: a local folder, or a hub id such as facebook/bart-large.
+        filename: name of the file within the model.
+
+    Returns:
+        The local path, or None if the model has no such file.
+
+    Raises:
+        InputError: there is no such model, or it cannot be reached.
     """
     folder = Path(name_or_path)
     if folder.is_dir():
@@ -30,7 +38,7 @@ def _find_on_hub(name: str, filename: str) -> Path | None:
         RepositoryNotFoundError,
     )
 
-    # It says every retry; what came of them is said below, once.
+    # The library logs every retry; the error below says it once.
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     nowhere = f"{name}: no such folder or file here{_beside(Path(name))}"
     if (
@@ -42,7 +50,7 @@ def _find_on_hub(name: str, filename: str) -> Path | None:
     try:
         return Path(hf_hub_download(name, filename))
     except LocalEntryNotFoundError as error:
-        if try_to_load_from_cache(name, filename) is _CACHED_NO_EXIST:  # the hub said so when it could be reached
+        if try_to_load_from_cache(name, filename) is _CACHED_NO_EXIST:  # the hub has answered so before
             return None
         raise InputError(f"{nowhere}, and the hub cannot be reached for {filename}; download it first") from error
     except EntryNotFoundError:
@@ -59,7 +67,7 @@ def _find_on_hub(name: str, filename: str) -> Path | None:
 
 
 def _beside(path: Path) -> str:
-    """What the folder above has instead; nothing where it is not there."""
+    """Return a hint to a similar name in the folder above, or an empty text if there is none."""
     if path.parent == Path() or not path.parent.is_dir():
         return ""
     names = sorted(entry.name for entry in path.parent.iterdir() if not entry.name.startswith("."))

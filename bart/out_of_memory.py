@@ -1,4 +1,4 @@
-"""Memory that runs out, of the device or of the machine: how it is recognized, and said in one line."""
+"""Recognize a lack of memory, of the device or of the machine, and report it in one line."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,12 +7,12 @@ import torch
 
 from bart.errors import OutOfMemory
 
-# What torch raises as plain RuntimeErrors: its allocator for the CPU; CUDA, outside torch's allocator; cuBLAS.
+# Messages of plain RuntimeErrors: of torch's allocator for the CPU; of CUDA, outside torch's allocator; of cuBLAS.
 _MESSAGES = ("can't allocate memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory was all that was missing."""
+    """Return whether ``error`` was raised because memory ran out."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and any(message in str(error) for message in _MESSAGES)
@@ -20,7 +20,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 @contextmanager
 def out_of_memory_as(message: str) -> Iterator[None]:
-    """Turn a lack of memory into OutOfMemory with ``message``, which names the flags to change."""
+    """Raise OutOfMemory with ``message``, which names the flags to change, if memory runs out within the block."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:

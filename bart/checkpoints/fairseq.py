@@ -1,7 +1,7 @@
-"""fairseq's model.pt (https://github.com/facebookresearch/fairseq, fairseq/models/bart): the format of BART's authors.
+"""Reading fairseq's model.pt (https://github.com/facebookresearch/fairseq, fairseq/models/bart), by BART's authors.
 
-Beside the weights it holds the settings of a training, as objects of argparse, omegaconf or fairseq itself. Classes in
-the file are neither imported nor run: whatever they are called, an inert object takes their place.
+Besides the weights the file holds the settings of the training, as objects of argparse, omegaconf or fairseq. Their
+classes are neither imported nor run: an inert object takes the place of each, whatever its name.
 """
 
 import pickletools
@@ -24,19 +24,22 @@ _PER_SIDE = {"layers": "layers", "attention_heads": "attention_heads", "ffn_dim"
 
 
 def read_fairseq_config(path: Path) -> BartConfig:
-    """The shape of the model, and its dropouts; fairseq stores no search settings, so these are the defaults.
+    """Read the configuration: shape and dropouts. Search settings are the defaults, since fairseq stores none.
 
-    Raises InputError where the file is none of fairseq's, lacks a setting or holds another model than BART.
+    Raises:
+        InputError: the file is not a model.pt of fairseq, lacks a setting, or holds another model than BART.
     """
     stored = _load(path)
     weights = _weights(stored, path)
     settings = _settings(stored, path)
 
     def setting(name: str) -> Any:
+        """Return a setting that every BART has."""
         if settings.get(name) is None:
             raise InputError(f"its settings lack {name}; is it a BART of fairseq?")
         return settings[name]
 
+    # An error here is about a setting or a tensor; the path is added to its message.
     try:
         return BartConfig(
             **{f"{side}_{ours}": setting(f"{side}_{theirs}") for side in _SIDES for ours, theirs in _PER_SIDE.items()},
@@ -61,9 +64,10 @@ def read_fairseq_config(path: Path) -> BartConfig:
 
 
 def read_fairseq_weights(path: Path) -> dict[str, Tensor]:
-    """The tensors by the names that a bare model of Hugging Face's has, what is not needed among them.
+    """Read all tensors, under the names of Hugging Face's ``BartModel``; some may be of no use to a summarizer.
 
-    Raises InputError where the file is none of fairseq's.
+    Raises:
+        InputError: the file is not a model.pt of fairseq.
     """
     renamed = {}
     for name, tensor in _weights(_load(path), path).items():
@@ -78,6 +82,7 @@ def read_fairseq_weights(path: Path) -> dict[str, Tensor]:
 
 
 def _weights(stored: Any, path: Path) -> dict[str, Tensor]:
+    """Return the state dict of a loaded file."""
     weights = stored.get("model") if isinstance(stored, dict) else None
     if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
         raise InputError(f"{path}: holds no state dict under `model`; is it a model.pt of fairseq?")
@@ -85,7 +90,7 @@ def _weights(stored: Any, path: Path) -> dict[str, Tensor]:
 
 
 def _settings(stored: dict[str, Any], path: Path) -> dict[str, Any]:
-    """The settings of the model: ``args`` in older files, ``cfg.model`` in newer ones."""
+    """Return the model's settings: ``args`` in older files, ``cfg.model`` in newer ones."""
     settings = _as_dict(stored.get("args")) or _as_dict(_as_dict(stored.get("cfg")).get("model"))
     if not settings:
         raise InputError(f"{path}: holds no settings under `args` or `cfg`; is it a model.pt of fairseq?")
@@ -93,7 +98,7 @@ def _settings(stored: dict[str, Any], path: Path) -> dict[str, Any]:
 
 
 def _as_dict(settings: Any) -> dict[str, Any]:
-    """Of a dict, a namespace or a configuration of omegaconf, which keeps what it holds in ``_content``."""
+    """Convert a dict, a namespace or a configuration of omegaconf (which has its values in ``_content``)."""
     settings = _plain(settings)
     attributes = settings if isinstance(settings, dict) else getattr(settings, "__dict__", {})
     content = attributes.get("_content", attributes)
@@ -101,41 +106,41 @@ def _as_dict(settings: Any) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Of a node of omegaconf the value; anything else as it is."""
+    """Return the value of a node of omegaconf; anything else as it is."""
     return value.__dict__.get("_val", value) if isinstance(value, _Unknown) else value
 
 
 class _Unknown:
-    """In the place of what is no tensor or plain container: the attributes of an object, and nothing that it does."""
+    """Stands in for any object that is no tensor or plain container: it keeps attributes, and runs nothing."""
 
     def __new__(cls, *_: Any) -> "_Unknown":
         return super().__new__(cls)
 
     def __init__(self, *_: Any) -> None:
-        """Made of anything."""
+        """Accept any arguments."""
 
     def __setstate__(self, state: Any) -> None:
         if isinstance(state, dict):
             self.__dict__.update(state)
 
     def __setitem__(self, *_: Any) -> None:
-        """As of a dictionary with a class of its own."""
+        """Accept the items of a subclass of dict, and drop them."""
 
 
 def _load(path: Path) -> Any:
-    """What was saved, tensors on the CPU."""
+    """Load the file, with tensors on the CPU. Raises InputError."""
     try:
         with path.open("rb") as file:
             names = sorted(_named_classes(file))
     except (OSError, ValueError, KeyError, IndexError, zipfile.BadZipFile) as error:
         raise InputError(f"{path}: cannot be read as a model.pt of fairseq: {error}") from error
-    # What torch itself allows is found before these; what it forbids by name (os, sys) is refused.
+    # torch prefers its own safe classes to these, and refuses modules that it forbids by name (os, sys).
     with torch.serialization.safe_globals([(_Unknown, name) for name in names]):
         return load_weights_only(path)
 
 
 def _named_classes(file: BinaryIO) -> set[str]:
-    """The classes and functions that a pickle names, but for torch's: it says itself which of these are safe."""
+    """Return the classes and functions that a pickle names, but for torch's own, which torch checks itself."""
     names: set[str] = set()
     if zipfile.is_zipfile(file):
         with zipfile.ZipFile(file) as archive:
@@ -150,10 +155,11 @@ def _named_classes(file: BinaryIO) -> set[str]:
 
 
 def _names_in(pickle: Any) -> set[str]:
+    """Return the dotted names of the globals in one pickle."""
     found = {str(value) for code, value, _ in pickletools.genops(pickle) if code.name == "GLOBAL"}
     return {".".join(_name_today(*name.split(" ", 1))) for name in found}
 
 
 def _name_today(module: str, name: str) -> tuple[str, str]:
-    """What pickles of torch's protocol name as in Python 2: ``__builtin__ long`` is ``builtins int``."""
+    """Translate a name of Python 2, as torch's pickles have it: ``__builtin__ long`` becomes ``builtins int``."""
     return NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name))

@@ -1,6 +1,6 @@
-"""Reading and writing a model's weights: Hugging Face folders and hub ids, this project's .ckpt, fairseq's model.pt.
+"""Read and write a model's weights: Hugging Face folders and hub ids, this project's .ckpt, fairseq's model.pt.
 
-Nothing is unpickled but tensors and plain containers, so that a hostile file can do no more than fail to load.
+Only tensors and plain containers are unpickled, so the worst that a hostile file can do is fail to load.
 """
 
 import json
@@ -32,17 +32,24 @@ _log = logging.getLogger(__name__)
 
 
 def is_checkpoint(name_or_path: str | os.PathLike[str]) -> bool:
-    """Whether this names a file, a .ckpt of this project or a .pt of fairseq (not a folder, not a hub id)."""
+    """Return whether this names a file: a .ckpt of this project or a .pt of fairseq, not a folder, not a hub id."""
     return Path(name_or_path).is_file()
 
 
 def is_fairseq(name_or_path: str | os.PathLike[str]) -> bool:
-    """Whether this names a .pt file, which is taken for fairseq's."""
+    """Return whether this names a .pt file, which is assumed to be fairseq's."""
     return is_checkpoint(name_or_path) and Path(name_or_path).suffix == SUFFIX
 
 
 def read_config(name_or_path: str | os.PathLike[str]) -> BartConfig:
-    """The configuration stored with a model. Raises InputError where there is none."""
+    """Read the configuration that is stored with a model.
+
+    Args:
+        name_or_path: a folder, hub id, .ckpt or .pt.
+
+    Raises:
+        InputError: there is no configuration, or it cannot be read.
+    """
     if not is_checkpoint(name_or_path):
         return BartConfig.from_pretrained(name_or_path)
     if is_fairseq(name_or_path):
@@ -54,9 +61,14 @@ def read_config(name_or_path: str | os.PathLike[str]) -> BartConfig:
 
 
 def config_for(name_or_path: str | os.PathLike[str], config: BartConfig) -> BartConfig:
-    """The given configuration, with the number of tokens of a model that stores a configuration (it need not).
+    """Return ``config`` with the vocabulary size of the stored model, if that has a configuration.
 
-    Raises InputError if the model is of another shape in anything else.
+    Args:
+        name_or_path: a folder, hub id, .ckpt or .pt.
+        config: the configuration to use for this model.
+
+    Raises:
+        InputError: the stored configuration differs in any other part of the model's shape.
     """
     try:
         stored = read_config(name_or_path)
@@ -77,7 +89,7 @@ def config_for(name_or_path: str | os.PathLike[str], config: BartConfig) -> Bart
 
 
 def say_vocabulary(name_or_path: str | os.PathLike[str], stored: BartConfig, given: BartConfig) -> None:
-    """Say in one line that a model has another number of tokens than the configuration says, if it has."""
+    """Log a warning if the stored model has another vocabulary size than the given configuration."""
     if stored.vocab_size != given.vocab_size:
         _log.warning(
             "%s: the model has %s tokens, the configuration says %s: the model's own number counts",
@@ -86,7 +98,18 @@ def say_vocabulary(name_or_path: str | os.PathLike[str], stored: BartConfig, giv
 
 
 def read_weights(name_or_path: str | os.PathLike[str], expected: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A state dict with the names and shapes of ``expected``, in float32. Raises InputError unless they fit."""
+    """Read the weights of a model.
+
+    Args:
+        name_or_path: a folder, hub id, .ckpt or .pt.
+        expected: the state dict of the model that they are for; only its names and shapes count.
+
+    Returns:
+        A state dict with these names and shapes, in float32.
+
+    Raises:
+        InputError: the weights cannot be read, or do not fit.
+    """
     if is_fairseq(name_or_path):
         stored = read_fairseq_weights(Path(name_or_path))
     elif is_checkpoint(name_or_path):
@@ -97,18 +120,18 @@ def read_weights(name_or_path: str | os.PathLike[str], expected: dict[str, Tenso
 
 
 def write_weights(state_dict: dict[str, Tensor], folder: str | os.PathLike[str]) -> None:
-    """Write model.safetensors, every tensor once. Raises OSError."""
+    """Write model.safetensors into ``folder``, with tied tensors once. Raises OSError."""
     tensors = {name: tensor for name, tensor in state_dict.items() if name not in TIED_TO_EMBEDDINGS}
     path = Path(folder) / "model.safetensors"
     try:
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path, {"format": "pt"})
-    except SafetensorError as error:  # also where the disk is full
+    except SafetensorError as error:  # also if the disk is full
         raise OSError(f"{path.name}: {first_line(error)}") from error
-    path.chmod(new_file_mode())  # safetensors lets its owner alone read it
+    path.chmod(new_file_mode())  # safetensors makes it readable for its owner only
 
 
 def _hugging_face_weights(name_or_path: str | os.PathLike[str]) -> dict[str, Tensor]:
-    """The tensors of a folder or hub id, in one file or in shards, safetensors before .bin."""
+    """Read all tensors of a folder or hub id, from one file or from shards; safetensors is preferred to .bin."""
     for filename in ("model.safetensors", "pytorch_model.bin"):
         path = find_file(name_or_path, filename)
         if path is not None:
@@ -122,6 +145,7 @@ def _hugging_face_weights(name_or_path: str | os.PathLike[str]) -> dict[str, Ten
 
 
 def _read_shards(name_or_path: str | os.PathLike[str], index_path: Path) -> dict[str, Tensor]:
+    """Read all tensors of the files that an index of shards names."""
     tensors: dict[str, Tensor] = {}
     try:
         filenames = sorted(set(json.loads(index_path.read_text(encoding="utf-8"))["weight_map"].values()))
@@ -136,6 +160,7 @@ def _read_shards(name_or_path: str | os.PathLike[str], index_path: Path) -> dict
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read all tensors of one file."""
     if path.suffix != ".safetensors":
         return _only_tensors(load_weights_only(path), path)
     try:
@@ -145,8 +170,9 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def _checkpoint_weights(path: Path) -> dict[str, Tensor]:
+    """Read the model's tensors from a checkpoint of this project, after its checksum."""
     if matches_checksum(path) is False:
-        raise InputError(f"{path}: is damaged: its content is not what its checksum says. Give another checkpoint")
+        raise InputError(f"{path}: is damaged: its content does not match its checksum; give another checkpoint")
     stored = _only_tensors(_read_checkpoint(path).get("state_dict"), path)
     weights = {
         name.removeprefix(_CHECKPOINT_PREFIX): tensor
@@ -159,6 +185,7 @@ def _checkpoint_weights(path: Path) -> dict[str, Tensor]:
 
 
 def _read_checkpoint(path: Path) -> dict[str, Any]:
+    """Load a checkpoint of this project, and check that it is a dict."""
     stored = load_weights_only(path)
     if not isinstance(stored, dict):
         raise InputError(f"{path}: not a checkpoint of this project")
@@ -166,6 +193,7 @@ def _read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def _only_tensors(stored: Any, path: Path) -> dict[str, Tensor]:
+    """Return ``stored`` if it is a dict of tensors; else raise InputError."""
     if not isinstance(stored, dict) or not all(isinstance(value, Tensor) for value in stored.values()):
         raise InputError(f"{path}: holds no state dict of tensors")
     return dict(stored)

@@ -1,4 +1,4 @@
-"""The configuration of a BART model: its shape, its special tokens, its dropouts and how it is searched."""
+"""The configuration of a BART model: its shape, special tokens, dropouts and default search settings."""
 
 import json
 import os
@@ -22,7 +22,7 @@ from bart.hub import find_file
 
 POSITION_OFFSET = 2  # the first two rows of BART's position table are never used (fairseq counts from the padding id)
 
-# What the reference's files and early Hugging Face ones say of every BART, and the only value that is BART's.
+# Settings in files of the reference and of early Hugging Face models, with the only value that a BART can have.
 _FIXED_BY_ARCHITECTURE = {
     "is_encoder_decoder": True,
     "normalize_before": False,
@@ -34,7 +34,7 @@ _FIXED_BY_ARCHITECTURE = {
     "extra_pos_embeddings": POSITION_OFFSET,
     "model_type": "bart",
 }
-# CTranslate2's converter, for one, asks for them.
+# Written to config.json only; CTranslate2's converter, for example, needs them.
 _MODEL_FILE_ONLY = {"architectures": ["BartForConditionalGeneration"], **_FIXED_BY_ARCHITECTURE}
 
 
@@ -42,8 +42,8 @@ _MODEL_FILE_ONLY = {"architectures": ["BartForConditionalGeneration"], **_FIXED_
 class BartConfig(GenerationConfig):
     """A BART model (Lewis et al. 2019, section 2.1) and its default search. The defaults are bart-large's.
 
-    Built from keywords, so that ``BartConfig(**json.load(file))`` takes the reference's files and those of
-    transformers; keys that say nothing about a summarizer are passed over. Raises InputError on an impossible value.
+    ``BartConfig(**json.load(file))`` takes the files of the reference and of transformers; keys that do not concern a
+    summarizer are ignored.
     """
 
     vocab_size: int = 50265
@@ -69,28 +69,41 @@ class BartConfig(GenerationConfig):
     decoder_start_token_id: int = 2
     forced_eos_token_id: int | list[int] | None = 2
     prefix: str = ""  # put before every source and target text
-    fp16: bool = False  # of the reference's scripts; precision is chosen where a model is run, not here
+    fp16: bool = False  # read by the reference's scripts alone; here the precision is chosen when a model is run
 
     def __init__(self, **values: Any) -> None:
+        """Take the fields by name; None stands for the default, unless None is a value of the field.
+
+        Raises:
+            InputError: a value is impossible, or belongs to another model than BART.
+        """
         for setting in fields(self):
             value = values.get(setting.name, setting.default)
             may_be_null = setting.default is None or setting.name in ("forced_eos_token_id", "eos_token_id")
             if setting.type is float and is_whole_number(value):
-                value = float(value)  # transformers reads no 0 for a dropout
+                value = float(value)  # transformers refuses the int 0 for a dropout
             setattr(self, setting.name, setting.default if value is None and not may_be_null else value)
+
+        # Bring older and equivalent forms into one.
         if self.forced_bos_token_id is None and values.get(OLD_FORCED_BOS):
             self.forced_bos_token_id = self.bos_token_id
         for name in ("eos_token_id", "forced_bos_token_id", "forced_eos_token_id"):
             value = getattr(self, name)
             if isinstance(value, list) and len(value) == 1:
                 setattr(self, name, value[0])
+
         for name, only in _FIXED_BY_ARCHITECTURE.items():
             if values.get(name, only) not in (only, None):
                 raise InputError(f"configuration: {name}={values[name]!r} is another model than BART (BART: {only!r})")
         self.check()
 
     def check(self) -> None:
-        """Raise InputError, naming the field, where a value is impossible."""
+        """Check every field.
+
+        Raises:
+            InputError: a value is impossible; the message names the field.
+        """
+        # The shape and the dropouts.
         for name in (
             *("vocab_size", "max_position_embeddings", "d_model", "encoder_layers", "decoder_layers"),
             *("encoder_attention_heads", "decoder_attention_heads", "encoder_ffn_dim", "decoder_ffn_dim"),
@@ -102,6 +115,8 @@ class BartConfig(GenerationConfig):
         for name in ("dropout", "attention_dropout", "activation_dropout", "encoder_layerdrop", "decoder_layerdrop"):
             value = getattr(self, name)
             self._require(name, is_number(value) and 0 <= value < 1, "give a probability from 0 up, below 1")
+
+        # The special tokens.
         for name in ("bos_token_id", "pad_token_id", "decoder_start_token_id"):
             self._require(name, is_token_id(getattr(self, name)), "give one token id")
         eos = self.eos_token_id
@@ -113,6 +128,8 @@ class BartConfig(GenerationConfig):
                 all(token < self.vocab_size for token in token_list(getattr(self, name))),
                 f"it is outside vocab_size={self.vocab_size}",
             )
+
+        # Everything else.
         self._require("activation_function", self.activation_function in ("gelu", "relu"), "give gelu or relu")
         self._require("init_std", is_number(self.init_std) and self.init_std > 0, "give a number above 0")
         self._require("prefix", isinstance(self.prefix, str), "give a text")
@@ -121,15 +138,16 @@ class BartConfig(GenerationConfig):
         self.check_search("configuration")
 
     def _require(self, name: str, holds: bool, problem: str) -> None:
+        """Raise InputError with ``problem`` about a field, unless ``holds``."""
         if not holds:
             raise InputError(f"configuration: {name}={getattr(self, name)!r}: {problem}")
 
     def to_dict(self) -> dict[str, Any]:
-        """Every field, as plain JSON types."""
+        """Return all fields by name, as plain JSON types."""
         return {setting.name: getattr(self, setting.name) for setting in fields(self)}
 
     def copy(self, **changes: Any) -> "BartConfig":
-        """A new configuration with some fields changed."""
+        """Return a new configuration with some fields changed. Raises InputError."""
         unknown = changes.keys() - self.to_dict().keys()
         if unknown:
             raise InputError(f"configuration: there is no field {', '.join(sorted(unknown))}")
@@ -137,7 +155,7 @@ class BartConfig(GenerationConfig):
 
     @classmethod
     def from_json_file(cls, path: str | os.PathLike[str]) -> Self:
-        """Read one JSON file that holds all there is, as configs/*.json and the reference's do."""
+        """Read one JSON file with all fields, such as configs/*.json and the reference's files. Raises InputError."""
         values = read_json_object(Path(path))
         _warn_of_doubtful(values, Path(path), is_search_alone=False)
         return cls._from_file_values(values, path)
@@ -146,8 +164,11 @@ class BartConfig(GenerationConfig):
     def from_pretrained(cls, name_or_path: str | os.PathLike[str]) -> Self:
         """Read the configuration of a Hugging Face folder or hub id.
 
-        Where there is a generation_config.json, the search settings come from there alone, as in transformers; see
-        ``search_of_folder`` for what they mean.
+        If there is a generation_config.json, search settings come only from there, as in transformers;
+        ``search_of_folder`` describes their meaning.
+
+        Raises:
+            InputError: there is no config.json, or a value is impossible.
 
         Warns:
             UserWarning: a setting that would change the output is misspelt or not supported.
@@ -165,17 +186,18 @@ class BartConfig(GenerationConfig):
 
     @classmethod
     def _from_file_values(cls, values: dict[str, Any], path: str | os.PathLike[str]) -> Self:
+        """Make a configuration of the values in a file, and name the file in errors."""
         try:
             return cls(**values)
         except InputError as error:
             raise InputError(f"{os.fspath(path)}: {error}") from error
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
-        """Write config.json (the model) and generation_config.json (the search), as transformers splits them."""
+        """Write config.json (model) and generation_config.json (search), as transformers does. Raises OSError."""
         search = self.search_settings()
         ids = {name: getattr(self, name) for name in SPECIAL_TOKENS}
         model = {name: value for name, value in self.to_dict().items() if name not in search and name != "fp16"}
-        # Not with the search: transformers has no forced ids in its model configuration but this one, and 2 by default.
+        # Also here: transformers' model configuration has this one of the forced ids, and 2 is its default.
         model["forced_eos_token_id"] = self.forced_eos_token_id
         write_json_object({**_MODEL_FILE_ONLY, **model}, Path(folder) / "config.json")
         given = {name: value for name, value in search.items() if value is not None}
@@ -183,6 +205,7 @@ class BartConfig(GenerationConfig):
 
 
 def _warn_of_doubtful(values: dict[str, Any], path: Path, *, is_search_alone: bool) -> None:
+    """Warn about search settings of a file that have no effect."""
     doubtful = doubtful_settings(values, is_search_alone=is_search_alone)
     if doubtful:
         text = f"{path}: search settings without effect: {'; '.join(doubtful)}"
@@ -190,7 +213,11 @@ def _warn_of_doubtful(values: dict[str, Any], path: Path, *, is_search_alone: bo
 
 
 def read_json_object(path: Path) -> dict[str, Any]:
-    """Read a JSON object. Raises InputError, naming the file, where there is none."""
+    """Read a JSON object from a file.
+
+    Raises:
+        InputError: the file cannot be read, or does not hold a JSON object.
+    """
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -203,5 +230,5 @@ def read_json_object(path: Path) -> dict[str, Any]:
 
 
 def write_json_object(values: dict[str, Any], path: Path) -> None:
-    """Write a JSON object, keys in the given order."""
+    """Write a JSON object, with the keys in their order. Raises OSError."""
     path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""How the decoder is searched: the arguments of ``generate``, with their defaults and their limits."""
+"""The settings of a search, which are arguments of ``generate``, with their defaults and limits."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from bart.errors import InputError
 
-DEFAULT_NEW_TOKENS = 20  # when neither a configuration nor a call says how long an output may be; transformers' number
+DEFAULT_NEW_TOKENS = 20  # if neither configuration nor call limits an output's length; as in transformers
 SPECIAL_TOKENS = ("bos_token_id", "pad_token_id", "eos_token_id", "decoder_start_token_id")
 
 
@@ -14,13 +14,14 @@ SPECIAL_TOKENS = ("bos_token_id", "pad_token_id", "eos_token_id", "decoder_start
 class GenerationConfig:
     """Arguments of beam search, greedy search and sampling.
 
-    Names, defaults and meaning are those of Hugging Face's generation (transformers 5), so that their configuration
-    files mean the same here. A configuration holds a set of these; arguments of one ``generate`` call override it.
-    ``max_length`` and ``min_length`` count all tokens of an output, the decoder's start token included;
-    ``max_new_tokens`` and ``min_new_tokens`` count those behind the beginning that is given, and beat the other two.
+    Names, defaults and meaning are those of Hugging Face's generation (transformers 5), so configuration files mean the
+    same here. A model's configuration has a set of these, which arguments of one ``generate`` call override.
+    ``max_length`` and ``min_length`` count all tokens of an output, including the decoder's start token.
+    ``max_new_tokens`` and ``min_new_tokens`` count the tokens after those that an output begins with, and take
+    precedence.
     """
 
-    max_length: int | None = None  # None: DEFAULT_NEW_TOKENS behind the beginning
+    max_length: int | None = None  # None: DEFAULT_NEW_TOKENS after the tokens that an output begins with
     max_new_tokens: int | None = None
     min_length: int = 0
     min_new_tokens: int | None = None
@@ -28,18 +29,16 @@ class GenerationConfig:
     num_beam_groups: int = 1  # diverse beam search, Vijayakumar et al. 2016, https://arxiv.org/abs/1610.02424
     diversity_penalty: float = 0.0  # subtracted per earlier group that chose the token at this step
     num_return_sequences: int = 1
-    length_penalty: float = (
-        1.0  # a finished beam scores (sum of log probabilities) / (generated tokens ** length_penalty)
-    )
+    length_penalty: float = 1.0  # a beam scores (sum of log probabilities) / tokens ** length_penalty
     early_stopping: bool | Literal["never"] = False
     no_repeat_ngram_size: int = 0  # 0 is off
-    encoder_no_repeat_ngram_size: int = 0  # n-grams of the source that the output must not contain; 0 is off
+    encoder_no_repeat_ngram_size: int = 0  # n-grams of the source that an output must not contain; 0 is off
     repetition_penalty: float = 1.0  # Keskar et al. 2019, https://arxiv.org/abs/1909.05858; 1 is off
     encoder_repetition_penalty: float = 1.0  # above 1 makes tokens of the source likelier; 1 is off
     bad_words_ids: list[list[int]] | None = field(default=None)
-    sequence_bias: list[list[Any]] | None = field(default=None)  # [[token ids, what is added to the last one's score]]
-    suppress_tokens: list[int] | None = field(default=None)  # never written
-    begin_suppress_tokens: list[int] | None = field(default=None)  # not written first
+    sequence_bias: list[list[Any]] | None = field(default=None)  # [[token ids, number added to the last one's score]]
+    suppress_tokens: list[int] | None = field(default=None)  # never part of an output
+    begin_suppress_tokens: list[int] | None = field(default=None)  # not the first token of an output
     forced_bos_token_id: int | list[int] | None = None
     forced_eos_token_id: int | list[int] | None = None
     exponential_decay_length_penalty: list[float] | None = field(default=None)  # [new tokens to start after, factor]
@@ -49,30 +48,38 @@ class GenerationConfig:
     top_p: float = 1.0  # of sampling only, Holtzman et al. 2019, https://arxiv.org/abs/1904.09751; 1 is off
     min_p: float | None = None  # of sampling only, Nguyen et al. 2024, https://arxiv.org/abs/2407.01082
     typical_p: float = 1.0  # of sampling only, Meister et al. 2022, https://arxiv.org/abs/2202.00666; 1 is off
-    renormalize_logits: bool = False  # make log probabilities of the scores after all processors
+    renormalize_logits: bool = False  # normalize the scores after all processors
     output_scores: bool = False
     output_logits: bool = False
     return_dict_in_generate: bool = False
 
     @classmethod
     def names(cls) -> list[str]:
-        """The names of all search settings."""
+        """Return the names of all search settings."""
         return [setting.name for setting in fields(GenerationConfig)]
 
     def search_settings(self) -> dict[str, Any]:
-        """The search settings alone, as a mapping (of a configuration: without the model's shape)."""
+        """Return the search settings by name; a model's configuration leaves out its other fields."""
         return {name: getattr(self, name) for name in GenerationConfig.names()}
 
     def check_search(self, source: str) -> None:
-        """Raise InputError, beginning with ``source``, if a setting is impossible or two contradict each other."""
+        """Check every setting.
+
+        Args:
+            source: of the settings; messages begin with it.
+
+        Raises:
+            InputError: a setting is impossible, or two contradict each other.
+        """
         for name, problem in _problems(self.search_settings()):
             raise InputError(f"{source}: {name}={getattr(self, name)!r}: {problem}")
 
     def longest_output(self, positions: int, prompt_length: int = 1) -> int:
-        """The tokens that an output has at most, its beginning of ``prompt_length`` tokens included.
+        """Return the greatest number of tokens of an output.
 
         Args:
-            positions: of the model; they limit the default alone.
+            positions: number of positions of the model; they limit only the default.
+            prompt_length: number of tokens that every output begins with, which count too.
         """
         if self.max_new_tokens is not None:
             return prompt_length + self.max_new_tokens
@@ -82,18 +89,19 @@ class GenerationConfig:
 
 
 def may_be_null(name: str) -> bool:
-    """Whether None is a value of this search setting, and not the word for its default."""
+    """Return whether None is a value of this search setting, and does not stand for its default."""
     return getattr(GenerationConfig, name) is None
 
 
 def _problems(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Every (name of a setting, what is wrong with it)."""
+    """Return the name of each impossible setting, and the problem with it."""
     problems = []
 
     def require(name: str, holds: bool, problem: str) -> None:
         if not holds and not (settings[name] is None and may_be_null(name)):
             problems.append((name, problem))
 
+    # Numbers and token ids.
     for name, least in (
         ("max_length", 2),
         ("max_new_tokens", 1),
@@ -116,12 +124,16 @@ def _problems(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
         *("temperature", "top_p", "min_p", "typical_p"),
     ):
         require(name, is_number(settings[name]), "give a number")
+
+    # Switches.
     for name in ("do_sample", "renormalize_logits", "output_scores", "output_logits", "return_dict_in_generate"):
         require(name, isinstance(settings[name], bool), "give true or false")
     early_stopping = settings["early_stopping"]
     require(
         "early_stopping", isinstance(early_stopping, bool) or early_stopping == "never", 'give true, false or "never"'
     )
+
+    # Lists.
     require("bad_words_ids", _is_list_of_token_lists(settings["bad_words_ids"]), "give a list of lists of token ids")
     for name in ("suppress_tokens", "begin_suppress_tokens"):
         require(name, settings[name] == [] or is_token_list(settings[name]), "give a list of token ids")
@@ -131,13 +143,15 @@ def _problems(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
         _is_decay(settings["exponential_decay_length_penalty"]),
         "give [tokens to start after, factor above 0]",
     )
+
     return problems or _contradictions(settings)
 
 
 def _contradictions(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Settings, each possible by itself, that cannot hold together."""
+    """Return the name of each setting that is out of range or contradicts another one, and the problem with it."""
     beams, groups, returned = settings["num_beams"], settings["num_beam_groups"], settings["num_return_sequences"]
     min_p, suppressed = settings["min_p"], set(settings["suppress_tokens"] or [])
+    # Each rule: the setting, whether the rule holds, and the problem if it does not.
     rules = [
         ("repetition_penalty", settings["repetition_penalty"] > 0, "give a number above 0"),
         ("encoder_repetition_penalty", settings["encoder_repetition_penalty"] > 0, "give a number above 0"),
@@ -159,6 +173,8 @@ def _contradictions(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
             f"more than num_beams={beams} can be returned only by sampling without beams",
         ),
     ]
+
+    # A token cannot be both forced and suppressed.
     for name in ("forced_bos_token_id", "forced_eos_token_id"):
         forced = set(token_list(settings[name]))
         rules.append((name, not forced or not forced <= suppressed, "suppress_tokens bans it; leave one of them out"))
@@ -166,38 +182,39 @@ def _contradictions(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def is_whole_number(value: object) -> bool:
-    """An int, and not a bool."""
+    """Return whether this is an int, and no bool."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 def is_number(value: object) -> bool:
-    """A finite int or float, and not a bool."""
+    """Return whether this is a finite int or float, and no bool."""
     return is_whole_number(value) or (isinstance(value, float) and value - value == 0)
 
 
 def is_token_id(value: object) -> bool:
-    """A whole number from 0 up."""
+    """Return whether this is a whole number from 0 up."""
     return isinstance(value, int) and is_whole_number(value) and value >= 0
 
 
 def is_token_list(value: object) -> bool:
-    """A list of one token id or more."""
+    """Return whether this is a list of one or more token ids."""
     return isinstance(value, list) and len(value) > 0 and all(map(is_token_id, value))
 
 
 def token_list(tokens: object) -> list[int]:
-    """The token ids of a setting that is one id, a list of them, or None; empty if it is anything else."""
+    """Return one token id or several as a list; an empty one for None or anything else."""
     if isinstance(tokens, int) and is_token_id(tokens):
         return [tokens]
     return list(tokens) if isinstance(tokens, list) and is_token_list(tokens) else []
 
 
 def _is_list_of_token_lists(value: object) -> bool:
+    """Return whether this is a list of one or more lists of token ids."""
     return isinstance(value, list) and len(value) > 0 and all(map(is_token_list, value))
 
 
 def _is_sequence_bias(value: object) -> bool:
-    """Whether this is a list of [token ids, number]; the number may be -inf."""
+    """Return whether this is a list of [token ids, number]; the number may be -inf."""
 
     def is_bias(pair: object) -> bool:
         if not isinstance(pair, list) or len(pair) != 2:
@@ -208,6 +225,7 @@ def _is_sequence_bias(value: object) -> bool:
 
 
 def _is_decay(value: object) -> bool:
+    """Return whether this is [tokens to start after, factor above 0]."""
     if not isinstance(value, list) or len(value) != 2:
         return False
     return is_token_id(value[0]) and is_number(value[1]) and bool(value[1] > 0)

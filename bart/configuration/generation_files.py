@@ -1,7 +1,7 @@
-"""What the search settings in a published folder mean: as in transformers 5, whatever year the folder is from.
+"""Reading the search settings of a published folder: they mean the same as in transformers 5, however old they are.
 
-A folder has them in generation_config.json or, before 2023, among the model's settings in config.json. Where the former
-exists, the latter's are not read.
+A folder has them in generation_config.json or, before 2023, among the model's settings in config.json. If both files
+have them, those in generation_config.json count alone.
 """
 
 import difflib
@@ -10,7 +10,7 @@ from typing import Any
 
 from bart.configuration.generation_config import SPECIAL_TOKENS, GenerationConfig, token_list
 
-# Settings of transformers that change the output there and are not offered here: what makes them idle, and why not.
+# Settings of transformers that change an output and are not supported: the values without effect, and what to do.
 LEFT_OUT: dict[str, tuple[tuple[Any, ...], str]] = {
     "stop_strings": ((None,), "give stopping_criteria"),
     "max_time": ((None,), "give stopping_criteria"),
@@ -19,14 +19,14 @@ LEFT_OUT: dict[str, tuple[tuple[Any, ...], str]] = {
     "epsilon_cutoff": ((None, 0, 0.0), "give min_p or typical_p"),
     "eta_cutoff": ((None, 0, 0.0), "give min_p or typical_p"),
     "top_h": ((None,), "give min_p or typical_p"),
-    "remove_invalid_values": ((None, False), "scores that are no numbers are an error to be found"),
+    "remove_invalid_values": ((None, False), "scores that are not numbers are an error to be found"),
     "penalty_alpha": ((None, 0, 0.0), "contrastive search is not offered"),
     "dola_layers": ((None,), "contrasting layers is not offered"),
     "constraints": ((None,), "give prefix_allowed_tokens_fn"),
     "force_words_ids": ((None,), "give prefix_allowed_tokens_fn"),
     "token_healing": ((None, False), "it is for models without an encoder"),
 }
-# Settings of transformers that do not change what is written.
+# Settings of transformers that do not change an output.
 WITHOUT_EFFECT = {
     *(
         "use_cache",
@@ -42,17 +42,17 @@ WITHOUT_EFFECT = {
     *("prompt_lookup_num_tokens", "max_matching_ngram_size", "use_mtp", "speculation_type"),
     *("continuous_batching_config", "transformers_version", "_from_model_config", "_commit_hash"),
 }
-# Keys of BART's config.json that are a search setting's name but for a few letters.
+# Keys of BART's config.json that resemble the name of a search setting.
 _OF_THE_MODEL = {"num_labels", "output_past", "min_position_embeddings"}
 OLD_FORCED_BOS = "force_bos_token_to_be_generated"
 
 
 def search_of_folder(model: Mapping[str, Any], search: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The search settings and the special tokens of a folder, all of them, by name.
+    """Return all search settings and special tokens of a folder by name.
 
-    As in transformers, what the file does not say is not assumed: no token is forced, and without ``eos_token_id`` an
-    output goes on to its greatest length. A file that names no token to start with, which transformers refuses, takes
-    all special tokens from config.json, or BART's.
+    As in transformers, tokens that the file does not name have no default: none is forced, and without ``eos_token_id``
+    every output has the greatest length. If the file names no token to start with, which transformers refuses, all
+    special tokens come from config.json, or are BART's.
 
     Args:
         model: content of config.json.
@@ -61,6 +61,8 @@ def search_of_folder(model: Mapping[str, Any], search: Mapping[str, Any] | None)
     values = model if search is None else search
     given = {name: value for name, value in values.items() if value is not None}
     settings = {name: given.get(name, default) for name, default in GenerationConfig().search_settings().items()}
+
+    # The special tokens: of this file if it has one to start with, else of config.json.
     tokens = {name: given.get(name) for name in SPECIAL_TOKENS}
     if tokens["decoder_start_token_id"] is None:
         tokens["decoder_start_token_id"] = tokens["bos_token_id"]
@@ -68,16 +70,19 @@ def search_of_folder(model: Mapping[str, Any], search: Mapping[str, Any] | None)
         tokens = {name: model[name] for name in SPECIAL_TOKENS if model.get(name) is not None}
     elif tokens["pad_token_id"] is None and tokens["eos_token_id"] is not None:
         tokens["pad_token_id"] = next(iter(token_list(tokens["eos_token_id"])), None)
+
+    # An older name for forcing the first token.
     if (search is None or given.get("_from_model_config")) and given.get(OLD_FORCED_BOS):
         settings["forced_bos_token_id"] = tokens.get("bos_token_id", 0)
     return settings | tokens
 
 
 def doubtful_settings(values: Mapping[str, Any], *, is_search_alone: bool) -> list[str]:
-    """What of a file's search settings will not be heeded, though it would change the output: a phrase for each.
+    """Return a phrase for each search setting of a file that is ignored, though it should change an output.
 
     Args:
-        is_search_alone: the file is a generation_config.json; in others an unknown name may be the model's.
+        values: content of the file.
+        is_search_alone: whether the file is a generation_config.json; in others an unknown name may be the model's.
     """
     known = {*GenerationConfig.names(), *SPECIAL_TOKENS, *WITHOUT_EFFECT, OLD_FORCED_BOS}
     doubtful = []

@@ -91,7 +91,7 @@ def has_two_tables(weights: Weights) -> None:
     [
         (lacks_a_layer_norm, r"lacks model\.encoder\.layers\.0\.final_layer_norm\.bias"),
         (lacks_the_table, r"lacks model\.shared\.weight"),
-        (has_a_layer_more, r"has tensors that this model has not: model\.decoder\.layers\.1\.fc1\.weight"),
+        (has_a_layer_more, r"has tensors that this model does not have: model\.decoder\.layers\.1\.fc1\.weight"),
         (has_another_shape, r"model\.encoder\.layers\.0\.fc1\.weight is \(3, 16\), the configuration says \(24, 16\)"),
         (has_a_name_twice, r"model\.encoder\.layernorm_embedding\.weight is there with and without model\. before it"),
         (has_two_tables, r"lm_head\.weight differs from model\.shared\.weight"),

@@ -205,7 +205,7 @@ def break_config(folder: Path) -> None:
     ("fault", "message"),
     [
         (drop_tensor, r"lacks model\.encoder\.layers\.0\.fc1\.weight"),
-        (add_tensor, r"has tensors that this model has not: model\.encoder\.layer_norm\.weight"),
+        (add_tensor, r"has tensors that this model does not have: model\.encoder\.layer_norm\.weight"),
         (grow_vocabulary, r"(model\.shared\.weight|final_logits_bias) is \(.*the configuration says"),
         (untie_output_layer, r"lm_head\.weight differs from model\.shared\.weight"),
         (cut_weights, r"not a readable safetensors file"),

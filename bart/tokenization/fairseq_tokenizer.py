@@ -1,7 +1,7 @@
-"""The tokenizer of a model.pt: fairseq's dict.txt, which numbers the tokens of GPT-2, with GPT-2's two files.
+"""The tokenizer of a model.pt: from fairseq's dict.txt, which orders the tokens of GPT-2, and GPT-2's two files.
 
-``dict.txt`` has a line ``<GPT-2 id> <count>`` for each token, in the order of BART's ids; four special tokens come
-before it, and <mask> after it (fairseq/data/dictionary.py and fairseq/tasks/denoising.py of the project).
+``dict.txt`` has a line ``<GPT-2 id> <count>`` for each token, in the order of BART's ids. Four special tokens come
+before the first line, and <mask> after the last one (fairseq/data/dictionary.py, fairseq/tasks/denoising.py).
 """
 
 import json
@@ -12,13 +12,17 @@ from bart.errors import InputError
 from bart.tokenization.tokenization_bart import BartTokenizer
 from bart.tokenization.tokenizer_files import MERGES_FILE, SPECIAL_TOKENS, VOCABULARY_FILE, read_json_object
 
-DICTIONARY_FILES = ("dict.txt", "dict.source.txt")  # as models are handed out, and as fairseq-preprocess writes it
+DICTIONARY_FILES = ("dict.txt", "dict.source.txt")  # in published models, and as fairseq-preprocess writes it
 GPT2_VOCABULARY_FILE, GPT2_MERGES_FILE = "encoder.json", "vocab.bpe"
 _WHERE_THEY_ARE = "https://dl.fbaipublicfiles.com/fairseq/gpt2_bpe/"
 
 
 def load_fairseq_tokenizer(checkpoint: Path) -> BartTokenizer:
-    """The tokenizer that the files beside a model.pt make. Raises InputError where one is missing or unusable."""
+    """Load a tokenizer from the files beside a model.pt.
+
+    Raises:
+        InputError: a file is missing or unusable.
+    """
     folder = checkpoint.parent
     dictionary = next((folder / name for name in DICTIONARY_FILES if (folder / name).is_file()), None)
     missing = [name for name in (GPT2_VOCABULARY_FILE, GPT2_MERGES_FILE) if not (folder / name).is_file()]
@@ -36,7 +40,15 @@ def load_fairseq_tokenizer(checkpoint: Path) -> BartTokenizer:
 
 
 def read_vocabulary(dictionary: Path, gpt2_vocabulary: Path) -> dict[str, int]:
-    """BART's ids by token. Raises InputError, naming the line, where the dictionary cannot be that of a BART."""
+    """Return BART's ids by token.
+
+    Args:
+        dictionary: fairseq's dict.txt.
+        gpt2_vocabulary: GPT-2's encoder.json.
+
+    Raises:
+        InputError: a file cannot be read, or a line of the dictionary cannot belong to a BART.
+    """
     tokens = {token_id: token for token, token_id in read_json_object(gpt2_vocabulary).items()}
     first, mask = SPECIAL_TOKENS[:-1], SPECIAL_TOKENS[-1]
     vocabulary = {token: token_id for token_id, token in enumerate(first)}
@@ -46,7 +58,7 @@ def read_vocabulary(dictionary: Path, gpt2_vocabulary: Path) -> dict[str, int]:
         raise InputError(f"{dictionary}: cannot be read: {error}") from error
     for number, line in enumerate(lines, start=1):
         symbol = line.split(" ")[0]
-        token = tokens.get(int(symbol)) if symbol.isdecimal() else symbol  # madeupword0000: for a round number
+        token = tokens.get(int(symbol)) if symbol.isdecimal() else symbol  # fillers such as madeupword0000
         if not token or token in vocabulary:
             wrong = f"{symbol} is there twice" if token else f"'{symbol}' is no token of {gpt2_vocabulary.name}"
             raise InputError(f"{dictionary}: line {number}: {wrong}; fetch {dictionary.name} of the model again")

@@ -9,20 +9,20 @@ from tokenizers import AddedToken
 from bart.errors import InputError
 from bart.tokenization.tokenizer_files import find_tokenizer
 
-MAX_LENGTH = 1024  # tokens; the positions that the published models were trained with
-UNLIMITED = 10**29  # transformers writes 1e30 where a tokenizer names no greatest length
+MAX_LENGTH = 1024  # tokens: the number of positions of the published models
+UNLIMITED = 10**29  # transformers writes 1e30 for a tokenizer without a greatest length
 
 
 class BartTokenizer(transformers.BartTokenizer):
-    """Text to token ids and back, token for token as transformers' BartTokenizer.
+    """Converts text to token ids and back, with the same tokens as transformers' BartTokenizer.
 
-    Four things differ. Loading a folder that holds no sound BART tokenizer is an InputError. ``model_max_length`` is
-    what the folder says, else 1024, never 1e30. A ``<mask>`` in a text takes the space before it, as in the published
-    tokenizer.json and in transformers 4, unless the folder's files say otherwise; transformers 5 forgets that of
-    vocab.json and merges.txt. Saving also writes vocab.json and merges.txt, for older programs.
+    Four things differ. A folder without a sound BART tokenizer is an InputError. ``model_max_length`` is 1024 if the
+    folder has none, never 1e30. A ``<mask>`` in a text includes the space before it, as in the published tokenizer.json
+    and in transformers 4, unless the folder's files say otherwise; transformers 5 loses that with vocab.json and
+    merges.txt. Saving also writes vocab.json and merges.txt, for older programs.
     """
 
-    # transformers loads a subclass without an __init__ of its own along another path, which drops the given settings.
+    # Without an __init__ of its own, transformers would load a subclass in another way that drops the given settings.
     def __init__(
         self,
         *arguments: Any,
@@ -41,10 +41,13 @@ class BartTokenizer(transformers.BartTokenizer):
     ) -> Self:
         """Load a folder (tokenizer.json, or vocab.json with merges.txt) or the tokenizer of a model on the hub.
 
-        ``settings`` go to the constructor: add_prefix_space, model_max_length.
+        Args:
+            pretrained_model_name_or_path: the folder or hub id.
+            arguments: passed to transformers.
+            settings: for the constructor, such as add_prefix_space or model_max_length.
 
         Raises:
-            InputError: no such folder or model, no tokenizer there, or an unreadable or incomplete one.
+            InputError: there is no such folder or model, or its tokenizer is missing, unreadable or incomplete.
         """
         folder = find_tokenizer(pretrained_model_name_or_path)
         tokenizer: Self = super().from_pretrained(folder, *arguments, **settings)
@@ -55,19 +58,27 @@ class BartTokenizer(transformers.BartTokenizer):
     ) -> tuple[str, ...]:
         """Write tokenizer.json and tokenizer_config.json as transformers does, and vocab.json and merges.txt.
 
-        Raises OSError.
+        Returns:
+            the paths of all files
+
+        Raises:
+            OSError: a file cannot be written, for example because the disk is full.
         """
         try:
             files: tuple[str, ...] = super().save_pretrained(save_directory, *arguments, **settings)
             return (*files, *self.backend_tokenizer.model.save(os.fspath(save_directory)))
         except Exception as error:
-            if type(error) is Exception:  # that is all tokenizers says of a full disk
+            if type(error) is Exception:  # tokenizers raises it for a full disk
                 raise OSError(f"{os.fspath(save_directory)}: {error}") from error
             raise
 
 
 def check_fits_mask(tokenizer: BartTokenizer, config: "ModelVocabulary") -> None:
-    """Refuse a model that has no <mask>, which pre-training needs. Raises InputError."""
+    """Check that the model's vocabulary has <mask>, which pre-training needs.
+
+    Raises:
+        InputError: it has not.
+    """
     if tokenizer.mask_token_id >= config.vocab_size:
         raise InputError(
             f"the model's vocabulary of {config.vocab_size} tokens lacks <mask> (id {tokenizer.mask_token_id}), which "
@@ -76,7 +87,7 @@ def check_fits_mask(tokenizer: BartTokenizer, config: "ModelVocabulary") -> None
 
 
 class ModelVocabulary(Protocol):
-    """What check_fits reads of a model's configuration."""
+    """The part of a model's configuration that a tokenizer must fit."""
 
     vocab_size: int
     pad_token_id: int
@@ -85,24 +96,30 @@ class ModelVocabulary(Protocol):
 
 
 def check_fits(tokenizer: BartTokenizer, config: ModelVocabulary, name: str) -> None:
-    """Refuse a tokenizer that is not the model's. One with fewer tokens than the model's vocabulary is legal.
+    """Check that a tokenizer can be the model's.
 
-    So is one whose <mask> alone the model lacks: 50265 tokens for the 50264 of bart-large-cnn.
+    It may have fewer tokens than the model's vocabulary, and the model may lack <mask> alone: bart-large-cnn has 50264
+    tokens, its tokenizer 50265.
+
+    Args:
+        tokenizer: the tokenizer to check.
+        config: of the model.
+        name: of the tokenizer, for messages.
 
     Raises:
-        InputError: ids beyond the model's vocabulary, or other ids of the special tokens. ``name`` says whose they are.
+        InputError: an id is not in the model's vocabulary, or a special token has another id.
     """
-    # <mask> is for pre-training; the vocabularies of bart-large-cnn and bart-large-xsum end just before it.
+    # Only pre-training needs <mask>; the vocabularies of bart-large-cnn and bart-large-xsum end just before it.
     largest = max(token_id for token, token_id in tokenizer.get_vocab().items() if token != tokenizer.mask_token)
     if largest >= config.vocab_size:
         raise InputError(
             f"{name}: the tokenizer's ids go up to {largest}, the model's vocabulary has {config.vocab_size} tokens; "
             "give the tokenizer that the model was trained with"
         )
-    for kind in ("bos", "pad", "eos"):
-        token_id, expected = getattr(tokenizer, f"{kind}_token_id"), getattr(config, f"{kind}_token_id")
+    for token in ("bos_token_id", "pad_token_id", "eos_token_id"):
+        token_id, expected = getattr(tokenizer, token), getattr(config, token)
         if token_id != expected:
             raise InputError(
-                f"{name}: {kind}_token_id is {token_id} in the tokenizer, {expected} in the model's configuration; "
+                f"{name}: {token} is {token_id} in the tokenizer, {expected} in the model's configuration; "
                 "give the tokenizer that the model was trained with"
             )

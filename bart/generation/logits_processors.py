@@ -346,7 +346,7 @@ class Temperature(LogitsProcessor):
 
 @dataclass
 class TopK(LogitsProcessor):
-    """Keep the k likeliest tokens, and ties with the last of them (Fan et al. 2018, https://arxiv.org/abs/1805.04833)."""
+    """Keep the k likeliest tokens, and ties with the last (Fan et al. 2018, https://arxiv.org/abs/1805.04833)."""
 
     k: int
 

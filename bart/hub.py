@@ -28,15 +28,7 @@ def find_file(name_or_path: str | os.PathLike[str], filename: str) -> Path | Non
 
 
 def _find_on_hub(name: str, filename: str) -> Path | None:
-    from huggingface_hub import _CACHED_NO_EXIST, hf_hub_download, try_to_load_from_cache
-    from huggingface_hub.errors import (
-        EntryNotFoundError,
-        GatedRepoError,
-        HfHubHTTPError,
-        HFValidationError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-    )
+    from huggingface_hub import _CACHED_NO_EXIST, errors, hf_hub_download, try_to_load_from_cache
 
     # The library logs every retry; the error below says it once.
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
@@ -49,19 +41,19 @@ def _find_on_hub(name: str, filename: str) -> Path | None:
         raise InputError(f"{nowhere}; give a folder, a .ckpt file or a hub id such as facebook/bart-large")
     try:
         return Path(hf_hub_download(name, filename))
-    except LocalEntryNotFoundError as error:
+    except errors.LocalEntryNotFoundError as error:
         if try_to_load_from_cache(name, filename) is _CACHED_NO_EXIST:  # the hub has answered so before
             return None
         raise InputError(f"{nowhere}, and the hub cannot be reached for {filename}; download it first") from error
-    except EntryNotFoundError:
+    except errors.EntryNotFoundError:
         return None
-    except GatedRepoError as error:
+    except errors.GatedRepoError as error:
         raise InputError(
             f"{name}: the hub asks for access to this model; request it there and run `hf auth login`"
         ) from error
-    except (RepositoryNotFoundError, HFValidationError) as error:
+    except (errors.RepositoryNotFoundError, errors.HFValidationError) as error:
         raise InputError(f"{nowhere}, and no such model on the hub; check the name") from error
-    except (HfHubHTTPError, OSError) as error:
+    except (errors.HfHubHTTPError, OSError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(f"{name}: {filename} could not be fetched from the hub: {reason}") from error
 

@@ -10,6 +10,11 @@ DEFAULT_NEW_TOKENS = 20  # if neither configuration nor call limits an output's 
 SPECIAL_TOKENS = ("bos_token_id", "pad_token_id", "eos_token_id", "decoder_start_token_id")
 
 
+def _setting(default: Any, help: str) -> Any:
+    """Return a field with the text that --help has of it; a field without a text is no flag."""
+    return field(default=default, metadata={"help": help})
+
+
 @dataclass
 class GenerationConfig:
     """Arguments of beam search, greedy search and sampling.
@@ -21,34 +26,69 @@ class GenerationConfig:
     precedence.
     """
 
-    max_length: int | None = None  # None: DEFAULT_NEW_TOKENS after the tokens that an output begins with
-    max_new_tokens: int | None = None
-    min_length: int = 0
-    min_new_tokens: int | None = None
-    num_beams: int = 1
-    num_beam_groups: int = 1  # diverse beam search, Vijayakumar et al. 2016, https://arxiv.org/abs/1610.02424
-    diversity_penalty: float = 0.0  # subtracted per earlier group that chose the token at this step
-    num_return_sequences: int = 1
-    length_penalty: float = 1.0  # a beam scores (sum of log probabilities) / tokens ** length_penalty
-    early_stopping: bool | Literal["never"] = False
-    no_repeat_ngram_size: int = 0  # 0 is off
-    encoder_no_repeat_ngram_size: int = 0  # n-grams of the source that an output must not contain; 0 is off
-    repetition_penalty: float = 1.0  # Keskar et al. 2019, https://arxiv.org/abs/1909.05858; 1 is off
-    encoder_repetition_penalty: float = 1.0  # above 1 makes tokens of the source likelier; 1 is off
-    bad_words_ids: list[list[int]] | None = field(default=None)
-    sequence_bias: list[list[Any]] | None = field(default=None)  # [[token ids, number added to the last one's score]]
-    suppress_tokens: list[int] | None = field(default=None)  # never part of an output
-    begin_suppress_tokens: list[int] | None = field(default=None)  # not the first token of an output
-    forced_bos_token_id: int | list[int] | None = None
-    forced_eos_token_id: int | list[int] | None = None
-    exponential_decay_length_penalty: list[float] | None = field(default=None)  # [new tokens to start after, factor]
-    do_sample: bool = False
-    temperature: float = 1.0
-    top_k: int = 50  # of sampling only; 0 is off
-    top_p: float = 1.0  # of sampling only, Holtzman et al. 2019, https://arxiv.org/abs/1904.09751; 1 is off
-    min_p: float | None = None  # of sampling only, Nguyen et al. 2024, https://arxiv.org/abs/2407.01082
-    typical_p: float = 1.0  # of sampling only, Meister et al. 2022, https://arxiv.org/abs/2202.00666; 1 is off
-    renormalize_logits: bool = False  # normalize the scores after all processors
+    # None: DEFAULT_NEW_TOKENS after the tokens that an output begins with
+    max_length: int | None = _setting(None, "longest output, in tokens")
+    max_new_tokens: int | None = _setting(
+        None, "longest output, in tokens without its start token; overrides --max_length"
+    )
+    min_length: int = _setting(0, "shortest output, in tokens")
+    min_new_tokens: int | None = _setting(
+        None, "shortest output, in tokens without its start token; overrides --min_length"
+    )
+    num_beams: int = _setting(1, "beams of the search; 1 is greedy search")
+    # Diverse beam search, Vijayakumar et al. 2016, https://arxiv.org/abs/1610.02424
+    num_beam_groups: int = _setting(
+        1, "groups of beams, each of which avoids the tokens that the groups before it choose"
+    )
+    diversity_penalty: float = _setting(
+        0.0, "subtracted from a token's log probability if an earlier group has just chosen it"
+    )
+    num_return_sequences: int = _setting(1, "outputs of each source, at most as many as beams; the first one is scored")
+    # A beam scores (sum of log probabilities) / tokens ** length_penalty
+    length_penalty: float = _setting(
+        1.0, "log probabilities are divided by the length to this power: higher gives longer outputs"
+    )
+    early_stopping: bool | Literal["never"] = _setting(
+        False, "true: stop at as many finished outputs as beams; false: if better ones are unlikely; or never"
+    )
+    no_repeat_ngram_size: int = _setting(0, "length of the n-grams that an output may contain only once; 0 is off")
+    encoder_no_repeat_ngram_size: int = _setting(
+        0, "length of the n-grams of the source that an output must not contain; 0 is off"
+    )
+    # Keskar et al. 2019, https://arxiv.org/abs/1909.05858
+    repetition_penalty: float = _setting(1.0, "factor against tokens that are already written; 1 is off")
+    encoder_repetition_penalty: float = _setting(1.0, "factor in favour of tokens of the source; 1 is off")
+    bad_words_ids: list[list[int]] | None = _setting(
+        None, "sequences that must not be written, each a list of token ids"
+    )
+    sequence_bias: list[list[Any]] | None = _setting(
+        None, "list of [token ids, number]: the number is added to the score of the last of these tokens"
+    )
+    suppress_tokens: list[int] | None = _setting(None, "list of token ids that must not be written")
+    begin_suppress_tokens: list[int] | None = _setting(None, "list of token ids that an output must not begin with")
+    forced_bos_token_id: int | list[int] | None = _setting(None, "id of the token that each output begins with")
+    forced_eos_token_id: int | list[int] | None = _setting(
+        None, "id of the token that an output of full length ends with"
+    )
+    exponential_decay_length_penalty: list[float] | None = _setting(
+        None, "[tokens, factor]: make the end likelier with each new token after so many"
+    )
+    do_sample: bool = _setting(False, "draw tokens at random instead of taking the most probable one")
+    temperature: float = _setting(1.0, "with sampling: divisor of the log probabilities")
+    top_k: int = _setting(50, "with sampling: draw from this many most probable tokens; 0 is off")
+    # Holtzman et al. 2019, https://arxiv.org/abs/1904.09751
+    top_p: float = _setting(
+        1.0, "with sampling: draw from the most probable tokens that together have this probability; 1 is off"
+    )
+    # Nguyen et al. 2024, https://arxiv.org/abs/2407.01082
+    min_p: float | None = _setting(
+        None, "with sampling: draw from tokens with at least this share of the highest probability"
+    )
+    # Meister et al. 2022, https://arxiv.org/abs/2202.00666
+    typical_p: float = _setting(
+        1.0, "with sampling: draw from the most typical tokens that together have this probability; 1 is off"
+    )
+    renormalize_logits: bool = _setting(False, "normalize the scores to log probabilities after all other settings")
     output_scores: bool = False
     output_logits: bool = False
     return_dict_in_generate: bool = False

@@ -292,11 +292,11 @@ def check_losses(arguments: CompareArguments, systems: Sequence[Worker], precisi
 
 def _operations(arguments: CompareArguments, examples: int) -> float:
     """Return the floating-point operations of the matrix products for that many examples, without padding."""
-    from utils.training.flops import LengthSums, training_operations
+    from utils.training.flops import LengthSums, training_flops
 
     sources, targets = (np.array(lengths[:examples], dtype=float) for lengths in make_lengths(arguments))
     products = ((sources**2).sum(), (targets**2).sum(), (sources * targets).sum())
-    return training_operations(make_config(arguments), LengthSums(examples, sources.sum(), targets.sum(), *products))
+    return training_flops(make_config(arguments), LengthSums(examples, sources.sum(), targets.sum(), *products))
 
 
 def _result(

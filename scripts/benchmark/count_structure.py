@@ -17,7 +17,8 @@ files ... that only look
     A function of these is given the same, and none gives it back: they count, compare, keep or report.
 functions with all flags
     Functions of finetune.py, run_eval.py and utils/ with a parameter that is annotated with the class of a program's
-    whole command line (what finetune.py and run_eval.py hand to run_command, and what it inherits from). A dataclass
+    whole command line (what finetune.py, run_eval.py or the commands behind them hand to run_command, and what it
+    inherits from). A dataclass
     with such a field counts as one. A group of settings, which is a part of it, does not count.
 ... of small commands
     The same with the classes that modules of utils/ hand to run_command: each has a few flags, and one module.
@@ -50,6 +51,7 @@ from utils.cli.run import run_command
 
 ROOT = Path(__file__).parents[2]
 ENTRY_POINTS = ("finetune.py", "run_eval.py")
+_WHAT_THEY_RUN = ("utils/commands/fine_tune.py", "utils/commands/evaluate.py")  # if they hold no logic themselves
 _NEEDED = (*ENTRY_POINTS, "utils", "bart", "README.md", "scripts/run_summarization.sh", "models/bart_mini/config.json")
 _ARGUMENT = "LR"
 _LONGEST_RUN = 240  # seconds of a traced program
@@ -122,7 +124,7 @@ def classes_of_flags(root: Path) -> tuple[set[str], set[str]]:
             elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.args:
                 first = node.args[0]
                 if node.func.id in ("run_command", "parse_arguments") and isinstance(first, ast.Name):
-                    given[file in ENTRY_POINTS].add(first.id)
+                    given[file in (*ENTRY_POINTS, *_WHAT_THEY_RUN)].add(first.id)
     whole = given[True]
     while inherited := {base for name in whole for base in bases.get(name, ()) if base in bases} - whole:
         whole |= inherited

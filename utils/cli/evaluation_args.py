@@ -7,7 +7,6 @@ from bart.configuration.configuration_bart import BartConfig
 from bart.configuration.generation_config import GenerationConfig
 from bart.errors import InputError
 
-from .args_search import SEARCH_MEANINGS
 from .options import all_or_at_least, at_least, between, option
 from .shared_args import (
     DATA_DIR_HELP,
@@ -18,12 +17,6 @@ from .shared_args import (
     TextSettings,
     checked_length,
 )
-
-_NOT_FOR_TEXT = (
-    "output_scores",
-    "output_logits",
-    "return_dict_in_generate",
-)  # these change what `generate` returns, not the text that it writes
 
 
 @dataclass(frozen=True)
@@ -72,13 +65,7 @@ class GenerationSettings(SummarySettings):
     )
     task: str | None = option(None, "search", "use the search settings of this task in task_specific_params of CONFIG")
     search: dict[str, Any] = field(
-        default_factory=dict,
-        metadata={
-            "heading": "search",
-            "settings": GenerationConfig,
-            "without": _NOT_FOR_TEXT,
-            "meanings": SEARCH_MEANINGS,
-        },
+        default_factory=dict, metadata={"heading": "search", "settings": GenerationConfig}
     )  # the search settings that were given, except for --eval_beams and --eval_max_gen_length
 
 

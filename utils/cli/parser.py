@@ -84,8 +84,8 @@ def build_parser(arguments_class: type[Arguments], description: str) -> argparse
         group = groups[described["heading"]]
         if "settings" in described:
             for setting in fields(described["settings"]):
-                if setting.name not in taken and setting.name not in described["without"]:
-                    text = f"{described['meanings'][setting.name]} (default: the configuration's)"
+                if setting.name not in taken and "help" in setting.metadata:
+                    text = f"{setting.metadata['help']} (default: the configuration's)"
                     group.add_argument(f"--{setting.name}", help=text, **_value_of(setting.type))
             continue
         names = [argument.name, *described["aliases"]]

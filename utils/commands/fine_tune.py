@@ -17,7 +17,10 @@ def run(arguments: TrainingArguments) -> None:
     # Torch and Lightning take seconds to import. Up to here --help and a wrong flag are answered at once.
     from ..recipes.fine_tune import fine_tune, print_data_report
 
-    (print_data_report if arguments.run.data_report else fine_tune)(arguments)
+    if arguments.run.data_report:
+        print_data_report(arguments.data, arguments.model, arguments.optimization, arguments.processes)
+    else:
+        fine_tune(arguments)
 
 
 def main() -> int:

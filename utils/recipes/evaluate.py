@@ -20,7 +20,7 @@ from bart.generation.arguments import check_call
 from bart.modeling.modeling_bart import BartForConditionalGeneration
 
 from ..checkpoint.pretrained import load_tokenizer
-from ..cli.evaluation_args import EvaluatedModel, EvaluationArguments, GenerationSettings
+from ..cli.evaluation_args import DeviceSettings, EvaluatedModel, EvaluationArguments, GenerationSettings
 from ..cli.shared_args import output_limit
 from ..cli.training_args import ValidationSettings
 from ..data.formats.tables import AskedColumns
@@ -44,7 +44,6 @@ from ..runtime.world import local_process_count, local_process_rank, process_ran
 class Decision:
     """What is to be evaluated, and how."""
 
-    arguments: EvaluationArguments  # with all lengths set
     pairs: Pairs
     config: BartConfig
     tokenizer: PreTrainedTokenizerBase
@@ -62,7 +61,10 @@ def evaluate_model(arguments: EvaluationArguments) -> None:
         if not group.agree_on(decision.pairs.checksum()):
             data_dir = arguments.texts.data_dir
             raise InputError(f"DATA_DIR {data_dir}: the processes have read different texts; start again")
-        model = load_model(decision)
+        torch.manual_seed(arguments.texts.seed)  # of sampling
+        if decision.device != "cpu" and arguments.processes.cpu_affinity:
+            bind_to_gpu_cores(torch.device(decision.device).index)
+        model = load_model(arguments.model.model, arguments.precision, decision.config, decision.device)
         result = evaluate_and_write(
             model, decision.tokenizer, decision.pairs, decision.settings, folder, decision.facts, group
         )
@@ -72,6 +74,8 @@ def evaluate_model(arguments: EvaluationArguments) -> None:
 def decide(arguments: EvaluationArguments) -> Decision:
     """Read what an evaluation begins with. Raises InputError for all that can be refused before the model is loaded."""
     model, texts, precision = arguments.model, arguments.texts, arguments.precision
+
+    # The machine.
     device = choose_device(precision.device)
     if device == "cpu":
         keep_freed_memory()
@@ -81,12 +85,14 @@ def decide(arguments: EvaluationArguments) -> Decision:
     if precision.quantization is not None and device != "cpu":
         raise InputError(f"--quantization {precision.quantization}: is for the CPU; on a GPU give --bf16 or --fp16")
 
+    # The texts.
     data = open_data(texts.data_dir, AskedColumns(texts.text_column, texts.summary_column))
     data.check_has([texts.type_path])
     pairs = read_pairs(data.lines_of(texts.type_path), texts.type_path, texts.n_obs, needs_targets=False)
     if texts.shuffle_sources:
         pairs = Pairs(deranged(pairs.sources, texts.seed), pairs.targets)
 
+    # The model's configuration and tokenizer, and what follows from them for the settings.
     config = evaluated_config(model)
     arguments = arguments.with_lengths_of(config)
     tokenizer = load_tokenizer(model.tokenizer_name_or_path, model.model, config)
@@ -110,18 +116,16 @@ def decide(arguments: EvaluationArguments) -> Decision:
         "command": sys.argv,
         **software(),
     }
-    return Decision(arguments, pairs, config, tokenizer, settings, device, facts)
+    return Decision(pairs, config, tokenizer, settings, device, facts)
 
 
-def load_model(decision: Decision) -> BartForConditionalGeneration:
-    """Load the model onto its device, ready to generate."""
-    arguments, precision = decision.arguments, decision.arguments.precision
-    torch.manual_seed(arguments.texts.seed)  # of sampling
+def load_model(
+    name_or_path: str, precision: DeviceSettings, config: BartConfig, device: str
+) -> BartForConditionalGeneration:
+    """Load a model onto its device, ready to generate."""
     apply_matmul_precision(precision.name)
-    if decision.device != "cpu" and arguments.processes.cpu_affinity:
-        bind_to_gpu_cores(torch.device(decision.device).index)
-    model = BartForConditionalGeneration.from_pretrained(arguments.model.model, decision.config)
-    return model.to(decision.device, evaluation_dtype(precision.name)).prepack(precision.quantization)
+    model = BartForConditionalGeneration.from_pretrained(name_or_path, config)
+    return model.to(device, evaluation_dtype(precision.name)).prepack(precision.quantization)
 
 
 def evaluate_and_write(

@@ -22,7 +22,13 @@ from ..checkpoint.export import save_model
 from ..checkpoint.resume import check_steps, check_unchanged, with_batches_of
 from ..checkpoint.run_folder import checkpoint_to_resume, open_run_folder
 from ..cli.run import with_argument_names
-from ..cli.training_args import ModelSettings, TrainingArguments
+from ..cli.training_args import (
+    DataSettings,
+    DistributedSettings,
+    ModelSettings,
+    OptimizationSettings,
+    TrainingArguments,
+)
 from ..data.loaders import TrainingLoader, validation_loader
 from ..data.report import data_report
 from ..data.report_text import full_report, short_report
@@ -259,17 +265,19 @@ def finish(decision: Decision, trainer: pl.Trainer) -> None:
     print_result(evaluate_and_write(best, inputs.tokenizer, inputs.test, settings, folder, facts), folder)
 
 
-def print_data_report(arguments: TrainingArguments) -> None:
+def print_data_report(
+    data: DataSettings, model: ModelSettings, optimization: OptimizationSettings, processes: DistributedSettings
+) -> None:
     """Print what the data are like; needs neither weights, nor the GPUs, nor a results folder."""
     _quieten_libraries()
     if process_rank() > 0:
         return
-    processes = (arguments.processes.gpus or 1) * (arguments.processes.num_nodes or 1)
-    world = WorldInfo(on_gpu=False, processes=max(processes, process_count()), rank=0)
-    inputs = read_inputs(arguments.data, arguments.model, checkpoint=None)
-    settings = arguments.with_lengths_of(inputs.config).data
-    data = tokenize_inputs(settings, arguments.optimization, inputs, world)
-    print("\n".join(full_report(data_report(settings, inputs, data))))
+    planned = (processes.gpus or 1) * (processes.num_nodes or 1)
+    world = WorldInfo(on_gpu=False, processes=max(planned, process_count()), rank=0)
+    inputs = read_inputs(data, model, checkpoint=None)
+    data = data.with_lengths_of(inputs.config)
+    tokenized = tokenize_inputs(data, optimization, inputs, world)
+    print("\n".join(full_report(data_report(data, inputs, tokenized))))
 
 
 def _quieten_libraries() -> None:

@@ -7,12 +7,10 @@ weights are frozen (which saves work) or gradient checkpointing computes layers 
 import time
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import torch
+import torch
 
-    from bart.configuration.configuration_bart import BartConfig
+from bart.configuration.configuration_bart import BartConfig
 
 _SIDE = {"cpu": 1024, "cuda": 8192}  # rows and columns of the matrices whose product is timed
 _TRIALS = 6
@@ -30,7 +28,7 @@ class LengthSums:
     products: float  # S * T
 
 
-def training_operations(config: "BartConfig", sums: LengthSums) -> float:
+def training_flops(config: BartConfig, sums: LengthSums) -> float:
     """Return the floating-point operations of forward and backward pass; a multiply-add counts as two."""
     d, vocabulary = config.d_model, config.vocab_size
     encoder, decoder = config.encoder_layers, config.decoder_layers
@@ -44,7 +42,7 @@ def training_operations(config: "BartConfig", sums: LengthSums) -> float:
 
 
 @cache
-def measured_peak(device: str, dtype: "torch.dtype") -> float:
+def measured_peak(device: str, dtype: torch.dtype) -> float:
     """Measure the operations per second of a product of large square matrices: the best of a few trials.
 
     Takes well under a second, and draws no random numbers.
@@ -53,8 +51,6 @@ def measured_peak(device: str, dtype: "torch.dtype") -> float:
         device: "cpu" or "cuda".
         dtype: of the matrices; float32 is computed in TF32 if torch is allowed to.
     """
-    import torch
-
     side = _SIDE[device]
     matrix = torch.full((side, side), 0.5, dtype=dtype, device=device)
     seconds = []
@@ -68,7 +64,5 @@ def measured_peak(device: str, dtype: "torch.dtype") -> float:
 
 
 def _wait_for(device: str) -> None:
-    import torch
-
     if device == "cuda":
         torch.cuda.synchronize()

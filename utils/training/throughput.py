@@ -13,7 +13,7 @@ from bart.configuration.configuration_bart import BartConfig
 from bart.modeling.modeling_bart import IGNORE_INDEX
 
 from ..data.batch import Batch
-from .flops import LengthSums, measured_peak, training_operations
+from .flops import LengthSums, measured_peak, training_flops
 
 
 class ThroughputMeter:
@@ -94,7 +94,7 @@ class ThroughputMeter:
     def _figures(self, counts: list[float], processes: int) -> dict[str, float]:
         *lengths, waited, seconds = counts
         sums = LengthSums(*lengths)
-        mfu = training_operations(self._config, sums) / seconds / (processes * self._peak)
+        mfu = training_flops(self._config, sums) / seconds / (processes * self._peak)
         return {
             "tokens_per_second": (sums.sources + sums.targets) / seconds,
             "sequences_per_second": sums.examples / seconds,

@@ -7,7 +7,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bart.configuration.configuration_bart import BartConfig
 from bart.modeling.modeling_bart import BartForConditionalGeneration
-from utils.training.flops import LengthSums, measured_peak, training_operations
+from utils.training.flops import LengthSums, measured_peak, training_flops
 
 SHAPE = {"d_model": 64, "vocab_size": 1000, "encoder_layers": 2, "decoder_layers": 3}
 HEADS = dict.fromkeys(("encoder_attention_heads", "decoder_attention_heads"), 2)
@@ -24,7 +24,7 @@ def test_agrees_with_what_torch_counts() -> None:
         batch, batch * sources, batch * targets, batch * sources**2, batch * targets**2, batch * sources * targets
     )
     hidden = batch * 3 * 4 * 64 * (targets**2 - targets) / 2
-    assert training_operations(config, sums) == 3 * (counter.get_total_flops() - hidden)
+    assert training_flops(config, sums) == 3 * (counter.get_total_flops() - hidden)
 
 
 def test_bart_large_by_hand() -> None:
@@ -33,7 +33,7 @@ def test_bart_large_by_hand() -> None:
     sums = LengthSums(1, 1024, 60, 1024**2, 60**2, 1024 * 60)
     attention = 4 * 12 * 1024
     forward = 1024 * (302e6 + 50.3e6 + attention * 1024) + 60 * (352.3e6 + 103e6 + attention * (30.5 + 1024))
-    assert training_operations(config, sums) == pytest.approx(3 * forward, rel=0.001)
+    assert training_flops(config, sums) == pytest.approx(3 * forward, rel=0.001)
 
 
 def test_the_peak_is_measured_once() -> None:

@@ -8,7 +8,7 @@ import torch
 from bart.modeling.modeling_bart import IGNORE_INDEX, find_target_indices
 from tests.tiny_setup import tiny_config
 from utils.data.batch import Batch
-from utils.training.flops import LengthSums, measured_peak, training_operations
+from utils.training.flops import LengthSums, measured_peak, training_flops
 from utils.training.throughput import ThroughputMeter
 
 
@@ -37,7 +37,7 @@ def test_counts_and_figures() -> None:
     assert speed["tokens_per_second"] == pytest.approx(14 / seconds)
     assert speed["sequences_per_second"] == pytest.approx(2 / seconds)
     assert speed["share_waiting_for_data"] == pytest.approx(0.02 / seconds)
-    operations = training_operations(tiny_config(), LengthSums(2, 8, 6, 34, 20, 26))
+    operations = training_flops(tiny_config(), LengthSums(2, 8, 6, 34, 20, 26))
     assert speed["share_of_peak"] == pytest.approx(operations / seconds / measured_peak("cpu", torch.float32))
 
     meter.count(batch([1], [1]))

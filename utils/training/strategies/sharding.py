@@ -1,23 +1,18 @@
 """Sharding of a model over processes (FSDP): each keeps a slice of every parameter, and gathers a layer to use it."""
 
-from typing import TYPE_CHECKING
-
 from torch import Tensor
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 
-if TYPE_CHECKING:
-    from torch.distributed.device_mesh import DeviceMesh
-
-    from bart.modeling.modeling_bart import BartForConditionalGeneration
+from bart.modeling.modeling_bart import BartForConditionalGeneration
 
 
-def shard(model: "BartForConditionalGeneration", mesh: "DeviceMesh") -> None:
+def shard(model: BartForConditionalGeneration, mesh: DeviceMesh) -> None:
     """Shard a model in place, layer by layer. All processes must hold the same weights, and call it equally often.
 
     The token embeddings, which encoder, decoder and output layer share, belong to the group of the model itself, which
     stays gathered during a forward and backward pass.
     """
-    from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
-
     for layer in (*model.model.encoder.layers, *model.model.decoder.layers):
         fully_shard(layer, mesh=mesh)
     fully_shard(model, mesh=mesh)

@@ -18,8 +18,7 @@ files ... that only look
 functions with all flags
     Functions of finetune.py, run_eval.py and utils/ with a parameter that is annotated with the class of a program's
     whole command line (what finetune.py, run_eval.py or the commands behind them hand to run_command, and what it
-    inherits from). A dataclass
-    with such a field counts as one. A group of settings, which is a part of it, does not count.
+    inherits from). A dataclass with such a field counts as one. A group of settings, which is a part of it, does not.
 ... of small commands
     The same with the classes that modules of utils/ hand to run_command: each has a few flags, and one module.
 late imports

@@ -27,7 +27,7 @@ _NOT_NEEDED = (
 _log = logging.getLogger(__name__)
 
 
-def fit(stored: dict[str, Tensor], expected: dict[str, Tensor], source: str) -> dict[str, Tensor]:
+def match_state_dict(stored: dict[str, Tensor], expected: dict[str, Tensor], source: str) -> dict[str, Tensor]:
     """Convert the tensors of a file to the state dict of a model, in float32.
 
     Args:

@@ -17,7 +17,7 @@ from bart.atomic_directory import new_file_mode
 from bart.checkpoints.checksummed_file import matches_checksum
 from bart.checkpoints.fairseq import SUFFIX, read_fairseq_config, read_fairseq_weights
 from bart.checkpoints.safe_load import UNREADABLE, first_line, load_weights_only
-from bart.checkpoints.state_dict import TIED_TO_EMBEDDINGS, fit
+from bart.checkpoints.state_dict import TIED_TO_EMBEDDINGS, match_state_dict
 from bart.configuration.configuration_bart import BartConfig
 from bart.errors import InputError
 from bart.hub import find_file
@@ -116,7 +116,7 @@ def read_weights(name_or_path: str | os.PathLike[str], expected: dict[str, Tenso
         stored = _checkpoint_weights(Path(name_or_path))
     else:
         stored = _hugging_face_weights(name_or_path)
-    return fit(stored, expected, os.fspath(name_or_path))
+    return match_state_dict(stored, expected, os.fspath(name_or_path))
 
 
 def write_weights(state_dict: dict[str, Tensor], folder: str | os.PathLike[str]) -> None:

@@ -42,7 +42,8 @@ class StepDecoder:
         self._graphed: GraphedDecoder | None = None
         device, length = sources.device.type, max_length - 1
         mask = sources.mask
-        if graphs is None or torch.is_autocast_enabled(device):  # its casted weights are freed when it ends
+        # Autocast frees its casts of the weights when it ends; later searches cannot replay graphs that read them.
+        if graphs is None or torch.is_autocast_enabled(device):
             graphs = CudaGraphCache()
         self._graphs = graphs
         if device in _WITH_GRAPHS and graphs.may_capture and not model.training:

@@ -73,11 +73,11 @@ class BartTokenizer(transformers.BartTokenizer):
             raise
 
 
-def check_fits_mask(tokenizer: BartTokenizer, config: "ModelVocabulary") -> None:
+def check_fits_mask(tokenizer: BartTokenizer, config: "VocabularyConfig") -> None:
     """Check that the model's vocabulary has <mask>, which pre-training needs.
 
     Raises:
-        InputError: it has not.
+        InputError: it lacks <mask>.
     """
     if tokenizer.mask_token_id >= config.vocab_size:
         raise InputError(
@@ -86,7 +86,7 @@ def check_fits_mask(tokenizer: BartTokenizer, config: "ModelVocabulary") -> None
         )
 
 
-class ModelVocabulary(Protocol):
+class VocabularyConfig(Protocol):
     """The part of a model's configuration that a tokenizer must fit."""
 
     vocab_size: int
@@ -95,7 +95,7 @@ class ModelVocabulary(Protocol):
     eos_token_id: int
 
 
-def check_fits(tokenizer: BartTokenizer, config: ModelVocabulary, name: str) -> None:
+def check_fits(tokenizer: BartTokenizer, config: VocabularyConfig, name: str) -> None:
     """Check that a tokenizer can be the model's.
 
     It may have fewer tokens than the model's vocabulary, and the model may lack <mask> alone: bart-large-cnn has 50264

@@ -191,10 +191,10 @@ def prepare_once(folder: Path, tokenizer_name: str, arguments: BenchmarkArgument
 def prepare_train(folder: Path, tokenizer: "BartTokenizer", arguments: BenchmarkArguments) -> "PreparedPairs":
     """Prepare the train split as a training does."""
     from utils.data.splits import scan_split
-    from utils.data.tokens.pair_cache import TokenLimits, prepare
+    from utils.data.tokens.pair_cache import TokenLimits, prepare_pairs
 
     limits = TokenLimits(PREFIX, arguments.max_source_length, arguments.max_target_length)
-    return prepare(scan_split(folder, "train"), tokenizer, limits)
+    return prepare_pairs(scan_split(folder, "train"), tokenizer, limits)
 
 
 def plan_epochs(folder: Path, tokenizer_name: str, arguments: BenchmarkArguments) -> dict[str, float]:

@@ -60,7 +60,8 @@ def test_two_processes_killed(setup: TinySetup, tmp_path: Path) -> None:
     assert_same_end(killed, whole, STEPS, records=STEPS // 4)
     alone = Command("finetune.py", flags, tmp_path / "log")
     assert alone.wait() == 2
-    assert alone.output.endswith("error: --resume: the run has 2 processes; give it as many (see --gpus)\n")
+    refusal = "error: --resume: the interrupted run had 2 processes, this one has 1; start as many\n"
+    assert alone.output.endswith(refusal)
 
 
 @pytest.mark.slow

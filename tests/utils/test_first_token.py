@@ -14,7 +14,7 @@ from utils.checkpoint.export import save_model
 from utils.data.batch import BatchDataset, BatchIndices
 from utils.data.examples import Origin, PairExamples
 from utils.data.splits import scan_split
-from utils.data.tokens.pair_cache import TokenLimits, prepare
+from utils.data.tokens.pair_cache import TokenLimits, prepare_pairs
 from utils.training.optimization import build_optimizer
 
 ROOT = Path(__file__).parents[2]
@@ -23,7 +23,7 @@ BOS, PAD, EOS = 0, 1, 2
 
 def labels_of(setup: TinySetup, tokenizer: BartTokenizer) -> torch.Tensor:
     """Those of a few pairs of the training split, as a training has them."""
-    prepared = prepare(scan_split(setup.data, "train"), tokenizer, TokenLimits(" ", 64, 16))
+    prepared = prepare_pairs(scan_split(setup.data, "train"), tokenizer, TokenLimits(" ", 64, 16))
     examples = PairExamples(prepared.sources, prepared.targets, Origin(setup.data, prepared.lines))
     rows = torch.arange(8).numpy()
     return BatchDataset(examples, PAD, 64)[BatchIndices(rows, step_target_tokens=1)].labels

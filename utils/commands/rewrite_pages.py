@@ -16,7 +16,7 @@ from ..data.formats.tables import AskedColumns
 from ..data.line_files import read_lines
 from ..data.sources import open_data
 from ..data.splits import deranged, read_pairs
-from ..evaluation.examples import Examples
+from ..evaluation.examples import ScoredExamples
 from ..evaluation.rouge import example_scores
 from ..io.json_files import read_json
 from ..io.run_files import PAGE_FILE, report_file
@@ -52,7 +52,7 @@ def write_again(arguments: PageArguments) -> Path:
     return folder / PAGE_FILE
 
 
-def _read_examples(arguments: PageArguments, folder: Path, report: dict[str, Any]) -> Examples:
+def _read_examples(arguments: PageArguments, folder: Path, report: dict[str, Any]) -> ScoredExamples:
     data_dir = arguments.data_dir or report.get("data_dir")
     if data_dir is None:
         raise InputError(f"{folder}: its report does not name the folder of its texts; give --data_dir")
@@ -68,7 +68,7 @@ def _read_examples(arguments: PageArguments, folder: Path, report: dict[str, Any
         )
     splitter = report["scorer"]["splitter"].split()[0]  # without its version
     scores = example_scores(generations, pairs.targets, splitter, processor_cores())
-    return Examples(sources, pairs.targets, generations, scores)
+    return ScoredExamples(sources, pairs.targets, generations, scores)
 
 
 if __name__ == "__main__":

@@ -44,8 +44,8 @@ def scan(path: Path) -> LineFile:
             newlines += block.count(b"\n")
             size += len(block)
             last = block[-1:]
-            valid = valid and b"\0" not in block and _takes(decoder, block)
-    if not (valid and _takes(decoder, b"", final=True)):
+            valid = valid and b"\0" not in block and _is_valid_utf8(decoder, block)
+    if not (valid and _is_valid_utf8(decoder, b"", final=True)):
         for _ in iterate_lines(path):  # raises InputError, which names the place
             pass
     lines = 0 if _holds_nothing(path, size) else newlines + (last != b"\n")
@@ -102,7 +102,7 @@ def _stamp(status: os.stat_result) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
-def _takes(decoder: codecs.IncrementalDecoder, block: bytes, final: bool = False) -> bool:
+def _is_valid_utf8(decoder: codecs.IncrementalDecoder, block: bytes, final: bool = False) -> bool:
     """Tell whether a block continues valid UTF-8; ``final`` if the text must end with it."""
     try:
         decoder.decode(block, final)

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from bart.errors import InputError
 
-from ..runtime.launcher import serve
+from ..runtime.launcher import start_data_worker
 from .batch import Batch, BatchDataset, BatchIndices
 from .batch_sampler import LengthBucketSampler, batches_by_length
 
@@ -74,7 +74,8 @@ class TrainingLoader:
         if state["data_checksum"] != self._identity["data_checksum"]:
             raise InputError("--resume: the training data differ from those that the run began with; restore them")
         if state["processes"] != self._identity["processes"]:
-            raise InputError(f"--resume: the run has {state['processes']} processes; give it as many (see --gpus)")
+            before, now = state["processes"], self._identity["processes"]
+            raise InputError(f"--resume: the interrupted run had {before} processes, this one has {now}; start as many")
         self._handed_out = state["handed_out"]
 
 
@@ -115,9 +116,9 @@ def batch_loader(
         # A loader without a generator draws from torch's global one whenever it starts; dropout would differ after a
         # resume.
         generator=torch.Generator(),
-        # From Python 3.14 on the default is a server process. Workers would be its children, which ``serve`` takes for
-        # orphans, and each would get a copy of the data.
+        # From Python 3.14 on the default is a server process. Workers would be its children, which
+        # ``start_data_worker`` takes for orphans, and each would get a copy of the data.
         multiprocessing_context="fork" if num_workers > 0 else None,
         # Workers ignore the signals that end a training, such as Ctrl-C, and end with the training instead.
-        worker_init_fn=partial(serve, parent=os.getpid()),
+        worker_init_fn=partial(start_data_worker, parent=os.getpid()),
     )

@@ -20,7 +20,7 @@ from .model_vocabulary import smaller_vocabulary
 from .sources import open_data
 from .splits import Pairs, SplitFiles, complete_pairs, read_pairs, scan_documents, scan_split
 from .tokens.block_cache import BlockLimits, prepare_blocks
-from .tokens.pair_cache import PreparedPairs, TokenLimits, prepare
+from .tokens.pair_cache import PreparedPairs, TokenLimits, prepare_pairs
 
 
 @dataclass
@@ -133,7 +133,7 @@ def prepare_test(settings: DataSettings, inputs: RawTexts) -> PreparedPairs | No
         return None
     examples = settings.n_test or -1  # with 0 it is evaluated by a later command, if at all
     limits = TokenLimits(inputs.config.prefix, settings.max_source_length, settings.max_target_length, examples)
-    return prepare(inputs.test_files, inputs.tokenizer, limits)
+    return prepare_pairs(inputs.test_files, inputs.tokenizer, limits)
 
 
 _TokenizedTexts = tuple[Examples, Examples, list[str], dict[str, PreparedPairs]]
@@ -144,8 +144,8 @@ def _tokenize_pairs(settings: DataSettings, inputs: RawTexts) -> _TokenizedTexts
     prefix, source_length = inputs.config.prefix, settings.max_source_length
     train_limits = TokenLimits(prefix, source_length, settings.max_target_length, settings.n_train)
     val_limits = TokenLimits(prefix, source_length, settings.val_max_target_length, settings.n_val)
-    train = prepare(inputs.train, inputs.tokenizer, train_limits)
-    val = prepare(inputs.val, inputs.tokenizer, val_limits)
+    train = prepare_pairs(inputs.train, inputs.tokenizer, train_limits)
+    val = prepare_pairs(inputs.val, inputs.tokenizer, val_limits)
     examples = (_pair_examples(files, pairs, inputs) for files, pairs in ((inputs.train, train), (inputs.val, val)))
     return *examples, _references(inputs.val, val), {"train": train, "val": val}
 
@@ -163,7 +163,7 @@ def _tokenize_documents(settings: DataSettings, seed: int, inputs: RawTexts) -> 
     )
     train: Examples = DenoisingExamples(train_blocks.texts, noise, Origin(inputs.train.path, train_blocks.lines))
     if inputs.pairs is not None:
-        pairs = prepare(inputs.pairs, tokenizer, TokenLimits(prefix, length, settings.max_target_length))
+        pairs = prepare_pairs(inputs.pairs, tokenizer, TokenLimits(prefix, length, settings.max_target_length))
         train = JoinedExamples(train, _pair_examples(inputs.pairs, pairs, inputs))
     val = DenoisingExamples(val_blocks.texts, noise, Origin(inputs.val.path, val_blocks.lines))
     texts = [val_blocks.texts[row] for row in range(len(val_blocks.texts))]

@@ -19,7 +19,7 @@ from ..io.run_files import PAGE_FILE, all_generations_file, evaluation_files, ge
 from ..runtime.evaluation_group import EvaluationGroup
 from ..runtime.processor import processor_cores
 from .degenerate_outputs import count_degenerate, degenerate_warning
-from .examples import Examples
+from .examples import ScoredExamples
 from .generate import BatchSize, generate
 from .rouge import (
     ROUGE_TYPES,
@@ -38,7 +38,7 @@ class EvaluationResult:
     """The report and the texts of an evaluation."""
 
     report: dict[str, Any]  # scores, speed and settings: the content of <split>_rouge.json
-    examples: Examples
+    examples: ScoredExamples
 
 
 @dataclass
@@ -136,7 +136,7 @@ def evaluate(
     if scores is not None:
         write_example_scores(folder, settings.split, pairs.targets, scores)
         write_json(folder / report_file(settings.split), report)
-    return EvaluationResult(report, Examples(pairs.sources, pairs.targets, best, scores))
+    return EvaluationResult(report, ScoredExamples(pairs.sources, pairs.targets, best, scores))
 
 
 def _scored(scores: np.ndarray, splitter: Splitter) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import numpy as np
 
 
 @dataclass
-class Examples:
+class ScoredExamples:
     """The texts and scores of a split; item i of each belongs to line i."""
 
     sources: Sequence[str]

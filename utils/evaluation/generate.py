@@ -102,12 +102,12 @@ def generate(
 
 
 class BatchGenerator:
-    """Searches batches of sources, each as large as memory allows."""
+    """Generates for batches of sources, and halves those that do not fit into memory."""
 
     def __init__(self, model: BartForConditionalGeneration, sources: TokenStore, search: dict[str, Any]) -> None:
         self._model, self._sources, self._settings = model, sources, search
         self._device = model.final_logits_bias.device
-        self._memory = CudaGraphCache()
+        self._graphs = CudaGraphCache()
         self._most_tokens: int | None = None  # in a batch, padding included; known once a batch was too large
 
     def search(self, rows: np.ndarray) -> Iterator[tuple[np.ndarray, Tensor, float]]:
@@ -123,7 +123,7 @@ class BatchGenerator:
                 pending = [*_halves(part), *pending]
                 continue
             # After a failure, first free the captured graphs of earlier searches; halve the batch if there were none.
-            held_memory = self._memory.is_filled
+            held_memory = self._graphs.is_filled
             start = time.perf_counter()
             sequences = self._generate_if_it_fits(part)
             if sequences is None:
@@ -147,7 +147,7 @@ class BatchGenerator:
         tokens = [self._sources[row] for row in rows]
         input_ids, attention_mask = pad_sources(tokens, config.pad_token_id, config.max_position_embeddings)
         sources = input_ids.to(self._device), attention_mask.to(self._device)
-        sequences = self._model.generate(*sources, graphs=self._memory, **self._settings)
+        sequences = self._model.generate(*sources, graphs=self._graphs, **self._settings)
         assert isinstance(sequences, Tensor)
         return sequences.cpu()  # waits for the device, so that the time includes its work
 
@@ -162,7 +162,7 @@ class BatchGenerator:
         longest = int(self._sources.lengths[rows].max())
         if len(rows) == 1:
             raise OutOfMemory(
-                f"out of memory with a single source of {longest} tokens; give a smaller max_source_length"
+                f"out of memory with a single source of {longest} tokens; give a lower --max_source_length"
             )
         self._most_tokens = self._size(_halves(rows)[0])
         print(
@@ -173,7 +173,7 @@ class BatchGenerator:
 
     def _free_memory(self) -> None:
         """Free what earlier searches keep for later ones."""
-        self._memory.clear()
+        self._graphs.clear()
         if self._device.type == "cuda":
             gc.collect()
             torch.cuda.empty_cache()

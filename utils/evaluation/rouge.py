@@ -83,7 +83,7 @@ def example_scores(
             "line i of the other"
         )
     if not references:
-        raise InputError("there are no predictions to score")
+        raise InputError("there are no references; give at least one example")
     if _is_mostly_not_ascii(references[:_LINES_LOOKED_AT]):
         _warn_of_other_scripts()
 

@@ -1,6 +1,8 @@
 """A training: texts in, the best model and its scores on the test split out.
 
-``fine_tune`` has four phases. Whatever can be refused is refused in the first one, before anything expensive.
+``fine_tune`` has four phases: ``decide`` refuses all that can be refused, before anything expensive; ``build``;
+``train``; ``finish``. The loop of ``train`` is Lightning's: a step is ``training_step`` in utils/training/module.py,
+its batches come from utils/data/loaders.py, and utils/training/callbacks/__init__.py lists what happens between steps.
 """
 
 import logging
@@ -57,9 +59,9 @@ from ..training.dry_run import dry_run
 from ..training.loggers import build_loggers, check_loggers
 from ..training.module import SummarizationModule, validation_search
 from ..training.optimization import freeze
-from ..training.run_description import describe_run, record_data_report
+from ..training.run_description import record_data_report, write_run_description
 from ..training.strategies.select import check_strategy
-from ..training.trainer import build_callbacks, build_trainer, compute_kwargs
+from ..training.trainer import build_callbacks, build_trainer, shared_trainer_kwargs
 from .evaluate import evaluate_and_write, final_search, print_result
 
 
@@ -115,6 +117,7 @@ def decide(arguments: TrainingArguments, world: WorldInfo) -> Decision:
     arguments = replace(arguments, precision=precision)
 
     # The inputs: a run that is resumed, texts, configuration, tokenizer; what follows from them for the settings.
+    # Without --resume, one process alone checks that the results folder is free.
     checkpoint = None
     if not run.dry_run and (world.rank == 0 or run.resume):
         checkpoint = checkpoint_to_resume(run)
@@ -151,19 +154,19 @@ def build(decision: Decision, lock: FolderLock) -> Training | None:
         pl.seed_everything(optimization.seed + world.rank, verbose=False)
 
     # The tokens, and their batches.
-    data = tokenize_inputs(arguments.data, optimization, inputs, world)
+    tokenized = tokenize_inputs(arguments.data, optimization, inputs, world)
     if optimization.auto_batch_size and decision.checkpoint is None:
-        optimization, data.sampler = fit_batch(
-            optimization, arguments.precision, arguments.processes.strategy, model, data.sampler, world
+        optimization, tokenized.sampler = fit_batch(
+            optimization, arguments.precision, arguments.processes.strategy, model, tokenized.sampler, world
         )
         arguments = replace(arguments, optimization=optimization)
 
     # The module, and how it is computed; that is all that a dry run needs.
     flags, validation = arguments.to_dict(), arguments.validation
     module = SummarizationModule(
-        model, optimization, validation, data.total_steps, inputs.tokenizer, data.val_references, flags
+        model, optimization, validation, tokenized.total_steps, inputs.tokenizer, tokenized.val_references, flags
     )
-    compute = compute_kwargs(
+    trainer_kwargs = shared_trainer_kwargs(
         arguments.precision,
         arguments.processes,
         optimization.gradient_accumulation_steps,
@@ -171,37 +174,37 @@ def build(decision: Decision, lock: FolderLock) -> Training | None:
         world,
     )
     if run.dry_run:
-        lines = dry_run(module, data, compute, validation, run, arguments.data.num_workers, world)
+        lines = dry_run(module, tokenized, trainer_kwargs, validation, run, arguments.data.num_workers, world)
         if world.rank == 0:
-            print("\n".join([*short_report(data_report(arguments.data, inputs, data)), *lines]))
+            print("\n".join([*short_report(data_report(arguments.data, inputs, tokenized)), *lines]))
             print("This was a dry run: nothing was trained, and nothing was written to --output_dir.")
         return None
 
     # The results folder.
     folder = Path(run.output_dir)
     if decision.checkpoint is not None:
-        check_steps(data.total_steps, decision.checkpoint)
+        check_steps(tokenized.total_steps, decision.checkpoint)
     if world.rank == 0:
         if run.check_disk_space:
             check_disk_space(folder, model, optimization.optimizer, run.save_top_k)
         open_run_folder(run, flags, decision.checkpoint, lock)
-        describe_run(folder, flags, inputs, data, model)
+        write_run_description(folder, flags, inputs, tokenized, model)
         for note in notes:
             print(note, flush=True)
-        record_data_report(folder, data_report(arguments.data, inputs, data))
+        record_data_report(folder, data_report(arguments.data, inputs, tokenized))
 
     # The trainer and the loaders.
     if world.on_gpu and arguments.processes.cpu_affinity:
         bind_to_gpu_cores(local_process_rank())  # after the tokens, which are prepared on all cores
-    callbacks = build_callbacks(run, validation, data, arguments.precision.scales_loss)
-    trainer = build_trainer(compute, data, validation, folder, callbacks, build_loggers(run, flags))
+    callbacks = build_callbacks(run, validation, tokenized, arguments.precision.scales_loss)
+    trainer = build_trainer(trainer_kwargs, tokenized, validation, folder, callbacks, build_loggers(run, flags))
     workers, pin_memory = arguments.data.num_workers, world.on_gpu
-    checksum = data.train.examples.checksum()
+    checksum = tokenized.train.examples.checksum()
     return Training(
         module,
         trainer,
-        TrainingLoader(data.train, data.sampler, data.total_steps, workers, pin_memory, checksum),
-        validation_loader(data.val, validation.eval_batch_size, world.processes, world.rank, workers, pin_memory),
+        TrainingLoader(tokenized.train, tokenized.sampler, tokenized.total_steps, workers, pin_memory, checksum),
+        validation_loader(tokenized.val, validation.eval_batch_size, world.processes, world.rank, workers, pin_memory),
     )
 
 
@@ -230,7 +233,7 @@ def train(decision: Decision, training: Training) -> None:
                 training.train_loader,
                 training.val_loader,
                 ckpt_path=decision.checkpoint,
-                weights_only=True,
+                weights_only=True,  # tensors and plain data are unpickled, nothing else; all state is restored
             )
     except Interrupted:
         if decision.world.rank == 0 and trainer.checkpoint_callback.last_saved_step == trainer.global_step > 0:
@@ -240,7 +243,10 @@ def train(decision: Decision, training: Training) -> None:
 
 
 def finish(decision: Decision, trainer: pl.Trainer) -> None:
-    """Write the best model as a Hugging Face folder and evaluate it on the test split."""
+    """Write the best model as a Hugging Face folder and, unless --n_test is 0, evaluate it on the test split.
+
+    scripts/run_summarization.sh gives --n_test 0, and evaluates by run_eval.py.
+    """
     arguments, inputs, validation = decision.arguments, decision.inputs, decision.arguments.validation
     folder = Path(arguments.run.output_dir)
     best = BartForConditionalGeneration.from_pretrained(trainer.checkpoint_callback.best_checkpoint())

@@ -27,7 +27,8 @@ def own_of_gathered(values: list[Value]) -> Value:
         InputError: that run had another number of processes.
     """
     if len(values) != process_count():
-        raise InputError(f"--resume: the run has {len(values)} processes; give it as many (see --gpus)")
+        before, now = len(values), process_count()
+        raise InputError(f"--resume: the interrupted run had {before} processes, this one has {now}; start as many")
     return values[process_rank()]
 
 

@@ -15,9 +15,9 @@ def check_precision(precision: str, on_gpu: bool) -> None:
     if precision == "tf32" and not on_gpu:
         raise InputError("--tf32: is a mode of GPUs; leave it out on a CPU")
     if precision == "tf32" and torch.cuda.get_device_capability() < (8, 0):
-        raise InputError("--tf32: this GPU has no TF32 (Ampere and later do); leave it out")
+        raise InputError("--tf32: this GPU has no TF32 (GPUs from Ampere on have it); leave it out")
     if precision == "bf16" and on_gpu and not torch.cuda.is_bf16_supported(including_emulation=False):
-        raise InputError("--bf16: this GPU has no bfloat16 (Ampere and later do); give --fp16")
+        raise InputError("--bf16: this GPU has no bfloat16 (GPUs from Ampere on have it); give --fp16")
     if precision == "bf16" and not on_gpu and not cpu_has_bfloat16() and process_rank() == 0:
         print("warning: --bf16: this CPU has no instructions for it: many times slower than float32", flush=True)
 

@@ -1,4 +1,8 @@
-"""Signals that ask a program to end: SIGINT (Ctrl-C), SIGTERM, and the SIGUSR1 that SLURM sends before a time limit."""
+"""Signals that ask a program to end: SIGINT (Ctrl-C), SIGTERM, and the SIGUSR1 that SLURM sends before a time limit.
+
+utils/cli/run.py lets them raise ``Interrupted``; during a training utils/training/callbacks/checkpoint_saver.py saves
+first; scripts/lib/jobs.sh forwards them to the program.
+"""
 
 import signal
 from collections.abc import Callable

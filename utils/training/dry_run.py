@@ -33,7 +33,7 @@ _TYPICAL_STEPS = 6
 def dry_run(
     module: SummarizationModule,
     data: TokenizedData,
-    compute: dict[str, Any],
+    trainer_kwargs: dict[str, Any],
     validation: ValidationSettings,
     run: RunSettings,
     num_workers: int,
@@ -42,7 +42,7 @@ def dry_run(
     """Take a few steps, and estimate from them what the training will take. Writes to no results folder.
 
     Args:
-        compute: the result of ``compute_kwargs``.
+        trainer_kwargs: the result of ``shared_trainer_kwargs``.
 
     Returns:
         The lines of the estimate.
@@ -64,7 +64,7 @@ def dry_run(
     # Lightning takes them, with the time stopped by a callback.
     with tempfile.TemporaryDirectory() as scratch:
         trainer = pl.Trainer(
-            **compute,
+            **trainer_kwargs,
             max_steps=len(steps),
             callbacks=[clock],
             logger=False,

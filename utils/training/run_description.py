@@ -14,7 +14,7 @@ from ..io.run_files import DATA_REPORT_FILE, RUN_FILE, TOKENIZER_FOLDER
 from ..runtime.software import software
 
 
-def describe_run(
+def write_run_description(
     folder: Path, flags: dict[str, Any], inputs: RawTexts, data: TokenizedData, model: BartForConditionalGeneration
 ) -> None:
     """Write run.json, and the tokenizer for the checkpoints to come; print the numbers of examples and steps."""

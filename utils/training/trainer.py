@@ -32,7 +32,7 @@ from .strategies.select import training_strategy
 
 
 def build_trainer(
-    compute: dict[str, Any],
+    trainer_kwargs: dict[str, Any],
     data: TokenizedData,
     validation: ValidationSettings,
     folder: Path,
@@ -42,12 +42,12 @@ def build_trainer(
     """Build the trainer. For Lightning, the run is one epoch of ``data.total_steps`` optimizer steps.
 
     Args:
-        compute: the result of ``compute_kwargs``.
+        trainer_kwargs: the result of ``shared_trainer_kwargs``.
         folder: the results folder.
     """
-    micro_batches = data.total_steps * compute["accumulate_grad_batches"]
+    micro_batches = data.total_steps * trainer_kwargs["accumulate_grad_batches"]
     return pl.Trainer(
-        **{**compute, "plugins": [*compute["plugins"], AtomicCheckpointIO()]},
+        **{**trainer_kwargs, "plugins": [*trainer_kwargs["plugins"], AtomicCheckpointIO()]},
         max_steps=data.total_steps,
         val_check_interval=min(data.sampler.validation_interval(validation.val_check_interval), micro_batches),
         num_sanity_val_steps=validation.num_sanity_val_steps,
@@ -82,7 +82,7 @@ def build_callbacks(
     ]
 
 
-def compute_kwargs(
+def shared_trainer_kwargs(
     precision: MixedPrecisionSettings,
     processes: DistributedSettings,
     accumulation: int,

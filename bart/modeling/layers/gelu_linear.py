@@ -13,7 +13,7 @@ from torch import Tensor, nn
 def gelu_linear(hidden: Tensor, linear: nn.Linear) -> Tensor:
     """Compute linear(gelu(hidden)): (..., F) to (..., D).
 
-    The backward pass computes the GELU again, which is cheap. So neither its result nor, under autocast, the casted
+    The backward pass computes the GELU again, which is cheap. So neither its result nor, under autocast, the cast
     weight is kept until then.
     """
     output: Tensor = _GeluLinear.apply(hidden, linear.weight, linear.bias)  # type: ignore[no-untyped-call]

@@ -12,7 +12,7 @@ from utils.data.chunking import read_sources
 from utils.data.examples import Origin, PairExamples
 from utils.data.model_vocabulary import ModelVocabulary, smaller_vocabulary
 from utils.data.splits import scan_split
-from utils.data.tokens.pair_cache import TokenLimits, prepare
+from utils.data.tokens.pair_cache import TokenLimits, prepare_pairs
 
 MASK = 399  # the last of the tiny tokenizer's 400 tokens
 
@@ -46,7 +46,7 @@ def test_the_tokens_in_files_serve_every_model(
     for name, text in (("train.source", "a <mask> b <mask>\nparser\n"), ("train.target", "c\n<mask>\n")):
         (tmp_path / name).write_text(text)
     limits = TokenLimits(" ", 24, 12)
-    prepared = [prepare(scan_split(tmp_path, "train"), tokenizer, limits) for _ in range(2)]
+    prepared = [prepare_pairs(scan_split(tmp_path, "train"), tokenizer, limits) for _ in range(2)]
     (folder,) = (tmp_path / ".prepared").iterdir()
     assert folder.name.startswith("train-")
     batches = []

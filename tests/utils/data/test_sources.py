@@ -15,7 +15,7 @@ from tests.tiny_setup import TinySetup, write_tiny_setup
 from utils.data.formats.tables import AskedColumns
 from utils.data.sources import open_data
 from utils.data.splits import Pairs, read_pairs, scan_split
-from utils.data.tokens.pair_cache import TokenLimits, prepare
+from utils.data.tokens.pair_cache import TokenLimits, prepare_pairs
 from utils.io.artifact_cache import FOLDER
 
 NONE = AskedColumns()
@@ -135,7 +135,7 @@ def test_the_tokens_are_those_of_line_files_with_the_same_texts(tmp_path: Path) 
     write_csv(tmp_path / "tables" / "train.csv", list(zip(texts.sources, texts.targets, strict=True)))
     tokenizer, limits = BartTokenizer.from_pretrained(setup.tokenizer), TokenLimits(" ", 40, 12)
     lines = open_data(str(tmp_path / "tables"), NONE).lines_of("train")
-    expected, tokens = (prepare(scan_split(data, "train"), tokenizer, limits) for data in (setup.data, lines))
+    expected, tokens = (prepare_pairs(scan_split(data, "train"), tokenizer, limits) for data in (setup.data, lines))
     for side in ("sources", "targets"):
         assert getattr(tokens, side).checksum() == getattr(expected, side).checksum()
         assert np.array_equal(getattr(tokens, side).tokens, getattr(expected, side).tokens)

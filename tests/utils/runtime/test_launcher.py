@@ -86,12 +86,12 @@ def test_sigterm_reaches_all() -> None:
 
 ORPHAN = """
 import os, time
-from utils.runtime.launcher import serve
+from utils.runtime.launcher import start_data_worker
 parent = os.getpid()
 if os.fork() == 0:
     while {killed} and os.getppid() == parent:
         time.sleep(0.01)
-    serve(0, parent)
+    start_data_worker(0, parent)
     os.write(1, f"{{os.getpid()}}\\n".encode())
     time.sleep(600)
 os.write(1, f"{{os.getpid()}}\\n".encode())

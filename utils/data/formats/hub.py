@@ -131,7 +131,7 @@ def _known_hash(remote: Any) -> str:
 
 
 def _checked_sha256(dataset: HubDataset, path: Path, name: str, known: str) -> str:
-    """Return the SHA-256 of a downloaded file. Delete the file and raise InputError if it has not the known hash."""
+    """Return the SHA-256 of a downloaded file. Delete the file and raise InputError if it is not the known one."""
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     is_right = known == f"sha256:{sha256}"

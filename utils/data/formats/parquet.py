@@ -4,25 +4,16 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 import pyarrow
 from pyarrow.parquet import ParquetFile
 
 from bart.errors import InputError
 
-from .pair import Pair
+from .pair import Columns, Pair, without_line_breaks
 
-_LINE_BREAK = re.compile(r"\r\n|\r|\n")
 _SET_OFF_PERIOD = re.compile(r" \.(?=\n|$)")
 _ROWS_AT_ONCE = 1000
-
-
-class Columns(NamedTuple):
-    """The names of the columns that hold the text and its summary."""
-
-    source: str
-    target: str
 
 
 def read_pairs(files: Iterable[Path], columns: Columns, prepare_target: Callable[[str], str] = str) -> Iterator[Pair]:
@@ -40,7 +31,7 @@ def read_pairs(files: Iterable[Path], columns: Columns, prepare_target: Callable
         for row, source, target in iterate_rows(path, columns):
             if not isinstance(source, str) or not isinstance(target, str):
                 raise InputError(f"{path}: row {row} has no text in {columns.source} or {columns.target}")
-            yield Pair(on_one_line(source), on_one_line(prepare_target(target)))
+            yield Pair(without_line_breaks(source), without_line_breaks(prepare_target(target)))
 
 
 def column_names(path: Path) -> list[str]:
@@ -88,11 +79,6 @@ def _cells(column: pyarrow.Array, path: Path, rows_before: int) -> list[object]:
             except UnicodeDecodeError:
                 raise InputError(f"{path}: row {row} is not UTF-8; convert the texts to UTF-8") from None
         raise
-
-
-def on_one_line(text: str) -> str:
-    """Replace every line break by a space."""
-    return _LINE_BREAK.sub(" ", text)
 
 
 def without_set_off_periods(highlights: str) -> str:

@@ -18,8 +18,7 @@ from bart.errors import InputError
 
 from ..line_files import decode_lines
 from . import parquet
-from .pair import Pair
-from .parquet import Columns, on_one_line
+from .pair import Columns, Pair, without_line_breaks
 
 # Tried in this order if the columns are not named.
 KNOWN_COLUMNS = tuple(
@@ -209,7 +208,7 @@ def _text(cell: object, path: Path, place: Place) -> str:
     except UnicodeEncodeError as error:
         surrogate = ord(cell[error.start])
         raise InputError(f"{path}: {place} holds half a character (U+{surrogate:04X}); remove it") from None
-    return on_one_line(cell)
+    return without_line_breaks(cell)
 
 
 def _short(name: str) -> str:

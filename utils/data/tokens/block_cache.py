@@ -20,7 +20,7 @@ from bart.errors import InputError
 from ...io.artifact_cache import get_or_create, places_of
 from ...runtime.progress import line_progress
 from ..line_files import LineFile, iterate_lines
-from .encode import encode_uncut_texts, in_calls, token_type
+from .encode import encode_uncut_texts, portions, token_type
 from .token_array import (
     TokenStore,
     TokenWriter,
@@ -117,7 +117,7 @@ def open_blocks(folder: Path) -> PreparedBlocks | None:
 def _token_lines(file: LineFile, tokenizer: PreTrainedTokenizerBase, prefix: str) -> Iterator[np.ndarray]:
     """Yield the tokens of each line; an empty line has none."""
     with line_progress(file.lines, f"tokenizing {file.path}", "line") as progress:
-        for portion in in_calls(iterate_lines(file.path), len):
+        for portion in portions(iterate_lines(file.path), len):
             yield from encode_uncut_texts([prefix + line if line.strip() else "" for line in portion], tokenizer)
             progress.update(len(portion))
 

@@ -26,11 +26,11 @@ def token_type(tokenizer: PreTrainedTokenizerBase) -> np.dtype:
 
 def encode(lines: Sequence[str], tokenizer: PreTrainedTokenizerBase, max_length: int, prefix: str) -> TokenStore:
     """Tokenize ``prefix`` + line for each of one or more lines, as ``encode_texts`` does."""
-    ids = [text for part in in_calls(lines, len) for text in encode_texts(part, tokenizer, max_length, prefix)]
+    ids = [text for part in portions(lines, len) for text in encode_texts(part, tokenizer, max_length, prefix)]
     return TokenStore.from_texts(ids)
 
 
-def in_calls(items: Iterable[Item], characters: Callable[[Item], int]) -> Iterator[list[Item]]:
+def portions(items: Iterable[Item], characters: Callable[[Item], int]) -> Iterator[list[Item]]:
     """Group items into portions, each enough for one call of the tokenizer.
 
     Args:
@@ -58,7 +58,7 @@ def encode_texts(
     need.
 
     Args:
-        texts: The texts of one call (see ``in_calls``).
+        texts: The texts of one call (see ``portions``).
         tokenizer: Makes the ids. It is left without truncation and padding.
         max_length: Most ids of a text, <s> and </s> included.
         prefix: Before every text.

@@ -17,7 +17,7 @@ from ...io.artifact_cache import get_or_create, places_of
 from ...runtime.progress import line_progress
 from ..splits import SplitFiles, complete_pairs
 from .duplicates import text_hashes
-from .encode import encode_texts, in_calls, token_type
+from .encode import encode_texts, portions, token_type
 from .token_array import (
     TokenStore,
     TokenWriter,
@@ -66,7 +66,7 @@ class PreparedPairs:
     left_out: int  # pairs with an empty text, up to the last pair that is kept, or to the end if all are
 
 
-def prepare(files: SplitFiles, tokenizer: PreTrainedTokenizerBase, limits: TokenLimits) -> PreparedPairs:
+def prepare_pairs(files: SplitFiles, tokenizer: PreTrainedTokenizerBase, limits: TokenLimits) -> PreparedPairs:
     """Open the tokens of a split; compute them first if they are not there, in one process at a time.
 
     Raises InputError if no pair has both texts, if the files change meanwhile or if nothing can be written.
@@ -98,7 +98,7 @@ def write_prepared(folder: Path, files: SplitFiles, tokenizer: PreTrainedTokeniz
             "source": _SideWriter(source_file, tokenizer, limits.max_source_length, limits.prefix),
             "target": _SideWriter(target_file, tokenizer, limits.max_target_length, limits.prefix),
         }
-        for portion in in_calls(complete_pairs(files, limits.examples), lambda pair: len(pair[1]) + len(pair[2])):
+        for portion in portions(complete_pairs(files, limits.examples), lambda pair: len(pair[1]) + len(pair[2])):
             lines += [line for line, _, _ in portion]
             writers["source"].append([source for _, source, _ in portion])
             writers["target"].append([target for _, _, target in portion])

@@ -62,7 +62,7 @@ def collect(folder: Path, report: dict[str, Any] | None) -> Content:
         report: The evaluation to show, if there is one.
 
     Raises:
-        InputError: A file has not the form that this project writes.
+        InputError: A file does not have the form that this project writes.
     """
     run = _read_if_there(folder / "run.json")
     metrics = {"train": [], "validation": [], "speed": [], **(_read_if_there(folder / "metrics.json") or {})}

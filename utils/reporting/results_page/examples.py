@@ -9,13 +9,13 @@ import gzip
 import json
 from typing import Any
 
-from ...evaluation.examples import Examples
+from ...evaluation.examples import ScoredExamples
 from ...evaluation.rouge import ROUGE_TYPES
 
 _MOST_CHARACTERS = 20_000  # of a source; a model reads about 5,000
 
 
-def packed_summaries(examples: Examples) -> str:
+def packed_summaries(examples: ScoredExamples) -> str:
     """Pack references, generations, ROUGE values times 100, and the number of words of every text."""
     texts = {"references": examples.references, "generations": examples.generations}
     content: dict[str, Any] = {name: list(lines) for name, lines in texts.items() if lines is not None}
@@ -30,7 +30,7 @@ def packed_summaries(examples: Examples) -> str:
     return _packed(content)
 
 
-def packed_sources(examples: Examples) -> str:
+def packed_sources(examples: ScoredExamples) -> str:
     """Pack the sources, and cut off the ends of very long ones."""
     return _packed([_shortened(source) for source in examples.sources])
 

@@ -8,7 +8,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, select_autoescape
 from markupsafe import Markup
 
-from ...evaluation.examples import Examples
+from ...evaluation.examples import ScoredExamples
 from ...evaluation.rouge import ROUGE_TYPES
 from ...io.atomic_files import atomic_write
 from ...io.run_files import PAGE_FILE
@@ -18,7 +18,7 @@ from .examples import packed_sources, packed_summaries
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
-def write_page(folder: Path, report: dict[str, Any] | None = None, examples: Examples | None = None) -> None:
+def write_page(folder: Path, report: dict[str, Any] | None = None, examples: ScoredExamples | None = None) -> None:
     """Write results.html into a results folder.
 
     Args:
@@ -27,7 +27,7 @@ def write_page(folder: Path, report: dict[str, Any] | None = None, examples: Exa
         examples: Its examples.
 
     Raises:
-        InputError: A file of the folder has not the form that this project writes.
+        InputError: A file of the folder does not have the form that this project writes.
     """
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),

@@ -16,7 +16,7 @@ from tests.tiny_setup import TinySetup, write_tiny_setup
 from utils.data.splits import read_pairs, scan_split
 from utils.data.tokens.duplicates import text_hashes
 from utils.data.tokens.encode import encode
-from utils.data.tokens.pair_cache import PreparedPairs, TokenLimits, prepare
+from utils.data.tokens.pair_cache import PreparedPairs, TokenLimits, prepare_pairs
 from utils.data.tokens.truncation import TruncationMeter
 from utils.io.artifact_cache import FOLDER
 
@@ -29,7 +29,7 @@ def setup(tmp_path: Path) -> TinySetup:
 
 
 def prepare_split(setup: TinySetup, split: str = "train", limits: TokenLimits = LIMITS) -> PreparedPairs:
-    return prepare(scan_split(setup.data, split), BartTokenizer.from_pretrained(setup.tokenizer), limits)
+    return prepare_pairs(scan_split(setup.data, split), BartTokenizer.from_pretrained(setup.tokenizer), limits)
 
 
 def prepared_folders(place: Path) -> list[Path]:
@@ -116,7 +116,7 @@ def test_tokens_of_another_reading_of_masks_are_not_used(setup: TinySetup) -> No
     earlier = BartTokenizer.from_pretrained(setup.tokenizer)
     earlier.backend_tokenizer.add_special_tokens([AddedToken("<mask>", lstrip=False, special=True)])
     files, limits = scan_split(setup.data, "train"), TokenLimits(" ", 1000, 12)
-    first, second = prepare(files, earlier, limits).sources[0], prepare(files, today, limits).sources[0]
+    first, second = prepare_pairs(files, earlier, limits).sources[0], prepare_pairs(files, today, limits).sources[0]
     assert len(prepared_folders(setup.data / FOLDER)) == 2
     assert second.tolist() == today([f" {read_pairs(setup.data, 'train').sources[0]}"]).input_ids[0]
     assert len(first) == len(second) + 1
@@ -170,7 +170,7 @@ def test_a_file_that_grows_meanwhile(setup: TinySetup) -> None:
     with open(setup.data / "train.source", "a") as file:
         file.write("one more\n")
     with pytest.raises(InputError, match=r"train\.source: was changed while it was read"):
-        prepare(files, BartTokenizer.from_pretrained(setup.tokenizer), LIMITS)
+        prepare_pairs(files, BartTokenizer.from_pretrained(setup.tokenizer), LIMITS)
     assert prepared_folders(setup.data / FOLDER) == []
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.chromium import PROGRAM, Chromium
-from utils.evaluation.examples import Examples
+from utils.evaluation.examples import ScoredExamples
 from utils.evaluation.rouge import ROUGE_TYPES, example_scores, mean_scores, scorer_description
 from utils.evaluation.summary_stats import summary_traits
 from utils.io.json_files import write_json
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(PROGRAM is None, reason="no Chromium here (apt-g
 HOSTILE = "</script><script>window.broken = 1</script><img src=x onerror='window.broken = 1'>\\ \u2028 \"q\" 日本 &amp;"
 
 
-def write_results(folder: Path, count: int, words_of_a_source: int) -> Examples:
+def write_results(folder: Path, count: int, words_of_a_source: int) -> ScoredExamples:
     """Write a results folder with examples of numbered words; line 3 is hostile."""
     draw = random.Random(0)
     sources = [" ".join(f"w{draw.randrange(3000)}" for _ in range(words_of_a_source)) for _ in range(count)]
@@ -43,13 +43,13 @@ def write_results(folder: Path, count: int, words_of_a_source: int) -> Examples:
     speed = [{"step": step, "tokens_per_second": 1000.0 + step} for step in range(1, 30)]
     validation = [{"step": step, "loss": 8 / step, **dict.fromkeys(ROUGE_TYPES, 20.0 + step)} for step in (10, 20, 29)]
     write_json(folder / "metrics.json", {"train": train, "validation": validation, "speed": speed})
-    examples = Examples(sources, references, generations, scores)
+    examples = ScoredExamples(sources, references, generations, scores)
     write_page(folder, report, examples)
     return examples
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Examples]:
+def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ScoredExamples]:
     folder = tmp_path_factory.mktemp("page") / "run"
     examples = write_results(folder, count=60, words_of_a_source=200)
     return folder / "results.html", examples
@@ -62,7 +62,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
 
 
 @pytest.fixture
-def page(browser: Chromium, small: tuple[Path, Examples]) -> Iterator[Chromium]:
+def page(browser: Chromium, small: tuple[Path, ScoredExamples]) -> Iterator[Chromium]:
     """Load the small page afresh; at the end, see that the browser reported no error."""
     browser.emulate(1300, 800)
     open_whole(browser, small[0])
@@ -91,7 +91,7 @@ def count_text(browser: Chromium) -> str:
     return browser.value("document.getElementById('count').textContent")
 
 
-def test_a_search_finds_the_lines_that_hold_it(page: Chromium, small: tuple[Path, Examples]) -> None:
+def test_a_search_finds_the_lines_that_hold_it(page: Chromium, small: tuple[Path, ScoredExamples]) -> None:
     examples = small[1]
     word = examples.references[7].split()[0]
     expected = [row for row, source in enumerate(examples.sources) if word in source]
@@ -110,7 +110,7 @@ def test_a_search_finds_the_lines_that_hold_it(page: Chromium, small: tuple[Path
     page.wait_for("document.getElementById('count').textContent.startsWith('None')")
 
 
-def test_sorting_by_each_number(page: Chromium, small: tuple[Path, Examples]) -> None:
+def test_sorting_by_each_number(page: Chromium, small: tuple[Path, ScoredExamples]) -> None:
     scores, generations = small[1].scores, small[1].generations
     by_rouge2 = sorted(range(60), key=lambda row: (round(100 * scores[row, 1], 2), row))
     choose(page, "#sort", 2)
@@ -128,7 +128,7 @@ def test_sorting_by_each_number(page: Chromium, small: tuple[Path, Examples]) ->
     assert shown_lines(page) == longest[:10]
 
 
-def test_filters_of_score_and_length(page: Chromium, small: tuple[Path, Examples]) -> None:
+def test_filters_of_score_and_length(page: Chromium, small: tuple[Path, ScoredExamples]) -> None:
     examples = small[1]
     lengths = [len(text.split()) for text in examples.generations]
     fits = [row for row in range(60) if 100 * examples.scores[row, 0] >= 50 and lengths[row] <= 12]
@@ -140,7 +140,7 @@ def test_filters_of_score_and_length(page: Chromium, small: tuple[Path, Examples
     assert shown_lines(page) == fits[:10]
 
 
-def test_words_shared_with_the_reference_are_marked(page: Chromium, small: tuple[Path, Examples]) -> None:
+def test_words_shared_with_the_reference_are_marked(page: Chromium, small: tuple[Path, ScoredExamples]) -> None:
     examples = small[1]
     shared = [word for word in examples.generations[0].split() if word in examples.references[0].split()]
     assert shared
@@ -163,7 +163,9 @@ def test_a_text_is_text_whatever_it_holds(page: Chromium) -> None:
     assert page.value(nothing) == "(nothing)"
 
 
-def test_the_policy_runs_no_script_of_a_text(browser: Chromium, small: tuple[Path, Examples], tmp_path: Path) -> None:
+def test_the_policy_runs_no_script_of_a_text(
+    browser: Chromium, small: tuple[Path, ScoredExamples], tmp_path: Path
+) -> None:
     """The policy holds even if a script gets into the markup."""
     broken = tmp_path / "broken.html"
     broken.write_text(small[0].read_text().replace("<main", "<script>window.broken = 1</script><main"))
@@ -216,14 +218,14 @@ def luminance(color: str) -> float:
 def test_without_scores_there_are_the_texts(browser: Chromium, tmp_path: Path) -> None:
     """An evaluation without targets has no scores."""
     report = {"split": "test", "n_obs": 2, "traits": summary_traits(["a b", "c"], ["a", "c"], None)}
-    write_page(tmp_path, report, Examples(["a b", "c"], None, ["a", "c"], None))
+    write_page(tmp_path, report, ScoredExamples(["a b", "c"], None, ["a", "c"], None))
     open_whole(browser, tmp_path / "results.html")
     texts = browser.value("[...document.querySelectorAll('.text')].map(text => text.textContent)")
     assert texts == ["a b", "a", "c", "c"]
     assert browser.errors == []
 
 
-def test_of_a_training_alone(browser: Chromium, small: tuple[Path, Examples], tmp_path: Path) -> None:
+def test_of_a_training_alone(browser: Chromium, small: tuple[Path, ScoredExamples], tmp_path: Path) -> None:
     (tmp_path / "metrics.json").write_bytes(small[0].with_name("metrics.json").read_bytes())
     write_page(tmp_path)
     browser.open(tmp_path / "results.html")

@@ -138,7 +138,7 @@ def test_a_terminated_run_does_not_look_done(setup: TinySetup, tmp_path: Path) -
     os.kill(command.process.pid, signal.SIGTERM)
     assert command.wait() == 143
     step = checkpoint_step(checkpoints(tmp_path)[-1])
-    said = f"saved at step {step}; the same command with --output_dir {tmp_path} and --resume goes on"
+    said = f"saved at step {step}; the same command with --output_dir {tmp_path} and --resume continues it"
     assert step >= 5 and said in command.output
     assert not (tmp_path / "best_tfmr").exists()
 

@@ -195,4 +195,4 @@ def test_what_is_refused(exported: Path, tmp_path: Path) -> None:
             export_model(str(source), target)
     assert (tmp_path / "mine" / "thesis.txt").exists() and not (tmp_path / "new").exists()
     process = export(exported, Path("one"), "two")
-    assert process.returncode == 2 and process.stderr.startswith("error: 3 positional arguments")
+    assert process.returncode == 2 and process.stderr.startswith("error: at most 2 positional arguments allowed, 3")

@@ -87,7 +87,7 @@ def test_what_searches_have_left_goes_before_a_batch_is_halved(
     forward = model.model.encoder.forward
 
     def small_memory(*given: torch.Tensor) -> torch.Tensor:
-        if searcher._memory.is_filled:
+        if searcher._graphs.is_filled:
             freed.append(1)
             torch.empty(1 << 60, dtype=torch.uint8)
         return forward(*given)

@@ -91,7 +91,7 @@ def test_one_text_three_splitters_three_values() -> None:
 def test_other_counts_and_nothing_are_refused() -> None:
     with pytest.raises(InputError, match="2 predictions for 1 references"):
         rouge_scores(["a", "b"], ["a"])
-    with pytest.raises(InputError, match="no predictions"):
+    with pytest.raises(InputError, match="there are no references; give at least one example"):
         rouge_scores([], [])
 
 

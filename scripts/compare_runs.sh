@@ -12,6 +12,6 @@ usage="usage: bash scripts/compare_runs.sh A B [--split train|val|test] [--json]
 Prints ROUGE of both, their difference with its 95% interval, and p of a paired bootstrap over the examples."
 
 read_command_line "$usage" 2 "$@"
-((${#positionals[@]} == 2)) || die "2 positional arguments needed, A and B, ${#positionals[@]} given (see --help)"
+((${#positionals[@]} == 2)) || die "needs A and B, got ${#positionals[@]} arguments (see --help)"
 find_python
 exec "$python" -P -m utils.commands.compare_runs "${positionals[@]}" "${flags[@]}"

@@ -15,6 +15,6 @@ Example: bash scripts/export_hf.sh results/bart_pyt_<timestamp>/best_tfmr my_mod
 
 read_command_line "$usage" 2 "$@"
 ((${#positionals[@]} == 2)) ||
-    die "2 positional arguments needed, MODEL and TARGET, ${#positionals[@]} given (see --help)"
+    die "needs MODEL and TARGET, got ${#positionals[@]} arguments (see --help)"
 find_python
 exec "$python" -P -m utils.commands.export_model "${positionals[@]}" "${flags[@]}"

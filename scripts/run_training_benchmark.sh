@@ -34,7 +34,7 @@ train() { # NAME NUM_GPU PRECISION
     log "$1 ..."
     set_precision_flags "$3"
     # Trains one epoch, however many steps that is, with next to no validation, which is not timed. A checkpoint is
-    # saved after the validation and every half hour alone.
+    # saved only after the validation and every half hour.
     run_and_forward_signals "$python" "$root/finetune.py" --output_dir "$results/$1" --overwrite_output_dir \
         "${model_flags[@]}" --gpus "$2" "${precision_flags[@]}" "${program_flags[@]}" \
         --max_epochs 1 --max_steps 1000000000 --warmup_steps 0 --val_check_interval 1 --n_val 16 --n_test 0 \

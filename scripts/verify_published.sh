@@ -14,7 +14,7 @@ default:   cnn, all GPUs of this machine, 32, fp16 on a GPU and fp32 on the CPU
   PRED_BS      batch size per GPU
   PRECISION    fp16, bf16, tf32 or fp32
   --compare    first compare the summaries of N texts with those of transformers, token for token (default: 20; 0: none)
-  --n_obs      evaluate only N examples, and compare their scores with nothing: a quick look
+  --n_obs      evaluate only N examples: a quick look, without a verdict
   --published  JSON file with other published scores (default: those of the paper and of others, which
                utils/reporting/published_evaluations.py lists)
   --tolerance  how far ROUGE may lie outside the published range (default: 0.2)

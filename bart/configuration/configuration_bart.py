@@ -69,7 +69,7 @@ class BartConfig(GenerationConfig):
     decoder_start_token_id: int = 2
     forced_eos_token_id: int | list[int] | None = 2
     prefix: str = ""  # put before every source and target text
-    fp16: bool = False  # read by the reference's scripts alone; here the precision is chosen when a model is run
+    fp16: bool = False  # read only by the reference's scripts; here the precision is chosen when a model is run
 
     def __init__(self, **values: Any) -> None:
         """Take the fields by name; None stands for the default, unless None is a value of the field.

@@ -41,15 +41,17 @@ class GenerationConfig:
         1, "groups of beams, each of which avoids the tokens that the groups before it choose"
     )
     diversity_penalty: float = _setting(
-        0.0, "subtracted from a token's log probability if an earlier group has just chosen it"
+        0.0, "subtracted from a token's log probability for each beam of an earlier group that has just chosen it"
     )
-    num_return_sequences: int = _setting(1, "outputs of each source, at most as many as beams; the first one is scored")
+    num_return_sequences: int = _setting(
+        1, "outputs of each source: as many as beams at most, or any number with sampling; the first is scored"
+    )
     # A beam scores (sum of log probabilities) / tokens ** length_penalty
     length_penalty: float = _setting(
         1.0, "log probabilities are divided by the length to this power: higher gives longer outputs"
     )
     early_stopping: bool | Literal["never"] = _setting(
-        False, "true: stop at as many finished outputs as beams; false: if better ones are unlikely; or never"
+        False, "stop at as many finished outputs as beams: true; if better are unlikely: false; if impossible: never"
     )
     no_repeat_ngram_size: int = _setting(0, "length of the n-grams that an output may contain only once; 0 is off")
     encoder_no_repeat_ngram_size: int = _setting(

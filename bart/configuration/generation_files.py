@@ -1,7 +1,7 @@
 """Reading the search settings of a published folder: they mean the same as in transformers 5, however old they are.
 
-A folder has them in generation_config.json or, before 2023, among the model's settings in config.json. If both files
-have them, those in generation_config.json count alone.
+A folder has them in generation_config.json or, before 2023, among the model's settings in config.json. If
+generation_config.json exists, the settings in config.json are not read.
 """
 
 import difflib
@@ -10,7 +10,8 @@ from typing import Any
 
 from bart.configuration.generation_config import SPECIAL_TOKENS, GenerationConfig, token_list
 
-# Settings of transformers that change an output and are not supported: the values without effect, and what to do.
+# Settings of transformers that change an output and are not supported: the values without effect, and the reason or
+# what to give instead.
 LEFT_OUT: dict[str, tuple[tuple[Any, ...], str]] = {
     "stop_strings": ((None,), "give stopping_criteria"),
     "max_time": ((None,), "give stopping_criteria"),

@@ -19,7 +19,7 @@ from bart.configuration.generation_files import LEFT_OUT, WITHOUT_EFFECT
 from bart.errors import InputError
 
 _OF_SAMPLING = ("temperature", "top_k", "top_p", "min_p", "typical_p")
-# Arguments of transformers' generate that are not settings, and what to do without them.
+# Arguments of transformers' generate that are not settings, and why, or what to give instead.
 _LEFT_OUT_OF_CALLS = {
     "inputs": "give input_ids",
     "inputs_embeds": "give input_ids or encoder_outputs",
@@ -87,7 +87,7 @@ def resolve_special_tokens(config: BartConfig, given: Mapping[str, Any]) -> Spec
     (``pad_token_id``); start with ``bos_token_id`` (``decoder_start_token_id``).
 
     Raises:
-        InputError: a token is not in the vocabulary, or there is none to start with.
+        InputError: a token is no token id, is not in the vocabulary, or there is none to start with.
     """
     ids = {name: given.get(name, getattr(config, name)) for name in SPECIAL_TOKENS}
     for name, value in ids.items():
@@ -117,7 +117,7 @@ def resolve_settings(config: BartConfig, given: Mapping[str, Any], prompt_length
 
     Warns:
         UserWarning: ``max_length`` of the call loses to ``max_new_tokens`` of the configuration, as in transformers; or
-            the configuration's shortest length exceeds the call's longest one, so that every output is cut there.
+            the shortest length exceeds the longest, and not both are of the call: every output is cut at the longest.
     """
     chosen = {
         name: _as_json(name, value)

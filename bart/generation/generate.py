@@ -114,7 +114,9 @@ def _prompt(decoder_input_ids: Tensor | None, sources: Sources, start: int, voca
 
 def _as_list(name: str, callables: Any) -> list[Any]:
     """Return one callable, several, or None as a list. Raises InputError for anything else."""
-    given = [callables] if callable(callables) and not isinstance(callables, list) else list(callables or [])
+    if callable(callables) and not isinstance(callables, list):
+        return [callables]
+    given = list(callables or []) if isinstance(callables, Iterable | None) else [callables]
     if not all(map(callable, given)):
         raise InputError(f"generate: {name}: give a list of callables")
     return given

@@ -1,7 +1,7 @@
 """Logits processors: bans, forced tokens, penalties, sampling filters, and functions of the caller.
 
 A processor takes the tokens so far and the next token's scores, and returns new scores. All but those of the caller
-are tensor operations that never wait for a GPU.
+are tensor operations that read no value back to the host.
 Shapes: R rows, L tokens so far, V vocabulary, B sentences (R is a multiple of B).
 """
 

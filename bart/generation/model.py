@@ -14,7 +14,7 @@ from bart.modeling.layers.kv_cache import DecoderCache, DecodeStep
 
 
 class CachedDecoder(Protocol):
-    """A decoder of full outputs, or with a cache of one token after the other."""
+    """A decoder of full outputs or, with a cache, of one token at a time."""
 
     def __call__(self, input_ids: Tensor, encoder_states: Tensor, attention_mask: Tensor | None, /) -> Tensor:
         """Decode all tokens (R, T), given the encoder's states (R, S, D) and their mask (R, S): (R, T, D)."""

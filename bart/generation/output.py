@@ -16,4 +16,5 @@ class GenerationOutput:
     sequences_scores: Tensor | None = None  # (N,) length-penalized log probabilities, of beam search with output_scores
     scores: tuple[Tensor, ...] | None = None  # one (R, V) per step, after the processors; with output_scores
     logits: tuple[Tensor, ...] | None = None  # one (R, V) per step, before the processors; with output_logits
-    beam_indices: Tensor | None = None  # (N, L - 1) the row of each token's scores, -1 past the end; of beam search
+    # (N, L - P) the row of the scores of each token after the P of the beginning, -1 past the end; of beam search
+    beam_indices: Tensor | None = None

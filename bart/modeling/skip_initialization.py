@@ -7,7 +7,7 @@ from torch.overrides import TorchFunctionMode
 
 
 class SkipInitialization(TorchFunctionMode):
-    """While active, the functions of ``torch.nn.init`` that draw random numbers leave their tensor as it is.
+    """While active, ``normal_``, ``uniform_`` and ``kaiming_uniform_`` of ``torch.nn.init`` leave a tensor as it is.
 
     On the meta device there is nothing to fill, and torch would import its whole compiler to find that out.
     """

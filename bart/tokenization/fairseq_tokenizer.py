@@ -47,7 +47,7 @@ def read_vocabulary(dictionary: Path, gpt2_vocabulary: Path) -> dict[str, int]:
         gpt2_vocabulary: GPT-2's encoder.json.
 
     Raises:
-        InputError: a file cannot be read, or a line of the dictionary cannot belong to a BART.
+        InputError: the dictionary cannot be read, or a line of it cannot belong to a BART.
     """
     tokens = {token_id: token for token, token_id in read_json_object(gpt2_vocabulary).items()}
     first, mask = SPECIAL_TOKENS[:-1], SPECIAL_TOKENS[-1]

@@ -86,7 +86,7 @@ def cost_of_saves(config: BartConfig, folder: Path, repeats: int) -> dict[str, f
 
 
 def cost_of_training(folder: Path, steps: int, pairs: int) -> dict[str, Any]:
-    """Return the seconds of the same training with its usual 20 saves, and with those of validations alone."""
+    """Return the seconds of the same training with its usual 20 saves, and with only those of validations."""
     words = (__doc__ or "").split()
     for split, count in (("train", 640), ("val", 8)):
         texts = [

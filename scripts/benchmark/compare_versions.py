@@ -1,14 +1,15 @@
-"""Two checkouts of this project beside each other: seconds of what is waited for, and whether they compute the same.
+"""Compare two checkouts of this project: how long they take, and whether they compute the same.
 
-The checkouts take turns, each measurement in a process of its own, so that a machine that slows down slows both; what
-counts is the ratio of the medians. Both run with this Python, on the CPU, with models/bart_mini of their own:
+The checkouts take turns, each measurement in a process of its own, so that a machine that slows down slows both; the
+result is the ratio of the medians. Both run with this Python, on the CPU, each with its own models/bart_mini:
 
     import         bart.modeling.modeling_bart, in a new process
     --help         python finetune.py --help, from start to end
     training step  8 texts of 128 and 32 tokens, fp32; the median of 30 after 5
     search         16 texts, and one, of 128 tokens: 4 beams, 48 tokens each; the median of 5 after one
 
---check also trains both with finetune.py, 20 steps, and summarizes with run_eval.py, and compares weights and texts.
+--check also trains both with finetune.py for 20 steps, lets both summarize with run_eval.py and the first checkout's
+model, and compares weights and texts.
 
 python -m scripts.benchmark.compare_versions /tmp/older_checkout . --rounds 7 --check
 """
@@ -43,7 +44,7 @@ class VersionsArguments:
     """The command line."""
 
     first: str = option("", "checkouts", "folder of the older version", positional=True)
-    second: str = option("", "checkouts", "folder of the newer version, held against the first", positional=True)
+    second: str = option("", "checkouts", "folder of the newer version", positional=True)
     rounds: int = option(7, "work", "how often each is measured; 0: not at all", check=at_least(0))
     verify: bool = option(False, "work", "compare weights after 20 steps, and generations", aliases=["check"])
     json: str | None = option(None, "output", "file for the figures, as JSON")
@@ -99,7 +100,7 @@ def measure_in_turn(checkouts: list[Path], rounds: int) -> dict[str, list[list[f
 
 
 def measure(checkout: Path) -> dict[str, float]:
-    """Everything once."""
+    """Measure everything once."""
     start = time.perf_counter()
     run(checkout, Path.cwd(), [str(checkout / "finetune.py"), "--help"])
     help_seconds = time.perf_counter() - start
@@ -109,7 +110,7 @@ def measure(checkout: Path) -> dict[str, float]:
 
 
 def run(checkout: Path, folder: Path, command: list[str]) -> str:
-    """Run a Python program with the modules of a checkout; returns its output. Raises InputError if it fails."""
+    """Run a Python program with the modules of a checkout, and return its output. Raises InputError if it fails."""
     environment = {**os.environ, "PYTHONPATH": str(checkout), "CUDA_VISIBLE_DEVICES": ""}
     words = [sys.executable, *command]
     try:
@@ -120,13 +121,13 @@ def run(checkout: Path, folder: Path, command: list[str]) -> str:
         message = f"{checkout}: {Path(command[0]).name} has not ended after {_LONGEST_RUN} seconds"
         raise InputError(message) from None
     if process.returncode != 0:
-        last = (process.stdout + process.stderr).strip().splitlines()[-1]
+        last = ((process.stdout + process.stderr).strip().splitlines() or ["no output"])[-1]
         raise InputError(f"{checkout}: {Path(command[0]).name} failed: {last}")
     return process.stdout
 
 
 def write_texts(folder: Path) -> None:
-    """Lines of a module of the standard library: some make a source, the first of them its target."""
+    """Write pairs made of lines of the standard library: some make a source, the first of them its target."""
     lines = [line.strip() for line in Path(argparse.__file__).read_text(encoding="utf-8").splitlines()]
     lines = [line for line in lines if len(line) > 20]
     start = 0
@@ -138,7 +139,7 @@ def write_texts(folder: Path) -> None:
 
 
 def train(checkout: Path, folder: Path) -> dict[str, Any]:
-    """The weights that finetune.py of a checkout ends with."""
+    """Train with finetune.py of a checkout, and return the weights."""
     import torch
 
     model, results = checkout / "models" / "bart_mini", Path(tempfile.mkdtemp(dir=folder)) / "run"
@@ -155,14 +156,17 @@ def train(checkout: Path, folder: Path) -> dict[str, Any]:
 
 
 def same_weights(first: dict[str, Any], second: dict[str, Any]) -> bool:
-    """Whether all tensors have the same names and the same bits."""
-    import torch
-
-    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+    """Return whether all tensors have the same names, types, shapes and bits."""
+    return first.keys() == second.keys() and all(
+        first[name].dtype == second[name].dtype
+        and first[name].shape == second[name].shape
+        and first[name].numpy().tobytes() == second[name].numpy().tobytes()
+        for name in first
+    )
 
 
 def generations(checkout: Path, with_model: Path, folder: Path) -> bytes:
-    """What run_eval.py of a checkout writes with the other's model, which is the same for both."""
+    """Return what run_eval.py of a checkout writes with the model of ``with_model``."""
     model, results = with_model / "models" / "bart_mini", Path(tempfile.mkdtemp(dir=folder)) / "texts"
     flags = [str(model), str(model / "config.json"), str(folder), str(results), "--type_path", "test", "--bs", "8"]
     flags += ["--device", "cpu", "--eval_beams", "4", "--eval_max_gen_length", "48", "--no_repeat_ngram_size", "3"]
@@ -171,7 +175,7 @@ def generations(checkout: Path, with_model: Path, folder: Path) -> bytes:
 
 
 def table(report: dict[str, Any]) -> Iterator[str]:
-    """The machine, the versions, and a line for each measurement."""
+    """Yield the machine, the versions, and a line for each measurement."""
     yield report["machine"]
     first, second = report["versions"]
     yield f"{'seconds, median of ' + str(report['arguments']['rounds']):28}{first:>14}{second:>14}{'ratio':>9}"
@@ -185,4 +189,4 @@ def table(report: dict[str, Any]) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(VersionsArguments, __doc__, compare))
+    sys.exit(run_command(VersionsArguments, (__doc__ or "").partition("\n")[0], compare))

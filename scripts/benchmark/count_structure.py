@@ -1,4 +1,4 @@
-"""Counts how much of this project a reader has to know: a table with a column for each checkout.
+"""Count how much of this project a reader has to know, in a table with a column for each checkout.
 
 python -m scripts.benchmark.count_structure --root /tmp/older_checkout,.
 
@@ -105,14 +105,14 @@ def count(root: Path, trace: bool) -> Counted:
 
 
 def python_files(root: Path, *folders: str) -> dict[str, ast.Module]:
-    """The parsed entry points and modules of the folders, by their path within the checkout."""
+    """Parse the entry points and the modules of the folders; return them by their path within the checkout."""
     paths = [root / name for name in ENTRY_POINTS]
     paths += [path for folder in folders for path in sorted((root / folder).rglob("*.py"))]
     return {str(path.relative_to(root)): ast.parse(path.read_text(encoding="utf-8")) for path in paths}
 
 
 def classes_of_flags(root: Path) -> tuple[set[str], set[str]]:
-    """Names of the classes of whole command lines: those of the entry points, and those of the small commands."""
+    """Name the classes of whole command lines: those of the entry points, and those of the small commands."""
     trees = python_files(root, "utils")
     given: dict[bool, set[str]] = {True: set(), False: set()}  # by whether an entry point hands it on
     bases: dict[str, set[str]] = {}
@@ -131,7 +131,7 @@ def classes_of_flags(root: Path) -> tuple[set[str], set[str]]:
 
 
 def functions_with(root: Path, classes: set[str]) -> list[str]:
-    """Functions with a parameter, and dataclasses with a field, that is annotated with one of the classes."""
+    """List functions with a parameter, and dataclasses with a field, that is annotated with one of the classes."""
     found = []
     for file, tree in python_files(root, "utils").items():
         for node in ast.walk(tree):
@@ -229,7 +229,7 @@ def trace_both(root: Path) -> dict[str, list[tuple[str, str, bool]]]:
 
 
 def write_texts(folder: Path, marked: str) -> None:
-    """Seven pairs in each split; the marked text stands in the middle of one of them."""
+    """Write seven pairs into each split; the marked text stands in the middle of one of them."""
     folder.mkdir(exist_ok=True)
     for split in ("train", "val", "test"):
         sources = [f"Return the {noun} of a {split} list and raise an error if there is none." for noun in _NOUNS]
@@ -256,7 +256,8 @@ def _traced(
     except subprocess.TimeoutExpired:
         raise InputError(f"--root {root}: {program} has not ended after {_LONGEST_RUN} seconds") from None
     if run.returncode != 0:
-        raise InputError(f"--root {root}: {program} failed: {(run.stdout + run.stderr).strip().splitlines()[-1]}")
+        last = ((run.stdout + run.stderr).strip().splitlines() or ["no output"])[-1]
+        raise InputError(f"--root {root}: {program} failed: {last}")
     return [tuple(note) for note in json.loads(output.read_text())]
 
 
@@ -293,4 +294,4 @@ def main(arguments: CountArguments) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(CountArguments, __doc__, main))
+    sys.exit(run_command(CountArguments, (__doc__ or "").partition("\n")[0], main))

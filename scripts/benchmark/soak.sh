@@ -7,7 +7,7 @@ source "$root/scripts/lib/jobs.sh"
 
 usage="usage: bash scripts/benchmark/soak.sh [--mode train|save|ranks] [--kills N] [--seed S] [--folder F] [--json FILE]
 Without --mode, makes 200 kills anywhere in trainings, 50 that are proven to hit the save of a checkpoint, and 40 of one
-of two processes. Takes about six minutes on two processor cores. Prints how many kills were made and how many survived."
+of two processes. Takes about six minutes on two processor cores. Prints how many of the kills were survived."
 
 read_command_line "$usage" 0 "$@"
 find_python

@@ -1,7 +1,7 @@
 """Times one checkout of this project, with names that all of its versions have. For compare_versions.py.
 
 python scripts/benchmark/time_version.py CHECKOUT prints JSON: seconds of the import of the model, of a training step of
-8 texts, and of a search with 4 beams of 16 texts and of one. It imports from CHECKOUT alone.
+8 texts, and of a search with 4 beams of 16 texts and of one. It imports only from CHECKOUT.
 """
 
 import json
@@ -21,7 +21,7 @@ _ORDINARY_TOKENS = 5  # ids below are special
 
 
 def measure(checkout: Path) -> dict[str, float]:
-    """The import comes first, in a process that has imported nothing else."""
+    """Measure the import, a training step and the searches; the process must have imported nothing else."""
     sys.path[0] = str(checkout)
     start = time.perf_counter()
     from bart.modeling.modeling_bart import BartForConditionalGeneration
@@ -39,12 +39,12 @@ def measure(checkout: Path) -> dict[str, float]:
 
 
 def name_of_search(sources: int) -> str:
-    """Of a row of the table."""
+    """Return the name of a search in the table."""
     return f"search of {sources}"
 
 
 def time_step(model: Any) -> float:
-    """Seconds of forward, backward and optimizer, the median of some steps after others."""
+    """Return the seconds of forward, backward and optimizer step: the median of some steps after a warm-up."""
     import torch
 
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5)
@@ -63,7 +63,7 @@ def time_step(model: Any) -> float:
 
 
 def time_search(model: Any, sources: int) -> float:
-    """Seconds of a search that goes to its full length, the median of some after one."""
+    """Return the seconds of a search that goes to its full length: the median of some after one."""
     import torch
 
     tokens = random_tokens(model, sources, _SOURCE)
@@ -77,7 +77,7 @@ def time_search(model: Any, sources: int) -> float:
 
 
 def random_tokens(model: Any, rows: int, length: int) -> Any:
-    """Ordinary token ids (rows, length)."""
+    """Draw ordinary token ids (rows, length)."""
     import torch
 
     generator = torch.Generator().manual_seed(rows * length)

@@ -1,4 +1,4 @@
-"""Runs a program of a checkout and notes which of its files one text passes. The rule stands in count_structure.py.
+"""Run a program of a checkout, and note which of its files one text passes. The rule is in count_structure.py.
 
 python scripts/benchmark/trace_text.py CHECKOUT TASK.json
 
@@ -42,7 +42,7 @@ class Tracer:
 
     @property
     def passed(self) -> list[tuple[str, str, bool]]:
-        """File, function, and whether it gave back; in the order in which they were noted, up to the end."""
+        """The noted (file, function, whether it gave back) up to the end, in order."""
         noted = [(file, function, gave_back) for (file, gave_back), function in self._noted.items()]
         return noted[: self._until]
 
@@ -63,13 +63,13 @@ class Tracer:
             self._until = len(self._noted)
 
     def _leaves(self, frame: FrameType, file: str) -> bool:
-        """False for a generator expression that its own file consumes: it gives nothing to others."""
+        """Return False for a generator expression that its own file consumes: it gives nothing to others."""
         consumer = frame.f_back
         is_expression = frame.f_code.co_name == "<genexpr>"
         return not is_expression or consumer is None or self._file_of(consumer.f_code) != file
 
     def _file_of(self, code: CodeType) -> str | None:
-        """Where a function is written within the checkout; None for all others, and for a module itself."""
+        """Return the file of a function within the checkout; None for all others, and for a module itself."""
         if code not in self._files:
             path = code.co_filename
             is_ours = path.startswith(self._prefix) and "/site-packages/" not in path and code.co_name != "<module>"
@@ -77,7 +77,7 @@ class Tracer:
         return self._files[code]
 
     def _holds(self, value: Any, depth: int = _DEPTH) -> bool:
-        """Whether a value is, or contains, what is looked for."""
+        """Return whether a value is, or contains, what is looked for."""
         tensor_class = getattr(sys.modules.get("torch"), "Tensor", ())
         if isinstance(value, str):
             return any(text in value for text in self._texts)
@@ -101,7 +101,7 @@ class Tracer:
         return any(self._holds(item, depth - 1) for item in items)
 
     def _has_ids(self, values: np.ndarray) -> bool:
-        """Whether the ids stand side by side in it."""
+        """Return whether the ids stand side by side in it."""
         count = len(self._ids)
         if not count <= values.size <= _MOST_ITEMS or values.dtype.kind not in "iu":
             return False

@@ -55,7 +55,7 @@ read_arguments() { # NOTES ARGUMENT...
     local most=${#argument_names[@]} index name
     read_command_line "$(print_usage "$1")" "$most" "${@:2}"
     ((${#positionals[@]} >= required_arguments)) ||
-        die "at least $required_arguments positional arguments needed, ${#positionals[@]} given (see --help)"
+        die "needs at least $required_arguments positional arguments, got ${#positionals[@]} (see --help)"
     program_flags=()
     for index in "${!argument_names[@]}"; do
         name=${argument_names[index]}

@@ -61,8 +61,8 @@ read_meeting_point() {
     [[ -n ${MASTER_ADDR:-} ]] || die "NNODES is $NNODES: set MASTER_ADDR to the name of the machine with NODE_RANK 0"
     [[ -n ${RESULTS_DIR:-} ]] || die "NNODES is $NNODES: set RESULTS_DIR to a folder that all machines share"
 
-    # Machine 0 hosts the rendezvous. c10d numbers the machines in the order of their addresses, and connects to that of
-    # the first alone. So the others give a made-up address, which puts them in the order of NODE_RANK.
+    # Machine 0 hosts the rendezvous. c10d numbers the machines in the order of their addresses, and connects only to
+    # that of the first. So the others give a made-up address, which puts them in the order of NODE_RANK.
     if ((NODE_RANK == 0)); then
         is_host=1
         address=$MASTER_ADDR

@@ -33,7 +33,7 @@ def test_training_and_search_import_no_compiler(tmp_path: Path) -> None:
     assert result.stdout.split() == []
 
 
-def test_compiled_attention_with_dropout_is_as_without() -> None:
+def test_compiling_does_not_change_attention_with_dropout() -> None:
     """The compiler leaves the attention of the CPU out of its graphs, and dropout draws the same numbers."""
     attention = MultiHeadAttention(16, 2, dropout=0.3).train()
     states = torch.randn(2, 20, 16)

@@ -86,7 +86,7 @@ def test_every_argument_given(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("", "at least 1 positional arguments needed, 0 given (see --help)"),
+        ("", "needs at least 1 positional arguments, got 0 (see --help)"),
         ("a 1 1 fp32 0 0 all 8th 9th", "at most 7 positional arguments allowed, 9 given: remove 8th 9th (see --help)"),
         ("a fast", "RATE is 'fast': it must be a number"),
         ("a 1 0", "STEPS is '0': it must be a whole number from 1 up"),

@@ -44,6 +44,8 @@ def test_weights_differ_by_a_bit_or_a_name() -> None:
     assert same_weights(weights, {"a": torch.ones(3)})
     assert not same_weights(weights, {"a": torch.tensor([1, 1, 1 + 2**-23])})
     assert not same_weights(weights, {"b": torch.ones(3)})
+    assert not same_weights(weights, {"a": torch.ones(3, dtype=torch.float64)})
+    assert not same_weights({"a": torch.zeros(3)}, {"a": -torch.zeros(3)})
 
 
 def test_what_is_no_checkout_is_refused(tmp_path: Path) -> None:

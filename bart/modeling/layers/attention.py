@@ -18,7 +18,7 @@ class MultiHeadAttention(nn.Module):
     """Projections to queries, keys and values, scaled dot-product attention, and the output projection."""
 
     def __init__(self, d_model: int, heads: int, dropout: float) -> None:
-        """Make the layer for states of size ``d_model``, which ``heads`` divides; ``dropout`` is of the weights."""
+        """Make the layer for states of size ``d_model``, which ``heads`` divides, with a ``dropout`` of attention weights."""
         super().__init__()
         self.heads = heads
         self.dropout = dropout
@@ -114,7 +114,7 @@ def padding_mask(attention_mask: Tensor | None) -> Tensor | None:
 def _suits_blocks(queries: Tensor, mask: Tensor | None, dropout: float) -> bool:
     """Return whether ``blocked_attention`` is faster than torch's kernel, and can have this mask.
 
-    It is in bfloat16 and with dropout, and all queries of a sentence must see the same keys.
+    It is faster in bfloat16 or with dropout. The mask, if there is one, must be the same for all queries of a sentence.
     """
     is_slow = dropout > 0 or queries.dtype == torch.bfloat16
     return is_slow and (mask is None or (mask.dtype == torch.bool and mask.size(-2) == 1))

@@ -34,7 +34,7 @@ def blocked_attention(
         mask: bool (B, 1, 1, S), True if a key may be seen; None: all may be seen. A sentence that hides all of its
             keys gets zeros.
         dropout: probability with which an attention weight becomes 0.
-        is_causal: query t sees keys up to t alone.
+        is_causal: query t sees only keys up to t.
 
     Returns:
         (B, H, T, Dh), laid out as (B, T, H, Dh)
@@ -99,7 +99,7 @@ class _BlockedAttention(torch.autograd.Function):
 
 
 def lowest(scores: Tensor) -> float:
-    """Return the score of a hidden key: its weight is 0 beside any visible key, and no row is NaN, as with -inf."""
+    """Return the score of a hidden key: its weight is 0 beside any visible key, and no row becomes NaN."""
     return torch.finfo(scores.dtype).min
 
 

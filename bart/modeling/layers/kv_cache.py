@@ -83,7 +83,7 @@ class DecodeStep:
 
     cache_positions: Tensor  # (n,), the positions that store them
     cache_length: int  # number of positions that are attended to, from the first one on
-    # (B, 1, n, cache_length), added to the scores: 0 if a token may see a position, else -inf; None: all are seen
+    # (B or 1, 1, n, cache_length), added to the scores: 0 if a token may see a position, else -inf; None: all are seen
     attention_bias: Tensor | None
 
 

@@ -105,7 +105,9 @@ def test_only_imports_within_utils_are_relative() -> None:
     """Installed, what is under utils has another name; so it must not call itself utils."""
     for module, path in module_names().items():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ImportFrom):
+            if isinstance(node, ast.Import) and is_within(module, "utils"):
+                assert not any(is_within(alias.name, "utils") for alias in node.names), module
+            elif isinstance(node, ast.ImportFrom):
                 assert node.level == 0 or is_within(module, "utils"), f"{module}: relative import"
                 assert node.level or not is_within(module, "utils") or not is_within(node.module, "utils"), module
 

@@ -44,7 +44,7 @@ prepare_results_dir() { # DEFAULT [--flag ...]
     done
     # finetune.py refuses such a folder as well, but only after this script has written to the log there.
     if ! $may_be_used && { [[ -e $results/metrics.json ]] || compgen -G "$results/*.ckpt" >/dev/null; }; then
-        die "$results holds an earlier run: give --resume or --overwrite_output_dir, or set RESULTS_DIR to another folder"
+        die "$results holds the results of a run: give --resume or --overwrite_output_dir, or set RESULTS_DIR to another folder"
     fi
     make_results_dir "$results"
     # Restarted processes get the flags of the first start.

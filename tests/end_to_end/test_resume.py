@@ -60,7 +60,7 @@ def test_two_processes_killed(setup: TinySetup, tmp_path: Path) -> None:
     assert_same_end(killed, whole, STEPS, records=STEPS // 4)
     alone = Command("finetune.py", flags, tmp_path / "log")
     assert alone.wait() == 2
-    refusal = "error: --resume: the interrupted run had 2 processes, this one has 1; start as many\n"
+    refusal = "error: --resume: the interrupted run had 2 processes, this one has 1; start 2 (see --gpus)\n"
     assert alone.output.endswith(refusal)
 
 

@@ -15,7 +15,6 @@ from .shared_args import (
     ProcessSettings,
     SummarySettings,
     TextSettings,
-    checked_length,
 )
 
 
@@ -106,9 +105,8 @@ class EvaluationArguments:
     def with_lengths_of(self, config: BartConfig) -> Self:
         """Return these arguments with all lengths set. Raises InputError if one exceeds the model's positions."""
         texts = self.texts.with_lengths_of(config)
-        longest = self.generation.eval_max_gen_length or texts.max_target_length
-        checked = checked_length("eval_max_gen_length", longest, config)
-        return replace(self, texts=texts, generation=replace(self.generation, eval_max_gen_length=checked))
+        generation = self.generation.with_longest_summary(texts.max_target_length, config)
+        return replace(self, texts=texts, generation=generation)
 
     def check(self) -> None:
         """Raise InputError, naming the flags, if a combination is impossible."""

@@ -78,6 +78,11 @@ class SummarySettings:
         choices=("period", "nupunkt", "newline"),
     )
 
+    def with_longest_summary(self, max_target_length: int, config: BartConfig) -> Self:
+        """Return the same with the longest summary set. Raises InputError if it exceeds the model's positions."""
+        longest = self.eval_max_gen_length or max_target_length
+        return replace(self, eval_max_gen_length=checked_length("eval_max_gen_length", longest, config))
+
 
 @dataclass(frozen=True)
 class PrecisionSettings:

@@ -24,7 +24,6 @@ from .shared_args import (
     ProcessSettings,
     SummarySettings,
     TextSettings,
-    checked_length,
 )
 
 OPTIMIZERS = {"adamw": 2, "lamb": 2, "adafactor": 1}  # the most numbers that each keeps per trained weight
@@ -340,9 +339,8 @@ class TrainingArguments:
     def with_lengths_of(self, config: BartConfig) -> Self:
         """Return these arguments with all lengths set. Raises InputError if one exceeds the model's positions."""
         data = self.data.with_lengths_of(config)
-        longest = self.validation.eval_max_gen_length or data.max_target_length
-        checked = checked_length("eval_max_gen_length", longest, config)
-        return replace(self, data=data, validation=replace(self.validation, eval_max_gen_length=checked))
+        validation = self.validation.with_longest_summary(data.max_target_length, config)
+        return replace(self, data=data, validation=validation)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the value of every option by name, as plain JSON types."""

@@ -18,7 +18,9 @@ def run(arguments: TrainingArguments) -> None:
     from ..recipes.fine_tune import fine_tune, print_data_report
 
     if arguments.run.data_report:
-        print_data_report(arguments.data, arguments.model, arguments.optimization, arguments.processes)
+        print_data_report(
+            arguments.data, arguments.model, arguments.optimization, arguments.validation, arguments.processes
+        )
     else:
         fine_tune(arguments)
 

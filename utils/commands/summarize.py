@@ -1,6 +1,6 @@
 """Summarize texts from a file or a pipe, one a line, and print each summary as soon as it is there.
 
-echo "A long text." | python -m utils.commands.summarize results/bart_pyt/best_tfmr
+echo "A long text." | python -m utils.commands.summarize results/bart_pyt/best_tfmr -
 """
 
 import json
@@ -78,10 +78,11 @@ def _open(file: str) -> Iterator[IO[bytes]]:
         yield sys.stdin.buffer
         return
     try:
-        with Path(file).open("rb") as stream:
-            yield stream
+        stream = Path(file).open("rb")  # noqa: SIM115  what fails within the block below is not the file
     except OSError as error:
         raise InputError(f"{file}: {error.strerror}; give a file with a text on each line, or - for stdin") from error
+    with stream:
+        yield stream
 
 
 def main() -> int:

@@ -79,7 +79,7 @@ def read_pairs(modules: Mapping[str, Path]) -> dict[str, list[Pair]]:
 
 
 def for_every_module(read: Callable[[Path], Content], modules: Mapping[str, Path]) -> dict[str, Content]:
-    """Call ``read`` for every module, in as many processes as there are processors; returns the results by name."""
+    """Call ``read`` for every module, in a process for each processor core, up to eight; return the results by name."""
     context = multiprocessing.get_context("spawn")
     processes = min(processor_cores(), MOST_PROCESSES)
     # Syntax trees are large and have no cycles; the search for cycles would take a fifth of the time.

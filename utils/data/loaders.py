@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from bart.errors import InputError
 
+from ..runtime.collectives import check_same_count
 from ..runtime.launcher import start_data_worker
 from .batch import Batch, BatchDataset, BatchIndices
 from .batch_sampler import LengthBucketSampler, batches_by_length
@@ -73,9 +74,7 @@ class TrainingLoader:
         """Restore a position. Raises InputError if other batches would follow than in the interrupted run."""
         if state["data_checksum"] != self._identity["data_checksum"]:
             raise InputError("--resume: the training data differ from those that the run began with; restore them")
-        if state["processes"] != self._identity["processes"]:
-            before, now = state["processes"], self._identity["processes"]
-            raise InputError(f"--resume: the interrupted run had {before} processes, this one has {now}; start as many")
+        check_same_count(state["processes"], self._identity["processes"])
         self._handed_out = state["handed_out"]
 
 

@@ -113,7 +113,7 @@ class HubData:
 def open_data(data_dir: str, columns: AskedColumns) -> DataFolder | HubData:
     """Open the folder ``data_dir``, or a data set of the hub if neither it nor the folder above it exists.
 
-    Raises InputError if a split is there twice or in part, if columns are named but no table has them, or if the hub
+    Raises InputError if a split is there twice or in part, if columns are named but there is no table, or if the hub
     has no such data set.
     """
     folder = Path(data_dir)

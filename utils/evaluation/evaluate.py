@@ -81,14 +81,13 @@ def evaluate(
         The result on the first process, None on the others.
     """
     group = group or EvaluationGroup()
-    if group.rank == 0:
-        for name in (*evaluation_files(settings.split), PAGE_FILE):
-            (folder / name).unlink(missing_ok=True)
-
     # Every process generates its share of the sources; the first one gathers all.
     in_pieces = settings.long_documents == "chunk"
     sources = read_sources(pairs.sources, tokenizer, settings.max_source_length, settings.prefix, in_pieces)
     tokens = sources.tokens.read_by(smaller_vocabulary(tokenizer, model.config))
+    if group.rank == 0:  # after what may be refused
+        for name in (*evaluation_files(settings.split), PAGE_FILE):
+            (folder / name).unlink(missing_ok=True)
     parts = group.gather_to_first(
         generate(model, tokenizer, tokens, settings.batch_size, settings.search, group, settings.warm_up)
     )

@@ -19,6 +19,7 @@ from bart.modeling.modeling_bart import BartForConditionalGeneration
 from bart.tokenization.tokenization_bart import BartTokenizer
 
 from ..checkpoint.pretrained import load_tokenizer
+from ..cli.shared_args import checked_length
 from ..data.batch import pad_sources
 from ..data.formats.tables import AskedColumns
 from ..data.sources import open_data
@@ -59,6 +60,8 @@ def compare_with_transformers(
     # Read everything that can be refused before the models are loaded.
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InputError("--device cuda: this machine has no GPU; give cpu")
     data = open_data(data_dir, AskedColumns(None, None))
     data.check_has(["test"])
     texts = read_pairs(data.lines_of("test"), "test", count, needs_targets=False).sources
@@ -68,11 +71,12 @@ def compare_with_transformers(
     # Run both, with one model at a time in memory.
     start = time.perf_counter()
     try:
-        their_model, their_tokenizer = _load_theirs(model, device)
+        their_model, their_tokenizer = _load_theirs(model)
     except Exception as error:  # versions of transformers raise different ones for a model that they cannot read
         reason = " ".join(str(error).split())[:200]
         print(f"{model}: nothing is compared, transformers {transformers.__version__} cannot read it: {reason}")
         return True
+    their_model = their_model.to(device)
     theirs = _their_tokens(their_model, their_tokenizer, texts, config, max_source_length)
     del their_model
     gc.collect()
@@ -107,19 +111,17 @@ def _evaluated_config(model: str, config_path: str, limits: dict[str, Any], max_
     """Take the model's own shape and token ids, and the search settings that run_eval.py would have."""
     given = BartConfig.from_json_file(config_path)
     config = read_config(model).copy(**given.search_settings(), prefix=given.prefix).copy(**limits)
-    positions = config.max_position_embeddings
-    if max_source_length > positions:
-        raise InputError(f"--max_source_length {max_source_length}: the model has {positions} positions")
+    checked_length("max_source_length", max_source_length, config)
     check_call(config, {})
     return config
 
 
-def _load_theirs(model: str, device: str) -> tuple[Any, Any]:
+def _load_theirs(model: str) -> tuple[Any, Any]:
     """Load model and tokenizer as transformers reads them."""
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     loaded = transformers.BartForConditionalGeneration.from_pretrained(model, dtype=torch.float64)
-    return loaded.to(device).eval(), transformers.BartTokenizer.from_pretrained(model)
+    return loaded.eval(), transformers.BartTokenizer.from_pretrained(model)
 
 
 def _their_tokens(model: Any, tokenizer: Any, texts: list[str], config: BartConfig, max_length: int) -> Tokens:

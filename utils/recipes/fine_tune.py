@@ -1,8 +1,9 @@
 """A training: texts in, the best model and its scores on the test split out.
 
-``fine_tune`` has four phases: ``decide`` refuses all that can be refused, before anything expensive; ``build``;
-``train``; ``finish``. The loop of ``train`` is Lightning's: a step is ``training_step`` in utils/training/module.py,
-its batches come from utils/data/loaders.py, and utils/training/callbacks/__init__.py lists what happens between steps.
+``fine_tune`` has four phases: ``decide`` refuses what can be refused without weights and tokens, ``build`` the rest
+before it changes the results folder; then ``train`` and ``finish``. The loop of ``train`` is Lightning's: a step is
+``training_step`` in utils/training/module.py, its batches come from utils/data/loaders.py, and
+utils/training/callbacks/__init__.py lists what happens between steps.
 """
 
 import logging
@@ -30,6 +31,7 @@ from ..cli.training_args import (
     ModelSettings,
     OptimizationSettings,
     TrainingArguments,
+    ValidationSettings,
 )
 from ..data.loaders import TrainingLoader, validation_loader
 from ..data.report import data_report
@@ -272,7 +274,11 @@ def finish(decision: Decision, trainer: pl.Trainer) -> None:
 
 
 def print_data_report(
-    data: DataSettings, model: ModelSettings, optimization: OptimizationSettings, processes: DistributedSettings
+    data: DataSettings,
+    model: ModelSettings,
+    optimization: OptimizationSettings,
+    validation: ValidationSettings,
+    processes: DistributedSettings,
 ) -> None:
     """Print what the data are like; needs neither weights, nor the GPUs, nor a results folder."""
     _quieten_libraries()
@@ -282,6 +288,7 @@ def print_data_report(
     world = WorldInfo(on_gpu=False, processes=max(planned, process_count()), rank=0)
     inputs = read_inputs(data, model, checkpoint=None)
     data = data.with_lengths_of(inputs.config)
+    validation.with_longest_summary(data.max_target_length, inputs.config)  # refused here as by the training
     tokenized = tokenize_inputs(data, optimization, inputs, world)
     print("\n".join(full_report(data_report(data, inputs, tokenized))))
 

@@ -13,6 +13,7 @@ from bart.generation.arguments import check_call
 from bart.modeling.modeling_bart import BartForConditionalGeneration
 
 from ..checkpoint.pretrained import load_tokenizer
+from ..cli.shared_args import checked_length
 from ..data.batch import pad_sources
 from ..data.chunking import read_sources
 from ..data.line_files import iterate_stream
@@ -50,10 +51,8 @@ class Summarizer:
             InputError: The model cannot be read, or a setting is impossible with it or on this machine.
         """
         self._config = read_config(model)
-        positions = self._config.max_position_embeddings
-        self._max_source_length = max_source_length or positions
-        if self._max_source_length > positions:
-            raise InputError(f"--max_source_length {self._max_source_length}: the model has {positions} positions")
+        longest = max_source_length or self._config.max_position_embeddings
+        self._max_source_length = checked_length("max_source_length", longest, self._config)
         check_call(self._config, search)
         self._search, self._batch_size, self._in_pieces = search, batch_size, in_pieces
 

@@ -26,10 +26,16 @@ def own_of_gathered(values: list[Value]) -> Value:
     Raises:
         InputError: that run had another number of processes.
     """
-    if len(values) != process_count():
-        before, now = len(values), process_count()
-        raise InputError(f"--resume: the interrupted run had {before} processes, this one has {now}; start as many")
+    check_same_count(len(values), process_count())
     return values[process_rank()]
+
+
+def check_same_count(before: int, now: int) -> None:
+    """Raise InputError if a run that is resumed had another number of processes before."""
+    if before != now:
+        raise InputError(
+            f"--resume: the interrupted run had {before} processes, this one has {now}; start {before} (see --gpus)"
+        )
 
 
 def leave_process_group() -> None:

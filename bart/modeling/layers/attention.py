@@ -18,7 +18,7 @@ class MultiHeadAttention(nn.Module):
     """Projections to queries, keys and values, scaled dot-product attention, and the output projection."""
 
     def __init__(self, d_model: int, heads: int, dropout: float) -> None:
-        """Make the layer for states of size ``d_model``, which ``heads`` divides, with a ``dropout`` of attention weights."""
+        """Make the layer for states of size ``d_model``, which ``heads`` divides, with ``dropout`` of its weights."""
         super().__init__()
         self.heads = heads
         self.dropout = dropout

@@ -138,8 +138,15 @@ def _series(name: str, records: list[dict[str, Any]], key: str) -> Series:
 
 
 def _command_text(command: list[str]) -> str:
-    """Write a command as it is typed in the checkout, the folder of the entry points."""
-    return shlex.join(["python", Path(command[0]).name, *command[1:]])
+    """Write a command as it is typed: in the checkout, or anywhere if the program is installed."""
+    program = Path(command[0])
+    if program.suffix != ".py":  # a console script
+        start = [program.name]
+    elif program.parent.name == "commands":
+        start = ["python", "-m", f"{program.parent.parent.name}.commands.{program.stem}"]
+    else:
+        start = ["python", program.name]
+    return shlex.join([*start, *command[1:]])
 
 
 def _read_if_there(path: Path) -> Any:

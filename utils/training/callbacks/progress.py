@@ -71,7 +71,7 @@ class Progress(Callback):
             self._validation_bar.close()
         metrics = "  ".join(f"{name} {value:.4g}" for name, value in module.validation_metrics.items())
         beams = module.validation.eval_beams
-        how = f"{beams} beams" if beams > 0 else "teacher-forced: better than generated summaries"
+        how = f"{beams} beams" if beams > 0 else "teacher-forced: higher than scores of generated summaries"
         tqdm.write(f"step {trainer.global_step}/{trainer.max_steps}  validation ({how}): {metrics}")
         sys.stdout.flush()
 

@@ -63,6 +63,19 @@ def test_commands_can_be_typed_in(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("program", "typed"),
+    [
+        ("/somewhere/bin/bart-finetune", "bart-finetune --seed 1"),
+        ("/somewhere/utils/commands/fine_tune.py", "python -m utils.commands.fine_tune --seed 1"),
+        ("/lib/bart_summarization/commands/evaluate.py", "python -m bart_summarization.commands.evaluate --seed 1"),
+    ],
+)
+def test_commands_of_installed_programs(program: str, typed: str, tmp_path: Path) -> None:
+    write_json(tmp_path / "run.json", {"command": [program, "--seed", "1"], "arguments": {}})
+    assert collect(tmp_path, None).commands == [("Training", typed)]
+
+
 def test_validation_that_is_teacher_forced_says_so(tmp_path: Path) -> None:
     record = {"step": 4, "epoch": 0.5, "loss": 2.0, **dict.fromkeys(ROUGE_TYPES, 30.0)}
     write_json(tmp_path / "metrics.json", {"train": [], "validation": [record], "speed": []})

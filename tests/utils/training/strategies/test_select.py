@@ -139,12 +139,22 @@ def test_apex_sends_gradients_once_a_step(tmp_path: Path, accumulation: int, mon
 
 
 @pytest.mark.parametrize(
+    "flags, message",
+    [
+        ({"fp16": True}, "no loss scaling"),
+        ({"optimizer": "lamb"}, "--optimizer lamb"),
+        ({"eval_beams": 2}, "--eval_beams 0"),
+        ({"ddp_backend": "apex"}, "--ddp_backend apex"),
+    ],
+)
+def test_flags_that_conflict_with_fsdp_are_refused_when_they_are_read(flags: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        from_values(TrainingArguments, {"strategy": "fsdp", **flags}).check()
+
+
+@pytest.mark.parametrize(
     "flags, config, on_gpu, message",
     [
-        ({"strategy": "fsdp", "fp16": True}, {}, True, "no loss scaling"),
-        ({"strategy": "fsdp", "optimizer": "lamb"}, {}, True, "--optimizer lamb"),
-        ({"strategy": "fsdp", "eval_beams": 2}, {}, False, "--eval_beams 0"),
-        ({"strategy": "fsdp", "ddp_backend": "apex"}, {}, True, "--ddp_backend apex"),
         ({"strategy": "fsdp"}, {"encoder_layerdrop": 0.1}, False, "layerdrop"),
         ({"ddp_backend": "apex"}, {"decoder_layerdrop": 0.1}, True, "layerdrop"),
         ({"ddp_backend": "apex"}, {}, False, "needs GPUs"),
@@ -153,7 +163,7 @@ def test_apex_sends_gradients_once_a_step(tmp_path: Path, accumulation: int, mon
 )
 def test_conflicting_settings_are_refused(flags: dict, config: dict, on_gpu: bool, message: str) -> None:
     configuration: BartConfig = tiny_config().copy(**config)
+    arguments = from_values(TrainingArguments, flags)
+    arguments.check()
     with pytest.raises(InputError, match=message):
-        arguments = from_values(TrainingArguments, flags)
-        arguments.check()
         check_strategy(arguments.processes, configuration, on_gpu)

@@ -182,7 +182,8 @@ class BartConfig(GenerationConfig):
         _warn_of_doubtful(values if search is None else search, search_path or path, is_search_alone=search is not None)
         of_search = (*cls.names(), *SPECIAL_TOKENS, OLD_FORCED_BOS)
         own = {name: value for name, value in values.items() if name not in of_search}
-        return cls._from_file_values({**own, **search_of_folder(values, search)}, path)
+        cls._from_file_values(own, path)  # first alone, so that a refusal names the file that is at fault
+        return cls._from_file_values({**own, **search_of_folder(values, search)}, search_path or path)
 
     @classmethod
     def _from_file_values(cls, values: dict[str, Any], path: str | os.PathLike[str]) -> Self:

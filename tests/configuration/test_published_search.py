@@ -184,3 +184,12 @@ def test_impossible_settings_are_refused(
     with pytest.raises(InputError, match="configuration: ") as refusal:
         BartConfig.from_pretrained(tmp_path)
     assert named in str(refusal.value) and str(tmp_path) in str(refusal.value)
+
+
+@pytest.mark.parametrize("old", [True, False], ids=["config.json", "generation_config.json"])
+def test_a_refusal_names_the_file_of_the_setting(model_folder: Path, tmp_path: Path, old: bool) -> None:
+    write_folder(model_folder, tmp_path, {"top_k": "many"}, old=old)
+    with pytest.raises(InputError) as refused:
+        BartConfig.from_pretrained(tmp_path)
+    name = "config.json" if old else "generation_config.json"
+    assert str(refused.value).startswith(f"{tmp_path / name}: ") and "top_k='many'" in str(refused.value)

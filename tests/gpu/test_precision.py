@@ -17,7 +17,7 @@ from torch import Tensor
 from bart.modeling.modeling_bart import BartForConditionalGeneration
 from tests.tiny_setup import tiny_config
 from tests.tiny_training import SaveAt, batch_order, fit, start_model, start_module
-from utils.cli.training_args import MixedPrecisionSettings, ModelSettings
+from utils.cli.training_args import MixedPrecisionSettings, ModelSettings, OptimizationSettings
 from utils.runtime.apex_package import fused_optimizers, why_no_amp
 from utils.runtime.precision import apply_matmul_precision
 from utils.training.amp import choose_amp_backend
@@ -101,7 +101,7 @@ def test_apex_optimizers_compute_what_torchs_do(name: str) -> None:
         ends = []
         for optimizers in (None, fused_optimizers()):
             model, generator = start_model().cuda(), torch.Generator("cuda").manual_seed(0)
-            optimizer = build_optimizer(model, name, 1e-2, weight_decay=0.1, apex=optimizers)
+            optimizer = build_optimizer(model, OptimizationSettings(optimizer=name, learning_rate=1e-2), optimizers)
             for _ in range(5):
                 for weight in model.parameters():
                     weight.grad = torch.randn(weight.shape, generator=generator, device="cuda")

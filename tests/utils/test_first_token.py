@@ -11,6 +11,7 @@ from bart.modeling.modeling_bart import IGNORE_INDEX, BartForConditionalGenerati
 from bart.tokenization.tokenization_bart import BartTokenizer
 from tests.tiny_setup import TinySetup, tiny_config
 from utils.checkpoint.export import save_model
+from utils.cli.training_args import OptimizationSettings
 from utils.data.batch import BatchDataset, BatchIndices
 from utils.data.examples import Origin, PairExamples
 from utils.data.splits import scan_split
@@ -89,7 +90,7 @@ def test_a_trained_model_begins_with_it_unforced(setup: TinySetup, tokenizer: Ba
     labels = labels_of(setup, tokenizer)
     mask = labels != IGNORE_INDEX
     source = labels.masked_fill(~mask, PAD)
-    optimizer = build_optimizer(model, "adamw", 3e-3, 0.0)
+    optimizer = build_optimizer(model, OptimizationSettings(learning_rate=3e-3, weight_decay=0.0))
     for _ in range(100):
         model.loss_sum(source, mask, labels).div(mask.sum()).backward()
         optimizer.step()

@@ -29,9 +29,10 @@ def with_batches_of(optimization: OptimizationSettings, checkpoint: Path) -> Opt
 def check_unchanged(flags: dict[str, Any], checkpoint: Path) -> None:
     """Raise InputError if a flag differs from the interrupted run's and the steps already done depend on it."""
     stored = stored_arguments(checkpoint)
-    for flag in TrainingArguments.fixed_on_resume():
+    for flag, default in TrainingArguments.fixed_on_resume().items():
         now = flags[flag]
-        before = stored.get(flag, now)  # an earlier version may lack the flag
+        # A version that lacked the flag did as its default says. Some defaults stand for what is found out.
+        before = stored.get(flag, now if default in (None, "auto") else default)
         if before != now:
             raise InputError(f"--resume: --{flag} was {before} and is now {now}; it cannot change within a run")
 

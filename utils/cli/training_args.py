@@ -332,9 +332,9 @@ class TrainingArguments:
     run: RunSettings = field(default_factory=RunSettings)
 
     @classmethod
-    def fixed_on_resume(cls) -> list[str]:
-        """Return the names of the options that cannot change when a training is resumed."""
-        return [option.name for option in options_of(cls) if option.metadata["fixed"]]
+    def fixed_on_resume(cls) -> dict[str, Any]:
+        """Return the defaults, by name, of the options that cannot change when a training is resumed."""
+        return {option.name: option.default for option in options_of(cls) if option.metadata["fixed"]}
 
     def with_lengths_of(self, config: BartConfig) -> Self:
         """Return these arguments with all lengths set. Raises InputError if one exceeds the model's positions."""

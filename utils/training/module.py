@@ -132,18 +132,10 @@ class SummarizationModule(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Return the optimizer, and a schedule that advances with each optimizer step, in Lightning's form."""
-        settings = self.optimization
         takes_apex = self.device.type == "cuda" and self.device_mesh is None  # apex cannot handle sharded weights
-        optimizer = build_optimizer(
-            self.model,
-            settings.optimizer,
-            settings.learning_rate,
-            settings.weight_decay,
-            beta2=settings.adam_beta2,
-            apex=fused_optimizers() if takes_apex else None,
-        )
+        optimizer = build_optimizer(self.model, self.optimization, fused_optimizers() if takes_apex else None)
         self._check_optimizer_of_resumed_run(optimizer)
-        schedule = build_schedule(optimizer, settings.lr_scheduler, settings.warmup_steps, self.total_steps)
+        schedule = build_schedule(optimizer, self.optimization, self.total_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def configure_gradient_clipping(self, optimizer: Optimizer, **_: Any) -> None:

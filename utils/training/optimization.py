@@ -17,6 +17,7 @@ from transformers.optimization import (
 
 from bart.modeling.modeling_bart import BartForConditionalGeneration
 
+from ..cli.training_args import OptimizationSettings
 from .lamb import Lamb
 
 FINAL_LEARNING_RATE = 1e-7  # of the polynomial schedule, whose power is 1: both as in the reference recipe
@@ -38,29 +39,23 @@ def freeze(model: BartForConditionalGeneration, embeddings: bool, encoder: bool)
         model.model.shared.requires_grad_(True)  # the decoder and the output layer share it with the encoder
 
 
-def build_optimizer(
-    model: nn.Module,
-    name: str,
-    learning_rate: float,
-    weight_decay: float,
-    beta2: float = 0.999,
-    apex: ModuleType | None = None,
-) -> Optimizer:
-    """Build AdamW, LAMB or Adafactor for the trained parameters. Matrices are decayed, biases and norms are not.
+def build_optimizer(model: nn.Module, settings: OptimizationSettings, apex: ModuleType | None = None) -> Optimizer:
+    """Build the optimizer of the trained parameters. Matrices are decayed, biases and norms are not.
 
     Args:
-        name: "adamw", "lamb" or "adafactor".
-        beta2: decay rate of AdamW's mean of squared gradients.
+        model: to train.
+        settings: name (one of ``OPTIMIZERS``), learning rate, weight decay and so on.
         apex: apex's module of optimizers, for a model on a GPU. Its AdamW and LAMB compute the same in one kernel.
     """
     # Two groups: with and without weight decay.
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     groups = [
-        {"params": [parameter for parameter in trained if parameter.ndim >= 2], "weight_decay": weight_decay},
+        {"params": [parameter for parameter in trained if parameter.ndim >= 2], "weight_decay": settings.weight_decay},
         {"params": [parameter for parameter in trained if parameter.ndim < 2], "weight_decay": 0.0},
     ]
 
     # The optimizer of that name.
+    name, learning_rate = settings.optimizer, settings.learning_rate
     if name == "adafactor":
         return Adafactor(groups, lr=learning_rate, scale_parameter=False, relative_step=False)
     if name == "lamb":
@@ -70,18 +65,20 @@ def build_optimizer(
         return apex.FusedLAMB(
             groups, lr=learning_rate, eps=_LAMB_EPSILON, max_grad_norm=float("inf"), use_nvlamb=True
         )
-    betas = (0.9, beta2)
-    if apex is None:
-        return AdamW(groups, lr=learning_rate, betas=betas, eps=_ADAM_EPSILON, fused=True)
-    return apex.FusedAdam(groups, lr=learning_rate, betas=betas, eps=_ADAM_EPSILON, adam_w_mode=True)
+    if name == "adamw":
+        betas = (0.9, settings.adam_beta2)
+        if apex is None:
+            return AdamW(groups, lr=learning_rate, betas=betas, eps=_ADAM_EPSILON, fused=True)
+        return apex.FusedAdam(groups, lr=learning_rate, betas=betas, eps=_ADAM_EPSILON, adam_w_mode=True)
+    raise NotImplementedError(f"--optimizer {name}: is listed in OPTIMIZERS and not built here")
 
 
-def build_schedule(optimizer: Optimizer, name: str, warmup_steps: int, total_steps: int) -> LRScheduler:
-    """Build the schedule: a linear rise over ``warmup_steps``, then the course called ``name`` until ``total_steps``.
+def build_schedule(optimizer: Optimizer, settings: OptimizationSettings, total_steps: int) -> LRScheduler:
+    """Build the schedule: a linear rise in the warm-up, then the course of its name until ``total_steps``.
 
-    Args:
-        name: "polynomial" (linear, down to FINAL_LEARNING_RATE), "linear" (down to 0), "cosine" or "constant".
+    The courses are "polynomial" (linear, down to FINAL_LEARNING_RATE), "linear" (down to 0), "cosine" and "constant".
     """
+    name, warmup_steps = settings.lr_scheduler, settings.warmup_steps
     if name == "constant":
         return get_constant_schedule_with_warmup(optimizer, warmup_steps)
     if name == "polynomial":

@@ -16,7 +16,7 @@ from pytorch_lightning.plugins.precision import Precision
 from bart.errors import InputError
 from tests.tiny_training import SaveAt, batch_order, fit, start_model, start_module
 from utils.checkpoint.checkpoint_io import load_checkpoint
-from utils.cli.training_args import MixedPrecisionSettings, ModelSettings
+from utils.cli.training_args import MixedPrecisionSettings, ModelSettings, OptimizationSettings
 from utils.training.amp import choose_amp_backend
 from utils.training.callbacks.steps import ends_step
 from utils.training.optimization import build_optimizer
@@ -204,7 +204,7 @@ def test_hands_amp_the_model_within_ddp(apex: ModuleType, tmp_path: Path) -> Non
     torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/rendezvous", rank=0, world_size=1)
     try:
         wrapped = torch.nn.parallel.DistributedDataParallel(start_model())
-        optimizers = [build_optimizer(wrapped, "adamw", 1e-3, 0.1)]
+        optimizers = [build_optimizer(wrapped, OptimizationSettings())]
         assert apex_amp("O1").connect(wrapped, optimizers, []) == (wrapped, optimizers, [])
     finally:
         torch.distributed.destroy_process_group()
@@ -218,7 +218,9 @@ def test_fused_optimizers_compute_what_torchs_do(apex: ModuleType, name: str) ->
     steps = []
     for optimizers in (None, apex.optimizers):
         model = start_model()
-        optimizer = build_optimizer(model, name, 1e-2, weight_decay=0.1, beta2=0.98, apex=optimizers)
+        optimizer = build_optimizer(
+            model, OptimizationSettings(optimizer=name, learning_rate=1e-2, adam_beta2=0.98), optimizers
+        )
         generator = torch.Generator().manual_seed(0)
         for _ in range(5):
             for weight in model.parameters():

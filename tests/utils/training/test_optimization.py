@@ -5,6 +5,7 @@ import torch
 
 from bart.modeling.modeling_bart import BartForConditionalGeneration
 from tests.tiny_setup import tiny_config
+from utils.cli.training_args import OPTIMIZERS, OptimizationSettings
 from utils.training.optimization import FINAL_LEARNING_RATE, build_optimizer, build_schedule, clip_gradients, freeze
 
 
@@ -36,7 +37,7 @@ def test_frozen_encoder(model: BartForConditionalGeneration) -> None:
 def test_decay_goes_by_rank(model: BartForConditionalGeneration) -> None:
     """Embeddings and all other matrices are decayed, biases and norms are not, and frozen parameters are left out."""
     freeze(model, embeddings=False, encoder=True)
-    optimizer = build_optimizer(model, "adamw", 1e-3, weight_decay=0.1)
+    optimizer = build_optimizer(model, OptimizationSettings(weight_decay=0.1))
     by_decay = {group["weight_decay"]: set(group["params"]) for group in optimizer.param_groups}
     trained = {parameter for parameter in model.parameters() if parameter.requires_grad}
     assert by_decay[0.1] == {parameter for parameter in trained if parameter.ndim == 2}
@@ -46,10 +47,17 @@ def test_decay_goes_by_rank(model: BartForConditionalGeneration) -> None:
     assert all(group["eps"] == 1e-8 for group in optimizer.param_groups)
 
 
+def test_each_optimizer_has_a_class_of_its_own(model: BartForConditionalGeneration) -> None:
+    built = {type(build_optimizer(model, OptimizationSettings(optimizer=name))) for name in OPTIMIZERS}
+    assert len(built) == len(OPTIMIZERS)
+
+
 @pytest.mark.parametrize(("name", "learning_rate"), [("adamw", 1e-2), ("lamb", 1e-1), ("adafactor", 1e-2)])
 def test_optimizers_optimize(model: BartForConditionalGeneration, name: str, learning_rate: float) -> None:
     """LAMB needs another learning rate, because its steps are relative to the length of the weights."""
-    optimizer = build_optimizer(model, name, learning_rate, weight_decay=0.0)
+    optimizer = build_optimizer(
+        model, OptimizationSettings(optimizer=name, learning_rate=learning_rate, weight_decay=0.0)
+    )
     tokens = torch.randint(4, 400, (4, 12))
     losses = []
     for _ in range(8):
@@ -73,7 +81,7 @@ def test_optimizers_optimize(model: BartForConditionalGeneration, name: str, lea
 def test_schedules(name: str, halfway: float, end: float) -> None:
     """Each schedule has 100 steps, 10 of them for the warm-up."""
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1e-3)
-    schedule = build_schedule(optimizer, name, 10, 100)
+    schedule = build_schedule(optimizer, OptimizationSettings(lr_scheduler=name, warmup_steps=10), 100)
     rates = []
     for _ in range(101):
         rates.append(schedule.get_last_lr()[0])

@@ -31,6 +31,7 @@ KNOWN_COLUMNS = tuple(
 _LONGEST_CELL = 10**8  # characters; limits the memory that a quote without an end takes
 _ROWS_LOOKED_AT = 1000  # of JSON Lines, to find the names of the columns
 _NAMES_SHOWN = 20  # of columns, in messages
+_SEPARATORS = {".csv": ",", ".tsv": "\t"}
 _JSON_KINDS = (".json", ".jsonl")
 _JSON_LINES = "write each row as one object on one line"
 
@@ -109,7 +110,7 @@ def _rows(path: Path, columns: Columns) -> Iterator[tuple[Place, object, object]
 def _csv_rows(lines: Iterator[str], path: Path) -> Iterator[tuple[Place, list[str]]]:
     """Yield the place and the cells of each row, the header first. All rows have equally many cells."""
     csv.field_size_limit(_LONGEST_CELL)
-    reader = csv.reader(lines, delimiter="\t" if _kind(path) == ".tsv" else ",", strict=True)
+    reader = csv.reader(lines, delimiter=_SEPARATORS[_kind(path)], strict=True)
     begins, width, blank = 1, 0, None  # begins: the first line of a row; blank: the place of an empty row
     try:
         for row, cells in enumerate(reader):

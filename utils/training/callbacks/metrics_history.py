@@ -134,4 +134,5 @@ class TrainingHistory(Callback):
         self.train, self.validation, self.speed = state["train"], state["validation"], state["speed"]
         # Early versions saved the sums of the first process alone, as "sums".
         sums = own_of_gathered(state.get("sums_of_processes") or [state["sums"]])
-        self._sums = torch.tensor(sums, dtype=torch.float64)
+        # A version with fewer sums knew the first of them.
+        self._sums = torch.tensor([*sums, *[0.0] * (len(self._sums) - len(sums))], dtype=torch.float64)

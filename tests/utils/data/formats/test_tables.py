@@ -12,6 +12,7 @@ import pytest
 
 from bart.errors import InputError
 from utils.data.formats.parquet import Columns
+from utils.data.formats.table_names import SUFFIXES
 from utils.data.formats.tables import AskedColumns, find_columns, read_tables
 
 Rows = list[tuple[str | None, str | None]]
@@ -75,6 +76,12 @@ HOSTILE: list[tuple[str | None, str]] = [
     ("x" * 1_000_000, "x" * 1_000_000),
     ("\ufeffmark", "\ufeffmark"),
 ]
+
+
+def test_every_suffix_is_tried_here() -> None:
+    """So that a suffix without a reader of its own is noticed."""
+    suffixes = {suffix.removesuffix(".gz") for suffix in SUFFIXES}
+    assert suffixes == {Path(name.removesuffix(".gz")).suffix for name, _ in WRITERS.values()}
 
 
 @pytest.mark.parametrize("kind", WRITERS)

@@ -1,0 +1,35 @@
+"""What a resumed training may change."""
+
+from pathlib import Path
+
+import pytest
+
+from bart.errors import InputError
+from utils.checkpoint.resume import changes, check_unchanged
+from utils.cli.options import from_values
+from utils.cli.training_args import TrainingArguments
+
+
+@pytest.fixture
+def stored(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
+    flags = TrainingArguments().to_dict()
+    monkeypatch.setattr("utils.checkpoint.resume.stored_arguments", lambda checkpoint: flags)
+    return flags
+
+
+def flags(**values: object) -> dict[str, object]:
+    return from_values(TrainingArguments, values).to_dict()
+
+
+def test_a_flag_that_the_steps_depend_on_stays(stored: dict[str, object]) -> None:
+    check_unchanged(flags(max_steps=7, num_workers=2), Path("some.ckpt"))
+    with pytest.raises(InputError, match="--seed was 42 and is now 7; it cannot change within a run"):
+        check_unchanged(flags(seed=7), Path("some.ckpt"))
+    assert changes(flags(max_steps=7), Path("some.ckpt")) == "--resume: --max_steps was 20000 and is now 7"
+
+
+def test_a_flag_that_the_run_did_not_have_stays_at_its_default(stored: dict[str, object]) -> None:
+    del stored["adam_beta2"], stored["dropout"], stored["amp_backend"]
+    check_unchanged(flags(dropout=0.3, amp_backend="native"), Path("some.ckpt"))  # what was found out is not known
+    with pytest.raises(InputError, match=r"--adam_beta2 was 0\.999 and is now 0\.98"):
+        check_unchanged(flags(adam_beta2=0.98), Path("some.ckpt"))

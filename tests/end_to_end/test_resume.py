@@ -30,9 +30,10 @@ def test_killed_three_times(setup: TinySetup, whole_run: Path, tmp_path: Path) -
     assert_same_end(tmp_path, whole_run, STEPS)
 
 
-def test_killed_with_a_token_budget(setup: TinySetup, tmp_path: Path) -> None:
+@pytest.mark.parametrize("shapes", ["exact", "few"])
+def test_killed_with_a_token_budget(setup: TinySetup, tmp_path: Path, shapes: str) -> None:
     """In the second epoch, with batches prepared ahead."""
-    budget = ["--max_tokens_per_batch", "300"]
+    budget = ["--max_tokens_per_batch", "300", "--batch_shapes", shapes]
     whole = tmp_path / "whole"
     run("finetune.py", [*setup.training_flags, *budget, "--output_dir", str(whole)], tmp_path / "log")
     assert 5 < read_json(whole / "run.json")["steps_per_epoch"] < 14
@@ -42,6 +43,9 @@ def test_killed_with_a_token_budget(setup: TinySetup, tmp_path: Path) -> None:
     assert_same_end(tmp_path / "killed", whole, STEPS)
     line = refusal("finetune.py", [*flags, "--max_tokens_per_batch", "299"], tmp_path / "log")
     assert line.startswith("error: --resume: --max_tokens_per_batch was 300 and is now 299")
+    auto = [flag if flag != shapes else "auto" for flag in flags]
+    assert f'"batch_shapes": "{shapes}"' in (tmp_path / "killed" / "run.json").read_text()
+    assert "resuming from" in run("finetune.py", auto, tmp_path / "log")
 
 
 def test_two_processes_killed(setup: TinySetup, tmp_path: Path) -> None:

@@ -26,6 +26,18 @@ def with_batches_of(optimization: OptimizationSettings, checkpoint: Path) -> Opt
     return replace(optimization, train_batch_size=batch_size, gradient_accumulation_steps=accumulation)
 
 
+def with_batch_shapes(
+    optimization: OptimizationSettings, on_gpu: bool, checkpoint: Path | None
+) -> OptimizationSettings:
+    """Resolve ``auto`` of --batch_shapes: as in the run that is resumed, else few on a GPU."""
+    if checkpoint is None:
+        before = "few" if on_gpu else "exact"
+    else:
+        before = stored_arguments(checkpoint).get("batch_shapes", "exact")  # earlier versions had no others
+        check_same("batch_shapes", before, before if optimization.batch_shapes == "auto" else optimization.batch_shapes)
+    return optimization if optimization.batch_shapes != "auto" else replace(optimization, batch_shapes=before)
+
+
 def check_unchanged(flags: dict[str, Any], checkpoint: Path) -> None:
     """Raise InputError if a flag differs from the interrupted run's and the steps already done depend on it."""
     stored = stored_arguments(checkpoint)
@@ -33,8 +45,13 @@ def check_unchanged(flags: dict[str, Any], checkpoint: Path) -> None:
         now = flags[flag]
         # A version that lacked the flag did as its default says. Some defaults stand for what is found out.
         before = stored.get(flag, now if default in (None, "auto") else default)
-        if before != now:
-            raise InputError(f"--resume: --{flag} was {before} and is now {now}; it cannot change within a run")
+        check_same(flag, before, now)
+
+
+def check_same(flag: str, before: Any, now: Any) -> None:
+    """Raise InputError if the value of a flag has changed."""
+    if before != now:
+        raise InputError(f"--resume: --{flag} was {before} and is now {now}; it cannot change within a run")
 
 
 def check_steps(total_steps: int, checkpoint: Path) -> None:

@@ -148,6 +148,14 @@ class OptimizationSettings:
         " number of examples in a step stays the same",
     )
     sortish_sampler: bool = option(True, "data", "group examples of similar length into batches", fixed=True)
+    batch_shapes: str = option(
+        "auto",
+        "data",
+        "few: pad sources to multiples of 128 tokens, so that few shapes of batches come back; exact: to multiples of"
+        " 8; auto: few on a GPU",
+        choices=("auto", "few", "exact"),
+        fixed=True,
+    )
     optimizer: str = option(
         "adamw", "optimization", "algorithm that updates the weights", choices=tuple(OPTIMIZERS), fixed=True
     )

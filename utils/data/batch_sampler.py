@@ -12,7 +12,7 @@ from itertools import chain, count, islice
 
 import numpy as np
 
-from .batch import BatchIndices, padded_length
+from .batch import EXACT, BatchIndices, padded_length, padded_shapes
 
 StepSize = Callable[[int, int], int]  # longest source and longest target, padded -> most examples of a step
 
@@ -29,6 +29,7 @@ class LengthBucket:
     indices: np.ndarray  # (N,) int64
     steps: int
     step_size: int  # most examples of a step
+    window: tuple[int, int] = (0, 0)  # least lengths of sources and targets, padding included
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class LengthBucketSampler:
     processes: int = 1
     rank: int = 0
     max_tokens: int | None = None  # of a micro-batch, sources and targets with padding; it takes as many as fit
+    multiples: tuple[int, int] = EXACT  # to which sources and targets are padded; if coarser, few shapes come back
 
     @cached_property
     def steps_per_epoch(self) -> int:
@@ -64,10 +66,15 @@ class LengthBucketSampler:
 
     def steps(self, epoch: int) -> list[np.ndarray]:
         """Draw the example indices of each optimizer step of an epoch, for all processes together."""
+        return [indices for indices, _ in self._steps(epoch)]
+
+    def _steps(self, epoch: int) -> list[tuple[np.ndarray, tuple[int, int]]]:
+        """Draw the example indices and the window of each step."""
         random = np.random.default_rng([self.seed, epoch])
         steps = []
         for bucket in self._buckets(random.permutation(len(self.source_lengths))):
-            steps += np.array_split(random.permutation(bucket.indices), bucket.steps)
+            drawn = np.array_split(random.permutation(bucket.indices), bucket.steps)
+            steps += [(indices, bucket.window) for indices in drawn]
         return [steps[index] for index in random.permutation(len(steps))]
 
     def batches(self, first: int, end: int) -> Iterator[BatchIndices]:
@@ -79,12 +86,18 @@ class LengthBucketSampler:
     @cached_property
     def _shapes(self) -> np.ndarray:
         """(2, examples) int64, the padded lengths of sources and targets."""
-        return padded_length(np.stack([self.source_lengths, self.target_lengths]))
+        return padded_shapes(self.source_lengths, self.target_lengths, self.multiples)
+
+    @property
+    def longest(self) -> tuple[int, int]:
+        """The padded lengths of the longest source and the longest target."""
+        return longest_of(self._shapes)
 
     def _buckets(self, indices: np.ndarray) -> list[LengthBucket]:
-        if self.group_by_length:
-            return buckets_by_length(indices, self._shapes, self._step_size)
-        return [one_bucket(indices, self._shapes, self._step_size)]
+        if not self.group_by_length:
+            return [one_bucket(indices, self._shapes, self._step_size)]
+        by_length = buckets_by_length if self.multiples == EXACT else buckets_by_window
+        return by_length(indices, self._shapes, self._step_size)
 
     def _step_size(self, source_length: int, target_length: int) -> int:
         """Return how many examples of these greatest lengths fit into a step; at least one for each micro-batch."""
@@ -92,14 +105,14 @@ class LengthBucketSampler:
         batch_size = self.batch_size if budget is None else max(1, budget // (source_length + target_length))
         return batch_size * self.accumulation * self.processes
 
-    def _steps_from(self, first_step: int) -> Iterator[tuple[int, np.ndarray]]:
-        """Yield epoch and example indices of each step, without end."""
+    def _steps_from(self, first_step: int) -> Iterator[tuple[int, np.ndarray, tuple[int, int]]]:
+        """Yield epoch, example indices and window of each step, without end."""
         first_epoch, passed = divmod(first_step, self.steps_per_epoch)
         for epoch in count(first_epoch):
-            for step in self.steps(epoch)[passed if epoch == first_epoch else 0 :]:
-                yield epoch, step
+            for step, window in self._steps(epoch)[passed if epoch == first_epoch else 0 :]:
+                yield epoch, step, window
 
-    def _micro_batches(self, epoch: int, step: np.ndarray) -> Iterator[BatchIndices]:
+    def _micro_batches(self, epoch: int, step: np.ndarray, window: tuple[int, int]) -> Iterator[BatchIndices]:
         """Divide a step's examples into micro-batches, and yield this process's share of each."""
         step_target_tokens = int(self.target_lengths[step].sum())
         if self.group_by_length:
@@ -108,7 +121,15 @@ class LengthBucketSampler:
             # Neighbours in length go to different processes, which gives these equal work.
             indices = micro_batch[self.rank :: self.processes]
             is_dummy = len(indices) == 0
-            yield BatchIndices(step[:1] if is_dummy else indices, step_target_tokens, epoch, is_dummy)
+            if self.multiples != EXACT and not self.group_by_length and not is_dummy:
+                window = longest_of(self._shapes[:, indices])
+            yield BatchIndices(step[:1] if is_dummy else indices, step_target_tokens, epoch, is_dummy, window)
+
+
+def longest_of(shapes: np.ndarray) -> tuple[int, int]:
+    """Return the greatest padded lengths of sources and targets, of (2, N)."""
+    source, target = shapes.max(axis=1).tolist()
+    return source, target
 
 
 def one_bucket(indices: np.ndarray, shapes: np.ndarray, step_size: StepSize) -> LengthBucket:
@@ -119,7 +140,7 @@ def one_bucket(indices: np.ndarray, shapes: np.ndarray, step_size: StepSize) -> 
         shapes: (2, examples) int64, the padded lengths of all sources and targets.
         step_size: Returns the most examples of a step, given its longest source and target.
     """
-    size = step_size(*shapes[:, indices].max(axis=1).tolist())
+    size = step_size(*longest_of(shapes[:, indices]))
     return LengthBucket(indices, -(-len(indices) // size), size)
 
 
@@ -144,6 +165,39 @@ def buckets_by_length(indices: np.ndarray, shapes: np.ndarray, step_size: StepSi
         return halve(by_length[:cut]) + halve(by_length[cut:])
 
     return halve(indices)
+
+
+def buckets_by_window(indices: np.ndarray, shapes: np.ndarray, step_size: StepSize) -> list[LengthBucket]:
+    """Put the examples of one shape into one bucket of full steps. Arguments as for ``one_bucket``.
+
+    Examples that do not fill a step, or too few steps, join those of the next shape in which they fit; the last of them
+    make a bucket of their own. So a batch has one of few shapes. As with ``buckets_by_length``, the order of
+    ``indices`` decides nothing about the shapes and the steps of the buckets.
+    """
+    # The first steps take the smallest shapes, so that those that are left over are known by their shapes.
+    in_order = indices[np.lexsort((shapes[1][indices], shapes[0][indices]))]
+    windows, starts = np.unique(shapes[:, in_order], axis=1, return_index=True)
+    buckets: list[LengthBucket] = []
+    left = in_order[:0]
+    for window, own in zip(windows.T, np.split(in_order, starts[1:]), strict=True):
+        fits = (shapes[:, left] <= window[:, None]).all(axis=0)
+        candidates = np.concatenate([left[fits], own])
+        source, target = window.tolist()
+        size = step_size(source, target)
+        steps = len(candidates) // size
+        if steps < _FEWEST_STEPS:
+            steps = 0
+        else:
+            buckets.append(LengthBucket(candidates[: steps * size], steps, size, (source, target)))
+        left = np.concatenate([left[~fits], candidates[steps * size :]])
+        left = left[np.lexsort((shapes[1][left], shapes[0][left]))]
+    if len(left) > 0:
+        source, target = longest_of(shapes[:, left])
+        known = [bucket.window for bucket in buckets if source <= bucket.window[0] and target <= bucket.window[1]]
+        window = min(known, key=sum, default=(source, target))
+        size = step_size(*window)
+        buckets.append(LengthBucket(left, -(-len(left) // size), size, window))
+    return buckets
 
 
 def batches_by_length(lengths: np.ndarray, batch_size: int) -> list[np.ndarray]:

@@ -13,8 +13,8 @@ from bart.errors import InputError
 
 from ..runtime.collectives import check_same_count
 from ..runtime.launcher import start_data_worker
-from .batch import Batch, BatchDataset, BatchIndices
-from .batch_sampler import LengthBucketSampler, batches_by_length
+from .batch import EXACT, Batch, BatchDataset, BatchIndices, padded_shapes
+from .batch_sampler import LengthBucketSampler, batches_by_length, longest_of
 
 
 class TrainingLoader:
@@ -79,13 +79,22 @@ class TrainingLoader:
 
 
 def validation_loader(
-    dataset: BatchDataset, batch_size: int, processes: int, rank: int, num_workers: int, pin_memory: bool
+    dataset: BatchDataset,
+    batch_size: int,
+    processes: int,
+    rank: int,
+    num_workers: int,
+    pin_memory: bool,
+    multiples: tuple[int, int] = EXACT,
 ) -> DataLoader[Batch]:
     """Load this process's batches of a validation (see ``validation_batches``)."""
-    return batch_loader(dataset, validation_batches(dataset, batch_size, processes, rank), num_workers, pin_memory)
+    batches = validation_batches(dataset, batch_size, processes, rank, multiples)
+    return batch_loader(dataset, batches, num_workers, pin_memory)
 
 
-def validation_batches(dataset: BatchDataset, batch_size: int, processes: int, rank: int) -> list[BatchIndices]:
+def validation_batches(
+    dataset: BatchDataset, batch_size: int, processes: int, rank: int, multiples: tuple[int, int] = EXACT
+) -> list[BatchIndices]:
     """Divide the examples among the processes, and cut this one's share into batches, longest sources first.
 
     Dummy batches at the end give every process the same number of batches: if the layers of a model are spread over
@@ -93,10 +102,12 @@ def validation_batches(dataset: BatchDataset, batch_size: int, processes: int, r
     """
     share = np.arange(rank, len(dataset), processes)
     target_lengths = dataset.examples.target_lengths
+    shapes = padded_shapes(dataset.examples.source_lengths, target_lengths, multiples)
     batches = []
     for order in batches_by_length(dataset.examples.source_lengths[share], batch_size):
         indices = share[order]
-        batches.append(BatchIndices(indices, step_target_tokens=int(target_lengths[indices].sum())))
+        tokens = int(target_lengths[indices].sum())
+        batches.append(BatchIndices(indices, step_target_tokens=tokens, window=longest_of(shapes[:, indices])))
     largest_share = -(-len(dataset) // processes)
     dummy = BatchIndices(np.zeros(1, dtype=np.int64), step_target_tokens=0, is_dummy=True)
     return batches + [dummy] * (-(-largest_share // batch_size) - len(batches))

@@ -10,7 +10,7 @@ from bart.tokenization.tokenization_bart import BartTokenizer, check_fits_mask
 from ..checkpoint.pretrained import load_config, load_tokenizer
 from ..cli.training_args import DataSettings, ModelSettings, OptimizationSettings
 from ..runtime.world import WorldInfo
-from .batch import BatchDataset, padded_length
+from .batch import EXACT, FEW, BatchDataset, padded_shapes
 from .batch_sampler import LengthBucketSampler
 from .denoising import Noise, NoiseSettings
 from .examples import DenoisingExamples, Examples, JoinedExamples, Origin, PairExamples
@@ -102,8 +102,9 @@ def tokenize_inputs(
         train, val, val_references, prepared = _tokenize_documents(settings, optimization.seed, inputs)
     else:
         train, val, val_references, prepared = _tokenize_pairs(settings, inputs)
+    multiples = FEW if optimization.batch_shapes == "few" else EXACT
     if optimization.max_tokens_per_batch is not None:
-        _check_each_fits(optimization.max_tokens_per_batch, train)
+        _check_each_fits(optimization.max_tokens_per_batch, train, multiples)
     sampler = LengthBucketSampler(
         train.source_lengths,
         train.target_lengths,
@@ -114,6 +115,7 @@ def tokenize_inputs(
         processes=world.processes,
         rank=world.rank,
         max_tokens=optimization.max_tokens_per_batch,
+        multiples=multiples,
     )
     total_steps = optimization.max_steps
     if optimization.max_epochs >= 0:
@@ -176,8 +178,8 @@ def _pair_examples(files: SplitFiles, prepared: PreparedPairs, inputs: RawTexts)
     return PairExamples(sources, targets, Origin(files.source.path, prepared.lines))
 
 
-def _check_each_fits(max_tokens: int, examples: Examples) -> None:
-    tokens = padded_length(examples.source_lengths) + padded_length(examples.target_lengths)
+def _check_each_fits(max_tokens: int, examples: Examples, multiples: tuple[int, int]) -> None:
+    tokens = padded_shapes(examples.source_lengths, examples.target_lengths, multiples).sum(axis=0)
     most = int(tokens.argmax())
     if tokens[most] > max_tokens:
         raise InputError(

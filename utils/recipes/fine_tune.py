@@ -22,7 +22,7 @@ from bart.out_of_memory import out_of_memory_as
 
 from ..checkpoint.disk_space import check_disk_space
 from ..checkpoint.export import save_model
-from ..checkpoint.resume import check_steps, check_unchanged, with_batches_of
+from ..checkpoint.resume import check_steps, check_unchanged, with_batch_shapes, with_batches_of
 from ..checkpoint.run_folder import checkpoint_to_resume, open_run_folder
 from ..cli.run import with_argument_names
 from ..cli.training_args import (
@@ -125,9 +125,11 @@ def decide(arguments: TrainingArguments, world: WorldInfo) -> Decision:
         checkpoint = checkpoint_to_resume(run)
     inputs = read_inputs(arguments.data, model, checkpoint)
     arguments = arguments.with_lengths_of(inputs.config)
+    optimization = with_batch_shapes(arguments.optimization, world.on_gpu, checkpoint)
+    if checkpoint is not None and optimization.auto_batch_size:
+        optimization = with_batches_of(optimization, checkpoint)
+    arguments = replace(arguments, optimization=optimization)
     if checkpoint is not None:
-        if arguments.optimization.auto_batch_size:
-            arguments = replace(arguments, optimization=with_batches_of(arguments.optimization, checkpoint))
         check_unchanged(arguments.to_dict(), checkpoint)
     check_strategy(arguments.processes, inputs.config, world.on_gpu)
 
@@ -206,7 +208,15 @@ def build(decision: Decision, lock: FolderLock) -> Training | None:
         module,
         trainer,
         TrainingLoader(tokenized.train, tokenized.sampler, tokenized.total_steps, workers, pin_memory, checksum),
-        validation_loader(tokenized.val, validation.eval_batch_size, world.processes, world.rank, workers, pin_memory),
+        validation_loader(
+            tokenized.val,
+            validation.eval_batch_size,
+            world.processes,
+            world.rank,
+            workers,
+            pin_memory,
+            tokenized.sampler.multiples,
+        ),
     )
 
 

@@ -12,7 +12,6 @@ from bart.modeling.modeling_bart import BartForConditionalGeneration
 from bart.out_of_memory import is_out_of_memory
 
 from ..cli.training_args import MixedPrecisionSettings, OptimizationSettings
-from ..data.batch import padded_length
 from ..data.batch_sampler import LengthBucketSampler
 from ..runtime.world import WorldInfo
 from .memory_estimate import WEIGHT_BYTES, MemoryPlan, activation_bytes, half_copy_bytes, state_bytes
@@ -44,7 +43,7 @@ def fit_batch(
     """
     # The largest batch size by formula, or by trial.
     examples = optimization.train_batch_size * optimization.gradient_accumulation_steps
-    longest = int(padded_length(sampler.source_lengths.max())), int(padded_length(sampler.target_lengths.max()))
+    longest = sampler.longest
     plan = _plan(precision, model)
     usable = int(_USABLE * _memory(world)) - _state_of_process(strategy, plan, world)
     sizes = divisors(examples)

@@ -52,7 +52,9 @@ def dry_run(
     """
     # A few training steps and validation batches, the largest among them.
     steps, clock = steps_to_try(data.sampler), StepTimer()
-    val_batches = validation_batches(data.val, validation.eval_batch_size, world.processes, world.rank)
+    val_batches = validation_batches(
+        data.val, validation.eval_batch_size, world.processes, world.rank, data.sampler.multiples
+    )
     train_loader, val_loader = (
         batch_loader(dataset, batches, num_workers, world.on_gpu)
         for dataset, batches in (

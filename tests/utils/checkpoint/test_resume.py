@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from bart.errors import InputError
-from utils.checkpoint.resume import changes, check_unchanged
+from utils.checkpoint.resume import changes, check_unchanged, with_batch_shapes
 from utils.cli.options import from_values
-from utils.cli.training_args import TrainingArguments
+from utils.cli.training_args import OptimizationSettings, TrainingArguments
 
 
 @pytest.fixture
@@ -33,3 +33,16 @@ def test_a_flag_that_the_run_did_not_have_stays_at_its_default(stored: dict[str,
     check_unchanged(flags(dropout=0.3, amp_backend="native"), Path("some.ckpt"))  # what was found out is not known
     with pytest.raises(InputError, match=r"--adam_beta2 was 0\.999 and is now 0\.98"):
         check_unchanged(flags(adam_beta2=0.98), Path("some.ckpt"))
+
+
+def test_the_shapes_of_batches_stay_those_of_the_run(stored: dict[str, object]) -> None:
+    """Wherever it is resumed; without a checkpoint they follow the device."""
+    auto, few = OptimizationSettings(), OptimizationSettings(batch_shapes="few")
+    assert with_batch_shapes(auto, True, None).batch_shapes == with_batch_shapes(few, False, None).batch_shapes == "few"
+    assert with_batch_shapes(auto, False, None).batch_shapes == "exact"
+    stored["batch_shapes"] = "few"
+    assert with_batch_shapes(auto, False, Path("some.ckpt")).batch_shapes == "few"
+    del stored["batch_shapes"]
+    assert with_batch_shapes(auto, True, Path("some.ckpt")).batch_shapes == "exact"
+    with pytest.raises(InputError, match="--batch_shapes was exact and is now few"):
+        with_batch_shapes(few, True, Path("some.ckpt"))

@@ -1,10 +1,11 @@
 from dataclasses import replace
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pytest
 
-from utils.data.batch import BatchIndices, padded_length
+from utils.data.batch import EXACT, FEW, BatchIndices, padded_length, padded_shapes
 from utils.data.batch_sampler import LengthBucket, LengthBucketSampler, batches_by_length, buckets_by_length
 
 EXAMPLES = 203
@@ -37,7 +38,10 @@ def epoch_batches(sampler: LengthBucketSampler, epoch: int = 0) -> list[BatchInd
     return list(sampler.batches(epoch * per_epoch, (epoch + 1) * per_epoch))
 
 
-LIMITS = [{"batch_size": 4}, {"batch_size": 1}, {"batch_size": 300}, {"max_tokens": 136}, {"max_tokens": 1000}]
+LIMITS = [
+    *({"batch_size": 4}, {"batch_size": 1}, {"batch_size": 300}, {"max_tokens": 136}, {"max_tokens": 1000}),
+    *({"batch_size": 4, "multiples": FEW}, {"max_tokens": 1000, "multiples": FEW}),
+]
 
 
 @pytest.mark.parametrize("group_by_length", [True, False])
@@ -202,3 +206,65 @@ def test_like_shapes_are_exchanged() -> None:
     shapes_of_both = [[shapes[:, bucket.indices].tolist() for bucket in found] for found in (ours, theirs)]
     assert shapes_of_both[0] == shapes_of_both[1]
     assert [bucket.indices.tolist() for bucket in ours] != [bucket.indices.tolist() for bucket in theirs]
+
+
+def uneven_sampler(**given: Any) -> LengthBucketSampler:
+    """20,000 examples about as uneven as XSum's."""
+    random = np.random.default_rng(5)
+    sources = np.clip(np.round(random.lognormal(np.log(0.45) - 0.18, 0.6, 20_000) * 1024), 30, 1024)
+    targets = np.clip(np.round(random.normal(0.42, 0.12, 20_000) * 60), 8, 60)
+    settings = {"batch_size": 8, "accumulation": 1, "max_tokens": 45_000, **given}
+    return LengthBucketSampler(
+        sources.astype(np.int64), targets.astype(np.int64), seed=3, group_by_length=True, **settings
+    )
+
+
+def epoch_of(sampler: LengthBucketSampler, epoch: int) -> list[tuple[BatchIndices, tuple[int, int, int]]]:
+    """Each micro-batch of an epoch, with its shape."""
+    count = sampler.steps_per_epoch * sampler.accumulation
+    batches = []
+    for batch in sampler.batches(epoch * count, (epoch + 1) * count):
+        shapes = padded_shapes(sampler.source_lengths, sampler.target_lengths, EXACT)[:, batch.indices]
+        source, target = np.maximum(shapes.max(axis=1), batch.window).tolist()
+        batches.append((batch, (len(batch.indices), source, target)))
+    return batches
+
+
+@pytest.mark.parametrize("given", [{}, {"max_tokens": None, "batch_size": 24, "accumulation": 2, "processes": 2}])
+def test_few_shapes_come_back(given: dict[str, Any]) -> None:
+    """Every example once an epoch, within the budget, in the same shapes in each epoch, with little more padding."""
+    few, exact = uneven_sampler(multiples=FEW, **given), uneven_sampler(**given)
+    shapes = []
+    for epoch in range(2):
+        batches = epoch_of(few, epoch)
+        indices = np.concatenate([batch.indices for batch, _ in batches])
+        assert len(np.unique(indices)) == len(indices)
+        assert len(indices) == pytest.approx(20_000 / few.processes, abs=few.steps_per_epoch * few.accumulation)
+        shapes.append({shape for _, shape in batches})
+        budget = given.get("max_tokens", 45_000)
+        assert budget is None or all(rows * (source + target) <= budget for rows, source, target in shapes[-1])
+    assert shapes[0] == shapes[1] and len(shapes[0]) <= 40 < len({shape for _, shape in epoch_of(exact, 0)})
+    padded = [sum(rows * (source + target) for _, (rows, source, target) in epoch_of(one, 0)) for one in (few, exact)]
+    assert padded[0] < (1.08 if not given else 1.12) * padded[1]
+    assert [step.tolist() for step in few.steps(0)] != [step.tolist() for step in few.steps(1)]
+
+
+def test_few_shapes_of_a_small_set() -> None:
+    """Too few examples for steps of one shape: those that fit together stay together."""
+    random = np.random.default_rng(5)
+    lengths = random.integers(3, 200, 50), random.integers(3, 30, 50)
+    sampler = LengthBucketSampler(*lengths, 4, 2, 3, group_by_length=True, multiples=FEW)
+    seen = np.concatenate([batch.indices for batch, _ in epoch_of(sampler, 0)])
+    assert sorted(seen.tolist()) == list(range(50))
+    in_any_order = LengthBucketSampler(*lengths, 4, 2, 3, group_by_length=False, multiples=FEW)
+    assert {shape[1] for _, shape in epoch_of(in_any_order, 0)} <= {128, 200}
+
+
+@pytest.mark.parametrize(("longest", "padded"), [(1024, 1024), (500, 504), (192, 200), (64, 72), (128, 128)])
+def test_no_shape_at_which_cudnn_fails(longest: int, padded: int) -> None:
+    """Not beyond the longest source; where 64 is left of 128, its backward pass of attention may be NaN."""
+    sources = np.arange(1, longest + 1)
+    shapes = padded_shapes(sources, np.full(longest, 5), FEW)
+    assert shapes[0].max() == padded and shapes[1].max() == 8
+    assert not (shapes[0] % 128 == 64).any()
+    assert (padded_shapes(sources, sources, EXACT)[0] == padded_length(sources)).all()

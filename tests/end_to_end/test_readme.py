@@ -19,6 +19,8 @@ from scripts.benchmark import (
     checkpoint_cost,
     compare_generation,
     compare_training,
+    compare_versions,
+    count_structure,
     prepare_tokens,
     profile_generation,
     soak,
@@ -160,6 +162,8 @@ PROGRAMS = {
     "scripts.benchmark.checkpoint_cost": checkpoint_cost.CostArguments,
     "scripts.benchmark.compare_generation": compare_generation.CompareArguments,
     "scripts.benchmark.compare_training": compare_training.CompareArguments,
+    "scripts.benchmark.compare_versions": compare_versions.VersionsArguments,
+    "scripts.benchmark.count_structure": count_structure.CountArguments,
 }
 OTHERS = {"scripts/setup_env.sh": {"--dev"}}
 

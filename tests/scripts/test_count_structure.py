@@ -126,6 +126,7 @@ def test_what_is_traced(tmp_path: Path) -> None:
     """A file that gives the text back, one that hands a dataclass on, one that only looks; nothing after the step."""
     (tmp_path / "utils").mkdir()
     modules = {
+        "__init__": "",  # else a package of that name that lies elsewhere would be found
         "lines": "def read():\n    yield 'some marked text'\n",
         "tokens": (
             "from dataclasses import dataclass\nimport numpy as np\n@dataclass\nclass Tokens:\n    ids: object\n"

@@ -13,6 +13,7 @@ from torch import Tensor
 
 _LAG = {"cuda": 2}  # steps by which the host may lag behind; waiting for the newest one would leave a GPU idle
 _PARTS = 8  # a batch shrinks by eighths, so that there are few shapes, and little is moved
+_HALVES = {"cuda"}  # devices on which it shrinks by halves, down to an eighth: each size takes CUDA graphs of its own
 
 
 class PerSentenceState(Protocol):
@@ -48,7 +49,13 @@ class ActiveSentences:
         """Start with ``batch`` sentences; if ``may_shrink`` is false, all of them stay until the end."""
         self.sentences = torch.arange(batch, device=device)  # by place
         self.all_done = False
-        self._step = -(-batch // _PARTS) if may_shrink else batch
+        step = -(-batch // _PARTS)
+        if not may_shrink:
+            self._sizes = [batch]
+        elif device.type in _HALVES:
+            self._sizes = [-(-batch // 8), -(-batch // 4), -(-batch // 2), batch]
+        else:
+            self._sizes = list(range(step, batch + step, step))
         self._lag = _LAG.get(device.type, 0)
         self._reports: deque[tuple[Tensor, torch.cuda.Event | None]] = deque()
 
@@ -71,9 +78,9 @@ class ActiveSentences:
             event.synchronize()
         *places, self.all_done = known.tolist()
 
-        # Round the number of places up to a multiple of ``_step``, so that there are few shapes.
+        # Round the number of places up to one of few sizes, so that there are few shapes.
         running = [place for place, is_done in enumerate(places) if not is_done]
-        count = -(-len(running) // self._step) * self._step
+        count = next(size for size in self._sizes if size >= len(running)) if running else 0
         if self.all_done or count >= len(places):
             return None
         self._reports.clear()  # they are about the old places

@@ -17,9 +17,10 @@ from bart.generation.sources import Sources
 from bart.modeling.layers.attention import padding_mask
 from bart.modeling.layers.kv_cache import DecoderCache, DecodeStep
 
-_WARM_UPS = 2  # runs before a capture, so that libraries allocate what they need
+_WARM_UPS = 2  # runs before the first capture, so that libraries allocate what they need; one before a later one
+_FEWEST_STEPS = 6  # that must be left in a window for a capture to pay: it takes as long as several steps
 _WINDOW = 32  # output lengths that share the shapes of a step, in tokens
-_SOURCE_WINDOW = 64  # source lengths are rounded up to a multiple of this, in tokens
+_SOURCE_WINDOW = 128  # source lengths are rounded up to a multiple of this, in tokens
 
 
 class CudaGraphCapture:
@@ -27,6 +28,7 @@ class CudaGraphCapture:
 
     def __init__(self, device: torch.device) -> None:
         self._on_gpu = device.type == "cuda"
+        self._warm_ups = _WARM_UPS
         if self._on_gpu:
             self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
             self._pool = torch.cuda.graph_pool_handle()
@@ -59,8 +61,9 @@ class CudaGraphCapture:
         graph = torch.cuda.CUDAGraph()
         try:
             with torch.cuda.stream(self._stream):
-                for _ in range(_WARM_UPS):
+                for _ in range(self._warm_ups):
                     compute(given)
+            self._warm_ups = 1
             # thread_local: other threads, such as NCCL's, may use the GPU meanwhile.
             with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
                 compute(given)
@@ -82,6 +85,7 @@ class GraphedDecoder:
         self._logits = torch.empty(sentences * cache.beams, model.config.vocab_size, dtype=torch.float32, device=device)
         self._capture = CudaGraphCapture(device)
         self._graphs: dict[tuple[int, int], Callable[[Tensor], None]] = {}  # by rows and length of the cache
+        self.bytes = sum(cache.bytes()) + self._logits.nbytes
 
     def reset(self, encoder_states: Tensor, mask: Tensor | None) -> None:
         """Start over with other sources: states (B, S, D), mask bool (B, 1, 1, S) or None."""
@@ -97,6 +101,8 @@ class GraphedDecoder:
         """
         rows = len(states)
         if (rows, step.cache_length) not in self._graphs:
+            if step.cache_length // self.cache.beams - self.cache.length < _FEWEST_STEPS - 1:
+                return next_logits(self._model, self.cache, mask, step, states)
             write = partial(self._write_logits, self._model, self.cache, mask, step, self._logits[:rows])
             self._graphs[rows, step.cache_length] = self._capture.capture(write, states)
         self._graphs[rows, step.cache_length](states)
@@ -116,36 +122,51 @@ class GraphedDecoder:
 
 
 class CudaGraphCache:
-    """Keeps the graphs of a search for the next search of the same shape.
+    """Keeps the graphs of searches for later searches of the same shapes.
 
     Capturing a step takes as long as several steps. The model and the addresses of its weights must not change in
     between.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most_bytes: int | None = None) -> None:
+        """Start without graphs.
+
+        Args:
+            most_bytes: of the tensors that decoders of several shapes hold; None: a quarter of the GPU's memory. One
+                decoder is kept however large it is; the least recently used ones are deleted.
+        """
         self.may_capture = True  # false after a capture has failed
-        self._shape: object = None
-        self._decoder: GraphedDecoder | None = None
+        self._most_bytes = most_bytes
+        self._decoders: dict[object, GraphedDecoder] = {}  # by shape, the least recently used first
 
     @property
     def is_filled(self) -> bool:
         """Whether it holds graphs."""
-        return self._decoder is not None
+        return bool(self._decoders)
 
-    def get(self, shape: object) -> GraphedDecoder | None:
-        """Return the decoder of that shape, or None. Delete a decoder of another shape."""
-        if self._shape != shape:
-            self.clear()
-        return self._decoder
+    def get(self, shape: object, needed_bytes: int, device: torch.device) -> GraphedDecoder | None:
+        """Return the decoder of that shape; if there is none, make room for one of ``needed_bytes``."""
+        decoder = self._decoders.pop(shape, None)
+        if decoder is not None:
+            self._decoders[shape] = decoder  # the most recently used is the last
+            return decoder
+        most = _quarter_of_memory(device) if self._most_bytes is None else self._most_bytes
+        while self._decoders and sum(kept.bytes for kept in self._decoders.values()) + needed_bytes > most:
+            del self._decoders[next(iter(self._decoders))]
+        return None
 
     def put(self, shape: object, decoder: GraphedDecoder) -> GraphedDecoder:
         """Keep a decoder for sources of ``shape``, and return it."""
-        self._shape, self._decoder = shape, decoder
+        self._decoders[shape] = decoder
         return decoder
 
     def clear(self) -> None:
         """Delete the graphs, and with them the memory that they hold."""
-        self._shape = self._decoder = None
+        self._decoders.clear()
+
+
+def _quarter_of_memory(device: torch.device) -> int:
+    return torch.cuda.get_device_properties(device).total_memory // 4 if device.type == "cuda" else 0
 
 
 def graphed_decoder(
@@ -167,7 +188,10 @@ def graphed_decoder(
     shape = (sentences, length + missing, attention_mask is None and not missing, beams, max_length)
 
     # The cache comes before the encoder, which may need the memory of graphs that are deleted here.
-    decoder = graphs.get(shape)
+    config = model.config
+    cached_tokens = sentences * (length + missing + beams * max_length)
+    needed_bytes = 2 * config.decoder_layers * cached_tokens * config.d_model * model.dtype.itemsize
+    decoder = graphs.get(shape, needed_bytes + 4 * sentences * beams * config.vocab_size, sources.device)
     encoder_states = sources.encode(model)
     if missing:
         if attention_mask is None:

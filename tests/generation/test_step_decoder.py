@@ -3,12 +3,14 @@
 import gc
 import weakref
 from collections.abc import Callable
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from bart.generation import cuda_graphs, step_decoder
+from bart.generation import active_sentences, cuda_graphs, step_decoder
 from bart.generation.cuda_graphs import CudaGraphCache, CudaGraphCapture
 from bart.modeling.layers.kv_cache import DecoderCache
 from bart.modeling.modeling_bart import BartDecoder
@@ -22,6 +24,8 @@ def test_the_same_tokens_with_fixed_shapes(window: int, monkeypatch: pytest.Monk
     expected = {search: searched(search).tolist() for search in range(window, 320, 11)}
     monkeypatch.setattr(step_decoder, "_WITH_GRAPHS", {"cpu"})
     monkeypatch.setattr(cuda_graphs, "_WINDOW", window)
+    monkeypatch.setattr(cuda_graphs, "_FEWEST_STEPS", 1 if window < 100 else 6)
+    monkeypatch.setattr(active_sentences, "_HALVES", {"cpu"})
     captures = note_captures(monkeypatch)
     for search, tokens in expected.items():
         assert our_tokens(search, random_settings(search)).tolist() == tokens, f"search {search}"
@@ -64,6 +68,49 @@ def test_searches_of_one_shape_share_what_is_captured(beams: int, monkeypatch: p
         counts.append(len(captures))
     of_one_shape, same_again, of_another, of_the_first = counts[3], counts[7], counts[8], counts[9]
     assert 0 < of_one_shape == same_again < of_another < of_the_first
+
+    # With room for several shapes, those that come back are not captured again.
+    graphs = CudaGraphCache(most_bytes=10**9)
+    for place in (3, 4, 3, 4):
+        assert model.generate(*batches[place], graphs=graphs, **settings).tolist() == expected[place]
+        counts.append(len(captures))
+    assert of_the_first < counts[-4] < counts[-3] == counts[-2] == counts[-1]
+
+
+def test_the_shape_that_was_used_last_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is more than the bytes goes, the least recently used first; one decoder may be larger."""
+    kept = CudaGraphCache(most_bytes=100)
+    device = torch.device("cpu")
+
+    def use(shape: str, size: int) -> bool:
+        """Whether the shape was there."""
+        if kept.get(shape, size, device) is not None:
+            return True
+        kept.put(shape, SimpleNamespace(bytes=size))
+        return False
+
+    assert [use("a", 40), use("b", 40), use("a", 40), use("c", 50)] == [False, False, True, False]
+    assert [use("a", 40), use("c", 50), use("b", 40)] == [True, True, False]  # c took the place of b; now b that of a
+    assert [use("c", 50), use("large", 300), use("c", 50)] == [True, False, False]
+    kept.clear()
+    assert not kept.is_filled
+
+
+def test_few_graphs_for_natural_lengths(monkeypatch: pytest.MonkeyPatch) -> None:
+    """1,000 documents, sixteen times shorter than articles, and as uneven; the longest summaries have two windows."""
+    model = model_pair(1004, eos_bias=1.0).ours
+    random = np.random.default_rng(0)
+    lengths = np.sort(np.clip(random.lognormal(np.log(27), 0.6, 1000), 3, 64).astype(int))[::-1]
+    monkeypatch.setattr(step_decoder, "_WITH_GRAPHS", {"cpu"})
+    monkeypatch.setattr(active_sentences, "_HALVES", {"cpu"})
+    monkeypatch.setattr(cuda_graphs, "_SOURCE_WINDOW", 8)
+    captures, graphs = note_captures(monkeypatch), CudaGraphCache(most_bytes=10**9)
+    for start in range(0, 1000, 64):
+        of_batch = lengths[start : start + 64]
+        source = torch.from_numpy(random.integers(4, model.config.vocab_size, (len(of_batch), of_batch[0])))
+        mask = (torch.arange(int(of_batch[0])) < torch.from_numpy(of_batch.copy())[:, None]).long()
+        model.generate(source, mask, graphs=graphs, num_beams=2, max_length=60)
+    assert 8 <= len(captures) <= 40
 
 
 def test_memory_is_freed_with_the_search(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,7 @@ from bart.configuration.generation_config import GenerationConfig
 from bart.errors import InputError
 from bart.generation.generate import generate
 from bart.generation.output import GenerationOutput
+from bart.modeling.layers.aligned_vocabulary import AlignedOutput
 from bart.modeling.layers.attention import MultiHeadAttention, padding_mask
 from bart.modeling.layers.dropout import Dropout
 from bart.modeling.layers.fused_cross_entropy import cross_entropy_and_predictions, fused_cross_entropy
@@ -426,10 +427,10 @@ class BartForConditionalGeneration(nn.Module):
                 layer.compile(dynamic=True)
 
     def prepack(self, quantization: Quantization | None = None) -> Self:
-        """Prepare this model for inference on the CPU. Afterwards it can be neither trained nor moved nor saved.
+        """Prepare this model for inference. Afterwards it can be neither trained nor moved nor saved.
 
-        Linear layers store their weights in the layout of the fastest kernels; results are equal but for rounding.
-        Layers without a faster form, and a model on a GPU, stay as they are.
+        On a CPU, linear layers store their weights in the layout of the fastest kernels; on a GPU, the output layer has
+        an aligned copy of its weight. Results are equal but for rounding. Other layers stay as they are.
 
         Args:
             quantization: "int8" lets linear layers compute with 8 bits, and attention in bfloat16 if the processor has
@@ -443,7 +444,11 @@ class BartForConditionalGeneration(nn.Module):
         """
         if quantization is not None:
             self._prepare_for(quantization)
-        self.prepacked_output = prepack_linear(self.model.shared.weight, self.final_logits_bias[0], quantization)
+        weight, bias = self.model.shared.weight, self.final_logits_bias[0]
+        if AlignedOutput.suits(weight):
+            self.prepacked_output = AlignedOutput(weight, bias)
+        else:
+            self.prepacked_output = prepack_linear(weight, bias, quantization)
         prepack_linears(self.model, quantization)
         return self
 

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bart.modeling.layers.aligned_vocabulary import align_vocabulary
+
 LOGITS_AT_ONCE = 2**24  # of a portion: enough for efficient matrix products; 64 MiB in float32
 _ROWS_ON_CPU = 2048  # of the weight's gradient, which stay in the processor's cache
 _FLOAT16_SCALE = 16.0  # gradients of logits are about 1 / V, which float16 rounds badly
@@ -53,12 +55,13 @@ def cross_entropy_and_predictions(
     Returns:
         the sum, a scalar at least in float32, and the predictions, int64 (N,)
     """
-    size = max(1, LOGITS_AT_ONCE // len(weight))
+    vocabulary, size = len(weight), max(1, LOGITS_AT_ONCE // len(weight))
+    weight, bias = align_vocabulary(weight, bias)
     loss = states.new_zeros((), dtype=torch.promote_types(states.dtype, torch.float32))
     predictions = torch.empty_like(labels)
     for start in range(0, len(states), size):
         portion = slice(start, start + size)
-        logits = F.linear(states[portion], weight, bias)
+        logits = F.linear(states[portion], weight, bias)[:, :vocabulary]
         loss += _cross_entropy(logits, labels[portion], 0.0)[0]
         predictions[portion] = logits.argmax(-1)
     return loss, predictions
@@ -80,12 +83,15 @@ class _FusedCrossEntropy(torch.autograd.Function):
         loss = states.new_zeros((), dtype=torch.promote_types(states.dtype, torch.float32))
         state_gradients = [states.new_empty((0, states.size(1)), dtype=state_dtype)]
         weight_gradient = torch.zeros_like(weight, dtype=weight_dtype) if wants_weight else None
+        vocabulary = len(weight)
+        weight, bias = align_vocabulary(weight, bias)
+        surplus = len(weight) - vocabulary
         with torch.autocast(device, enabled=False):
-            portions = max(1, -(-len(states) // max(1, LOGITS_AT_ONCE // len(weight))))
+            portions = max(1, -(-len(states) // max(1, LOGITS_AT_ONCE // vocabulary)))
             size = max(1, -(-len(states) // portions))  # equal portions
             for start in range(0, len(states), size):
                 portion, targets = states[start : start + size], labels[start : start + size]
-                logits = F.linear(portion, weight, bias)
+                logits = F.linear(portion, weight, bias)[:, :vocabulary]
                 part, log_probabilities = _cross_entropy(logits, targets, label_smoothing)
                 loss += part
                 dtype = logits.dtype
@@ -93,6 +99,8 @@ class _FusedCrossEntropy(torch.autograd.Function):
                 if not (wants_states or wants_weight):
                     continue
                 gradient, scale = _gradient_of_logits(log_probabilities, targets, label_smoothing, dtype)
+                if surplus:
+                    gradient = F.pad(gradient, (0, surplus))
                 if wants_states:
                     state_gradients.append(torch.mm(gradient, weight.to(gradient.dtype)).to(state_dtype).div_(scale))
                 if weight_gradient is not None:
@@ -133,7 +141,8 @@ def _gradient_of_logits(
 
 
 def _add_product(weight_gradient: Tensor, gradient: Tensor, states: Tensor, factor: float) -> None:
-    """Add ``factor`` gradient^T states to ``weight_gradient`` (V, D), given gradient (n, V) and states (n, D)."""
+    """Add ``factor`` gradient^T states to ``weight_gradient`` (V, D), given gradient (n, V + p) and states (n, D)."""
+    gradient = gradient[:, : len(weight_gradient)]
     rows = _ROWS_ON_CPU if weight_gradient.device.type == "cpu" else len(weight_gradient)
     for start in range(0, len(weight_gradient), rows):
         product = torch.mm(gradient[:, start : start + rows].t(), states)

@@ -5,7 +5,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bart.modeling.layers import aligned_vocabulary
 from bart.modeling.layers import fused_cross_entropy as module
+from bart.modeling.layers.aligned_vocabulary import AlignedOutput
 from bart.modeling.layers.fused_cross_entropy import cross_entropy_and_predictions, fused_cross_entropy
 from bart.modeling.modeling_bart import IGNORE_INDEX
 from tests.random_models import model_pair
@@ -19,6 +21,13 @@ def inputs(dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, Tensor, 
     return states.requires_grad_(), weight.requires_grad_(), torch.randn(V, dtype=dtype), torch.randint(0, V, (N,))
 
 
+@pytest.fixture(params=["as on a CPU", "aligned as on a GPU"])
+def rows(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rows of the output layer."""
+    monkeypatch.setattr(aligned_vocabulary, "_DEVICES", {"cpu"} if "GPU" in request.param else set())
+
+
+@pytest.mark.usefixtures("rows")
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("at_once", [1, 4 * V, 2**20])
 def test_agrees_with_torch(at_once: int, smoothing: float, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -32,6 +41,7 @@ def test_agrees_with_torch(at_once: int, smoothing: float, monkeypatch: pytest.M
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-10)
 
 
+@pytest.mark.usefixtures("rows")
 @pytest.mark.parametrize("at_once", [1, 4 * V, 2**20])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)
 def test_validation_has_the_loss_and_the_likeliest_tokens(
@@ -49,6 +59,7 @@ def test_validation_has_the_loss_and_the_likeliest_tokens(
     assert nothing == 0 and len(none) == 0
 
 
+@pytest.mark.usefixtures("rows")
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 def test_under_autocast(dtype: torch.dtype) -> None:
     """Close to float64 by the type's own precision; the gradients have their tensors' types."""
@@ -93,3 +104,16 @@ def test_of_a_model(seed: int) -> None:
     found = torch.autograd.grad(loss, list(model.parameters()), allow_unused=True)
     for ours, theirs in zip(found, wanted, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-9)
+
+
+def test_aligned_rows_change_no_logit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither their number nor, but for rounding, their values."""
+    monkeypatch.setattr(aligned_vocabulary, "_DEVICES", {"cpu"})
+    model = model_pair(3).ours
+    ids = torch.randint(4, model.config.vocab_size, (2, 9))
+    expected = model(ids, decoder_input_ids=ids).logits.detach()
+    assert isinstance(model.prepack().prepacked_output, AlignedOutput)
+    found = model(ids, decoder_input_ids=ids).logits.detach()
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+    weight, bias = aligned_vocabulary.align_vocabulary(torch.ones(65, 3), torch.ones(65))
+    assert weight.shape == (128, 3) and weight[65:].eq(0).all() and bias.shape == (128,)

@@ -12,6 +12,8 @@ from bart.modeling.layers.blocked_attention import blocked_attention, lowest, se
 from bart.modeling.layers.unpadding import Unpadding
 
 _FEW_QUERIES = 16  # per sentence, at most, in a decoding step
+_CUDNN = {"cuda"}  # devices whose attention may be cuDNN's
+_HIDDEN_KEYS = 8  # appended where cuDNN may fail
 
 
 class MultiHeadAttention(nn.Module):
@@ -97,7 +99,15 @@ def _sdpa(
 
                 return uncompiled_attention(queries, keys, values, mask, dropout, is_causal)
             return blocked_attention(queries, keys, values, mask, dropout, is_causal)
+    if mask is not None and keys.requires_grad and _cudnn_may_fail(keys):
+        keys, values = (F.pad(states, (0, 0, 0, _HIDDEN_KEYS)) for states in (keys, values))
+        mask = F.pad(mask, (0, _HIDDEN_KEYS))  # False: they are not seen
     return F.scaled_dot_product_attention(queries, keys, values, mask, dropout, is_causal)
+
+
+def _cudnn_may_fail(keys: Tensor) -> bool:
+    """Return whether cuDNN's backward pass with a mask may be NaN: pytorch issue 196678, torch 2.11."""
+    return keys.device.type in _CUDNN and keys.size(-2) % 128 == 64
 
 
 def cast_for_autocast(states: Tensor) -> Tensor:

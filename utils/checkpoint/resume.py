@@ -12,6 +12,7 @@ from .checkpoint_io import checkpoint_step, stored_arguments
 # These flags say how the program is started, not what it computes.
 _NOT_OF_THE_RUN = {"output_dir", "overwrite_output_dir", "resume", "data_report", "needs_test", "check_disk_space"}
 _TAKEN_FROM_CHECKPOINT = ("config_path", "model_name_or_path")  # a resumed run ignores these flags
+_BEFORE_THE_FLAG = {"batch_shapes": "exact"}  # what versions without a flag did, if that is not its default
 
 
 def with_batches_of(optimization: OptimizationSettings, checkpoint: Path) -> OptimizationSettings:
@@ -30,28 +31,25 @@ def with_batch_shapes(
     optimization: OptimizationSettings, on_gpu: bool, checkpoint: Path | None
 ) -> OptimizationSettings:
     """Resolve ``auto`` of --batch_shapes: as in the run that is resumed, else few on a GPU."""
-    if checkpoint is None:
-        before = "few" if on_gpu else "exact"
-    else:
-        before = stored_arguments(checkpoint).get("batch_shapes", "exact")  # earlier versions had no others
-        check_same("batch_shapes", before, before if optimization.batch_shapes == "auto" else optimization.batch_shapes)
-    return optimization if optimization.batch_shapes != "auto" else replace(optimization, batch_shapes=before)
+    if optimization.batch_shapes != "auto":
+        return optimization
+    chosen = "few" if on_gpu else "exact"
+    return replace(optimization, batch_shapes=chosen if checkpoint is None else _stored(checkpoint)["batch_shapes"])
 
 
 def check_unchanged(flags: dict[str, Any], checkpoint: Path) -> None:
     """Raise InputError if a flag differs from the interrupted run's and the steps already done depend on it."""
-    stored = stored_arguments(checkpoint)
+    stored = _stored(checkpoint)
     for flag, default in TrainingArguments.fixed_on_resume().items():
         now = flags[flag]
         # A version that lacked the flag did as its default says. Some defaults stand for what is found out.
         before = stored.get(flag, now if default in (None, "auto") else default)
-        check_same(flag, before, now)
+        if before != now:
+            raise InputError(f"--resume: --{flag} was {before} and is now {now}; it cannot change within a run")
 
 
-def check_same(flag: str, before: Any, now: Any) -> None:
-    """Raise InputError if the value of a flag has changed."""
-    if before != now:
-        raise InputError(f"--resume: --{flag} was {before} and is now {now}; it cannot change within a run")
+def _stored(checkpoint: Path) -> dict[str, Any]:
+    return {**_BEFORE_THE_FLAG, **stored_arguments(checkpoint)}
 
 
 def check_steps(total_steps: int, checkpoint: Path) -> None:

@@ -15,18 +15,16 @@ from .shared_args import (
     ProcessSettings,
     SummarySettings,
     TextSettings,
+    TokenizerSettings,
 )
 
 
 @dataclass(frozen=True)
-class EvaluatedModel:
+class EvaluatedModel(TokenizerSettings):
     """The model to evaluate."""
 
     model: str = option("", "model", "a .ckpt, a model.pt, a Hugging Face folder or a hub id", positional=True)
     config: str = option("", "model", "JSON configuration with the search settings and the prefix", positional=True)
-    tokenizer_name_or_path: str | None = option(
-        None, "model", "folder or hub id of the tokenizer (default: the model's own)"
-    )
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,15 @@ class TextSettings:
 
 
 @dataclass(frozen=True)
+class TokenizerSettings:
+    """The tokenizer, if it is not the model's own."""
+
+    tokenizer_name_or_path: str | None = option(
+        None, "model", "folder or hub id of the tokenizer (default: the model's own)", fixed=True
+    )
+
+
+@dataclass(frozen=True)
 class SummarySettings:
     """Writing of summaries, and their comparison with the targets."""
 

@@ -24,6 +24,7 @@ from .shared_args import (
     ProcessSettings,
     SummarySettings,
     TextSettings,
+    TokenizerSettings,
 )
 
 OPTIMIZERS = {"adamw": 2, "lamb": 2, "adafactor": 1}  # the most numbers that each keeps per trained weight
@@ -86,12 +87,9 @@ class DataSettings(TextSettings):
 
 
 @dataclass(frozen=True)
-class ModelSettings:
+class ModelSettings(TokenizerSettings):
     """The model to train, and which of its parts."""
 
-    tokenizer_name_or_path: str | None = option(
-        None, "model", "folder or hub id of the tokenizer (default: the model's own)", fixed=True
-    )
     config_path: str | None = option(
         None, "model", "JSON configuration of the model (default: the one stored with the model)"
     )

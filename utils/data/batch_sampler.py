@@ -184,12 +184,10 @@ def buckets_by_window(indices: np.ndarray, shapes: np.ndarray, step_size: StepSi
         candidates = np.concatenate([left[fits], own])
         source, target = window.tolist()
         size = step_size(source, target)
-        steps = len(candidates) // size
-        if steps < _FEWEST_STEPS:
-            steps = 0
-        else:
+        if (steps := len(candidates) // size) >= _FEWEST_STEPS:
             buckets.append(LengthBucket(candidates[: steps * size], steps, size, (source, target)))
-        left = np.concatenate([left[~fits], candidates[steps * size :]])
+            candidates = candidates[steps * size :]
+        left = np.concatenate([left[~fits], candidates])
         left = left[np.lexsort((shapes[1][left], shapes[0][left]))]
     if len(left) > 0:
         source, target = longest_of(shapes[:, left])

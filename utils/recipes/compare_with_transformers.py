@@ -13,7 +13,6 @@ import transformers
 
 from bart.checkpoints.weights import read_config
 from bart.configuration.configuration_bart import BartConfig
-from bart.errors import InputError
 from bart.generation.arguments import check_call
 from bart.modeling.modeling_bart import BartForConditionalGeneration
 from bart.tokenization.tokenization_bart import BartTokenizer
@@ -25,6 +24,7 @@ from ..data.formats.tables import AskedColumns
 from ..data.sources import open_data
 from ..data.splits import read_pairs
 from ..data.tokens.encode import encode_texts
+from ..runtime.hardware import device_of_one_process
 
 _TEXTS_AT_ONCE = 4  # more than one, so that most are padded
 Tokens = list[tuple[list[int], list[int]]]  # for each text its own ids and those of its summary
@@ -58,10 +58,7 @@ def compare_with_transformers(
         InputError: There are no texts, no such model, or the search is impossible.
     """
     # Read everything that can be refused before the models are loaded.
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cuda" and not torch.cuda.is_available():
-        raise InputError("--device cuda: this machine has no GPU; give cpu")
+    device = device_of_one_process(device)
     data = open_data(data_dir, AskedColumns(None, None))
     data.check_has(["test"])
     texts = read_pairs(data.lines_of("test"), "test", count, needs_targets=False).sources

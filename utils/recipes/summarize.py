@@ -19,6 +19,7 @@ from ..data.chunking import read_sources
 from ..data.line_files import iterate_stream
 from ..data.model_vocabulary import smaller_vocabulary, unknown_tokens_text
 from ..data.tokens.encode import decode
+from ..runtime.hardware import device_of_one_process
 from ..runtime.malloc import keep_freed_memory
 
 _END = None  # the reading thread puts it last
@@ -58,7 +59,7 @@ class Summarizer:
 
         self._tokenizer = load_tokenizer(None, model, self._config)
         self._vocabulary = smaller_vocabulary(self._tokenizer, self._config)
-        self._device = _choose_device(device)
+        self._device = device_of_one_process(device)
         if self._device == "cpu":
             keep_freed_memory()
         self._model = BartForConditionalGeneration.from_pretrained(model).to(self._device).prepack()
@@ -130,11 +131,3 @@ def _batches_as_they_come(stream: IO[bytes], name: str, size: int) -> Iterator[l
             yield batch
     if isinstance(last, InputError):
         raise last
-
-
-def _choose_device(name: str) -> str:
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and not torch.cuda.is_available():
-        raise InputError("--device cuda: this machine has no GPU that torch can use; give cpu or auto")
-    return name

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 
 import torch
 
+from bart.errors import InputError
+
 from .processor import processor_cores, processor_name
 
 
@@ -13,6 +15,15 @@ def describe_machine() -> str:
     gpus = torch.cuda.device_count()
     name = f"{gpus} x {torch.cuda.get_device_name(0)}" if gpus else processor_name()
     return f"{name}, {processor_cores()} cores, Python {platform.python_version()}, torch {torch.__version__}"
+
+
+def device_of_one_process(name: str) -> str:
+    """Return ``cpu`` or ``cuda`` for a --device. Raises InputError if a GPU is asked for and there is none."""
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InputError("--device cuda: this machine has no GPU that torch can use; give cpu or auto")
+    return name
 
 
 def cpu_has_bfloat16() -> bool:

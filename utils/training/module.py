@@ -17,6 +17,7 @@ from ..data.batch import Batch
 from ..data.tokens.encode import decode
 from ..evaluation.rouge import ROUGE_TYPES, rouge_scores
 from ..runtime.apex_package import fused_optimizers
+from .callbacks.steps import ends_step
 from .optimization import build_optimizer, build_schedule, clip_gradients
 from .strategies.sharding import full_tensor, shard
 
@@ -81,7 +82,7 @@ class SummarizationModule(pl.LightningModule):
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_index: int) -> None:
         """Free the gradients after a step: Lightning would keep them during the next forward pass."""
-        if (batch_index + 1) % self.trainer.accumulate_grad_batches == 0:
+        if ends_step(self.trainer, batch_index):
             self.optimizers(use_pl_optimizer=False).zero_grad()
 
     def on_validation_epoch_start(self) -> None:

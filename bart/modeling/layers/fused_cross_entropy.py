@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bart.modeling.layers.aligned_vocabulary import align_vocabulary
+from bart.modeling.layers.attention import cast_for_autocast
 
 LOGITS_AT_ONCE = 2**24  # of a portion: enough for efficient matrix products; 64 MiB in float32
 _ROWS_ON_CPU = 2048  # of the weight's gradient, which stay in the processor's cache
@@ -56,7 +57,7 @@ def cross_entropy_and_predictions(
         the sum, a scalar at least in float32, and the predictions, int64 (N,)
     """
     vocabulary, size = len(weight), max(1, LOGITS_AT_ONCE // len(weight))
-    weight, bias = align_vocabulary(weight, bias)
+    weight, bias = align_vocabulary(cast_for_autocast(weight), bias)  # cast once, not for every portion
     loss = states.new_zeros((), dtype=torch.promote_types(states.dtype, torch.float32))
     predictions = torch.empty_like(labels)
     for start in range(0, len(states), size):
@@ -75,9 +76,7 @@ class _FusedCrossEntropy(torch.autograd.Function):
         # Cast as autocast would, since it is off within this function.
         wants_states, wants_weight = ctx.needs_input_grad[:2]
         device, state_dtype, weight_dtype = states.device.type, states.dtype, weight.dtype
-        if torch.is_autocast_enabled(device):
-            dtype = torch.get_autocast_dtype(device)
-            states, weight, bias = states.to(dtype), weight.to(dtype), bias.to(dtype)
+        states, weight, bias = map(cast_for_autocast, (states, weight, bias))
 
         # Compute loss and gradients portion by portion.
         loss = states.new_zeros((), dtype=torch.promote_types(states.dtype, torch.float32))

@@ -45,4 +45,4 @@ def test_the_shapes_of_batches_stay_those_of_the_run(stored: dict[str, object]) 
     del stored["batch_shapes"]
     assert with_batch_shapes(auto, True, Path("some.ckpt")).batch_shapes == "exact"
     with pytest.raises(InputError, match="--batch_shapes was exact and is now few"):
-        with_batch_shapes(few, True, Path("some.ckpt"))
+        check_unchanged(flags(batch_shapes="few"), Path("some.ckpt"))

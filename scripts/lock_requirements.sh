@@ -7,11 +7,12 @@ scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
 # Installs a list into the scratch environment and prints all packages there, without pip itself and without what
-# depends on the machine: the build tag of torch (+cpu, +cu128) and the CUDA packages that torch installs.
+# depends on the machine: the build tag of torch (+cpu, +cu128) and the CUDA packages that torch installs. Triton is of
+# these, but dev.in asks for it too, where its platform is.
 resolve() {
     "$scratch/bin/python" -m pip install -qq --disable-pip-version-check --requirement "$1"
     "$scratch/bin/python" -m pip freeze --all --exclude pip |
-        sed -E '/^(nvidia-|cuda-|triton)/d; s/\+.*//'
+        sed -E '/^(nvidia-|cuda-)/d; s/\+.*//; s/^triton==.*/&; platform_system == "Linux" and platform_machine == "x86_64"/'
 }
 
 # Resolves for the oldest Python, whose versions the newer ones take too. The newest numpy, for one, leaves it out.
@@ -24,9 +25,9 @@ everything=$(resolve "$requirements/dev.in")
 
 {
     echo "# Locked by scripts/lock_requirements.sh from runtime.in."
-    echo "$runtime"
+    sed '/^triton/d' <<<"$runtime"
 } >"$requirements/runtime.txt"
 {
     echo "# Locked by scripts/lock_requirements.sh from dev.in: what runtime.txt does not have."
-    grep -vxFf <(echo "$runtime") <<<"$everything"
+    grep -vxFf <(sed '/^triton/d' <<<"$runtime") <<<"$everything"
 } >"$requirements/dev.txt"

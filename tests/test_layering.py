@@ -26,9 +26,10 @@ ROOMS = [
 BART_PARTS = {
     "bart.configuration": set(),
     "bart.tokenization": set(),
-    "bart.modeling.layers": {"bart.configuration"},
+    "bart.modeling.kernels": set(),
+    "bart.modeling.layers": {"bart.configuration", "bart.modeling.kernels"},
     "bart.checkpoints": {"bart.configuration"},
-    "bart.generation": {"bart.configuration", "bart.modeling.layers"},
+    "bart.generation": {"bart.configuration", "bart.modeling.layers", "bart.modeling.kernels"},
     "bart.modeling": {"bart.configuration", "bart.modeling.layers", "bart.checkpoints", "bart.generation"},
 }
 

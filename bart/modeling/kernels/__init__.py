@@ -1,0 +1,1 @@
+"""This project's own GPU kernels, written in Triton, and the choice between these and torch's."""

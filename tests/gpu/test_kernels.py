@@ -4,9 +4,11 @@ import copy
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from bart.modeling.layers import fused_cross_entropy
 from bart.modeling.layers.attention import MultiHeadAttention, padding_mask
 from bart.modeling.layers.kv_cache import LayerCache
 from bart.modeling.modeling_bart import BartForConditionalGeneration
@@ -71,6 +73,26 @@ def test_the_next_token_by_the_fast_kernels(dtype: torch.dtype, device: str) -> 
 
     for found, exact in zip(compute(dtype, FAST), compute(torch.float32, [SDPBackend.MATH]), strict=True):
         assert relative_error(found, exact) < LARGEST_ERRORS[dtype]
+
+
+@pytest.mark.parametrize("at_once", [2**13, 2**28])
+@pytest.mark.parametrize("dtype", LARGEST_ERRORS, ids=str)
+def test_the_loss_by_its_kernel(
+    dtype: torch.dtype, at_once: int, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An odd vocabulary, in portions and at once; gradients in float32 of products in 16 bits."""
+    monkeypatch.setattr(fused_cross_entropy, "LOGITS_AT_ONCE_BY_KERNEL", at_once)
+    torch.manual_seed(0)
+    states, weight, labels = torch.randn(200, 64), torch.randn(1003, 64) / 4, torch.randint(0, 1003, (200,))
+    exact = [states.double().requires_grad_(), weight.double().requires_grad_()]
+    expected = F.cross_entropy(F.linear(*exact), labels, reduction="sum", label_smoothing=0.1)
+    given = [states.to(device).requires_grad_(), weight.to(device).requires_grad_()]
+    with torch.autocast(device, dtype):
+        bias = torch.zeros(1003, device=device)
+        loss = fused_cross_entropy.fused_cross_entropy(*given, bias, labels.to(device), 0.1)
+    assert loss.item() == pytest.approx(expected.item(), rel=0.01)
+    for found, wanted in zip(torch.autograd.grad(loss, given), torch.autograd.grad(expected, exact), strict=True):
+        assert found.dtype == torch.float32 and relative_error(found.cpu(), wanted.float()) < LARGEST_ERRORS[dtype]
 
 
 def test_a_models_pass_in_bfloat16(device: str) -> None:

@@ -9,12 +9,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bart.modeling.kernels.available import triton_kernels
 from bart.modeling.layers.aligned_vocabulary import align_vocabulary
 from bart.modeling.layers.attention import cast_for_autocast
 
 LOGITS_AT_ONCE = 2**24  # of a portion: enough for efficient matrix products; 64 MiB in float32
+# With this project's kernel, which needs no other tensor of their size: 512 MiB in 16 bits. A step of up to 5,300
+# tokens of BART's vocabulary is one portion, and adds up no gradients of the weight, which take 206 MB each.
+LOGITS_AT_ONCE_BY_KERNEL = 2**28
 _ROWS_ON_CPU = 2048  # of the weight's gradient, which stay in the processor's cache
 _FLOAT16_SCALE = 16.0  # gradients of logits are about 1 / V, which float16 rounds badly
+_WITH_WIDE_PRODUCTS = {"cuda"}  # devices whose products of 16-bit matrices may be float32
 
 
 def fused_cross_entropy(
@@ -56,15 +61,19 @@ def cross_entropy_and_predictions(
     Returns:
         the sum, a scalar at least in float32, and the predictions, int64 (N,)
     """
-    vocabulary, size = len(weight), max(1, LOGITS_AT_ONCE // len(weight))
+    vocabulary = len(weight)
     weight, bias = align_vocabulary(cast_for_autocast(weight), bias)  # cast once, not for every portion
+    kernels, size = triton_kernels(weight), _tokens_at_once(weight, vocabulary)
     loss = states.new_zeros((), dtype=torch.promote_types(states.dtype, torch.float32))
     predictions = torch.empty_like(labels)
     for start in range(0, len(states), size):
         portion = slice(start, start + size)
-        logits = F.linear(states[portion], weight, bias)[:, :vocabulary]
-        loss += _cross_entropy(logits, labels[portion], 0.0)[0]
-        predictions[portion] = logits.argmax(-1)
+        logits = F.linear(states[portion], weight, bias)
+        if kernels is not None:
+            loss += kernels.cross_entropy(logits, labels[portion], vocabulary, 0.0, None).sum()
+        else:
+            loss += _cross_entropy(logits[:, :vocabulary], labels[portion], 0.0)[0]
+        predictions[portion] = logits[:, :vocabulary].argmax(-1)
     return loss, predictions
 
 
@@ -84,24 +93,18 @@ class _FusedCrossEntropy(torch.autograd.Function):
         weight_gradient = torch.zeros_like(weight, dtype=weight_dtype) if wants_weight else None
         vocabulary = len(weight)
         weight, bias = align_vocabulary(weight, bias)
-        surplus = len(weight) - vocabulary
         with torch.autocast(device, enabled=False):
-            portions = max(1, -(-len(states) // max(1, LOGITS_AT_ONCE // vocabulary)))
+            portions = max(1, -(-len(states) // _tokens_at_once(weight, vocabulary)))
             size = max(1, -(-len(states) // portions))  # equal portions
             for start in range(0, len(states), size):
                 portion, targets = states[start : start + size], labels[start : start + size]
-                logits = F.linear(portion, weight, bias)[:, :vocabulary]
-                part, log_probabilities = _cross_entropy(logits, targets, label_smoothing)
+                part, gradient, scale = _loss_and_gradient(
+                    portion, weight, bias, targets, vocabulary, label_smoothing, wants_states or wants_weight
+                )
                 loss += part
-                dtype = logits.dtype
-                del logits
-                if not (wants_states or wants_weight):
-                    continue
-                gradient, scale = _gradient_of_logits(log_probabilities, targets, label_smoothing, dtype)
-                if surplus:
-                    gradient = F.pad(gradient, (0, surplus))
                 if wants_states:
-                    state_gradients.append(torch.mm(gradient, weight.to(gradient.dtype)).to(state_dtype).div_(scale))
+                    product = _product(gradient, weight.to(gradient.dtype), state_dtype)
+                    state_gradients.append(product.div_(scale))
                 if weight_gradient is not None:
                     _add_product(weight_gradient, gradient, portion.to(gradient.dtype), 1 / scale)
         ctx.save_for_backward(torch.cat(state_gradients) if wants_states else None, weight_gradient)
@@ -117,6 +120,51 @@ class _FusedCrossEntropy(torch.autograd.Function):
         return state_gradient, weight_gradient, None, None, None
 
 
+def _tokens_at_once(weight: Tensor, vocabulary: int) -> int:
+    """Return how many tokens a portion has at most, given the output layer's weight (V + p, D)."""
+    logits = LOGITS_AT_ONCE if triton_kernels(weight) is None else LOGITS_AT_ONCE_BY_KERNEL
+    return max(1, logits // vocabulary)
+
+
+def _loss_and_gradient(
+    states: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    targets: Tensor,
+    vocabulary: int,
+    label_smoothing: float,
+    wants_gradient: bool,
+) -> tuple[Tensor, Tensor, float]:
+    """Compute the loss of a portion, and its gradient with respect to the logits.
+
+    Args:
+        states: (n, D).
+        weight: (V + p, D); the last p rows mean nothing.
+        bias: (V + p).
+        targets: (n,).
+        vocabulary: V.
+        label_smoothing: probability taken from the label and spread over the vocabulary.
+        wants_gradient: false: the gradient that is returned means nothing.
+
+    Returns:
+        the summed loss, the gradient (n, V + p) in the logits' type, times a scale, and the scale
+    """
+    logits = F.linear(states, weight, bias)  # (n, V + p)
+    scale = _FLOAT16_SCALE if logits.dtype == torch.float16 else 1.0
+    kernels = triton_kernels(logits)
+    if kernels is not None:
+        wanted = scale if wants_gradient else None
+        return kernels.cross_entropy(logits, targets, vocabulary, label_smoothing, wanted).sum(), logits, scale
+
+    dtype, surplus = logits.dtype, logits.size(1) - vocabulary
+    loss, log_probabilities = _cross_entropy(logits[:, :vocabulary], targets, label_smoothing)
+    del logits
+    if not wants_gradient:
+        return loss, log_probabilities, scale
+    gradient = _gradient_of_logits(log_probabilities, targets, label_smoothing, dtype, scale)
+    return loss, F.pad(gradient, (0, surplus)) if surplus else gradient, scale
+
+
 def _cross_entropy(logits: Tensor, targets: Tensor, label_smoothing: float) -> tuple[Tensor, Tensor]:
     """Return the summed loss of logits (n, V) and their log probabilities (n, V), at least in float32."""
     log_probabilities = logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(-1)
@@ -127,22 +175,33 @@ def _cross_entropy(logits: Tensor, targets: Tensor, label_smoothing: float) -> t
 
 
 def _gradient_of_logits(
-    log_probabilities: Tensor, targets: Tensor, label_smoothing: float, dtype: torch.dtype
-) -> tuple[Tensor, float]:
-    """Return the gradient (n, V) in ``dtype``, times a scale, and the scale. Overwrites the log probabilities."""
+    log_probabilities: Tensor, targets: Tensor, label_smoothing: float, dtype: torch.dtype, scale: float
+) -> Tensor:
+    """Return the gradient (n, V) in ``dtype``, times ``scale``. Overwrites the log probabilities."""
     gradient = log_probabilities.exp_()
     if label_smoothing > 0:
         gradient.sub_(label_smoothing / gradient.size(1))
     gradient[torch.arange(len(targets), device=targets.device), targets] -= 1 - label_smoothing
-    if dtype == torch.float16:
-        return gradient.mul_(_FLOAT16_SCALE).to(dtype), _FLOAT16_SCALE
-    return gradient.to(dtype), 1.0
+    return (gradient if scale == 1 else gradient.mul_(scale)).to(dtype)
 
 
 def _add_product(weight_gradient: Tensor, gradient: Tensor, states: Tensor, factor: float) -> None:
     """Add ``factor`` gradient^T states to ``weight_gradient`` (V, D), given gradient (n, V + p) and states (n, D)."""
     gradient = gradient[:, : len(weight_gradient)]
-    rows = _ROWS_ON_CPU if weight_gradient.device.type == "cpu" else len(weight_gradient)
-    for start in range(0, len(weight_gradient), rows):
-        product = torch.mm(gradient[:, start : start + rows].t(), states)
-        weight_gradient[start : start + rows].add_(product, alpha=factor)
+    if weight_gradient.device.type != "cpu":
+        if weight_gradient.dtype == gradient.dtype:
+            weight_gradient.addmm_(gradient.t(), states, alpha=factor)
+        else:
+            weight_gradient.add_(_product(gradient.t(), states, weight_gradient.dtype), alpha=factor)
+        return
+    for start in range(0, len(weight_gradient), _ROWS_ON_CPU):
+        product = torch.mm(gradient[:, start : start + _ROWS_ON_CPU].t(), states)
+        weight_gradient[start : start + _ROWS_ON_CPU].add_(product, alpha=factor)
+
+
+def _product(left: Tensor, right: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return left @ right in ``dtype``; if the device can, the sums are not rounded to 16 bits on the way."""
+    is_wider = dtype == torch.float32 and left.dtype in (torch.float16, torch.bfloat16)
+    if is_wider and left.device.type in _WITH_WIDE_PRODUCTS:
+        return torch.mm(left, right, out_dtype=dtype)
+    return torch.mm(left, right).to(dtype)

@@ -37,6 +37,7 @@ def generate(
     prefix_allowed_tokens_fn: Callable[[int, Tensor], Iterable[int]] | None = None,
     use_cache: bool | None = None,
     graphs: CudaGraphCache | None = None,
+    is_padded: bool | None = None,
     **search: Any,
 ) -> Tensor | GenerationOutput:
     """Search for the outputs of a batch of sources. Arguments mean the same as in transformers' ``generate``.
@@ -55,6 +56,7 @@ def generate(
         prefix_allowed_tokens_fn: (index of the source, tokens (L,)) -> the token ids that may come next.
         use_cache: False: decode the full output again for every token, which is slow, to check the cache.
         graphs: keeps CUDA graphs for the next search on a GPU that is given the same object.
+        is_padded: whether any source is padded, if the caller knows; None: the host waits for the GPU to find out.
         search: settings that override the configuration's, see ``GenerationConfig`` for all of them; the special tokens
             ``bos_token_id``, ``pad_token_id``, ``eos_token_id`` (one or several) and ``decoder_start_token_id``; and
             ``generation_config``, a set of all these that is overridden in its turn.
@@ -68,7 +70,7 @@ def generate(
     """
     # Resolve and check all arguments.
     config, given = model.config, flatten_call(search)
-    sources = Sources(input_ids, attention_mask, encoder_outputs, config.pad_token_id)
+    sources = Sources(input_ids, attention_mask, encoder_outputs, config.pad_token_id, is_padded)
     special = resolve_special_tokens(config, given)
     prompt = _prompt(decoder_input_ids, sources, special.start, config.vocab_size)
     settings = resolve_settings(config, given, prompt.size(1))

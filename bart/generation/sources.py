@@ -18,6 +18,7 @@ class Sources:
         attention_mask: Tensor | None,
         encoder_outputs: Any,
         pad_token_id: int,
+        is_padded: bool | None = None,
     ) -> None:
         """Check that the arguments belong together.
 
@@ -26,6 +27,7 @@ class Sources:
             attention_mask: (B, S), 0 for padding; None: every pad token in ``input_ids``, if given, is padding.
             encoder_outputs: states (B, S, D), or a tuple, mapping or object of transformers that holds them.
             pad_token_id: the pad token of the model.
+            is_padded: whether anything is padding, if that is known: finding out makes the host wait for a GPU.
 
         Raises:
             InputError: nothing is given, or the shapes contradict each other.
@@ -43,7 +45,9 @@ class Sources:
         for name, tensor in (("input_ids", input_ids), ("attention_mask", attention_mask)):
             if tensor is not None and tensor.shape != self.shape:
                 raise InputError(f"generate: {name} has shape {tuple(tensor.shape)}; give {self.shape}")
-        self.mask = None if attention_mask is None or bool(attention_mask.all()) else attention_mask
+        if is_padded is None:
+            is_padded = attention_mask is not None and not bool(attention_mask.all())
+        self.mask = attention_mask if is_padded else None
 
     def encode(self, model: SearchableModel) -> Tensor:
         """Return the encoder's states (B, S, D), from the model unless they were given."""

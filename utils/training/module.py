@@ -19,7 +19,9 @@ from ..evaluation.rouge import ROUGE_TYPES, rouge_scores
 from ..runtime.apex_package import fused_optimizers
 from .callbacks.steps import ends_step
 from .optimization import build_optimizer, build_schedule, clip_gradients
+from .precision_plugin import matrix_dtype
 from .strategies.sharding import full_tensor, shard
+from .validation_searcher import ValidationSearcher
 
 
 class SummarizationModule(pl.LightningModule):
@@ -57,6 +59,7 @@ class SummarizationModule(pl.LightningModule):
         self.validation_metrics: dict[str, float] = {}  # of the last validation, over all processes
         self._validation_loss = torch.zeros(2)  # running validation: sum of the cross entropy, number of target tokens
         self._predictions: dict[int, str] = {}  # running validation: summaries by example index
+        self._searcher: ValidationSearcher | None = None  # running validation with a beam search on a GPU
         self._resumed_optimizer: str | None = None  # class of the optimizer in the checkpoint that is resumed
 
     def configure_model(self) -> None:
@@ -86,9 +89,12 @@ class SummarizationModule(pl.LightningModule):
             self.optimizers(use_pl_optimizer=False).zero_grad()
 
     def on_validation_epoch_start(self) -> None:
-        """Reset the sums and the predictions."""
+        """Reset the sums and the predictions; prepare the searches."""
         self._validation_loss = torch.zeros(2, dtype=torch.float64, device=self.device)
         self._predictions = {}
+        if self.validation.eval_beams > 0 and ValidationSearcher.suits(self.device):
+            dtype = matrix_dtype(self.trainer.precision_plugin)
+            self._searcher = ValidationSearcher(self.model, self.model.dtype if dtype is None else dtype)
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """Add up the cross entropy (without smoothing), and collect the summaries.
@@ -103,7 +109,9 @@ class SummarizationModule(pl.LightningModule):
         self._validation_loss[1] += len(predictions)
 
         # The summaries.
-        if self.validation.eval_beams > 0:
+        if self._searcher is not None:
+            sequences = self._searcher.search(batch, validation_search(self.validation))
+        elif self.validation.eval_beams > 0:
             sequences = self.model.generate(
                 batch.input_ids,
                 batch.attention_mask,
@@ -112,10 +120,14 @@ class SummarizationModule(pl.LightningModule):
         else:
             sequences = torch.full_like(batch.labels, self.model.config.pad_token_id)
             sequences.view(-1)[batch.target_indices] = predictions
-        self._predictions.update(zip(batch.indices.tolist(), decode(sequences, self.tokenizer), strict=True))
+        self._predictions.update(zip(batch.indices.tolist(), decode(sequences.cpu(), self.tokenizer), strict=True))
 
     def on_validation_epoch_end(self) -> None:
         """Compute the loss per target token and the mean ROUGE over the examples of all processes."""
+        if self._searcher is not None:
+            self._searcher.free()
+            self._searcher = None
+
         # ROUGE of this process's examples.
         rouge = dict.fromkeys(ROUGE_TYPES, 0.0)
         if self._predictions:

@@ -4,10 +4,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.plugins.precision import MixedPrecision, Precision
 from torch.optim import Optimizer
 
 from ..cli.training_args import MixedPrecisionSettings
+
+_MATRIX_DTYPES = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}  # by the plugin's name of the precision
 
 
 class NativeAmp(MixedPrecision):
@@ -43,3 +46,8 @@ def precision_plugin(precision: MixedPrecisionSettings, device: str) -> Precisio
 
         return ApexAmp(precision.amp_level)
     return MixedPrecision("bf16-mixed", device) if precision.bf16 else Precision()
+
+
+def matrix_dtype(plugin: Precision) -> torch.dtype | None:
+    """Return the type in which mixed precision multiplies matrices; None: in the type of the weights."""
+    return _MATRIX_DTYPES.get(plugin.precision)

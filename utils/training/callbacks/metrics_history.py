@@ -16,10 +16,9 @@ from ...io.atomic_files import failure_of_writing
 from ...io.json_files import write_json
 from ...runtime.collectives import gather_from_all, own_of_gathered
 from ..module import SummarizationModule
+from ..precision_plugin import matrix_dtype
 from ..throughput import ThroughputMeter
 from .steps import ends_step
-
-_MATRIX_DTYPES = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}  # by the name of Lightning's precision
 
 
 class TrainingHistory(Callback):
@@ -48,7 +47,7 @@ class TrainingHistory(Callback):
     def on_train_start(self, trainer: pl.Trainer, module: SummarizationModule) -> None:
         """Start to measure the speed."""
         self._sums = self._sums.to(module.device)
-        dtype = _MATRIX_DTYPES.get(trainer.precision_plugin.precision, torch.float32)
+        dtype = matrix_dtype(trainer.precision_plugin) or torch.float32
         waited = trainer.train_dataloader.seconds_waited
         self._meter = ThroughputMeter(module.model.config, module.device, dtype, waited)
 

@@ -34,6 +34,7 @@ from ..io.run_files import PAGE_FILE
 from ..reporting.results_page.page import write_page
 from ..runtime.cpu_affinity import bind_to_gpu_cores
 from ..runtime.evaluation_group import EvaluationGroup, process_group
+from ..runtime.gpu_memory import use_expandable_segments
 from ..runtime.malloc import keep_freed_memory
 from ..runtime.precision import apply_matmul_precision, check_precision, evaluation_dtype
 from ..runtime.software import software
@@ -81,6 +82,7 @@ def decide(arguments: EvaluationArguments) -> Decision:
         keep_freed_memory()
     else:
         torch.cuda.set_device(device)
+        use_expandable_segments()
     check_precision(precision.name, on_gpu=device != "cpu")
     if precision.quantization is not None and device != "cpu":
         raise InputError(f"--quantization {precision.quantization}: is for the CPU; on a GPU give --bf16 or --fp16")

@@ -44,6 +44,7 @@ from ..io.run_files import BEST_MODEL_FOLDER
 from ..reporting.results_page.page import write_page
 from ..runtime.collectives import leave_process_group
 from ..runtime.cpu_affinity import bind_to_gpu_cores
+from ..runtime.gpu_memory import use_expandable_segments
 from ..runtime.malloc import keep_freed_memory
 from ..runtime.precision import apply_matmul_precision, check_precision, evaluation_dtype
 from ..runtime.signals import Interrupted
@@ -111,6 +112,7 @@ def decide(arguments: TrainingArguments, world: WorldInfo) -> Decision:
     # The machine: its GPUs, precision, packages.
     if world.on_gpu:
         torch.cuda.set_device(local_process_rank())  # a trial comes before Lightning's own choice
+        use_expandable_segments()
     check_precision(arguments.precision.name, world.on_gpu)
     check_loggers(run)
     if not world.on_gpu:

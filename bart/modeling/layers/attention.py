@@ -135,7 +135,7 @@ def _is_decoding_in_bfloat16(queries: Tensor) -> bool:
 
     For these, torch's fused attention takes three times as long on a CPU as plain products over contiguous keys.
     """
-    return queries.size(2) <= _FEW_QUERIES and queries.dtype == torch.bfloat16 and not torch.is_grad_enabled()
+    return queries.dtype == torch.bfloat16 and not torch.is_grad_enabled() and queries.size(2) <= _FEW_QUERIES
 
 
 def _decoding_attention(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:

@@ -163,8 +163,8 @@ def _feed_forward(layer: EncoderLayer | DecoderLayer, states: Tensor) -> Tensor:
 
 def _exceeds_cpu_cache(states: Tensor) -> bool:
     """Return whether this is inference on a CPU with so many rows that portions, which fit its cache, are faster."""
-    is_long = states.numel() > _PORTION * states.size(-1)
-    return is_long and states.device.type == "cpu" and not torch.is_grad_enabled()
+    is_inference = states.device.type == "cpu" and not torch.is_grad_enabled()
+    return is_inference and states.numel() > _PORTION * states.size(-1)  # last: compiled code depends on what it reads
 
 
 def _suits_gelu_linear(layer: EncoderLayer | DecoderLayer) -> bool:

@@ -1,6 +1,8 @@
 """All kernels, as ``available.triton_kernels`` returns them. Importing this module imports Triton."""
 
+from bart.modeling.kernels.add_norm import add_norm
+from bart.modeling.kernels.bias_gelu import bias_gelu_linear
 from bart.modeling.kernels.cross_entropy import cross_entropy
 from bart.modeling.kernels.trial import add_one
 
-__all__ = ["add_one", "cross_entropy"]
+__all__ = ["add_norm", "add_one", "bias_gelu_linear", "cross_entropy"]

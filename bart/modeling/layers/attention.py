@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bart.modeling.layers.blocked_attention import blocked_attention, lowest, sees_nothing
+from bart.modeling.layers.fused_layers import is_plain, kernels_instead_of
+from bart.modeling.layers.joint_projection import join_parameters, project_together
 from bart.modeling.layers.unpadding import Unpadding
 
 _FEW_QUERIES = 16  # per sentence, at most, in a decoding step
@@ -29,6 +31,25 @@ class MultiHeadAttention(nn.Module):
         self.q_proj = nn.Linear(d_model, d_model)
         self.out_proj = nn.Linear(d_model, d_model)
         self.attention_dtype: torch.dtype | None = None  # of keys and values; None: as projected
+        self._joint: tuple[Tensor, Tensor] | None = None  # (3D, D) and (3D): queries, keys, values
+
+    def project(self, states: Tensor, unpadding: Unpadding | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Project states to the queries, keys and values of self-attention.
+
+        Args:
+            states: (B, T, D), or with ``unpadding`` (N, D).
+            unpadding: maps the N tokens to their places in the padded sequences.
+
+        Returns:
+            queries, keys and values, each (B, H, T, Dh)
+        """
+        states = cast_for_autocast(states)
+        together = self._project_together(states, 3)
+        if together is not None:
+            queries, keys, values = (self._split_heads(projected, unpadding) for projected in together)
+            return queries, keys, values
+        keys, values = self.project_keys_values(states, unpadding)
+        return self._split_heads(self.q_proj(states), unpadding), keys, values
 
     def project_keys_values(self, states: Tensor, unpadding: Unpadding | None = None) -> tuple[Tensor, Tensor]:
         """Project the attended states to keys and values.
@@ -41,10 +62,16 @@ class MultiHeadAttention(nn.Module):
             keys and values, each (B, H, S, Dh)
         """
         states = cast_for_autocast(states)
-        keys, values = self.k_proj(states), self.v_proj(states)
+        together = self._project_together(states, 2)
+        keys, values = (self.k_proj(states), self.v_proj(states)) if together is None else together
         if self.attention_dtype is not None:
             keys, values = keys.to(self.attention_dtype), values.to(self.attention_dtype)
         return self._split_heads(keys, unpadding), self._split_heads(values, unpadding)
+
+    def join_projections(self) -> None:
+        """Concatenate the weights of queries, keys and values for inference; the parameters become views of these."""
+        if all(map(is_plain, linears := (self.q_proj, self.k_proj, self.v_proj))):
+            self._joint = join_parameters(*linears)
 
     def forward(
         self,
@@ -54,6 +81,8 @@ class MultiHeadAttention(nn.Module):
         mask: Tensor | None = None,
         is_causal: bool = False,
         unpadding: Unpadding | None = None,
+        queries: Tensor | None = None,
+        project_output: bool = True,
     ) -> Tensor:
         """Attend from ``states`` to ``keys`` and ``values``.
 
@@ -65,16 +94,35 @@ class MultiHeadAttention(nn.Module):
                 that may see no key gets zeros. Or floats, added to the scores (``DecodeStep.attention_bias``).
             is_causal: query t sees only keys up to t; needs T = S and no mask.
             unpadding: maps the N tokens to their places in the padded sequences.
+            queries: (B, H, T, Dh), if ``project`` has projected them already.
+            project_output: False leaves the output projection to the caller.
 
         Returns:
             a tensor of the shape of ``states``
         """
-        queries = self._split_heads(self.q_proj(states), unpadding).to(keys.dtype)  # (B, H, T, Dh)
+        if queries is None:
+            queries = self._split_heads(self.q_proj(states), unpadding)  # (B, H, T, Dh)
         dropout = self.dropout if self.training else 0.0
-        attn_output = _sdpa(queries, keys, values, mask, dropout, is_causal)  # (B, H, T, Dh)
+        attn_output = _sdpa(queries.to(keys.dtype), keys, values, mask, dropout, is_causal)  # (B, H, T, Dh)
         merged = attn_output.transpose(1, 2).flatten(2).to(states.dtype)  # (B, T, D)
-        output: Tensor = self.out_proj(merged if unpadding is None else unpadding.unpad(merged))
-        return output
+        output = merged if unpadding is None else unpadding.unpad(merged)
+        return self.out_proj(output) if project_output else output
+
+    def _project_together(self, states: Tensor, count: int) -> tuple[Tensor, ...] | None:
+        """Project to the last ``count`` of queries, keys and values in one product; None if that would not be faster.
+
+        All layers' keys and values of the sources in one product would save a few launches more. But the product, or
+        its gradient, would be held as a whole beside its parts (2 GB for 40 sources of 1,024 tokens), gradient
+        checkpointing could not drop it, and a layer would need weights that FSDP has not gathered.
+        """
+        if self._joint is not None:
+            weight, bias = (parameters[-count * states.size(-1) :] for parameters in self._joint)
+            return F.linear(states, weight, bias).chunk(count, -1)
+        linears = (self.q_proj, self.k_proj, self.v_proj)[-count:]
+        is_training = self.training and torch.is_grad_enabled()
+        if is_training and kernels_instead_of(states, *linears) is not None:
+            return project_together(states, *linears)
+        return None
 
     def _split_heads(self, states: Tensor, unpadding: Unpadding | None) -> Tensor:
         """Split the last dimension into heads: (B, T, D), or with ``unpadding`` (N, D), to (B, H, T, Dh)."""

@@ -15,6 +15,7 @@ from bart.configuration.configuration_bart import POSITION_OFFSET, BartConfig
 from bart.errors import InputError
 from bart.modeling.layers.attention import MultiHeadAttention, cast_for_autocast
 from bart.modeling.layers.dropout import Dropout
+from bart.modeling.layers.fused_layers import add_norm, kernels_instead_of, project_add_norm
 from bart.modeling.layers.gelu_linear import gelu_linear
 from bart.modeling.layers.kv_cache import DecodeStep, LayerCache
 from bart.modeling.layers.unpadding import Unpadding
@@ -70,11 +71,12 @@ class EncoderLayer(nn.Module):
             a tensor of the shape of ``states``
         """
         shared = cast_for_autocast(states)
-        keys, values = self.self_attn.project_keys_values(shared, unpadding)
-        attended = self.self_attn(shared, keys, values, mask, unpadding=unpadding)
-        states = self.self_attn_layer_norm(states + self.dropout(attended))
-        states = self.final_layer_norm(_finite(states + self.dropout(_feed_forward(self, states))))
-        return states
+        queries, keys, values = self.self_attn.project(shared, unpadding)
+        merged = self.self_attn(
+            shared, keys, values, mask, unpadding=unpadding, queries=queries, project_output=False
+        )
+        states = project_add_norm(merged, self.self_attn.out_proj, self.dropout, states, self.self_attn_layer_norm)
+        return _feed_forward_add_norm(self, states)
 
 
 class DecoderLayer(nn.Module):
@@ -120,8 +122,8 @@ class DecoderLayer(nn.Module):
             a tensor of the shape of ``states``
         """
         # Self-attention.
-        attended = self._attend_to_target(states, cache, step, unpadding)
-        states = self.self_attn_layer_norm(states + self.dropout(attended))
+        merged = self._attend_to_target(states, cache, step, unpadding)
+        states = project_add_norm(merged, self.self_attn.out_proj, self.dropout, states, self.self_attn_layer_norm)
 
         # Cross-attention, then the feed-forward network.
         if cache is not None:
@@ -129,24 +131,39 @@ class DecoderLayer(nn.Module):
         else:
             assert encoder_states is not None
             keys, values = self.encoder_attn.project_keys_values(encoder_states, encoder_unpadding)
-        attended = self.encoder_attn(cast_for_autocast(states), keys, values, encoder_mask, unpadding=unpadding)
-        states = self.encoder_attn_layer_norm(states + self.dropout(attended))
-        states = self.final_layer_norm(_finite(states + self.dropout(_feed_forward(self, states))))
-        return states
+        merged = self.encoder_attn(
+            cast_for_autocast(states), keys, values, encoder_mask, unpadding=unpadding, project_output=False
+        )
+        out_proj, norm = self.encoder_attn.out_proj, self.encoder_attn_layer_norm
+        states = project_add_norm(merged, out_proj, self.dropout, states, norm)
+        return _feed_forward_add_norm(self, states)
 
     def _attend_to_target(
         self, states: Tensor, cache: LayerCache | None, step: DecodeStep | None, unpadding: Unpadding | None
     ) -> Tensor:
-        """Compute self-attention: over all target tokens, or over those in the cache."""
+        """Compute self-attention without its output projection: over all target tokens, or over those in the cache."""
         states = cast_for_autocast(states)
-        keys, values = self.self_attn.project_keys_values(states, unpadding)
-        if cache is None:
-            attended: Tensor = self.self_attn(states, keys, values, is_causal=True, unpadding=unpadding)
-            return attended
-        assert step is not None
-        keys, values = cache.append(keys, values, step.cache_positions, step.cache_length)
-        attended = self.self_attn(states, keys, values, step.attention_bias)
-        return attended
+        queries, keys, values = self.self_attn.project(states, unpadding)
+        mask = None
+        if cache is not None:
+            assert step is not None
+            keys, values = cache.append(keys, values, step.cache_positions, step.cache_length)
+            mask = step.attention_bias
+        merged: Tensor = self.self_attn(
+            states, keys, values, mask, cache is None, unpadding, queries=queries, project_output=False
+        )
+        return merged
+
+
+def _feed_forward_add_norm(layer: EncoderLayer | DecoderLayer, states: Tensor) -> Tensor:
+    """Apply the feed-forward network of a layer, its residual and its norm: (..., D) to (..., D)."""
+    kernels = kernels_instead_of(states, layer.fc1, layer.fc2, layer.final_layer_norm)
+    if kernels is None or not _has_plain_gelu(layer) or layer.dropout.p == 1:
+        added: Tensor = layer.final_layer_norm(_finite(states + layer.dropout(_feed_forward(layer, states))))
+        return added
+    hidden = F.linear(states, layer.fc1.weight)  # (..., F)
+    product = kernels.bias_gelu_linear(hidden, layer.fc1.bias, layer.fc2.weight)
+    return add_norm(kernels, product, layer.fc2.bias, layer.dropout, states, layer.final_layer_norm)
 
 
 def _feed_forward(layer: EncoderLayer | DecoderLayer, states: Tensor) -> Tensor:
@@ -169,8 +186,13 @@ def _exceeds_cpu_cache(states: Tensor) -> bool:
 
 def _suits_gelu_linear(layer: EncoderLayer | DecoderLayer) -> bool:
     """Return whether this is training, not compiled, with no dropout between GELU and the second linear layer."""
-    is_plain = layer.activation is F.gelu and layer.activation_dropout.p == 0
-    return is_plain and layer.training and torch.is_grad_enabled() and not torch.compiler.is_compiling()
+    is_training = layer.training and torch.is_grad_enabled()
+    return is_training and _has_plain_gelu(layer) and not torch.compiler.is_compiling()
+
+
+def _has_plain_gelu(layer: EncoderLayer | DecoderLayer) -> bool:
+    """Return whether only GELU is between the two linear layers."""
+    return layer.activation is F.gelu and not (layer.training and layer.activation_dropout.p > 0)
 
 
 def _finite(states: Tensor) -> Tensor:

@@ -16,7 +16,27 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 
 
 @pytest.fixture
-def kernels_on_cpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def bfloat16_dot(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let Triton's interpreter multiply bfloat16 by ``tl.dot``: of itself it takes the 16 bits for an integer."""
+    import numpy as np
+    from triton.language import bfloat16, float32
+    from triton.runtime.interpreter import InterpreterBuilder, TensorHandle
+
+    dot = InterpreterBuilder.create_dot
+
+    def widened(handle: TensorHandle) -> TensorHandle:
+        if handle.dtype.scalar != bfloat16:
+            return handle
+        return TensorHandle((handle.data.astype(np.uint32) << 16).view(np.float32), float32)
+
+    def create_dot(builder: InterpreterBuilder, a: TensorHandle, b: TensorHandle, *others: object) -> TensorHandle:
+        return dot(builder, widened(a), widened(b), *others)
+
+    monkeypatch.setattr(InterpreterBuilder, "create_dot", create_dot)
+
+
+@pytest.fixture
+def kernels_on_cpu(monkeypatch: pytest.MonkeyPatch, bfloat16_dot: None) -> Iterator[None]:
     """Let the model choose this project's Triton kernels on the CPU too, where Triton's interpreter runs them."""
     from bart.modeling.kernels import available
 

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bart.modeling.kernels.available import triton_kernels
 from bart.modeling.layers.blocked_attention import blocked_attention, lowest, sees_nothing
 from bart.modeling.layers.fused_layers import is_plain, kernels_instead_of
 from bart.modeling.layers.joint_projection import join_parameters, project_together
@@ -136,10 +137,17 @@ def _sdpa(
 ) -> Tensor:
     """Compute scaled dot-product attention: (B, H, T, Dh).
 
-    The function of torch does it, unless this project has a faster one for the CPU.
+    The function of torch does it, unless this project has a faster one.
     """
+    # The size comes last: compiled code depends on what it reads.
+    has_few_queries = not torch.is_grad_enabled() and not is_causal and queries.size(2) <= _FEW_QUERIES
+    if has_few_queries and dropout == 0:
+        kernels = triton_kernels(queries)
+        if kernels is not None and kernels.suits_decode_attention(queries, keys, values, mask):
+            attn_output: Tensor = kernels.decode_attention(queries, keys, values, mask)
+            return attn_output
     if queries.device.type == "cpu":
-        if not is_causal and _is_decoding_in_bfloat16(queries):
+        if has_few_queries and queries.dtype == torch.bfloat16:
             return _decoding_attention(queries, keys, values, mask)
         if _suits_blocks(queries, mask, dropout):
             if torch.compiler.is_compiling():
@@ -178,16 +186,12 @@ def _suits_blocks(queries: Tensor, mask: Tensor | None, dropout: float) -> bool:
     return is_slow and (mask is None or (mask.dtype == torch.bool and mask.size(-2) == 1))
 
 
-def _is_decoding_in_bfloat16(queries: Tensor) -> bool:
-    """Return whether these are the few queries of a decoding step in bfloat16.
-
-    For these, torch's fused attention takes three times as long on a CPU as plain products over contiguous keys.
-    """
-    return queries.dtype == torch.bfloat16 and not torch.is_grad_enabled() and queries.size(2) <= _FEW_QUERIES
-
-
 def _decoding_attention(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
-    """Compute softmax(Q K^T / sqrt(Dh)) V from queries (B, H, T, Dh), keys and values (B, H, S, Dh): (B, H, T, Dh)."""
+    """Compute softmax(Q K^T / sqrt(Dh)) V from queries (B, H, T, Dh), keys and values (B, H, S, Dh): (B, H, T, Dh).
+
+    For few queries in bfloat16, torch's fused attention takes three times as long on a CPU as these plain products over
+    contiguous keys.
+    """
     scores = (queries * queries.size(-1) ** -0.5) @ keys.transpose(-1, -2)  # (B, H, T, S)
     if mask is None or mask.dtype != torch.bool:
         attn_output: Tensor = (scores if mask is None else scores + mask).softmax(-1) @ values

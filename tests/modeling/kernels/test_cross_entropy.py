@@ -64,10 +64,10 @@ COMPILE = """
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from bart.modeling.kernels.cross_entropy import _BLOCK, _WARPS, _cross_entropy
+from bart.modeling.kernels.cross_entropy import _BLOCK, _WARPS, _WIDTH, _cross_entropy
 
 numbers = {"stride": "i32", "vocabulary": "i32", "columns": "i32", "of_label": "fp32", "of_each": "fp32"}
-constants = {"SMOOTHS": True, "WRITES_GRADIENT": True, "BLOCK": _BLOCK}
+constants = {"SMOOTHS": True, "WRITES_GRADIENT": True, "BLOCK": _BLOCK, "WIDTH": _WIDTH}
 for capability in (80, 90):
     for dtype in ("bf16", "fp16", "fp32"):
         types = {"logits": f"*{dtype}", "labels": "*i64", "losses": "*fp32", **numbers, "scale": "fp32"}

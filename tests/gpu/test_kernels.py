@@ -1,6 +1,14 @@
-"""What CUDA's kernels compute: attention by the fast ones, a whole model in bfloat16, the search."""
+"""What CUDA's kernels compute: attention by all of torch's, this project's own, a whole model, the search.
+
+Shapes: B sentences, T queries, S keys, H heads, Dh head size.
+"""
 
 import copy
+import os
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from types import ModuleType
 
 import pytest
 import torch
@@ -8,6 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from bart.modeling.kernels.available import triton_kernels
+from bart.modeling.layers import attention as attention_layer
 from bart.modeling.layers import fused_cross_entropy
 from bart.modeling.layers.attention import MultiHeadAttention, padding_mask
 from bart.modeling.layers.kv_cache import LayerCache
@@ -20,6 +30,19 @@ FAST = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION]  # torch rai
 SHAPES = {"cuda": (8, 512), "cpu": (4, 48)}  # sequences, tokens
 D_MODEL, HEADS = 128, 2  # heads as large as BART's
 LARGEST_ERRORS = {torch.float16: 0.005, torch.bfloat16: 0.04}  # relative; they have 11 and 8 binary digits
+ALL_ERRORS = {**LARGEST_ERRORS, torch.float32: 1e-4}
+
+BACKENDS = {
+    "flash": SDPBackend.FLASH_ATTENTION,
+    "efficient": SDPBackend.EFFICIENT_ATTENTION,
+    "cudnn": SDPBackend.CUDNN_ATTENTION,
+    "math": SDPBackend.MATH,
+    "as torch chooses": None,
+}
+# Scores of a query whose logsumexp is very low: below -88 exp(-logsumexp) exceeds float32. On a CPU, bfloat16 holds
+# the scores, with steps of 0.5 at -120.
+LOW_SCORES = {"cuda": -120.0, "cpu": -4.0}
+DRAWS = {"cuda": 64, "cpu": 16}  # of dropout, which are averaged
 
 
 def relative_error(found: Tensor, exact: Tensor) -> float:
@@ -34,6 +57,77 @@ def attention_of(device: str) -> tuple[MultiHeadAttention, Tensor, Tensor]:
     lengths = torch.linspace(tokens // 4, tokens, rows).long()
     mask = (torch.arange(tokens) < lengths[:, None]).long()
     return MultiHeadAttention(D_MODEL, HEADS, dropout=0.0).to(device), states.to(device), mask.to(device)
+
+
+def own_kernels(device: str, request: pytest.FixtureRequest) -> ModuleType:
+    """This project's kernels: compiled on a GPU, interpreted on the CPU."""
+    if device == "cpu":
+        request.getfixturevalue("kernels_on_cpu")
+    else:
+        assert os.environ.get("TRITON_INTERPRET") != "1", "interpreted: set BART_TEST_DEVICE=cuda"
+    kernels = triton_kernels(torch.zeros(1, device=device))
+    assert kernels is not None
+    return kernels
+
+
+def draw_attention(length: int, dtype: torch.dtype, device: str) -> tuple[list[Tensor], Tensor]:
+    """Random queries, keys and values (2, 2, S, 64), and a gradient; every other query has very low scores."""
+    torch.manual_seed(length)
+    queries, keys, values, gradient = torch.randn(4, 2, 2, length, 64)
+    queries[..., 0] = (torch.arange(length) % 2).float()
+    keys[..., 0] = LOW_SCORES[device] * 64**0.5
+    queries, keys, values, gradient = (part.to(device, dtype) for part in (queries, keys, values, gradient))
+    return [queries, keys, values], gradient
+
+
+@pytest.mark.parametrize("dtype", ALL_ERRORS, ids=str)
+@pytest.mark.parametrize("kind", ["whole", "padded", "causal", "dropout", "padded, dropout"])
+@pytest.mark.parametrize("length", [128, 136, 192])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_attention_by_every_backend(backend: str, length: int, kind: str, dtype: torch.dtype, device: str) -> None:
+    """Output and gradients are finite and near float64's, at lengths of several remainders by 128."""
+    if device == "cpu":
+        if backend in ("efficient", "cudnn"):
+            pytest.skip("the CPU does not have it")
+        if backend != "as torch chooses" and ("dropout" in kind or dtype == torch.bfloat16):
+            pytest.skip("this project's attention for a CPU does it, whatever is chosen")
+        if "dropout" in kind and dtype == torch.float16:
+            pytest.skip("too slow, and nothing trains like this")
+    given, gradient = draw_attention(length, dtype, device)
+    mask = None
+    if "padded" in kind:
+        mask = torch.arange(length, device=device) < torch.tensor([length, length // 3], device=device)[:, None]
+        mask = mask[:, None, None]  # (B, 1, 1, S)
+    dropout = 0.1 if "dropout" in kind else 0.0
+
+    def compute(
+        given: list[Tensor], gradient: Tensor, mask: Tensor | None, dropout: float, chosen: SDPBackend | None
+    ) -> list[Tensor]:
+        leaves = [part.clone().requires_grad_() for part in given]
+        with sdpa_kernel(chosen) if chosen is not None else nullcontext():
+            output = attention_layer._sdpa(*leaves, mask, dropout, is_causal=kind == "causal")
+            return [output, *torch.autograd.grad(output, leaves, gradient)]
+
+    exact = compute([part.double() for part in given], gradient.double(), mask, 0.0, SDPBackend.MATH)
+    draws = DRAWS[device] if dropout else 1
+    many, many_gradients = [part.repeat(draws, 1, 1, 1) for part in given], gradient.repeat(draws, 1, 1, 1)
+    many_masks = None if mask is None else mask.repeat(draws, 1, 1, 1)
+    try:
+        found = compute(many, many_gradients, many_masks, dropout, BACKENDS[backend])
+    except RuntimeError as error:
+        if backend in ("flash", "cudnn") and "No available kernel" in str(error):
+            pytest.skip("it does not take this mask, or this type")
+        raise
+    largest = ALL_ERRORS[dtype] + (0.64 / draws**0.5 if dropout else 0)  # one draw: 0.33
+    for index, (several, expected) in enumerate(zip(found, exact, strict=True)):
+        assert several.isfinite().all()
+        each = several.float().unflatten(0, (draws, 2))
+        mean = each.mean(0)
+        if dropout:
+            assert not torch.equal(each[0], each[1])
+        if index == 1:  # of queries: the first channel's is 0, times the low scores
+            mean, expected = mean[..., 1:], expected[..., 1:]
+        assert relative_error(mean, expected.float()) < largest
 
 
 @pytest.mark.parametrize("dtype", LARGEST_ERRORS, ids=str)
@@ -55,13 +149,21 @@ def test_attention_by_the_fast_kernels(kind: str, dtype: torch.dtype, device: st
 
 
 @pytest.mark.parametrize("dtype", LARGEST_ERRORS, ids=str)
+@pytest.mark.parametrize("by", ["torch", "triton"])
 @torch.no_grad()
-def test_the_next_token_by_the_fast_kernels(dtype: torch.dtype, device: str) -> None:
+def test_the_next_token_by_the_fast_kernels(
+    by: str, dtype: torch.dtype, device: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
     """Self-attention of one token to a cache with room left, and of 4 beams to their padded source."""
+    kernels_of = triton_kernels
+    if by == "triton":
+        own_kernels(device, request)
     attention, states, attention_mask = attention_of(device)
     tokens = attention_mask.size(1)
 
     def compute(dtype: torch.dtype, kernels: list[SDPBackend]) -> tuple[Tensor, Tensor]:
+        use_own = by == "triton" and dtype != torch.float32
+        monkeypatch.setattr(attention_layer, "triton_kernels", kernels_of if use_own else lambda _: None)
         module, given = copy.deepcopy(attention).to(dtype), states.to(dtype)
         cache = LayerCache(*module.project_keys_values(given), beams=1, max_length=tokens + 5)
         positions = torch.arange(tokens, device=device)
@@ -136,3 +238,103 @@ def test_the_search_finds_the_same_tokens(beams: int, device: str) -> None:
         found = model.to(device).generate(sources.to(device), **search)
         assert found.cpu().tolist() == expected.tolist()
         assert len({tuple(summary) for summary in expected.tolist()}) == len(sources)
+
+
+@dataclass
+class Case:
+    """A call of one of this project's kernels with random inputs, and what torch computes in its place."""
+
+    by_kernel: Callable[..., Tensor]  # takes the module of kernels, then the inputs
+    by_torch: Callable[..., Tensor]  # takes the inputs in float32
+    on_gpu: list[tuple[int, ...]]  # shapes of the inputs
+    on_cpu: list[tuple[int, ...]]  # likewise, small enough for Triton's interpreter
+    has_gradients: bool = False
+
+
+def plus_one(kernels: ModuleType, values: Tensor) -> Tensor:
+    """By the kernel of the trial, which takes float32 only."""
+    values = values.to(torch.float32, copy=True)
+    kernels.add_one(values)
+    return values
+
+
+def padding(states: Tensor) -> Tensor:
+    """A mask of keys (B, H, S, Dh): a third of each second sentence's keys are hidden."""
+    seen = torch.ones(len(states), 1, 1, states.size(2), dtype=torch.bool, device=states.device)
+    seen[::2, ..., -(states.size(2) // 3) :] = False
+    return seen
+
+
+def ancestors(states: Tensor) -> Tensor:
+    """What is added to scores of 6 beams with keys (B, H, S, Dh): each sees every sixth of the first half of them."""
+    positions = torch.arange(states.size(2), device=states.device)
+    seen = (positions % 6 == torch.arange(6, device=states.device)[:, None]) & (positions < states.size(2) // 2)
+    return torch.zeros(len(states), 1, *seen.shape, device=states.device).masked_fill(~seen, float("-inf"))
+
+
+def attended(sentences: int, heads: int, queries: int, keys: int) -> list[tuple[int, ...]]:
+    """Shapes of queries, keys and values, with heads of 64."""
+    return [(sentences, heads, length, 64) for length in (queries, keys, keys)]
+
+
+def decoding(
+    mask: Callable[[Tensor], Tensor | None], on_gpu: tuple[int, int, int, int], on_cpu: tuple[int, int, int, int]
+) -> Case:
+    """Attention of few queries, with a mask that is made for the keys; sizes: B, H, T and S."""
+    return Case(
+        lambda kernels, queries, keys, values: kernels.decode_attention(queries, keys, values, mask(keys)),
+        lambda queries, keys, values: F.scaled_dot_product_attention(queries, keys, values, mask(keys)),
+        attended(*on_gpu),
+        attended(*on_cpu),
+    )
+
+
+# By export, and what is special. Sources of 40 sentences with 16 heads fill a GPU: their keys are not split.
+KERNELS = {
+    "add_one": Case(plus_one, lambda values: values + 1, [(1000, 1000)], [(7, 50)]),
+    "decode_attention, source": decoding(padding, (40, 16, 6, 1024), (2, 2, 6, 70)),
+    "decode_attention, source of few": decoding(padding, (2, 16, 4, 1000), (1, 2, 4, 260)),
+    "decode_attention, long source": decoding(padding, (1, 16, 16, 16384), (1, 1, 16, 300)),
+    "decode_attention, beams": decoding(ancestors, (40, 16, 6, 384), (2, 2, 6, 72)),
+    "decode_attention, beams of few": decoding(ancestors, (1, 16, 6, 384), (1, 1, 6, 300)),
+    "decode_attention, greedy": decoding(lambda _: None, (40, 16, 1, 77), (2, 2, 1, 77)),
+}
+PREDICATES = {"suits_decode_attention"}  # exports that are no kernels
+
+
+def test_every_kernel_is_tested(device: str, request: pytest.FixtureRequest) -> None:
+    assert {name.split(",")[0] for name in KERNELS} == set(own_kernels(device, request).__all__) - PREDICATES
+
+
+@pytest.mark.parametrize("dtype", ALL_ERRORS, ids=str)
+@pytest.mark.parametrize("name", KERNELS)
+def test_own_kernels(name: str, dtype: torch.dtype, device: str, request: pytest.FixtureRequest) -> None:
+    """Output, and gradients of all inputs, near those of torch in float32."""
+    kernels, case = own_kernels(device, request), KERNELS[name]
+    torch.manual_seed(0)
+    shapes = case.on_cpu if device == "cpu" else case.on_gpu
+    given = [torch.randn(shape).to(device, dtype).requires_grad_(case.has_gradients) for shape in shapes]
+    exactly_given = [part.detach().float().requires_grad_(case.has_gradients) for part in given]
+    found, exact = [case.by_kernel(kernels, *given)], [case.by_torch(*exactly_given)]
+    if case.has_gradients:
+        gradient = torch.randn(found[0].shape).to(device, dtype)
+        found += torch.autograd.grad(found[0], given, gradient)
+        exact += torch.autograd.grad(exact[0], exactly_given, gradient.float())
+    for part, expected in zip(found, exact, strict=True):
+        assert relative_error(part, expected) < ALL_ERRORS[dtype]
+
+
+@pytest.mark.usefixtures("only_cuda")
+@pytest.mark.parametrize("name", [name for name, case in KERNELS.items() if not case.has_gradients])
+def test_own_kernels_in_a_graph(name: str, device: str, request: pytest.FixtureRequest) -> None:
+    """A recorded kernel reads what its inputs hold when it is replayed."""
+    kernels, case = own_kernels(device, request), KERNELS[name]
+    given = [torch.randn(shape, device=device) for shape in case.on_gpu]
+    case.by_kernel(kernels, *given)  # compiled, and loaded
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        found = case.by_kernel(kernels, *given)
+    for part in given:
+        part.normal_()
+    graph.replay()
+    assert torch.equal(found, case.by_kernel(kernels, *given))

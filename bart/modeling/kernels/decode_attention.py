@@ -8,7 +8,7 @@ GPU, each of several programs takes a range of keys, and a second kernel combine
 Reading keys and values is all that takes time: 268 MB in bfloat16 for a layer of 64 sentences of 1024 tokens and 16
 heads of 64. To saturate an H100's memory, 24 KiB must be on the way to each of its 132 processors. Blocks are small, so
 that all 1024 programs of such a layer run at once: a program of 64 threads has 16 KiB on the way (two blocks of 32 keys
-and values; 20 KiB of shared memory, 96 registers a thread), and a processor holds ten of them.
+and values; 20 KiB of shared memory, about 100 registers a thread), and a processor holds nine of them.
 
 Shapes: B sentences, T queries (of all beams of a sentence), S keys, H heads, Dh head size.
 """

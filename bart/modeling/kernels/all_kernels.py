@@ -4,6 +4,15 @@ from bart.modeling.kernels.add_norm import add_norm
 from bart.modeling.kernels.bias_gelu import bias_gelu_linear
 from bart.modeling.kernels.cross_entropy import cross_entropy
 from bart.modeling.kernels.decode_attention import decode_attention, suits_decode_attention
+from bart.modeling.kernels.join_gradients import join_gradients
 from bart.modeling.kernels.trial import add_one
 
-__all__ = ["add_norm", "add_one", "bias_gelu_linear", "cross_entropy", "decode_attention", "suits_decode_attention"]
+__all__ = [
+    "add_norm",
+    "add_one",
+    "bias_gelu_linear",
+    "cross_entropy",
+    "decode_attention",
+    "join_gradients",
+    "suits_decode_attention",
+]

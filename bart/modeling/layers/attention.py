@@ -121,9 +121,8 @@ class MultiHeadAttention(nn.Module):
             return F.linear(states, weight, bias).chunk(count, -1)
         linears = (self.q_proj, self.k_proj, self.v_proj)[-count:]
         is_training = self.training and torch.is_grad_enabled()
-        if is_training and kernels_instead_of(states, *linears) is not None:
-            return project_together(states, *linears)
-        return None
+        kernels = kernels_instead_of(states, *linears) if is_training else None
+        return None if kernels is None else project_together(kernels, states, *linears)
 
     def _split_heads(self, states: Tensor, unpadding: Unpadding | None) -> Tensor:
         """Split the last dimension into heads: (B, T, D), or with ``unpadding`` (N, D), to (B, H, T, Dh)."""

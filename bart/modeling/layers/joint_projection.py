@@ -6,6 +6,7 @@ weights, instead of n, and the gradients of the input need not be added.
 Shapes: D model.
 """
 
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -13,10 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-def project_together(states: Tensor, *linears: nn.Linear) -> tuple[Tensor, ...]:
-    """Apply linear layers of the same size to ``states`` (..., D), and return a view (..., D) for each, of its type."""
-    weights, biases = [linear.weight for linear in linears], [linear.bias for linear in linears]
-    outputs: tuple[Tensor, ...] = _JointProjection.apply(states, *weights, *biases)  # type: ignore[no-untyped-call]
+def project_together(kernels: ModuleType, states: Tensor, *linears: nn.Linear) -> tuple[Tensor, ...]:
+    """Apply two or three linear layers from D to D to ``states`` (..., D): a view (..., D) of its type for each."""
+    parameters = [linear.weight for linear in linears] + [linear.bias for linear in linears]
+    outputs: tuple[Tensor, ...] = _JointProjection.apply(kernels, states, *parameters)  # type: ignore[no-untyped-call]
     return outputs
 
 
@@ -37,13 +38,13 @@ def join_parameters(*linears: nn.Linear) -> tuple[Tensor, Tensor]:
 
 class _JointProjection(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, states: Tensor, *parameters: Tensor) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, kernels: ModuleType, states: Tensor, *parameters: Tensor) -> tuple[Tensor, ...]:
         """Project with weights and biases, which are concatenated and cast at once."""
         count, size = len(parameters) // 2, states.size(-1)
         weight, bias = states.new_empty(count * size, size), states.new_empty(count * size)
         torch._foreach_copy_([*weight.chunk(count), *bias.chunk(count)], parameters)
         ctx.save_for_backward(states, weight)
-        ctx.dtype = parameters[0].dtype
+        ctx.kernels, ctx.dtype = kernels, parameters[0].dtype
         with torch.autocast(states.device.type, enabled=False):
             return F.linear(states, weight, bias).chunk(count, -1)
 
@@ -51,15 +52,12 @@ class _JointProjection(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         states, weight = ctx.saved_tensors
-        count, wanted = len(gradients), ctx.needs_input_grad
-        gradient = torch.cat(gradients, -1).flatten(0, -2)
+        count, (_, wants_states, *wanted) = len(gradients), ctx.needs_input_grad
+        gradient, sums = ctx.kernels.join_gradients(gradients)
         states_gradient: Tensor | None = None
         weight_gradients: tuple[Tensor | None, ...] = (None,) * count
-        bias_gradients: tuple[Tensor | None, ...] = (None,) * count
-        if wanted[0]:
+        if wants_states:
             states_gradient = (gradient @ weight).view_as(states)
-        if any(wanted[1 : count + 1]):
+        if any(wanted[:count]):
             weight_gradients = (gradient.t() @ states.flatten(0, -2)).to(ctx.dtype).chunk(count)
-        if any(wanted[count + 1 :]):
-            bias_gradients = gradient.sum(0).to(ctx.dtype).chunk(count)
-        return states_gradient, *weight_gradients, *bias_gradients
+        return None, states_gradient, *weight_gradients, *sums.to(ctx.dtype).chunk(count)

@@ -22,7 +22,7 @@ _PER_MULTIPROCESSOR = 8  # programs, whose threads need up to 64 registers; 64 k
 
 
 def join_gradients(gradients: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Concatenate two or three gradients (..., D), and sum the rows.
+    """Concatenate one to three gradients (..., D), and sum the rows.
 
     Returns:
         (N, n * D), in the type of the gradients, and (n * D), float32
@@ -30,13 +30,13 @@ def join_gradients(gradients: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     count, size = len(gradients), gradients[0].size(-1)
     given = [gradient.reshape(-1, size).contiguous() for gradient in gradients]
     first, device, rows = given[0], given[0].device, len(given[0])
-    joint = torch.empty(rows, count * size, dtype=first.dtype, device=device)
+    joint = first if count == 1 else torch.empty(rows, count * size, dtype=first.dtype, device=device)
     columns = min(_COLUMNS, triton.next_power_of_2(size))
     blocks = triton.cdiv(size, columns)
     programs = persistent_programs(device, max(1, _PER_MULTIPROCESSOR // (blocks * count)), triton.cdiv(rows, _ROWS))
     sums = torch.empty(programs, count * size, dtype=torch.float32, device=device)
     _join[(programs, blocks, count)](
-        given[0], given[1], given[-1], joint, sums, rows,
+        first, given[count // 2], given[-1], joint, sums, rows,
         COUNT=count, SIZE=size, ROWS=_ROWS, COLUMNS=columns, num_warps=_WARPS,
     )  # fmt: skip
     return joint, sums.sum(0)
@@ -60,6 +60,7 @@ def _join(
         row = tl.cast(start, tl.int64) + tl.arange(0, ROWS)[:, None]
         is_inside = (row < rows) & is_column[None, :]
         values = tl.load(given + row * SIZE + column[None, :], mask=is_inside, other=0.0)
-        tl.store(joint + (row * COUNT + layer) * SIZE + column[None, :], values, mask=is_inside)
+        if COUNT > 1:
+            tl.store(joint + (row * COUNT + layer) * SIZE + column[None, :], values, mask=is_inside)
         total += tl.sum(values.to(tl.float32), 0)
     tl.store(sums + (program * COUNT + layer) * SIZE + column, total, mask=is_column)

@@ -4,6 +4,8 @@ Shapes: B sequences (in the decoder: B sentences times K beams), T queries, S ke
 N tokens of all sequences without padding.
 """
 
+from types import ModuleType
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -34,23 +36,41 @@ class MultiHeadAttention(nn.Module):
         self.attention_dtype: torch.dtype | None = None  # of keys and values; None: as projected
         self._joint: tuple[Tensor, Tensor] | None = None  # (3D, D) and (3D): queries, keys, values
 
-    def project(self, states: Tensor, unpadding: Unpadding | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    def project(
+        self, states: Tensor, residual: Tensor, unpadding: Unpadding | None = None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Project states to the queries, keys and values of self-attention.
 
         Args:
-            states: (B, T, D), or with ``unpadding`` (N, D).
+            states: (B, T, D), or with ``unpadding`` (N, D); under autocast in its type.
+            residual: the same states, maybe in another type, to which the output will be added.
             unpadding: maps the N tokens to their places in the padded sequences.
 
         Returns:
-            queries, keys and values, each (B, H, T, Dh)
+            queries, keys and values, each (B, H, T, Dh), and the residual to use: on a GPU its gradient is then added
+            within the product that computes the gradient of ``states``
         """
-        states = cast_for_autocast(states)
-        together = self._project_together(states, 3)
-        if together is not None:
-            queries, keys, values = (self._split_heads(projected, unpadding) for projected in together)
-            return queries, keys, values
-        keys, values = self.project_keys_values(states, unpadding)
-        return self._split_heads(self.q_proj(states), unpadding), keys, values
+        kernels = self._training_kernels(states)
+        if kernels is not None:
+            *projected, residual = project_together(kernels, states, self.q_proj, self.k_proj, self.v_proj)
+        elif self._joint is not None:
+            projected = list(F.linear(states, *self._joint).chunk(3, -1))
+        else:
+            keys, values = self.project_keys_values(states, unpadding)
+            return self._split_heads(self.q_proj(states), unpadding), keys, values, residual
+        queries, keys, values = (self._split_heads(part, unpadding) for part in projected)
+        return queries, keys, values, residual
+
+    def project_queries(
+        self, states: Tensor, residual: Tensor, unpadding: Unpadding | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Project states to the queries of cross-attention, and return them with the residual, as ``project`` does."""
+        kernels = self._training_kernels(states)
+        if kernels is None:
+            queries = self.q_proj(states)
+        else:
+            queries, residual = project_together(kernels, states, self.q_proj)
+        return self._split_heads(queries, unpadding), residual
 
     def project_keys_values(self, states: Tensor, unpadding: Unpadding | None = None) -> tuple[Tensor, Tensor]:
         """Project the attended states to keys and values.
@@ -63,8 +83,14 @@ class MultiHeadAttention(nn.Module):
             keys and values, each (B, H, S, Dh)
         """
         states = cast_for_autocast(states)
-        together = self._project_together(states, 2)
-        keys, values = (self.k_proj(states), self.v_proj(states)) if together is None else together
+        kernels = self._training_kernels(states)
+        if kernels is not None:
+            keys, values, _ = project_together(kernels, states, self.k_proj, self.v_proj)
+        elif self._joint is not None:
+            weight, bias = (parameters[states.size(-1) :] for parameters in self._joint)
+            keys, values = F.linear(states, weight, bias).chunk(2, -1)
+        else:
+            keys, values = self.k_proj(states), self.v_proj(states)
         if self.attention_dtype is not None:
             keys, values = keys.to(self.attention_dtype), values.to(self.attention_dtype)
         return self._split_heads(keys, unpadding), self._split_heads(values, unpadding)
@@ -95,7 +121,7 @@ class MultiHeadAttention(nn.Module):
                 that may see no key gets zeros. Or floats, added to the scores (``DecodeStep.attention_bias``).
             is_causal: query t sees only keys up to t; needs T = S and no mask.
             unpadding: maps the N tokens to their places in the padded sequences.
-            queries: (B, H, T, Dh), if ``project`` has projected them already.
+            queries: (B, H, T, Dh), if they are projected already.
             project_output: False leaves the output projection to the caller.
 
         Returns:
@@ -109,20 +135,16 @@ class MultiHeadAttention(nn.Module):
         output = merged if unpadding is None else unpadding.unpad(merged)
         return self.out_proj(output) if project_output else output
 
-    def _project_together(self, states: Tensor, count: int) -> tuple[Tensor, ...] | None:
-        """Project to the last ``count`` of queries, keys and values in one product; None if that would not be faster.
+    def _training_kernels(self, states: Tensor) -> ModuleType | None:
+        """Return the kernels if this is training and they can take part in the projections.
 
         All layers' keys and values of the sources in one product would save a few launches more. But the product, or
         its gradient, would be held as a whole beside its parts (2 GB for 40 sources of 1,024 tokens), gradient
         checkpointing could not drop it, and a layer would need weights that FSDP has not gathered.
         """
-        if self._joint is not None:
-            weight, bias = (parameters[-count * states.size(-1) :] for parameters in self._joint)
-            return F.linear(states, weight, bias).chunk(count, -1)
-        linears = (self.q_proj, self.k_proj, self.v_proj)[-count:]
-        is_training = self.training and torch.is_grad_enabled()
-        kernels = kernels_instead_of(states, *linears) if is_training else None
-        return None if kernels is None else project_together(kernels, states, *linears)
+        if not (self.training and torch.is_grad_enabled()):
+            return None
+        return kernels_instead_of(states, self.q_proj, self.k_proj, self.v_proj)
 
     def _split_heads(self, states: Tensor, unpadding: Unpadding | None) -> Tensor:
         """Split the last dimension into heads: (B, T, D), or with ``unpadding`` (N, D), to (B, H, T, Dh)."""

@@ -16,7 +16,7 @@ from bart.errors import InputError
 from bart.modeling.layers.attention import MultiHeadAttention, cast_for_autocast
 from bart.modeling.layers.dropout import Dropout
 from bart.modeling.layers.fused_layers import add_norm, kernels_instead_of, project_add_norm
-from bart.modeling.layers.gelu_linear import gelu_linear
+from bart.modeling.layers.gelu_linear import gelu_feed_forward, gelu_linear
 from bart.modeling.layers.kv_cache import DecodeStep, LayerCache
 from bart.modeling.layers.unpadding import Unpadding
 
@@ -71,11 +71,11 @@ class EncoderLayer(nn.Module):
             a tensor of the shape of ``states``
         """
         shared = cast_for_autocast(states)
-        queries, keys, values = self.self_attn.project(shared, unpadding)
+        queries, keys, values, residual = self.self_attn.project(shared, states, unpadding)
         merged = self.self_attn(
             shared, keys, values, mask, unpadding=unpadding, queries=queries, project_output=False
         )
-        states = project_add_norm(merged, self.self_attn.out_proj, self.dropout, states, self.self_attn_layer_norm)
+        states = project_add_norm(merged, self.self_attn.out_proj, self.dropout, residual, self.self_attn_layer_norm)
         return _feed_forward_add_norm(self, states)
 
 
@@ -121,38 +121,33 @@ class DecoderLayer(nn.Module):
         Returns:
             a tensor of the shape of ``states``
         """
-        # Self-attention.
-        merged = self._attend_to_target(states, cache, step, unpadding)
-        states = project_add_norm(merged, self.self_attn.out_proj, self.dropout, states, self.self_attn_layer_norm)
-
-        # Cross-attention, then the feed-forward network.
-        if cache is not None:
-            keys, values = cache.cross_keys, cache.cross_values
-        else:
-            assert encoder_states is not None
-            keys, values = self.encoder_attn.project_keys_values(encoder_states, encoder_unpadding)
-        merged = self.encoder_attn(
-            cast_for_autocast(states), keys, values, encoder_mask, unpadding=unpadding, project_output=False
-        )
-        out_proj, norm = self.encoder_attn.out_proj, self.encoder_attn_layer_norm
-        states = project_add_norm(merged, out_proj, self.dropout, states, norm)
-        return _feed_forward_add_norm(self, states)
-
-    def _attend_to_target(
-        self, states: Tensor, cache: LayerCache | None, step: DecodeStep | None, unpadding: Unpadding | None
-    ) -> Tensor:
-        """Compute self-attention without its output projection: over all target tokens, or over those in the cache."""
-        states = cast_for_autocast(states)
-        queries, keys, values = self.self_attn.project(states, unpadding)
+        # Self-attention: over all target tokens, or over those in the cache.
+        shared = cast_for_autocast(states)
+        queries, keys, values, residual = self.self_attn.project(shared, states, unpadding)
         mask = None
         if cache is not None:
             assert step is not None
             keys, values = cache.append(keys, values, step.cache_positions, step.cache_length)
             mask = step.attention_bias
-        merged: Tensor = self.self_attn(
-            states, keys, values, mask, cache is None, unpadding, queries=queries, project_output=False
+        merged = self.self_attn(
+            shared, keys, values, mask, cache is None, unpadding, queries=queries, project_output=False
         )
-        return merged
+        states = project_add_norm(merged, self.self_attn.out_proj, self.dropout, residual, self.self_attn_layer_norm)
+
+        # Cross-attention.
+        if cache is not None:
+            keys, values = cache.cross_keys, cache.cross_values
+        else:
+            assert encoder_states is not None
+            keys, values = self.encoder_attn.project_keys_values(encoder_states, encoder_unpadding)
+        shared = cast_for_autocast(states)
+        queries, residual = self.encoder_attn.project_queries(shared, states, unpadding)
+        merged = self.encoder_attn(
+            shared, keys, values, encoder_mask, unpadding=unpadding, queries=queries, project_output=False
+        )
+        out_proj, norm = self.encoder_attn.out_proj, self.encoder_attn_layer_norm
+        states = project_add_norm(merged, out_proj, self.dropout, residual, norm)
+        return _feed_forward_add_norm(self, states)
 
 
 def _feed_forward_add_norm(layer: EncoderLayer | DecoderLayer, states: Tensor) -> Tensor:
@@ -161,9 +156,9 @@ def _feed_forward_add_norm(layer: EncoderLayer | DecoderLayer, states: Tensor) -
     if kernels is None or not _has_plain_gelu(layer) or layer.dropout.p == 1:
         added: Tensor = layer.final_layer_norm(_finite(states + layer.dropout(_feed_forward(layer, states))))
         return added
-    hidden = F.linear(states, layer.fc1.weight)  # (..., F)
-    product = kernels.bias_gelu_linear(hidden, layer.fc1.bias, layer.fc2.weight)
-    return add_norm(kernels, product, layer.fc2.bias, layer.dropout, states, layer.final_layer_norm)
+    parameters = layer.fc1.weight, layer.fc1.bias, layer.fc2.weight
+    branch, residual = gelu_feed_forward(kernels, cast_for_autocast(states), *parameters)
+    return add_norm(kernels, branch, layer.fc2.bias, layer.dropout, residual, layer.final_layer_norm)
 
 
 def _feed_forward(layer: EncoderLayer | DecoderLayer, states: Tensor) -> Tensor:

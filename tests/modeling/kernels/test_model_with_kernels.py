@@ -38,7 +38,7 @@ def noted_kernels() -> Iterator[Counter[str]]:
     uses: Counter[str] = Counter()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(available, "_DEVICES", {"cpu", "cuda"})
-        for name in ("add_norm", "bias_gelu_linear"):
+        for name in ("add_norm", "bias_gelu"):
             original = getattr(all_kernels, name)
 
             def noted(*given: object, name: str = name, original: object = original) -> Tensor:
@@ -55,7 +55,7 @@ def test_loss_and_gradients(dtype: torch.dtype | None) -> None:
     expected, exact = loss_and_gradients(start(), dtype), loss_and_gradients(start())
     with noted_kernels() as uses:
         found = loss_and_gradients(start(), dtype)
-    assert uses == {"add_norm": 2 * 2 + 2 * 3, "bias_gelu_linear": 4}
+    assert uses == {"add_norm": 2 * 2 + 2 * 3, "bias_gelu": 4}
     for ours, theirs, right in zip(found, expected, exact, strict=True):
         assert ours.dtype == theirs.dtype
         if dtype is None:
@@ -70,7 +70,7 @@ def test_half_weights() -> None:
         found = loss_and_gradients(start().bfloat16())
     assert uses["add_norm"] == 10 and {tensor.dtype for tensor in found[1:]} == {torch.bfloat16}
     for ours, right in zip(found, loss_and_gradients(start()), strict=True):
-        assert (ours - right).norm() <= 0.1 * right.norm() + 1e-2
+        assert (ours - right).norm() <= 0.1 * right.norm() + 5e-2
 
 
 @pytest.mark.parametrize("dtype", [None, torch.bfloat16], ids=str)
@@ -95,6 +95,22 @@ def test_search() -> None:
     with noted_kernels() as uses:
         found = model.generate(sources, (sources != CONFIG.pad_token_id).long(), **search)
     assert uses["add_norm"] > 10 and torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("place", ["fc1", "fc2"])
+def test_float16_does_not_overflow(place: str) -> None:
+    """In inference, a feed-forward network whose activations, or whose sums, are beyond 65504."""
+    model = start().eval()
+    layer = model.model.encoder.layers[0]
+    with torch.no_grad():
+        getattr(layer, place).weight[3] *= 6e4
+        if place == "fc1":
+            layer.fc2.weight[:, 3] *= 1e-2
+        sources, labels = torch.randint(4, 400, (2, 9)), torch.randint(4, 400, (2, 3))
+        expected = model(sources, labels=labels).logits
+        with noted_kernels() as uses:
+            halved = model.half()(sources, labels=labels).logits
+    assert uses["bias_gelu"] == 4 and (halved - expected).norm() < 0.1 * expected.norm()
 
 
 def test_frozen_parts() -> None:
@@ -130,7 +146,7 @@ def test_others_modules_are_called() -> None:
     assert not fused_layers.is_plain(layer.self_attn.out_proj)
     with noted_kernels() as uses:
         loss_and_gradients(model)
-    assert uses == {"add_norm": 8, "bias_gelu_linear": 3} and sorted(seen) == ["fc1", "q_proj"]
+    assert uses == {"add_norm": 8, "bias_gelu": 3} and sorted(seen) == ["fc1", "q_proj"]
 
 
 def test_other_activations() -> None:

@@ -5,16 +5,28 @@ from bart.modeling.kernels.bias_gelu import bias_gelu, bias_gelu_backward, bias_
 from bart.modeling.kernels.cross_entropy import cross_entropy
 from bart.modeling.kernels.decode_attention import decode_attention, suits_decode_attention
 from bart.modeling.kernels.join_gradients import join_gradients
+from bart.modeling.kernels.token_scores import (
+    allow_only,
+    ban_repeated_ngrams,
+    best_continuations,
+    can_choose,
+    normalizers,
+)
 from bart.modeling.kernels.trial import add_one
 
 __all__ = [
     "add_norm",
     "add_one",
+    "allow_only",
+    "ban_repeated_ngrams",
+    "best_continuations",
     "bias_gelu",
     "bias_gelu_backward",
     "bias_gelu_linear",
+    "can_choose",
     "cross_entropy",
     "decode_attention",
     "join_gradients",
+    "normalizers",
     "suits_decode_attention",
 ]

@@ -21,6 +21,7 @@ from bart.generation.arguments import SpecialTokens
 from bart.generation.decoder import Decoder, read_prompt
 from bart.generation.logits_processors import LogitsProcessor
 from bart.generation.output import GenerationOutput
+from bart.generation.output_length import HostLength, OutputLength
 from bart.generation.sampling import draw
 from bart.generation.steps import StepRecord
 from bart.generation.stopping import Condition, is_any_of, meets_any
@@ -39,6 +40,7 @@ class BeamGroup:
         settings: GenerationConfig,
         special: SpecialTokens,
         conditions: Sequence[Condition] = (),
+        length: OutputLength | None = None,
     ) -> None:
         """Start a group.
 
@@ -49,16 +51,17 @@ class BeamGroup:
             settings: with ``max_length``.
             special: the tokens that end and pad outputs.
             conditions: callables that end outputs too.
+            length: of the prompt, counted on by this group; None: by the host.
         """
         assert settings.max_length is not None
         self.beams, self.first_row, self.settings = beams, first_row, settings
         self.max_length, self.special, self.conditions = settings.max_length, special, conditions
-        batch, device = prompt.size(0), prompt.device
-        self.prompt_length = self.length = prompt.size(1)
+        (batch, self.prompt_length), device = prompt.shape, prompt.device
+        self.length: OutputLength = HostLength(settings, self.prompt_length) if length is None else length
         self.candidates = max(2, 1 + len(special.eos)) * beams  # enough to leave K that go on when every beam ends
         self.tokens = torch.full((batch, beams, self.max_length), special.pad, dtype=torch.long, device=device)
-        self.tokens[:, :, : self.length] = prompt[:, None]
-        new = self.max_length - self.length
+        self.tokens[:, :, : self.prompt_length] = prompt[:, None]
+        new = self.max_length - self.prompt_length
         self.rows = torch.full((batch, beams, new), -1, dtype=torch.long, device=device)
         # Every beam starts the same, so only the first may be continued at first.
         self.scores = torch.full((batch, beams), UNUSED, device=device)
@@ -83,28 +86,55 @@ class BeamGroup:
         Returns:
             For each running beam the beam (B, K) that it continues, and its new token (B, K).
         """
-        # Candidates: the best continuations of all beams together.
+        return self.extend(*self.choose(log_probs), rows, steps)
+
+    def choose(self, log_probs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Choose candidates among the continuations of all beams together: the best ones, or by a draw.
+
+        Args:
+            log_probs: as for ``advance``.
+
+        Returns:
+            their scores, the beams that they continue, and the tokens that they append, each (B, C), best first
+        """
         candidates = (log_probs + self.scores[:, :, None]).flatten(1)  # (B, K * V)
-        scores, indices = self._choose(candidates)  # (B, C), best first
+        if self.settings.do_sample:
+            indices = draw(candidates, self.candidates)
+            scores = candidates.gather(1, indices)
+        else:
+            scores, indices = candidates.topk(self.candidates)
         vocabulary = log_probs.size(-1)
-        beams, tokens = indices // vocabulary, indices % vocabulary
+        return scores, indices // vocabulary, indices % vocabulary
+
+    def extend(
+        self, scores: Tensor, beams: Tensor, tokens: Tensor, rows: Tensor, steps: tuple[Tensor, ...] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Continue beams by candidates, and set aside the beams that end.
+
+        Args:
+            scores: (B, C), from ``choose``.
+            beams: (B, C), likewise.
+            tokens: (B, C), likewise.
+            rows: as for ``advance``, like the result.
+            steps: likewise.
+        """
         candidate_tokens = _take(self.tokens, beams)  # (B, C, L)
-        candidate_tokens[:, :, self.length] = tokens
+        self.length.write_token(candidate_tokens, tokens)
         candidate_rows = _take(self.rows, beams)
-        candidate_rows[:, :, self.length - self.prompt_length] = rows.gather(1, beams)
-        self.length += 1
+        self.length.write_row(candidate_rows, rows.gather(1, beams))
+        self.length.advance()
 
         # The candidates that end: by their token, or by a condition of the caller.
         ends = is_any_of(tokens, self.special.eos)
         if self.conditions:
-            so_far = candidate_tokens[:, :, : self.length].flatten(0, 1)
+            so_far = self.length.so_far(candidate_tokens).flatten(0, 1)
             ends = ends | meets_any(self.conditions, so_far, steps).view_as(ends)
             self.goes_on = ~ends.all(1)
 
         # The best candidates that go on become the running beams. This is also done at the greatest length, since later
         # groups must avoid their tokens.
         running_scores, running = (scores + ends * UNUSED).topk(self.beams)
-        self._set_aside(scores, ends | (self.length >= self.max_length), candidate_tokens, candidate_rows)
+        self._set_aside(scores, ends | self.length.is_longest(), candidate_tokens, candidate_rows)
         self.scores, self.tokens, self.rows = (
             running_scores,
             _take(candidate_tokens, running),
@@ -118,18 +148,11 @@ class BeamGroup:
         """Return the new tokens (B, K) that later groups must avoid: padding for sentences that were done before."""
         return tokens.masked_fill(was_done[:, None], self.special.pad)
 
-    def _choose(self, candidates: Tensor) -> tuple[Tensor, Tensor]:
-        """Choose C of the candidates (B, K * V), the best or by a draw: their scores (B, C) and indices (B, C)."""
-        if not self.settings.do_sample:
-            return candidates.topk(self.candidates)
-        indices = draw(candidates, self.candidates)
-        return candidates.gather(1, indices), indices
-
     def _set_aside(self, scores: Tensor, ends: Tensor, tokens: Tensor, rows: Tensor) -> None:
         """Keep the best K of the finished beams and of those candidates (B, C) that end and are among the first K."""
         among_first = torch.arange(self.candidates, device=scores.device) < self.beams
         ends = ends & among_first
-        scores = scores / (self.length - self.prompt_length) ** self.settings.length_penalty
+        scores = self.length.penalize(scores)
         closed = ~self.may_improve
         if self.settings.early_stopping is True:
             closed = closed | self.is_finished.all(1, keepdim=True)
@@ -142,9 +165,10 @@ class BeamGroup:
     def _can_beat_the_worst_finished(self, best: Tensor) -> Tensor:
         """Return whether a beam with the score ``best`` (B, 1) may still beat the worst finished one: bool (B, 1)."""
         settings = self.settings
-        to_the_end = settings.early_stopping == "never" and settings.length_penalty > 0
-        length = (self.max_length if to_the_end else self.length) - self.prompt_length
-        best_possible = best / float(length**settings.length_penalty)
+        if settings.early_stopping == "never" and settings.length_penalty > 0:
+            best_possible = best / float((self.max_length - self.prompt_length) ** settings.length_penalty)
+        else:
+            best_possible = self.length.penalize(best)
         worst_finished = self.finished_scores.min(1, keepdim=True).values.where(self.is_finished, UNUSED)  # (B, K)
         return (best_possible > worst_finished).any(1, keepdim=True)
 
@@ -217,7 +241,7 @@ def beam_search(
             scores = log_probs[:, span]
             if avoided:
                 scores = scores - settings.diversity_penalty * _counts(torch.cat(avoided, 1), scores.size(-1))[:, None]
-            scores = _apply(processors, group.tokens[:, :, : group.length], scores)
+            scores = _apply(processors, group.length.so_far(group.tokens), scores)
             processed.append(scores)
             if record.keeps_scores and len(processed) == len(groups):
                 record.add_scores(torch.cat(processed, 1).flatten(0, 1))
@@ -227,7 +251,7 @@ def beam_search(
                 avoided.append(group.tokens_to_avoid(token, was_done))
             parents.append(beam + group.first_row)
             chosen.append(token)
-        if groups[0].length >= groups[0].max_length:
+        if groups[0].length.is_longest():
             break
 
         # Beams continue others than before, and sentences that are done leave the batch.

@@ -69,8 +69,12 @@ class ActiveSentences:
         Returns:
             The plan that all holders of per-sentence tensors must apply, or None if the batch stays as it is.
         """
+        return self.report_flags(torch.cat([done, all_done[None]]))
+
+    def report_flags(self, flags: Tensor) -> BatchCompaction | None:
+        """Do as ``report`` does, with ``done`` and ``all_done`` in one tensor: bool (B + 1,)."""
         # Read a report only when ``_lag`` newer ones are under way, so that a GPU need not wait for the host.
-        self._reports.append(_copy_to_host(torch.cat([done, all_done[None]])))
+        self._reports.append(_copy_to_host(flags))
         if len(self._reports) <= self._lag:
             return None
         known, event = self._reports.popleft()

@@ -1,124 +1,229 @@
-"""Decoding steps as CUDA graphs: the kernels of a step are recorded once, then replayed with one command.
+"""Steps of a search as CUDA graphs: the kernels of a step are recorded once, then replayed with one command.
 
 The hundreds of kernels of a step take longer to launch than to run. A graph needs tensors of fixed shapes at fixed
-addresses, so there is one graph for each number of sentences and each window of output lengths.
+addresses, so there is one graph for each number of sentences, each window of output lengths, and all settings.
 Shapes: B sentences, R = B * beams rows, S source length, D model, V vocabulary.
 """
 
+import gc
+import math
+import warnings
 from collections.abc import Callable
-from functools import partial
+from contextlib import suppress
+from functools import cache, partial
+from typing import Any
+from weakref import WeakSet
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bart.generation.model import SearchableModel, next_logits
+from bart.generation.model import SearchableModel
 from bart.generation.sources import Sources
+from bart.generation.static_decoder import StaticDecoder
+from bart.generation.static_search import StaticSearch
 from bart.modeling.layers.attention import padding_mask
-from bart.modeling.layers.kv_cache import DecoderCache, DecodeStep
+from bart.modeling.layers.kv_cache import DecoderCache
+from bart.out_of_memory import is_out_of_memory
 
-_WARM_UPS = 2  # runs before the first capture, so that libraries allocate what they need; one before a later one
 _FEWEST_STEPS = 6  # that must be left in a window for a capture to pay: it takes as long as several steps
 _WINDOW = 32  # output lengths that share the shapes of a step, in tokens
 _SOURCE_WINDOW = 128  # source lengths are rounded up to a multiple of this, in tokens
+_MOST_SEARCHES = 4  # settings whose graphs a decoder keeps
+_SPARE_SHARE = 16  # a capture begins with at least this part of the GPU's memory free
+
+
+class _Recorder:
+    """The stream of a GPU on which all graphs are recorded, and the memory that they share."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        self._pool: Any = None
+        self._graphs: WeakSet[torch.cuda.CUDAGraph] = WeakSet()
+
+    def pool_for(self, graph: torch.cuda.CUDAGraph) -> Any:
+        """Return the pool of the graphs that are left, for one more; torch refuses a pool that none uses any more."""
+        if not self._graphs:
+            self._pool = torch.cuda.graph_pool_handle()
+        self._graphs.add(graph)
+        return self._pool
+
+
+_recorder = cache(_Recorder)  # of each GPU
 
 
 class CudaGraphCapture:
-    """Captures computations as CUDA graphs that share one memory pool, since they never run at the same time."""
+    """Captures computations as CUDA graphs. All graphs of a GPU share memory, since they never run at the same time.
+
+    Therefore whatever outlives a replay must be in memory from outside of the computation.
+    """
 
     def __init__(self, device: torch.device) -> None:
+        self._device = device
         self._on_gpu = device.type == "cuda"
-        self._warm_ups = _WARM_UPS
-        if self._on_gpu:
-            self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-            self._pool = torch.cuda.graph_pool_handle()
+
+    def warm_up(self, compute: Callable[[Tensor], None], argument: Tensor) -> None:
+        """Compute once, so that a capture finds everything loaded and allocated that kernels and libraries need."""
+        if not self._on_gpu:
+            compute(argument)
+            return
+        usual, stream = torch.cuda.current_stream(), _recorder(self._device).stream
+        stream.wait_stream(usual)
+        try:
+            # The workspaces of cuBLAS belong to a stream.
+            with torch.cuda.stream(stream):
+                compute(argument)
+        finally:
+            usual.wait_stream(stream)
 
     def capture(self, compute: Callable[[Tensor], None], example: Tensor) -> Callable[[Tensor], None]:
-        """Capture a computation, and return a function that replays it.
+        """Capture a computation without running it, after a warm-up. Return a function that runs it.
 
         On the CPU, which has no graphs, the function computes at every call.
 
         Args:
-            compute: everything that it reads or writes besides its argument must stay at the same address.
-            example: an argument; all later ones must have its shape and type.
+            compute: everything that it reads or writes must stay at the same address.
+            example: its argument, at whose address later ones are put, unless it is given itself. They must have its
+                shape and type.
 
         Raises:
             RuntimeError: it cannot be captured.
         """
-        given = example.clone()
-        run: Callable[[], None] = self._graph(compute, given).replay if self._on_gpu else lambda: compute(given)
+        run: Callable[[], Any] = self._graph(compute, example).replay if self._on_gpu else lambda: compute(example)
 
         def again(argument: Tensor) -> None:
-            given.copy_(argument)
+            if argument is not example:
+                example.copy_(argument)
             run()
 
         return again
 
     def _graph(self, compute: Callable[[Tensor], None], given: Tensor) -> torch.cuda.CUDAGraph:
-        """Record ``compute(given)`` on a stream of its own."""
-        usual = torch.cuda.current_stream()
-        self._stream.wait_stream(usual)
+        """Record ``compute(given)`` on the stream for it.
+
+        Unlike ``torch.cuda.graph`` this neither waits for the GPU nor gives back the allocator's memory each time.
+        """
+        recorder = _recorder(self._device)
+        free, total = torch.cuda.mem_get_info(self._device)
+        if free < total // _SPARE_SHARE:
+            torch.cuda.empty_cache()  # a graph's memory cannot come from what the allocator has set aside
         graph = torch.cuda.CUDAGraph()
+        # What Python's collector frees, such as another graph, may need calls that would end the recording.
+        collects = gc.isenabled()
+        gc.disable()
         try:
-            with torch.cuda.stream(self._stream):
-                for _ in range(self._warm_ups):
+            with torch.cuda.stream(recorder.stream):
+                # thread_local: other threads, such as NCCL's, may use the GPU meanwhile.
+                graph.capture_begin(pool=recorder.pool_for(graph), capture_error_mode="thread_local")
+                try:
                     compute(given)
-            self._warm_ups = 1
-            # thread_local: other threads, such as NCCL's, may use the GPU meanwhile.
-            with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
-                compute(given)
+                except Exception:
+                    with suppress(RuntimeError):  # which says only that something failed before
+                        graph.capture_end()
+                    raise
+                graph.capture_end()
+        except Exception:
+            _recorder.cache_clear()  # torch may leave its stream and pool in the middle of a recording
+            raise
         finally:
-            torch.cuda.set_stream(usual)  # when a capture fails, torch leaves the other stream set
-            usual.wait_stream(self._stream)
+            if collects:
+                gc.enable()
         return graph
 
 
 class GraphedDecoder:
-    """Captured decoding steps for sources of one shape, with the tensors that they read and write."""
+    """A decoder for sources of one shape, the searches with it, and the graphs of their steps."""
 
     def __init__(self, model: SearchableModel, cache: DecoderCache, mask: Tensor | None) -> None:
-        """Prepare to capture steps with ``cache`` and the source's ``mask``: bool (B, 1, 1, S), or None."""
-        self.cache, self.mask = cache, mask
-        cache.keep_shapes(_WINDOW)
-        self._model = model
-        sentences, device = len(cache.layers[0].cross_keys), cache.layers[0].cross_keys.device
-        self._logits = torch.empty(sentences * cache.beams, model.config.vocab_size, dtype=torch.float32, device=device)
-        self._capture = CudaGraphCapture(device)
-        self._graphs: dict[tuple[int, int], Callable[[Tensor], None]] = {}  # by rows and length of the cache
-        self.bytes = sum(cache.bytes()) + self._logits.nbytes
+        """Prepare to capture steps with an empty ``cache`` and the source's ``mask``: bool (B, 1, 1, S), or None."""
+        self.static = StaticDecoder(model, cache, mask)
+        keys = cache.layers[0].cross_keys
+        self._shape = len(keys) * cache.beams, model.config.vocab_size
+        self._device = keys.device
+        self._read = 0  # tokens of each output
+        self._logits: Tensor | None = None
+        self._capture = CudaGraphCapture(keys.device)
+        self._no_argument = torch.empty(0, device=keys.device)
+        self._searches: dict[str, StaticSearch] = {}  # by settings, the least recently used first
+        # By the search's settings, sentences, and the greatest length of the window.
+        self._graphs: dict[tuple[str | None, int, int], Callable[[Tensor], None]] = {}
+        self.bytes = sum(cache.bytes()) + 4 * math.prod(self._shape)
 
     def reset(self, encoder_states: Tensor, mask: Tensor | None) -> None:
         """Start over with other sources: states (B, S, D), mask bool (B, 1, 1, S) or None."""
-        self._model.get_decoder().reset_cache(self.cache, encoder_states)
-        if self.mask is not None and mask is not None:
-            self.mask.copy_(mask)
+        self.static.reset(encoder_states, mask)
+        self._read = 0
 
-    def logits(self, states: Tensor, mask: Tensor | None, step: DecodeStep) -> Tensor:
-        """Return the logits of ``next_logits``: float32 (R, V). The next call overwrites them.
+    def search(self, settings: str, new_search: Callable[[StaticDecoder], StaticSearch]) -> StaticSearch:
+        """Return the search with these settings; if there is none, ``new_search`` makes it."""
+        search = self._searches.pop(settings, None)
+        if search is None:
+            search = new_search(self.static)
+        self._searches[settings] = search
+        if len(self._searches) > _MOST_SEARCHES:
+            oldest = next(iter(self._searches))
+            del self._searches[oldest]
+            self._graphs = {key: graph for key, graph in self._graphs.items() if key[0] != oldest}
+        return search
 
-        Raises:
-            RuntimeError: the device cannot capture the step.
+    def next_logits(self, tokens: Tensor, longest: int, graphs: "CudaGraphCache") -> Tensor:
+        """Read the newest tokens (R,), and return the logits of the ones after them: float32 (R, V).
+
+        The next call overwrites them. For the other arguments see ``step``.
         """
-        rows = len(states)
-        if (rows, step.cache_length) not in self._graphs:
-            if step.cache_length // self.cache.beams - self.cache.length < _FEWEST_STEPS - 1:
-                return next_logits(self._model, self.cache, mask, step, states)
-            write = partial(self._write_logits, self._model, self.cache, mask, step, self._logits[:rows])
-            self._graphs[rows, step.cache_length] = self._capture.capture(write, states)
-        self._graphs[rows, step.cache_length](states)
-        return self._logits[:rows]
+        if self._logits is None:
+            self._logits = torch.empty(self._shape, dtype=torch.float32, device=self._device)
+        logits = self._logits[: len(tokens)]
+        # Neither refers to this object: a cycle would keep its memory until Python's collector finds it.
+        self._run(None, partial(_write_logits, self.static, logits), tokens.clone(), longest, graphs)
+        return logits
 
-    # Static: a graph that referred to this object would keep its memory until the garbage collector finds the cycle.
-    @staticmethod
-    def _write_logits(
-        model: SearchableModel,
-        cache: DecoderCache,
-        mask: Tensor | None,
-        step: DecodeStep,
-        logits: Tensor,
-        states: Tensor,
+    def step(self, settings: str, longest: int, graphs: "CudaGraphCache") -> None:
+        """Take the next step of the search with these settings.
+
+        Args:
+            settings: as for ``search``.
+            longest: number of tokens that outputs read at most.
+            graphs: which keeps this decoder, and knows whether the device can capture.
+        """
+        compute = partial(_take_step, self._searches[settings])
+        self._run(settings, compute, self._no_argument, longest, graphs)
+
+    def _run(
+        self,
+        settings: str | None,
+        compute: Callable[[int, Tensor], None],
+        argument: Tensor,
+        longest: int,
+        graphs: "CudaGraphCache",
     ) -> None:
-        logits.copy_(next_logits(model, cache, mask, step, states))
+        """Take a step: replay its graph, or compute and, if enough steps are left in the window, capture it."""
+        self._read += 1
+        window_end = -(-self._read // _WINDOW) * _WINDOW
+        key = (settings, self.static.sentences, window_end)
+        if key in self._graphs:
+            self._graphs[key](argument)
+            return
+        of_window = partial(compute, window_end * self.static.beams)
+        if not graphs.may_capture or min(window_end, longest) - self._read + 1 < _FEWEST_STEPS:
+            of_window(argument)
+            return
+        self._capture.warm_up(of_window, argument)
+        try:
+            self._graphs[key] = self._capture.capture(of_window, argument)
+        except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise
+            self._graphs.clear()
+            graphs.give_up(error)
+
+
+def _write_logits(decoder: StaticDecoder, logits: Tensor, cache_length: int, tokens: Tensor) -> None:
+    logits.copy_(decoder.next_logits(tokens, cache_length))
+
+
+def _take_step(search: StaticSearch, cache_length: int, _: Tensor) -> None:
+    search.step(cache_length)
 
 
 class CudaGraphCache:
@@ -163,6 +268,12 @@ class CudaGraphCache:
     def clear(self) -> None:
         """Delete the graphs, and with them the memory that they hold."""
         self._decoders.clear()
+
+    def give_up(self, error: RuntimeError) -> None:
+        """Delete the graphs, and capture none any more, since the device cannot; ``error`` says why."""
+        warnings.warn(f"searching without CUDA graphs: {str(error).splitlines()[0]}", stacklevel=2)
+        self.may_capture = False
+        self.clear()
 
 
 def _quarter_of_memory(device: torch.device) -> int:

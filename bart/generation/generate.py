@@ -14,11 +14,13 @@ from bart.generation.arguments import flatten_call, resolve_settings, resolve_sp
 from bart.generation.beam_search import beam_search
 from bart.generation.cuda_graphs import CudaGraphCache
 from bart.generation.decoder import Decoder
+from bart.generation.graphed_search import graphed_search
 from bart.generation.logits_processors import CallersProcessors, build_logits_processors
 from bart.generation.model import SearchableModel
 from bart.generation.output import GenerationOutput
 from bart.generation.sampling import greedy_search_or_sampling
 from bart.generation.sources import Sources
+from bart.generation.static_search import suits_static_search
 from bart.generation.step_decoder import StepDecoder
 from bart.generation.stopping import Condition
 from bart.generation.uncached_decoder import UncachedDecoder
@@ -95,6 +97,9 @@ def generate(
         else:
             decoder = StepDecoder(model, sources, beams, settings.max_length, graphs)
         processors = build_logits_processors(settings, input_ids, special, prompt.size(1), callers)
+        is_common = not conditions and suits_static_search(settings, prompt, processors)
+        if is_common and isinstance(decoder, StepDecoder) and decoder.captures:
+            return graphed_search(decoder, prompt, settings, special, processors)
         output = strategy(decoder, prompt, settings, special, processors, conditions, may_shrink)
     return output if settings.return_dict_in_generate else output.sequences
 

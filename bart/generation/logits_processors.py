@@ -147,8 +147,11 @@ class RepetitionPenalty(LogitsProcessor):
     penalty: float
 
     def __call__(self, tokens: Tensor, scores: Tensor) -> Tensor:
-        seen = scores.gather(1, tokens)
-        return scores.scatter(1, tokens, torch.where(seen < 0, seen * self.penalty, seen / self.penalty))
+        return scores.scatter(1, tokens, self.penalize(scores.gather(1, tokens)))
+
+    def penalize(self, seen: Tensor) -> Tensor:
+        """Lower the scores of tokens that the output already has, of any shape."""
+        return torch.where(seen < 0, seen * self.penalty, seen / self.penalty)
 
 
 @dataclass

@@ -19,8 +19,8 @@ class CachedDecoder(Protocol):
     def __call__(self, input_ids: Tensor, encoder_states: Tensor, attention_mask: Tensor | None, /) -> Tensor:
         """Decode all tokens (R, T), given the encoder's states (R, S, D) and their mask (R, S): (R, T, D)."""
 
-    def embed(self, input_ids: Tensor, start: int) -> Tensor:
-        """Embed tokens (R, T) at the positions from ``start`` on: (R, T, D)."""
+    def embed(self, input_ids: Tensor, start: int | Tensor) -> Tensor:
+        """Embed tokens (R, T) at the positions from ``start`` on: (R, T, D). If it is a tensor (1,), T is 1."""
 
     def decode_next(self, states: Tensor, encoder_mask: Tensor | None, cache: DecoderCache, step: DecodeStep) -> Tensor:
         """Decode embedded tokens (R, T, D) that follow those in the cache: (R, T, D)."""

@@ -63,8 +63,11 @@ class BartStack(nn.Module):
         self.layerdrop = layerdrop
         self.gradient_checkpointing = self.compiled = False  # set by methods of the model
 
-    def embed(self, input_ids: Tensor, start: int = 0, unpadding: Unpadding | None = None) -> Tensor:
-        """Embed tokens (B, L) at the positions from ``start`` on: (B, L, D), or with ``unpadding`` (N, D)."""
+    def embed(self, input_ids: Tensor, start: int | Tensor = 0, unpadding: Unpadding | None = None) -> Tensor:
+        """Embed tokens (B, L) at the positions from ``start`` on: (B, L, D), or with ``unpadding`` (N, D).
+
+        If ``start`` is a tensor (1,), L is 1.
+        """
         positions = self.embed_positions(input_ids.size(1), start)  # (L, D)
         if unpadding is not None:
             input_ids = input_ids.flatten().index_select(0, unpadding.indices)

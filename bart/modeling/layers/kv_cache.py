@@ -95,8 +95,6 @@ class DecoderCache:
         self.layers = layers
         self.beams = beams
         self.length = 0  # tokens decoded in each beam
-        self._max_length = max_length
-        self._window = 0
         keys = layers[0].self_keys
         # A beam's own position becomes visible in the step that fills it.
         self._ancestors = keys.new_full((keys.size(0), 1, beams, beams * max_length), _HIDDEN)
@@ -111,22 +109,15 @@ class DecoderCache:
         self._ancestors = self._full_batch_ancestors.fill_(_HIDDEN)
         self._cache_positions.copy_(torch.arange(-self.beams, 0))
 
-    def keep_shapes(self, window: int) -> None:
-        """Round the positions that a step sees up to windows of ``window`` tokens. Call it before the first step.
-
-        All steps of one window then have tensors of the same shapes at the same addresses.
-        """
-        self._window = window
-
     def advance(self, tokens: int) -> DecodeStep:
-        """Reserve positions for the next ``tokens`` tokens of each beam; several only for one beam, without windows."""
+        """Reserve positions for the next ``tokens`` tokens of each beam; several only for one beam."""
         start = self.length * self.beams
         self.length += tokens
         cache_length = self.length * self.beams
 
         # Several tokens of the only beam: each sees those before it, and itself.
         if tokens > 1:
-            assert self.beams == 1 and not self._window, "beams are decoded token by token"
+            assert self.beams == 1, "beams are decoded token by token"
             positions = torch.arange(start, cache_length, device=self._ancestors.device)
             self._cache_positions += tokens
             ahead = torch.ones(tokens, cache_length, dtype=torch.bool, device=positions.device).triu(start + 1)
@@ -135,12 +126,27 @@ class DecoderCache:
 
         # One token of every beam: each sees the tokens that it descends from, and itself.
         self._cache_positions += self.beams
-        if self.beams == 1 and not self._window:
+        if self.beams == 1:
             return DecodeStep(self._cache_positions, cache_length, None)
         self._ancestors[:, 0].diagonal(start, 1, 2).zero_()  # beam k sees itself, at the k-th of the new positions
-        if self._window:
-            cache_length = min(-(-self.length // self._window) * self._window, self._max_length) * self.beams
         return DecodeStep(self._cache_positions, cache_length, self._ancestors[..., :cache_length])
+
+    def advance_in_place(self, cache_length: int) -> tuple[Tensor, DecodeStep]:
+        """Reserve positions for the next token of each beam, by operations that a CUDA graph can repeat.
+
+        Nothing of this is known to ``length`` and ``advance``.
+
+        Args:
+            cache_length: number of positions that are attended to, whether they are filled or not.
+
+        Returns:
+            the number of tokens before the new one, (1,), and the step
+        """
+        self._cache_positions += self.beams
+        own = self._cache_positions.view(1, -1, 1).expand(len(self._ancestors), -1, -1)
+        self._ancestors[:, 0].scatter_(2, own, 0.0)  # each beam sees itself
+        step = DecodeStep(self._cache_positions, cache_length, self._ancestors[..., :cache_length])
+        return self._cache_positions[:1] // self.beams, step
 
     def reorder(self, rows: Tensor) -> None:
         """Let row i continue the sequence of row ``rows[i]``, which is of the same sentence; rows: (B * K,)."""

@@ -31,12 +31,16 @@ class LearnedPositions(nn.Embedding):
         """Make the table for ``max_positions`` positions: (max_positions + 2, D)."""
         super().__init__(max_positions + POSITION_OFFSET, d_model)
 
-    def forward(self, length: int, start: int = 0) -> Tensor:  # type: ignore[override]
+    def forward(self, length: int, start: int | Tensor = 0) -> Tensor:  # type: ignore[override]
         """Return the embeddings of ``length`` positions from ``start`` on: (length, D).
+
+        A tensor (1,) as ``start``, which is not checked, gives the embedding of that one position.
 
         Raises:
             InputError: there are not so many positions.
         """
+        if isinstance(start, Tensor):
+            return self.weight.index_select(0, start + POSITION_OFFSET)
         max_positions = self.num_embeddings - POSITION_OFFSET
         if start + length > max_positions:
             raise InputError(

@@ -272,6 +272,26 @@ def ancestors(states: Tensor) -> Tensor:
     return torch.zeros(len(states), 1, *seen.shape, device=states.device).masked_fill(~seen, float("-inf"))
 
 
+def first_token(scores: Tensor) -> Tensor:
+    """The token 0, on the device of the scores: (1,)."""
+    return torch.zeros(1, dtype=torch.long, device=scores.device)
+
+
+def ban_repeated(kernels: ModuleType, scores: Tensor) -> Tensor:
+    """Probabilities after 0 1 2 3 4 0 1 ... 4: of these, trigrams ban 0 alone."""
+    scores = scores.clone()
+    tokens = torch.arange(40, device=scores.device).remainder(5).repeat(len(scores), 1)
+    kernels.ban_repeated_ngrams(scores, tokens, first_token(scores) + 40, 3)
+    return scores.exp()
+
+
+def allow_first(kernels: ModuleType, scores: Tensor) -> Tensor:
+    """Probabilities where only 0 is allowed."""
+    scores = scores.clone()
+    kernels.allow_only(scores, None, first_token(scores), first_token(scores) + 1, 1)
+    return scores.exp()
+
+
 def attended(sentences: int, heads: int, queries: int, keys: int) -> list[tuple[int, ...]]:
     """Shapes of queries, keys and values, with heads of 64."""
     return [(sentences, heads, length, 64) for length in (queries, keys, keys)]
@@ -292,6 +312,67 @@ def decoding(
 # By export, and what is special. Sources of 40 sentences with 16 heads fill a GPU: their keys are not split.
 KERNELS = {
     "add_one": Case(plus_one, lambda values: values + 1, [(1000, 1000)], [(7, 50)]),
+    "add_norm": Case(
+        lambda kernels, *given: kernels.add_norm(*given, 0.0, 1e-5),
+        lambda branch, bias, residual, weight, shift: F.layer_norm(residual + branch + bias, bias.shape, weight, shift),
+        [(4000, 1024), (1024,), (4000, 1024), (1024,), (1024,)],
+        [(7, 48), (48,), (7, 48), (48,), (48,)],
+        has_gradients=True,
+    ),
+    "bias_gelu": Case(
+        lambda kernels, product, bias: kernels.bias_gelu(product, bias),
+        lambda product, bias: F.gelu(product + bias),
+        [(4000, 4096), (4096,)],
+        [(7, 48), (48,)],
+    ),
+    "bias_gelu_backward": Case(
+        lambda kernels, gradient, product, bias: kernels.bias_gelu_backward(gradient.clone(), product, bias)[0],
+        lambda gradient, product, bias: torch.ops.aten.gelu_backward(gradient, product + bias),
+        [(4000, 4096), (4000, 4096), (4096,)],
+        [(7, 48), (7, 48), (48,)],
+    ),
+    "join_gradients": Case(
+        lambda kernels, *given: kernels.join_gradients(given)[0],
+        lambda *given: torch.cat(given, -1),
+        [(4000, 1024)] * 3,
+        [(7, 48)] * 3,
+    ),
+    "normalizers": Case(
+        lambda kernels, logits: (lambda found: (found[0] + found[1].log()).logsumexp(-1))(kernels.normalizers(logits)),
+        lambda logits: logits.logsumexp(-1),
+        [(384, 50265)],
+        [(4, 400)],
+    ),
+    "best_continuations": Case(
+        lambda kernels, logits, beams: kernels.best_continuations(
+            logits, kernels.normalizers(logits), beams.float(), 8
+        )[0],
+        lambda logits, beams: (logits.log_softmax(-1).view(*beams.shape, -1) + beams[..., None]).flatten(1).topk(8)[0],
+        [(384, 50265), (64, 6)],
+        [(4, 400), (2, 2)],
+    ),
+    "cross_entropy": Case(
+        lambda kernels, logits: kernels.cross_entropy(
+            logits.clone(), torch.arange(len(logits), device=logits.device), logits.size(1), 0.1, None
+        ),
+        lambda logits: F.cross_entropy(
+            logits, torch.arange(len(logits), device=logits.device), reduction="none", label_smoothing=0.1
+        ),
+        [(4000, 50304)],
+        [(7, 400)],
+    ),
+    "ban_repeated_ngrams": Case(
+        ban_repeated,
+        lambda scores: scores.index_fill(1, first_token(scores), float("-inf")).exp(),
+        [(384, 50265)],
+        [(4, 400)],
+    ),
+    "allow_only": Case(
+        allow_first,
+        lambda scores: torch.zeros_like(scores).index_fill(1, first_token(scores), 1),
+        [(384, 50265)],
+        [(4, 400)],
+    ),
     "decode_attention, source": decoding(padding, (40, 16, 6, 1024), (2, 2, 6, 70)),
     "decode_attention, source of few": decoding(padding, (2, 16, 4, 1000), (1, 2, 4, 260)),
     "decode_attention, long source": decoding(padding, (1, 16, 16, 16384), (1, 1, 16, 300)),
@@ -299,7 +380,7 @@ KERNELS = {
     "decode_attention, beams of few": decoding(ancestors, (1, 16, 6, 384), (1, 1, 6, 300)),
     "decode_attention, greedy": decoding(lambda _: None, (40, 16, 1, 77), (2, 2, 1, 77)),
 }
-PREDICATES = {"suits_decode_attention"}  # exports that are no kernels
+PREDICATES = {"can_choose", "suits_decode_attention"}  # exports that are no kernels
 
 
 def test_every_kernel_is_tested(device: str, request: pytest.FixtureRequest) -> None:

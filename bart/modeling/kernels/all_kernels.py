@@ -1,7 +1,7 @@
 """All kernels, as ``available.triton_kernels`` returns them. Importing this module imports Triton."""
 
 from bart.modeling.kernels.add_norm import add_norm
-from bart.modeling.kernels.bias_gelu import bias_gelu, bias_gelu_backward, bias_gelu_linear
+from bart.modeling.kernels.bias_gelu import bias_gelu, bias_gelu_backward
 from bart.modeling.kernels.cross_entropy import cross_entropy
 from bart.modeling.kernels.decode_attention import decode_attention, suits_decode_attention
 from bart.modeling.kernels.join_gradients import join_gradients
@@ -22,7 +22,6 @@ __all__ = [
     "best_continuations",
     "bias_gelu",
     "bias_gelu_backward",
-    "bias_gelu_linear",
     "can_choose",
     "cross_entropy",
     "decode_attention",

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from scripts.benchmark.compare_generation import SHAPES, CompareArguments, make_sources, write_model
+from scripts.benchmark.generation_work import SHAPES, CompareArguments, make_sources, write_model
 from utils.cli.options import at_least, option
 from utils.cli.run import run_command
 from utils.runtime.hardware import describe_machine
@@ -31,7 +31,7 @@ class ProfileArguments:
     batch_size: int = option(4, "work", "sources at once", check=at_least(1))
     source_length: int = option(512, "work", "tokens of a source", check=at_least(4))
     target_length: int = option(40, "work", "tokens of an output", check=at_least(4))
-    beams: int = option(4, "work", "beams", check=at_least(2))
+    beams: int = option(4, "work", "beams; 1: greedy search", check=at_least(1))
     rounds: int = option(3, "work", "searches that are measured, after one to warm up", check=at_least(1))
 
     def check(self) -> None:

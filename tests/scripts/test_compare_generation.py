@@ -32,6 +32,26 @@ def test_natural_outputs_end_by_themselves(tmp_path: Path) -> None:
     assert all(result["batch_size"] in (2, 4) for result in found)
 
 
+def test_the_preset_is_the_published_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Greedy, 128 new tokens, three batch sizes, beside the published figures; small by flags that are given."""
+    found = results(tmp_path, preset="tensorrt_llm", systems="ours,transformers", target_length=9)
+    assert [result["batch_size"] for result in found] == [32, 32, 64, 64, 128, 128]
+    assert {result["precision"] for result in found} == {"bf16"}
+    assert {result["output_tokens"][-1] for result in found} == {7}
+    printed = [line for line in capsys.readouterr().out.splitlines() if "on an H100" in line]
+    assert len(printed) == 6 and "batch 64" in printed[2] and "published for TensorRT-LLM on an H100: 254" in printed[2]
+    (work,) = {(one.beams, one.target_length, one.mode) for one in CompareArguments(preset="tensorrt_llm").works()}
+    assert work == (1, 129, "uniform")
+    lengths = [len(source) for source in make_sources(CompareArguments(preset="tensorrt_llm").works()[2])]
+    assert len(lengths) == 128 and min(lengths) >= 260 and 430 < max(lengths) <= 440
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_greedy_search(precision: str, tmp_path: Path) -> None:
+    found = results(tmp_path, beams=1, precisions=precision, batch_size=3, source_length=20, target_length=9)
+    assert found[1]["same_outputs"] == 1 and found[0]["sequences_per_second"] > 0
+
+
 def test_natural_sources_have_many_lengths() -> None:
     lengths = [len(source) for source in make_sources(CompareArguments(mode="natural"))]
     assert len(lengths) == 64 and len(set(lengths)) > 50 and min(lengths) >= 100 and max(lengths) <= 900

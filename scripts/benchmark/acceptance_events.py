@@ -23,7 +23,7 @@ from typing import Any
 
 import pytest
 
-from scripts.benchmark.gpu_acceptance import EVENTS_VARIABLE
+from scripts.benchmark.gpu.test_run import EVENTS_VARIABLE
 
 _MISSING_MODULE = re.compile(r"ModuleNotFoundError: No module named '(\w+)")
 _MISSING_PACKAGE = re.compile(r"PackageNotFoundError: No package metadata was found for ([\w-]+)")

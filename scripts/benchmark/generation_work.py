@@ -6,15 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from scripts.benchmark.model_shapes import SHAPES
 from utils.cli.options import at_least, option
 
 # Torch and transformers take seconds to import, so the functions do it: --help and a wrong flag are answered at once.
 
-SHAPES = {
-    "base": {"d_model": 768, "layers": 6, "heads": 12, "ffn": 3072},
-    "large": {"d_model": 1024, "layers": 12, "heads": 16, "ffn": 4096},
-    "tiny": {"d_model": 64, "layers": 2, "heads": 4, "ffn": 128},
-}
 _FEWEST_NATURAL, _MOST_NATURAL = 100, 900  # tokens of a source
 _ORDINARY_TOKENS = 5  # ids below are special
 
@@ -124,7 +120,9 @@ def write_model(folder: Path, arguments: CompareArguments) -> None:
         forced_bos_token_id=None,
     )
     torch.manual_seed(arguments.seed)
-    model = BartForConditionalGeneration(config)
+    with torch.device(arguments.device):  # a GPU draws the weights of a large model in less time
+        model = BartForConditionalGeneration(config)
+    model.cpu()
     if arguments.mode == "natural":
         model.final_logits_bias[:, config.eos_token_id] = arguments.eos_bias
     model.save_pretrained(folder)

@@ -1,35 +1,25 @@
-"""Run the tests that need a GPU, going on after each failure; scripts/benchmark/gpu_acceptance.sh starts this.
+"""Run the tests that need a GPU, or measure the rows of a part; scripts/benchmark/gpu_acceptance.sh starts this."""
 
-A process of pytest runs tests until one fails, hangs or ends the process; another process goes on with the rest.
-"""
-
-import json
-import os
-import platform
-import re
 import signal
-import subprocess
 import sys
-import time
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import suppress
-from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from bart.errors import InputError
+from scripts.benchmark.gpu.machine import describe
+from scripts.benchmark.gpu.part import Part
+from scripts.benchmark.gpu.rows import PART_SECONDS, PARTS
+from scripts.benchmark.gpu.test_run import Acceptance, summary
 from utils.cli.options import above, option
 from utils.cli.run import run_command
 from utils.io.atomic_files import make_folder
-from utils.io.json_files import write_json
-from utils.runtime.software import git_commit
 
 ROOT = Path(__file__).parents[2]
-EVENTS_VARIABLE = "BART_ACCEPTANCE_EVENTS"  # names the file that acceptance_events writes to
-_SECONDS_BETWEEN_LOOKS = 0.1
-_STOPPED = (0, 1, 2, 5)  # pytest's exit codes for a regular end: 5 is no test; 3 and 4 are errors of its own
+_TESTS_SECONDS = 520.0
+
+
+def _part(value: int | None) -> str | None:
+    return None if value is None or value in PARTS else f"give one of {', '.join(map(str, PARTS))}"
 
 
 @dataclass
@@ -39,219 +29,82 @@ class AcceptanceArguments:
     tests: str = option("tests/gpu", "Tests", "file or folder of tests")
     keyword: str | None = option(None, "Tests", "run only tests whose name matches, as with pytest -k")
     test_limit: float = option(120.0, "Limits", "seconds that one test may take", check=above(0))
-    time_limit: float = option(520.0, "Limits", "seconds that all tests may take; the rest is not run", check=above(0))
+    time_limit: float | None = option(
+        None,
+        "Limits",
+        "seconds that all tests, or the rows of a part, may take; the rest is not run; by default "
+        f"{_TESTS_SECONDS:g} and {PART_SECONDS:g}",
+        check=lambda value: None if value is None else above(0)(value),
+    )
+    part: int | None = option(
+        None, "Parts", "measure the rows of a part, 0 to 4, instead of running the tests", check=_part
+    )
+    rows: str | None = option(None, "Parts", "run only these rows of the part, separated by commas")
+    list: bool = option(False, "Parts", "print the rows with the seconds that they are expected to take, and end")
 
     def check(self) -> None:
-        """Raise InputError if --tests does not exist."""
+        """Raise InputError if --tests or one of --rows does not exist."""
         if not (ROOT / self.tests).exists():
             raise InputError(f"--tests {self.tests}: no such file or folder; give a path in the checkout")
+        if self.rows is not None and self.part is None:
+            raise InputError("--rows: give --part too, of which they are rows")
+        known = [row.name for row in PARTS[self.part]] if self.part is not None else []
+        for name in self.rows.split(",") if self.rows is not None else []:
+            if name not in known:
+                raise InputError(f"--rows {name}: part {self.part} has {', '.join(known)}")
+
+    @property
+    def seconds(self) -> float:
+        """Return the limit for all tests or rows."""
+        default = _TESTS_SECONDS if self.part is None else PART_SECONDS
+        return default if self.time_limit is None else self.time_limit
 
 
-@dataclass
-class Progress:
-    """The events that one process of pytest has reported, and how it was ended."""
-
-    selected: list[str] | None = None  # None until all files are read
-    results: dict[str, dict[str, Any]] = field(default_factory=dict)  # by the test's name: outcome, reason, seconds
-    running: str | None = None
-    last_told: float = field(default_factory=time.monotonic)
-    ended: str = ""  # why it was ended; empty after a regular end
-
-    def silent_for(self) -> float:
-        """Return the seconds since its last event: those of the running test, or of the process's end."""
-        return time.monotonic() - self.last_told
-
-    def take(self, line: str) -> None:
-        """Read an event."""
-        event = json.loads(line)
-        self.last_told = time.monotonic()
-        if event["event"] == "selected":
-            self.selected = event["tests"]
-        elif event["event"] == "started":
-            self.running = event["test"]
-        else:
-            self.running = None
-            self.results[event["test"]] = {name: event[name] for name in ("outcome", "reason", "seconds", "figures")}
-
-
-class Acceptance:
-    """A run over all tests, and its report so far."""
-
-    def __init__(self, arguments: AcceptanceArguments) -> None:
-        self.arguments = arguments
-        self.folder = Path(arguments.output_dir)
-        self.started = time.monotonic()
-        self._limit = f"the limit of {arguments.time_limit:g} seconds for all"
-        self.log, self.events = self.folder / "gpu_acceptance.log", self.folder / "events.jsonl"
-        for path in (self.log, self.events):
-            path.write_text("")
-        self.report: dict[str, Any] = {"finished": False, "device": arguments.device, **_describe(arguments.device)}
-        self.results: dict[str, dict[str, Any]] = {}
-        self.problems: list[str] = []  # of no single test
-
-    def run(self) -> None:
-        """Start processes until every test has a result, the time is over, or a process reports nothing."""
-        names: list[str] | None = None  # of all tests
-        while names is None or not self.results.keys() >= set(names):
-            if self._is_over():
-                self.problems.append(self._limit)
-                break
-            known = len(self.results)
-            progress = self._run_process()
-            names = progress.selected if names is None else names
-            if self._is_over():
-                continue
-            told_nothing = len(self.results) == known
-            if (progress.ended and progress.running is None) or (told_nothing and names != []):
-                ended = progress.ended or "pytest reported nothing"
-                self.problems.append(f"{ended}; its last line: {self._last_line()}")
-            if told_nothing:
-                break
-        for name in names or []:
-            reason = self.problems[-1] if self.problems else None
-            self.results.setdefault(name, {"outcome": "not run", "reason": reason, "seconds": 0.0, "figures": {}})
-        self._write(finished=True)
-        self.events.unlink()
-        if not self.results and not self.problems:
-            raise InputError(f"--keyword {self.arguments.keyword}: no test in {self.arguments.tests} matches")
-
-    def _is_over(self) -> bool:
-        return time.monotonic() > self.started + self.arguments.time_limit
-
-    def _run_process(self) -> Progress:
-        """Run the remaining tests until one fails or all have ended, and add their results."""
-        progress = Progress()
-        with self.log.open("ab") as log, self.events.open(encoding="utf-8") as told:
-            told.seek(0, os.SEEK_END)
-            process = subprocess.Popen(
-                self._command(), cwd=ROOT, env=self._environment(), start_new_session=True,
-                stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
-            )  # fmt: skip
-            try:
-                while process.poll() is None and not progress.ended:
-                    self._take(progress, told)
-                    if self._is_over():
-                        progress.ended = self._limit
-                    elif progress.selected is not None and progress.silent_for() > self.arguments.test_limit:
-                        progress.ended = f"the limit of {self.arguments.test_limit:g} seconds for a test"
-                    time.sleep(_SECONDS_BETWEEN_LOOKS)
-            finally:
-                with suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)  # with all processes that its tests have started
-                process.wait()
-            self._take(progress, told)
-        if not progress.ended and process.returncode not in _STOPPED:
-            progress.ended = f"pytest ended with exit code {process.returncode}"
-        if progress.running is not None:
-            seconds = round(progress.silent_for(), 3)
-            reason = progress.ended or "the process ended within the test"
-            failed = {"outcome": "failed", "reason": reason, "seconds": seconds, "figures": {}}
-            progress.results[progress.running] = failed
-            self._add(progress.running, progress.results[progress.running])
-        return progress
-
-    def _take(self, progress: Progress, told: Any) -> None:
-        """Read new events; leave an incomplete last line for later."""
-        while True:
-            start = told.tell()
-            line = told.readline()
-            if not line.endswith("\n"):
-                told.seek(start)
-                return
-            progress.take(line)
-            for name in progress.results.keys() - self.results.keys():
-                self._add(name, progress.results[name])
-
-    def _add(self, name: str, result: dict[str, Any]) -> None:
-        self.results[name] = result
-        print(f"{result['outcome']:8} {result['seconds']:7.1f} s  {name}", flush=True)
-        for figure, value in result["figures"].items():
-            print(f"{'':20}{figure}: {value}", flush=True)
-        self._write(finished=False)  # in case this process is ended
-
-    def _write(self, finished: bool) -> None:
-        self.report |= {
-            "finished": finished,
-            "seconds": round(time.monotonic() - self.started, 1),
-            "counts": dict(Counter(result["outcome"] for result in self.results.values())),
-            "problems": self.problems,
-            "tests": [{"test": name, **result} for name, result in self.results.items()],
-        }
-        write_json(self.folder / "gpu_acceptance.json", self.report)
-
-    def _last_line(self) -> str:
-        lines = self.log.read_text(encoding="utf-8", errors="replace").split("\n")
-        return next((line.strip() for line in reversed(lines) if line.strip()), "it printed nothing")
-
-    def _command(self) -> list[str]:
-        """Return the command of pytest, whose faulthandler logs the line at which a test hangs."""
-        plugins = ["-p", "scripts.benchmark.acceptance_events", "-p", "no:cacheprovider"]
-        options = ["-c", "pyproject.toml", "-o", f"faulthandler_timeout={0.9 * self.arguments.test_limit}"]
-        options += ["-m", "gpu", "-v", "--continue-on-collection-errors"]
-        if self.arguments.keyword is not None:
-            options += ["-k", self.arguments.keyword]
-        return [sys.executable, "-m", "pytest", *plugins, *options, self.arguments.tests]
-
-    def _environment(self) -> dict[str, str]:
-        added = {"BART_TEST_DEVICE": self.arguments.device, EVENTS_VARIABLE: str(self.events.resolve())}
-        added |= {"HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
-        if self.arguments.device == "cpu":
-            added |= {"CUDA_VISIBLE_DEVICES": ""}
-        return {"OMP_NUM_THREADS": "1", **os.environ, **added}  # for small models, threads would only wait
-
-
-def _describe(device: str) -> dict[str, Any]:
-    """Return the GPU and the versions. Raises InputError if the device is missing."""
-    requirements = (ROOT / "requirements" / "runtime.in").read_text(encoding="utf-8")
-    packages = {name: _version(name) for name in ["pytest", *re.findall(r"^[\w-]+", requirements, re.MULTILINE)]}
-    gpu = {"gpu": None, "cuda": None}
-    if device == "cuda":
-        import torch
-
-        if not torch.cuda.is_available():
-            raise InputError("--device cuda: torch finds no GPU here; give --device cpu for the tests that need none")
-        gpu = {"gpu": torch.cuda.get_device_name(0), "cuda": torch.version.cuda}
-    return {
-        **gpu,
-        "python": platform.python_version(),
-        "packages": packages,
-        "missing_packages": [name for name, found in packages.items() if found is None],
-        "git_commit": git_commit(),
-    }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
-def _summary(report: dict[str, Any]) -> Iterator[str]:
-    yield ""
-    for outcome in ("skipped", "not run", "failed"):
-        for test in report["tests"]:
-            if test["outcome"] == outcome:
-                yield f"{outcome}: {test['test']}: {' '.join((test['reason'] or '').split())[:300]}"
-    yield from (f"problem: {problem}" for problem in report["problems"])
-    if report["missing_packages"]:
-        yield f"not installed: {', '.join(report['missing_packages'])}"
-    counts = ", ".join(f"{count} {outcome}" for outcome, count in sorted(report["counts"].items()))
-    yield f"{counts or 'no tests'} in {report['seconds']:.0f} s on {report['gpu'] or 'the CPU'}"
-
-
-def accept(arguments: AcceptanceArguments) -> None:
+def run_tests(arguments: AcceptanceArguments) -> None:
     """Run the tests and write gpu_acceptance.json; end with exit code 1 if a test failed or was not run."""
-    make_folder(Path(arguments.output_dir), "--output_dir")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # which also ends the tests, in a session of their own
     acceptance = Acceptance(arguments)
     acceptance.run()
-    print("\n".join(_summary(acceptance.report)))
+    print("\n".join(summary(acceptance.report)))
     print(f"written: {Path(arguments.output_dir) / 'gpu_acceptance.json'}")
     counts = acceptance.report["counts"]
     if counts.get("failed") or counts.get("not run") or acceptance.problems:
         sys.exit(1)
 
 
+def run_part(arguments: AcceptanceArguments, number: int) -> None:
+    """Measure the rows of a part and write partN.json; end with exit code 1 if a row failed or was not run."""
+    chosen = None if arguments.rows is None else arguments.rows.split(",")
+    rows = [row for row in PARTS[number] if chosen is None or row.name in chosen]
+    folder = Path(arguments.output_dir)
+    part = Part(number, rows, arguments.device, folder, arguments.seconds, describe(arguments.device))
+    report = part.run()
+    counts = ", ".join(f"{count} {outcome}" for outcome, count in sorted(report["counts"].items()))
+    print(f"part {number}: {counts} in {report['seconds']:.0f} s on {report['gpu'] or 'the CPU'}")
+    print(f"written: {folder / f'part{number}.json'}")
+    if report["counts"].keys() & {"failed", "not run"}:
+        sys.exit(1)
+
+
+def print_rows(part: int | None) -> None:
+    """Print the rows of a part, or of all."""
+    for number in PARTS if part is None else [part]:
+        print(f"part {number}: {sum(row.seconds for row in PARTS[number])} s expected on an H100, from cold")
+        for row in PARTS[number]:
+            print(f"{row.seconds:8} s  {row.name}")
+
+
+def accept(arguments: AcceptanceArguments) -> None:
+    """Do what the command line asks for."""
+    if arguments.list:
+        print_rows(arguments.part)
+        return
+    make_folder(Path(arguments.output_dir), "--output_dir")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # which also ends the processes, in sessions of their own
+    if arguments.part is None:
+        run_tests(arguments)
+    else:
+        run_part(arguments, arguments.part)
+
+
 if __name__ == "__main__":
-    sys.exit(run_command(AcceptanceArguments, "Run the tests that need a GPU.", accept))
+    sys.exit(run_command(AcceptanceArguments, "Run the tests that need a GPU, or measure a part's rows.", accept))

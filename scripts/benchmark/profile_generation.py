@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from scripts.benchmark.generation_work import SHAPES, CompareArguments, make_sources, write_model
+from scripts.benchmark.generation_work import CompareArguments, make_sources, write_model
+from scripts.benchmark.model_shapes import SHAPES
 from utils.cli.options import at_least, option
 from utils.cli.run import run_command
 from utils.runtime.hardware import describe_machine

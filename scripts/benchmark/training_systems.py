@@ -8,6 +8,7 @@ measures the peak speed of the machine.
 python -m scripts.benchmark.training_systems ours WORK.json
 """
 
+import gc
 import json
 import os
 import resource
@@ -22,6 +23,7 @@ import numpy as np
 import torch
 
 from bart.modeling.modeling_bart import IGNORE_INDEX
+from utils.data.batch import EXACT, FEW
 from utils.data.batch_sampler import LengthBucketSampler
 from utils.training.flops import measured_peak
 
@@ -43,7 +45,7 @@ class Gate:
         self._read, self._write, self._device = read, write, device
         self._left: int | None = None  # steps until the next answer; None before the first request
         self._started = 0.0
-        self._tokens = 0
+        self._tokens: Any = 0  # a tensor on the device: counting does not wait for a GPU
         self._losses: list[Any] = []
 
     def step(self) -> None:
@@ -55,8 +57,8 @@ class Gate:
         if self._device == "cuda":
             torch.cuda.synchronize()
         seconds = time.perf_counter() - self._started if self._left is not None else 0.0
-        losses = [float(loss) for loss in self._losses]
-        self._write({"seconds": seconds, "tokens": self._tokens, "losses": losses, "peak_bytes": _peak(self._device)})
+        losses, tokens = [float(loss) for loss in self._losses], int(self._tokens)
+        self._write({"seconds": seconds, "tokens": tokens, "losses": losses, "peak_bytes": peak_bytes(self._device)})
         request = self._read()
         if "peak" in request:
             self._write({"peak": measured_peak(self._device, _KINDS[request["peak"]])})
@@ -66,9 +68,9 @@ class Gate:
         self._left, self._tokens, self._losses = request["steps"], 0, []
         self._started = time.perf_counter()
 
-    def count(self, tokens: int, loss: Any) -> None:
+    def count(self, tokens: Any, loss: Any) -> None:
         """Record a step: its non-pad source and target tokens, and the mean loss."""
-        self._tokens += tokens
+        self._tokens = self._tokens + tokens
         self._losses.append(loss)
 
 
@@ -89,7 +91,7 @@ def train_ours(work: dict[str, Any], settings: dict[str, Any], gate: Gate) -> No
             gate.step()
 
         def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Batch, batch_index: int) -> None:
-            tokens = int(batch.attention_mask.sum()) + batch.step_target_tokens
+            tokens = batch.attention_mask.sum() + batch.step_target_tokens
             gate.count(tokens, outputs["loss_sum"] / batch.step_target_tokens)
 
     arguments = _our_arguments(work, settings["precision"])
@@ -133,7 +135,7 @@ def train_transformers(work: dict[str, Any], settings: dict[str, Any], gate: Gat
 
     class Trainer(transformers.Trainer):
         def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-            tokens = int(inputs["attention_mask"].sum()) + int((inputs["labels"] != IGNORE_INDEX).sum())
+            tokens = inputs["attention_mask"].sum() + (inputs["labels"] != IGNORE_INDEX).sum()
             loss = super().compute_loss(model, inputs, *args, **kwargs)
             gate.count(tokens, (loss[0] if isinstance(loss, tuple) else loss).detach())
             return loss
@@ -188,6 +190,7 @@ def training_order(work: dict[str, Any], settings: dict[str, Any]) -> LengthBuck
         seed=work["seed"],
         group_by_length=True,
         max_tokens=settings.get("max_tokens"),
+        multiples=FEW if work.get("few_shapes") else EXACT,
     )
 
 
@@ -241,11 +244,19 @@ def _collate(config: Any) -> Callable[[list[dict[str, Any]]], dict[str, Any]]:
     return collate
 
 
-def _peak(device: str) -> int:
+def peak_bytes(device: str) -> int:
     """Return the peak memory so far, in bytes: on a CPU that of the process, on a GPU that of its tensors."""
     if device == "cuda":
         return torch.cuda.max_memory_allocated()
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def forget_memory(device: str) -> None:
+    """Free what an earlier training has left on a GPU, and measure the peak anew."""
+    if device == "cuda":
+        gc.collect()
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
 
 
 def main(name: str, work_path: str) -> None:
@@ -273,6 +284,7 @@ def main(name: str, work_path: str) -> None:
     read()
     while requests[-1]:
         train = {"ours": train_ours, "transformers": train_transformers}[name]
+        forget_memory(work["device"])
         with suppress(Stopped):
             train(work, requests[-1]["start"], Gate(read, write, work["device"]))
 

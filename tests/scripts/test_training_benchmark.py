@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from scripts.benchmark.compare_training import CompareArguments, compare, make_lengths
+from scripts.benchmark.compare_training import CompareArguments, compare
+from scripts.benchmark.training_work import make_lengths
 from tests.foreign_modules import write_foreign_modules
 from tests.tiny_setup import write_tiny_setup
 from utils.io.json_files import read_json, write_json

@@ -1,0 +1,71 @@
+"""What the rows of one process share: the device, a folder for models, and the way to tell figures."""
+
+import os
+import statistics
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+Settings = dict[str, Any]
+
+
+class Unfit(Exception):
+    """Raised by a row that this machine cannot have; its text is the reason for which the row is skipped."""
+
+
+@dataclass
+class Session:
+    """The rows' surroundings. A row tells each figure at once: the process may be ended at any time."""
+
+    device: str
+    models: Path  # a folder for models, which the processes of a part share
+    results: Path  # a folder for what rows leave behind
+    tell: Callable[[dict[str, Any]], None]  # adds figures to the running row's
+    kept: dict[Any, Any] = field(default_factory=dict)  # what later rows may use again
+
+    def model_folder(self, name: str, write: Callable[[Path], None]) -> Path:
+        """Return the folder of a model, which ``write`` writes if no row of the part has done it yet."""
+        folder = self.models / name
+        if not folder.exists():
+            unfinished = self.models / f"{name}.{os.getpid()}"
+            write(unfinished)
+            unfinished.rename(folder)
+        return folder
+
+
+@contextmanager
+def kernels_switched(triton: bool) -> Iterator[None]:
+    """Leave this project's Triton kernels out within the block, unless ``triton`` is true."""
+    from bart.modeling.kernels import available
+
+    if triton:
+        yield
+        return
+    before = os.environ.get(available.SWITCH)
+    os.environ[available.SWITCH] = "0"
+    available._load.cache_clear()
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[available.SWITCH]
+        else:
+            os.environ[available.SWITCH] = before
+        available._load.cache_clear()
+
+
+def command_of(module: str, arguments: Any, default: Any) -> str:
+    """Return the command that does the same work: the flags whose values are not the default ones."""
+    words = [f"python -m {module}"]
+    for name, value in vars(arguments).items():
+        if value == getattr(default, name):
+            continue
+        words += [f"--{name}" if value else f"--no-{name}"] if isinstance(value, bool) else [f"--{name} {value}"]
+    return " ".join(words)
+
+
+def spread(values: Sequence[float]) -> dict[str, Any]:
+    """Return the median and all values of the rounds so far."""
+    return {"median": statistics.median(values), "rounds": list(values)}

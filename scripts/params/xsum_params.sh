@@ -42,12 +42,13 @@ dgx1_1gpu_fp16_eval()    { _evaluate  1               fp16                96; }
 dgx1_1gpu_fp32()         { _train     1    7e-5  8  8 fp32 12250 200  96  32 0.3 1; }
 dgx1_1gpu_fp32_eval()    { _evaluate  1               fp32                32; }
 
-# GPUs that the reference did not train on. BS of the smaller two is an estimate: bart-large with frozen embeddings (406
-# million parameters, 353 of them trained) holds 1.6 GB of weights, 1.4 GB of gradients, 2.8 GB of Adam's averages and
-# 0.8 GB of half-precision copies, 6.6 GB in all. For the backward pass a sequence of 1024 + 60 tokens keeps 56 MB in
-# each encoder and decoder layer, 0.69 GB with its logits; 1.0 GB leaves room for what that pass itself needs.
+# GPUs that the reference did not train on. On an H200 (commit 4babf91) bart-large in bf16, all parameters trained, took
+# 6.1 GB and 0.49 GB a sequence of 1024 + 60 tokens: 17.9 GB for 24 of them, 25.7 GB for 40.
+# BS of the smaller two was reckoned with 1.0 GB a sequence. It stays until larger batches have been tried with the
+# kernels of such cards, by rows largest_batch_* of scripts/benchmark/gpu_acceptance.sh --part 2.
 
-# 16 GB, no bf16 and no tf32: 6.6 + 4 x 1.0 = 10.6 GB. EVAL_BS and PRED_BS: the reference's largest batch on a T4.
+# 16 GB, no bf16 and no tf32: 6.1 + 4 x 0.49 = 8.1 GB; 16 would take 13.9 GB.
+# EVAL_BS and PRED_BS: the reference's largest batch on a T4.
 t4_1gpu_fp16()           { _train     1    7e-5  4 28 fp16  7000 200  32  32 0.3 1; }
 t4_1gpu_fp16_eval()      { _evaluate  1               fp16                32; }
 
@@ -57,6 +58,6 @@ h100_8gpu_bf16_eval()    { _evaluate  8               bf16               128; }
 h200_1gpu_bf16()         { _train     1 1.25e-4 40  8 bf16  2000  50 128 128 0.1 2; }
 h200_1gpu_bf16_eval()    { _evaluate  1               bf16               128; }
 
-# 24 GB: 6.6 + 10 x 1.0 = 16.6 GB.
+# 24 GB: 6.1 + 10 x 0.49 = 11.0 GB; 32 would take 21.8 GB.
 rtx4090_1gpu_bf16()      { _train     1 1.25e-4 10 32 bf16  2000  50  64  32 0.1 2; }
 rtx4090_1gpu_bf16_eval() { _evaluate  1               bf16                32; }

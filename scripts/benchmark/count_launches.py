@@ -81,7 +81,7 @@ def count_all(arguments: CountArguments, kernels: bool) -> dict[str, Counter[str
     counter = LaunchCounter()
     torch.set_num_threads(1)  # for a narrow model, threads would only wait
     torch.manual_seed(0)
-    found = {}
+    found: dict[str, Counter[str]] = {}
     with as_on_a_gpu(counter, kernels):
         found |= count_training(counter, make_model(arguments.layers))
         model = make_model(arguments.layers).eval().to(torch.bfloat16).prepack()

@@ -22,7 +22,11 @@ _LARGEST_ERROR = 0.05
 def attention(session: Session, settings: Settings) -> None:
     """Tell the relative error of outputs and gradients of each kernel, length and type, with and without a mask.
 
-    Raises RuntimeError if the default kernel's are wrong or not finite; the others may refuse, or be wrong.
+    The default kernel must be right, except where cuDNN may fail (pytorch issue 196678), which the model avoids; the
+    others may refuse, or be wrong.
+
+    Raises:
+        RuntimeError: the default kernel is wrong, or its results are not finite.
     """
     wrong = []
     for precision in settings["precisions"]:
@@ -40,7 +44,8 @@ def attention(session: Session, settings: Settings) -> None:
                         continue
                     error_found = ((found - exact).norm() / exact.norm()).item()
                     session.tell({what: error_found})
-                    if kernel is None and not error_found < _LARGEST_ERROR:
+                    may_fail = masked and length % 128 == 64
+                    if kernel is None and not may_fail and not error_found < _LARGEST_ERROR:
                         wrong.append(what)
     if wrong:
         raise RuntimeError(f"wrong by more than {_LARGEST_ERROR}, or not finite: {'; '.join(wrong)}")

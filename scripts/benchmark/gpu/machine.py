@@ -16,7 +16,7 @@ def describe(device: str) -> dict[str, Any]:
     """Return the GPU and the versions. Raises InputError if the device is missing."""
     requirements = (ROOT / "requirements" / "runtime.in").read_text(encoding="utf-8")
     packages = {name: _version(name) for name in ["pytest", *re.findall(r"^[\w-]+", requirements, re.MULTILINE)]}
-    gpu = {"gpu": None, "cuda": None}
+    gpu: dict[str, str | None] = {"gpu": None, "cuda": None}
     if device == "cuda":
         import torch
 

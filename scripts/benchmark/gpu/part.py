@@ -167,8 +167,8 @@ def headline(entry: dict[str, Any]) -> str:
         for name in ("tokens_per_second", "sequences_per_second")
         if name in found
     ]
-    plain = ("share_of_peak", "peak_gb", "gb_per_sequence", "largest_batch", "milliseconds", "launches", "host_share")
-    plain += ("times_as_many_as_published", "largest_difference", "test_sequences_per_second", "counts")
+    plain = ["share_of_peak", "peak_gb", "gb_per_sequence", "largest_batch", "milliseconds", "launches", "host_share"]
+    plain += ["times_as_many_as_published", "largest_difference", "test_sequences_per_second", "counts"]
     words += [f"{name.replace('_', ' ')} {found[name]}" for name in plain if name in found]
     return "; ".join([*([entry["reason"]] if entry["reason"] else []), *words])
 

@@ -104,12 +104,12 @@ PARTS: dict[int, list[Row]] = {
         _padded("training_padded_40", 45),
         _natural("training_natural", 15),
         _search("beam_6_padded_64", 20, batch_size=64),
+        Row("profile_of_search", "search_rows.profile_search", 4, {**_SEARCH, "batch_size": 64}),
         _padded("training_padded_24", 6, batch_size=24),
         Row(
             "profile_of_training", "training_rows.profile_training", 12,
             {**_MODEL, **_XSUM, "batch_size": 40, "profiled_steps": 3},
         ),
-        Row("profile_of_search", "search_rows.profile_search", 6, {**_SEARCH, "batch_size": 64}),
         Row(
             "profile_of_natural_training", "training_rows.profile_training", 12,
             {**_MODEL, **_XSUM, **_NATURAL, "max_tokens": 45_000, "profiled_steps": 8},
@@ -133,6 +133,7 @@ PARTS: dict[int, list[Row]] = {
         Row("peak_memory_bf16", "training_rows.memory", 8, _PEAKS),
         _padded("without_triton_padded_40", 16, process="without Triton", environment=_NO_TRITON),
         _natural("without_triton_natural", 10, process="without Triton", environment=_NO_TRITON),
+        _padded("compiled_padded_40", 50, compile=True, process="compiled"),
         Row(  # the work of the presets of small cards: see scripts/params/cnn_dm_params.sh
             "largest_batch_15_gb_fp16", "training_rows.largest_batch", 22,
             {**_MODEL, "precision": "fp16", "source_length": 1024, "target_length": 142, "freeze_embeds": True,
@@ -147,7 +148,6 @@ PARTS: dict[int, list[Row]] = {
         ),
         _padded("without_cudnn_padded_40", 16, process="without cuDNN", environment=_NO_CUDNN),
         _natural("without_cudnn_natural", 10, process="without cuDNN", environment=_NO_CUDNN),
-        _padded("compiled_padded_40", 50, compile=True, process="compiled"),
     ],
     # Searches, and the losses.
     3: [

@@ -1,0 +1,54 @@
+"""Layers with this project's Triton kernels on a GPU, as large as BART's, against torch's operations in float32."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from bart.modeling.kernels import available
+from bart.modeling.modeling_bart import BartForConditionalGeneration
+from tests.tiny_setup import tiny_config
+
+pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("kernels_on_cpu")]
+
+SHAPES = {"cuda": (1024, 5, 64), "cpu": (24, 2, 5)}  # size of the model, sequences, tokens
+LARGEST_ERRORS = {torch.float32: 1e-4, torch.float16: 0.02, torch.bfloat16: 0.1}  # relative
+
+
+def model_on(device: str, dropout: float = 0.0) -> BartForConditionalGeneration:
+    torch.manual_seed(0)
+    size = SHAPES[device][0]
+    sizes = {"d_model": size, "encoder_ffn_dim": 4 * size, "decoder_ffn_dim": 4 * size, "dropout": dropout}
+    config = tiny_config().copy(**sizes, attention_dropout=0.0, init_std=size**-0.5)
+    return BartForConditionalGeneration(config).train().to(device)
+
+
+def loss_and_gradients(model: BartForConditionalGeneration, dtype: torch.dtype) -> list[Tensor]:
+    """Of the mean loss, so that float16 can hold the gradients."""
+    torch.manual_seed(1)
+    device, (_, rows, tokens) = model.device.type, SHAPES[model.device.type]
+    labels = torch.randint(4, 400, (rows, tokens), device=device)
+    with torch.autocast(device, dtype, enabled=dtype != torch.float32):
+        loss = model.loss_sum(labels.flip(0), None, labels) / labels.numel()
+    return [loss.detach(), *torch.autograd.grad(64 * loss, list(model.parameters()))]
+
+
+@pytest.mark.parametrize("dtype", LARGEST_ERRORS, ids=str)
+def test_agrees_with_torch(dtype: torch.dtype, device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = model_on(device)
+    assert available.triton_kernels(model.model.shared.weight) is not None
+    found = loss_and_gradients(model, dtype)
+    monkeypatch.setattr(available, "_DEVICES", set())
+    names = ["loss", *(name for name, _ in model.named_parameters())]
+    for name, ours, exact in zip(names, found, loss_and_gradients(model, torch.float32), strict=True):
+        if not name.endswith("k_proj.bias"):  # their gradients are 0
+            assert (ours - exact).norm() <= LARGEST_ERRORS[dtype] * exact.norm(), name
+
+
+@pytest.mark.parametrize("dtype", LARGEST_ERRORS, ids=str)
+def test_computed_again(dtype: torch.dtype, device: str) -> None:
+    """With dropout: gradient checkpointing draws the same masks."""
+    model = model_on(device, dropout=0.1)
+    expected = loss_and_gradients(model, dtype)
+    model.enable_gradient_checkpointing()
+    for found, wanted in zip(loss_and_gradients(model, dtype), expected, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)

@@ -23,9 +23,8 @@ from bart.configuration.generation_config import GenerationConfig
 from bart.errors import InputError
 from bart.generation.generate import generate
 from bart.generation.output import GenerationOutput
-from bart.modeling.kernels.available import triton_kernels
 from bart.modeling.layers.aligned_vocabulary import AlignedOutput
-from bart.modeling.layers.attention import MultiHeadAttention, cast_for_autocast, padding_mask
+from bart.modeling.layers.attention import MultiHeadAttention, cast_for_kernels, padding_mask
 from bart.modeling.layers.dropout import Dropout
 from bart.modeling.layers.fused_cross_entropy import cross_entropy_and_predictions, fused_cross_entropy
 from bart.modeling.layers.kv_cache import DecoderCache, DecodeStep, LayerCache
@@ -74,9 +73,7 @@ class BartStack(nn.Module):
             positions = F.embedding(unpadding.positions(), positions)
         embedded = self.embed_tokens(input_ids) * self.embed_scale + positions
         states: Tensor = self.dropout(self.layernorm_embedding(embedded))
-        # Kernels return autocast's type, so that the first layer needs no variants of them.
-        has_kernels = not self.compiled and triton_kernels(states) is not None
-        return cast_for_autocast(states) if has_kernels else states
+        return states if self.compiled else cast_for_kernels(states)
 
     def active_layers(self) -> Iterator[nn.Module]:
         """Yield the layers to run; training leaves each out with probability ``layerdrop``.

@@ -16,10 +16,9 @@ import triton.language as tl
 from torch import Tensor
 
 from bart.modeling.kernels.programs import persistent_programs
-from bart.modeling.layers.dropout import draw_seed
 
 _WORDS = 2**32  # values of a random word
-_LARGEST_SEED = 2**63 - 1
+_SEED_BIT = 2**62  # set in every seed, so that it needs 64 bits and its type does not vary
 _WARPS_PER_MULTIPROCESSOR = 8  # in the backward pass, whose threads need 255 registers each; 48 kB of loads in flight
 # Philox with 7 rounds passes BigCrush (Salmon et al. 2011, table 2); torch's 10 would cost as much time as the memory.
 _ROUNDS = tl.constexpr(7)
@@ -33,6 +32,7 @@ def add_norm(
     shift: Tensor,
     dropout: float,
     eps: float,
+    seed: int,
 ) -> Tensor:
     """Compute LayerNorm(residual + dropout(branch + bias)); sums are in float32.
 
@@ -42,9 +42,9 @@ def add_norm(
         residual: of the shape of ``branch``.
         weight: (D,), of the norm.
         shift: (D,), the norm's bias.
-        dropout: probability below 1 with which an element of the branch becomes 0; torch's generator on the CPU draws
-            the seed.
+        dropout: probability below 1 with which an element of the branch becomes 0.
         eps: of the norm.
+        seed: of the dropout, below 2^63; the same one drops the same elements.
 
     Returns:
         a tensor of the shape and type of ``branch``. In float16 without gradients the sum is clamped to float16's range
@@ -53,10 +53,10 @@ def add_norm(
     wants_gradient = torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in given)
     states: Tensor
     if wants_gradient:
-        states = _AddNorm.apply(*given, dropout, eps)
+        states = _AddNorm.apply(*given, dropout, eps, seed)
     else:
         clamp = branch.dtype == torch.float16 and not torch.is_grad_enabled()
-        states, _ = _forward(*given, dropout, eps, _seed(dropout), clamp=clamp)
+        states, _ = _forward(*given, dropout, eps, seed, clamp=clamp)
     return states
 
 
@@ -71,8 +71,9 @@ class _AddNorm(torch.autograd.Function):
         shift: Tensor,
         dropout: float,
         eps: float,
+        seed: int,
     ) -> Tensor:
-        branch, residual, seed = branch.contiguous(), residual.contiguous(), _seed(dropout)
+        branch, residual = branch.contiguous(), residual.contiguous()
         states, statistics = _forward(branch, bias, residual, weight, shift, dropout, eps, seed, keep_statistics=True)
         ctx.save_for_backward(branch, bias, residual, weight, statistics)
         ctx.dropout, ctx.seed, ctx.shift_dtype = dropout, seed, shift.dtype
@@ -93,7 +94,7 @@ class _AddNorm(torch.autograd.Function):
         sums = torch.empty(3 if bias is not None else 2, programs, size, dtype=torch.float32, device=gradient.device)
         _add_norm_backward[(programs,)](
             gradient, branch, bias, residual, weight, statistics, branch_gradient, residual_gradient, sums,
-            ctx.seed, rows, **_constants(size, ctx.dropout), HAS_BIAS=bias is not None, IS_SHARED=is_shared,
+            ctx.seed | _SEED_BIT, rows, **_constants(size, ctx.dropout), HAS_BIAS=bias is not None, IS_SHARED=is_shared,
             num_warps=warps,
         )  # fmt: skip
         weight_gradient, shift_gradient, *bias_gradient = sums.sum(1)
@@ -103,6 +104,7 @@ class _AddNorm(torch.autograd.Function):
             residual_gradient,
             weight_gradient.to(weight.dtype),
             shift_gradient.to(ctx.shift_dtype),
+            None,
             None,
             None,
         )
@@ -126,16 +128,11 @@ def _forward(
     statistics = torch.empty(rows if keep_statistics else 0, 2, dtype=torch.float32, device=branch.device)
     if rows:
         _add_norm[(rows,)](
-            branch, bias, residual, weight, shift, states, statistics, seed, eps, **_constants(size, dropout),
-            HAS_BIAS=bias is not None, KEEP_STATISTICS=keep_statistics, CLAMP=clamp,
+            branch, bias, residual, weight, shift, states, statistics, seed | _SEED_BIT, eps,
+            **_constants(size, dropout), HAS_BIAS=bias is not None, KEEP_STATISTICS=keep_statistics, CLAMP=clamp,
             num_warps=_warps(size),
         )  # fmt: skip
     return states, statistics
-
-
-def _seed(dropout: float) -> int:
-    """Draw a seed if there is dropout; it always needs 64 bits, so that its type does not vary."""
-    return draw_seed() | 2**62 if dropout else _LARGEST_SEED
 
 
 def _warps(size: int) -> int:

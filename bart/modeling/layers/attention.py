@@ -193,6 +193,11 @@ def cast_for_autocast(states: Tensor) -> Tensor:
     return states.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else states
 
 
+def cast_for_kernels(states: Tensor) -> Tensor:
+    """Cast to autocast's type if kernels will read the states. They return that type, and then need it alone."""
+    return states if triton_kernels(states) is None else cast_for_autocast(states)
+
+
 def padding_mask(attention_mask: Tensor | None) -> Tensor | None:
     """Convert a mask (B, S) of 0 for padding and 1 to bool (B, 1, 1, S), for all heads and queries. None stays None."""
     return None if attention_mask is None else attention_mask.to(torch.bool)[:, None, None, :]

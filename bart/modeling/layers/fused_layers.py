@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bart.modeling.kernels.available import triton_kernels
+from bart.modeling.layers.dropout import draw_seed
 
 
 def kernels_instead_of(states: Tensor, *modules: nn.Module) -> ModuleType | None:
@@ -53,5 +54,6 @@ def add_norm(
 ) -> Tensor:
     """Compute norm(residual + dropout(branch + bias)) from tensors (..., D), with the kernels."""
     probability = dropout.p if dropout.training else 0.0
-    states: Tensor = kernels.add_norm(branch, bias, residual, norm.weight, norm.bias, probability, norm.eps)
+    seed = draw_seed() if probability > 0 else 0
+    states: Tensor = kernels.add_norm(branch, bias, residual, norm.weight, norm.bias, probability, norm.eps, seed)
     return states

@@ -12,11 +12,16 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from bart.modeling.kernels import add_norm as kernels
-from bart.modeling.kernels.add_norm import add_norm
+from bart.modeling.layers.dropout import draw_seed
 from tests.modeling.kernels.compile_for_gpus import Variant
 
 TOLERANCES = {torch.float32: 4e-6, torch.float16: 4e-3, torch.bfloat16: 3e-2}
 EPS = 1e-5
+
+
+def add_norm(*inputs: Tensor | None, dropout: float) -> Tensor:
+    """With a seed from torch's generator, as the layers draw it."""
+    return kernels.add_norm(*inputs, dropout, EPS, draw_seed() if dropout else 0)
 
 
 def given(dtype: torch.dtype, rows: int, size: int, residual_dtype: torch.dtype | None = None) -> list[Tensor]:
@@ -32,7 +37,7 @@ def masks(rows: int, size: int, dropout: float) -> Tensor:
 
     With a residual that is 0 and one row's mean and deviation known, an element is above the mean if it is kept.
     """
-    output = add_norm(torch.ones(rows, size), None, torch.zeros(rows, size), *ones_zeros(size), dropout, EPS)
+    output = add_norm(torch.ones(rows, size), None, torch.zeros(rows, size), *ones_zeros(size), dropout=dropout)
     return (output > 0).double() / (1 - dropout)
 
 
@@ -52,7 +57,7 @@ def test_agrees_with_torch(dtype: torch.dtype, rows: int, size: int, has_bias: b
         torch.manual_seed(1)
         factors = masks(rows, size, dropout)
     torch.manual_seed(1)
-    found = add_norm(branch, bias if has_bias else None, residual, weight, shift, dropout, EPS)
+    found = add_norm(branch, bias if has_bias else None, residual, weight, shift, dropout=dropout)
 
     exact = [tensor.detach().double().requires_grad_() for tensor in inputs]
     added = exact[0] + exact[4] if has_bias else exact[0]
@@ -74,7 +79,7 @@ def test_agrees_with_torch(dtype: torch.dtype, rows: int, size: int, has_bias: b
 def test_types_may_differ(dropout: float) -> None:
     """As in the first layer under autocast: its residual is float32."""
     branch, residual, weight, shift, bias = given(torch.bfloat16, 5, 24, torch.float32)
-    output = add_norm(branch, bias, residual, weight, shift, dropout, EPS)
+    output = add_norm(branch, bias, residual, weight, shift, dropout=dropout)
     output.float().square().sum().backward()
     assert output.dtype == branch.grad.dtype == torch.bfloat16 and residual.grad.dtype == torch.float32
     if not dropout:
@@ -86,21 +91,21 @@ def test_without_gradients() -> None:
     branch, residual, weight, shift, bias = given(torch.float32, 5, 24)
     for dropout in (0.0, 0.3):
         torch.manual_seed(1)
-        expected = add_norm(branch, bias, residual, weight, shift, dropout, EPS)
+        expected = add_norm(branch, bias, residual, weight, shift, dropout=dropout)
         torch.manual_seed(1)
         with torch.no_grad():
-            found = add_norm(branch, bias, residual, weight, shift, dropout, EPS)
+            found = add_norm(branch, bias, residual, weight, shift, dropout=dropout)
         assert torch.equal(found, expected) and not found.requires_grad
-    assert add_norm(branch[:0], bias, residual[:0], weight, shift, 0.0, EPS).shape == (0, 24)
+    assert add_norm(branch[:0], bias, residual[:0], weight, shift, dropout=0.0).shape == (0, 24)
 
 
 def test_strides_do_not_matter() -> None:
     branch, residual, weight, shift, bias = given(torch.float32, 6, 24)
-    expected = add_norm(branch, bias, residual, weight, shift, 0.0, EPS)
+    expected = add_norm(branch, bias, residual, weight, shift, dropout=0.0)
     gradient = torch.randn(24, 6).t()
     wanted = torch.autograd.grad(expected, (branch, residual), gradient.contiguous())
     strided = [tensor.detach().t().contiguous().t().requires_grad_() for tensor in (branch, residual)]
-    found = add_norm(strided[0].view(6, 24), bias, strided[1], weight, shift, 0.0, EPS)
+    found = add_norm(strided[0].view(6, 24), bias, strided[1], weight, shift, dropout=0.0)
     assert torch.equal(found, expected)
     for ours, theirs in zip(torch.autograd.grad(found, strided, gradient), wanted, strict=True):
         assert torch.equal(ours, theirs)
@@ -112,7 +117,7 @@ def test_share_of_the_dropped(dropout: float) -> None:
     rows, size = 20, 4000
     branch = torch.zeros(rows, size, requires_grad=True)
     residual = torch.randn(rows, size, requires_grad=True)
-    add_norm(branch, None, residual, *ones_zeros(size), dropout, EPS).mul(torch.randn(rows, size)).sum().backward()
+    add_norm(branch, None, residual, *ones_zeros(size), dropout=dropout).mul(torch.randn(rows, size)).sum().backward()
     kept = branch.grad != 0
     assert kept.double().mean().item() == pytest.approx(
         1 - dropout, abs=5 * (dropout * (1 - dropout) / kept.numel()) ** 0.5
@@ -149,8 +154,8 @@ def test_computed_again() -> None:
 
     def twice(*tensors: Tensor) -> Tensor:
         branch, residual, weight, shift, bias = tensors
-        states = add_norm(branch, bias, residual, weight, shift, 0.3, EPS)
-        return add_norm(states.sin(), bias, states, weight, shift, 0.3, EPS)
+        states = add_norm(branch, bias, residual, weight, shift, dropout=0.3)
+        return add_norm(states.sin(), bias, states, weight, shift, dropout=0.3)
 
     gradients = []
     for run in (twice, lambda *tensors: checkpoint(twice, *tensors, use_reentrant=False)):
@@ -166,12 +171,12 @@ def test_what_float16_cannot_hold_is_clamped_in_inference() -> None:
     residual = torch.full((2, 4), 60000.0).half()
     wanted = F.layer_norm((branch + residual).double().clamp(-65504, 65504), (4,), eps=EPS)
     with torch.no_grad():
-        found = add_norm(branch, None, residual, *ones_zeros(4), 0.0, EPS)
+        found = add_norm(branch, None, residual, *ones_zeros(4), dropout=0.0)
     torch.testing.assert_close(found.double(), wanted, rtol=1e-3, atol=1e-3)
-    assert not add_norm(branch.requires_grad_(), None, residual, *ones_zeros(4), 0.0, EPS).isfinite().any()
+    assert not add_norm(branch.requires_grad_(), None, residual, *ones_zeros(4), dropout=0.0).isfinite().any()
     branch = torch.tensor([[float("nan"), 2.0, -1.0, 0.0]]).half()
     with torch.no_grad():
-        assert add_norm(branch, None, branch, *ones_zeros(4), 0.0, EPS).isnan().all()
+        assert add_norm(branch, None, branch, *ones_zeros(4), dropout=0.0).isnan().all()
 
 
 def variants() -> Iterator[Variant]:

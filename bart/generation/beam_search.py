@@ -164,13 +164,18 @@ class BeamGroup:
 
     def _can_beat_the_worst_finished(self, best: Tensor) -> Tensor:
         """Return whether a beam with the score ``best`` (B, 1) may still beat the worst finished one: bool (B, 1)."""
-        settings = self.settings
-        if settings.early_stopping == "never" and settings.length_penalty > 0:
-            best_possible = best / float((self.max_length - self.prompt_length) ** settings.length_penalty)
-        else:
-            best_possible = self.length.penalize(best)
+        divisor = self.best_divisor
+        best_possible = self.length.penalize(best) if divisor is None else best / divisor
         worst_finished = self.finished_scores.min(1, keepdim=True).values.where(self.is_finished, UNUSED)  # (B, K)
         return (best_possible > worst_finished).any(1, keepdim=True)
+
+    @property
+    def best_divisor(self) -> float | None:
+        """What the score of a running beam is divided by for the best that it may become; None: as if it ended now."""
+        settings = self.settings
+        if settings.early_stopping != "never" or settings.length_penalty <= 0:
+            return None
+        return float((self.max_length - self.prompt_length) ** settings.length_penalty)
 
     def done(self) -> tuple[Tensor, Tensor]:
         """Return which sentences are done, bool (B,), and whether the search is over, a bool scalar.

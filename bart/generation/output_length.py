@@ -71,7 +71,7 @@ class StaticLength:
         self._places = torch.arange(settings.max_length, device=device)
         lengths = range(1, settings.max_length - prompt_length + 1)
         divisors = [1.0, *(float(length**settings.length_penalty) for length in lengths)]
-        self._divisors = torch.tensor(divisors, device=device)  # by the number of tokens after the prompt
+        self.divisors = torch.tensor(divisors, device=device)  # by the number of tokens after the prompt
 
     def reset(self) -> None:
         """Go back to the length of the prompt."""
@@ -101,4 +101,4 @@ class StaticLength:
         return self.tensor >= self._longest
 
     def penalize(self, scores: Tensor) -> Tensor:
-        return scores / self._divisors.index_select(0, self.tensor - self._prompt)
+        return scores / self.divisors.index_select(0, self.tensor - self._prompt)

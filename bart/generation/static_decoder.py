@@ -25,6 +25,11 @@ class StaticDecoder:
         """The number of sentences that are left."""
         return len(self._cache.layers[0].cross_keys)
 
+    @property
+    def ancestors(self) -> Tensor:
+        """What ``reorder`` changes: (B, 1, K, P), as ``DecoderCache`` has it."""
+        return self._cache.ancestors
+
     def reset(self, encoder_states: Tensor, mask: Tensor | None) -> None:
         """Start over with other sources: states (B, S, D), mask bool (B, 1, 1, S) or None, as there was one before."""
         self._model.get_decoder().reset_cache(self._cache, encoder_states)

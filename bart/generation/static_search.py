@@ -5,6 +5,7 @@ Shapes: B sentences, K beams, R = B * K rows, C candidates of a sentence, V voca
 """
 
 from collections.abc import Callable, Sequence
+from types import ModuleType
 from typing import Protocol
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from bart.configuration.generation_config import GenerationConfig
 from bart.generation.arguments import SpecialTokens
-from bart.generation.beam_search import BeamGroup, Results
+from bart.generation.beam_search import UNUSED, BeamGroup, Results
 from bart.generation.logits_processors import LogitsProcessor
 from bart.generation.output_length import StaticLength
 from bart.generation.static_decoder import StaticDecoder
@@ -94,6 +95,7 @@ class StaticBeamSearch:
         self._length = StaticLength(settings, 1, device)
         self._group = self._new_group(prompt)
         self._full_batch = _tensors_of(self._group)
+        self._ends = torch.tensor(special.eos, dtype=torch.long, device=device)
         self._rows = torch.arange(sentences * beams, device=device).view(sentences, beams)
         self._all_flags = torch.zeros(sentences + 1, dtype=torch.bool, device=device)
 
@@ -105,11 +107,19 @@ class StaticBeamSearch:
         self._results = Results([new])
 
     def step(self, cache_length: int) -> None:
-        group, rows = self._group, self._rows[: len(self._group.tokens)]
+        group = self._group
         tokens = group.tokens.flatten(0, 1)  # (R, L)
         logits = self._decoder.next_logits(self._length.newest(tokens).squeeze(1), cache_length)
-        scores, beams, chosen = self._candidates(logits, tokens)
+        kernels = self._kernels(logits)
+        candidates = self._candidates(logits, tokens, kernels)
+        if kernels is None:
+            self._extend(*candidates)
+        else:
+            self._extend_by_kernel(kernels, *candidates)
 
+    def _extend(self, scores: Tensor, beams: Tensor, chosen: Tensor) -> None:
+        """Continue the beams by candidates, each (B, C)."""
+        group, rows = self._group, self._rows[: len(self._group.tokens)]
         # The group makes new tensors; their contents move to the fixed addresses.
         fixed = _tensors_of(group)
         parents, _ = group.extend(scores, beams, chosen, rows)
@@ -119,6 +129,27 @@ class StaticBeamSearch:
         self._decoder.reorder(rows.gather(1, parents).flatten())
         done, is_over = group.done()
         torch.cat([done, is_over[None]], out=self.flags)
+
+    def _extend_by_kernel(self, kernels: ModuleType, scores: Tensor, beams: Tensor, chosen: Tensor) -> None:
+        """Do as ``_extend`` does."""
+        group, length = self._group, self._length
+        state = kernels.BeamTensors(
+            group.scores, group.tokens, group.rows,
+            group.finished_scores, group.finished_tokens, group.finished_rows, group.is_finished, group.may_improve,
+            length.tensor, self.flags, self._decoder.ancestors,
+        )  # fmt: skip
+        stops_when_full = self._settings.early_stopping is True
+        rules = kernels.BeamRules(
+            self._ends, length.divisors, group.best_divisor, stops_when_full, group.max_length, UNUSED
+        )
+        kernels.extend_beams(state, rules, scores, beams, chosen)
+
+    def _kernels(self, logits: Tensor) -> ModuleType | None:
+        """Return the kernels, if they can do the end of a step."""
+        kernels, beams, candidates = triton_kernels(logits), self._group.beams, self._group.candidates
+        if kernels is None or not kernels.can_extend(beams, candidates):
+            return None
+        return kernels if kernels.can_choose(beams, logits.size(-1), candidates) else None
 
     @property
     def flags(self) -> Tensor:
@@ -136,15 +167,14 @@ class StaticBeamSearch:
     def _new_group(self, prompt: Tensor) -> BeamGroup:
         return BeamGroup(prompt, self._settings.num_beams, 0, self._settings, self._special, length=self._length)
 
-    def _candidates(self, logits: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _candidates(
+        self, logits: Tensor, tokens: Tensor, kernels: ModuleType | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Choose the best continuations: their scores, beams and tokens, each (B, C).
 
         With kernels, a row of log probabilities is made only if a processor needs it.
         """
         group = self._group
-        kernels = triton_kernels(logits)
-        if kernels is not None and not kernels.can_choose(group.beams, logits.size(-1), group.candidates):
-            kernels = None
         if kernels is not None and all(processor.only_bans for processor in self._processors):
             step = StepScores(logits, kernels.normalizers(logits), tokens, self._length, kernels)
         else:

@@ -20,7 +20,7 @@ from tests.generation.recorded_operations import RecordedOperations, record_on_c
 
 MODELS = 40
 BATCHES = 6
-KERNELS = {"normalizers", "best_continuations", "allow_only", "ban_repeated_ngrams"}
+KERNELS = {"normalizers", "best_continuations", "allow_only", "ban_repeated_ngrams", "extend_beams"}
 
 
 def common_settings(rng: random.Random, vocab_size: int) -> dict[str, Any]:
@@ -160,23 +160,28 @@ def test_graphs_of_few_settings_are_kept(monkeypatch: pytest.MonkeyPatch) -> Non
     assert counts == [1, 2, 2, 3, 4, 5, 5, 6]
 
 
-@pytest.mark.parametrize("model", range(3))
-def test_with_kernels(model: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The best continuations of logits, and bans in place. In float32, where hardly two scores are equal."""
-    pair = pair_of(model)
-    ours, rng = copy.deepcopy(pair.ours).float(), random.Random(model)
-    searches = [common_settings(rng, ours.config.vocab_size) | {"max_length": 9} for _ in range(8)]
-    for settings in searches:
-        settings["min_length"] = min(settings.get("min_length", 0), 7)
-    expected = [ours.generate(pair.input_ids, **settings).tolist() for settings in searches]
-    graphed = note_searches(monkeypatch)
-    monkeypatch.setattr(available, "_DEVICES", {"cpu"})
-    monkeypatch.setattr(step_decoder, "_WITH_GRAPHS", {"cpu"})
-    used = note_kernels(monkeypatch)
-    for settings, tokens in zip(searches, expected, strict=True):
-        assert ours.generate(pair.input_ids, **settings).tolist() == tokens, f"{settings}"
-    assert len(graphed) == len(searches)
-    assert used == KERNELS
+def test_with_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The end of a step by kernels. In float32, where hardly two scores are equal, and no rule makes them so."""
+    searches = [
+        {"num_beams": 1, "no_repeat_ngram_size": 2, "forced_bos_token_id": 7, "min_length": 5},
+        {"num_beams": 4, "no_repeat_ngram_size": 2, "forced_bos_token_id": 7, "forced_eos_token_id": 2},
+        {"num_beams": 6, "min_length": 5, "length_penalty": 2.0, "suppress_tokens": [5, 9, 40], "eos_token_id": [2, 7]},
+        {"num_beams": 3, "early_stopping": True, "no_repeat_ngram_size": 1, "bad_words_ids": [[8], [4, 5], [2]]},
+        {"num_beams": 2, "early_stopping": "never", "repetition_penalty": 1.3, "num_return_sequences": 2},
+    ]
+    found, graphed, used = [], note_searches(monkeypatch), note_kernels(monkeypatch)
+    pairs = [pair_of(number) for number in (1, 2)]
+    models = [copy.deepcopy(pair.ours).float() for pair in pairs]
+    for is_by_kernels in (False, True):
+        if is_by_kernels:
+            monkeypatch.setattr(available, "_DEVICES", {"cpu"})
+            monkeypatch.setattr(step_decoder, "_WITH_GRAPHS", {"cpu"})
+        for pair, model in zip(pairs, models, strict=True):
+            for settings in searches:
+                found.append(model.generate(pair.input_ids, max_length=9, **settings).tolist())
+    half = len(found) // 2
+    assert found[:half] == found[half:]
+    assert len(graphed) == 2 * len(searches) and used == KERNELS
 
 
 def note_kernels(monkeypatch: pytest.MonkeyPatch) -> set[str]:

@@ -154,6 +154,11 @@ class DecoderCache:
             parents = (rows % self.beams).view(-1, 1, self.beams, 1)
             self._ancestors.copy_(self._ancestors.gather(2, parents.expand_as(self._ancestors)))
 
+    @property
+    def ancestors(self) -> Tensor:
+        """The positions that each beam sees, added to its scores, 0 or -inf: (B, 1, K, P). ``reorder`` changes it."""
+        return self._ancestors
+
     def bytes(self) -> tuple[int, int]:
         """Return the bytes of self-attention's part and of cross-attention's, summed over all layers."""
         self_bytes, cross_bytes = zip(*(layer.bytes() for layer in self.layers), strict=True)

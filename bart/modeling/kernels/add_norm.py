@@ -20,7 +20,7 @@ from bart.modeling.kernels.programs import persistent_programs
 _WORDS = 2**32  # values of a random word
 _SEED_BIT = 2**62  # set in every seed, so that it needs 64 bits and its type does not vary
 _WARPS_PER_MULTIPROCESSOR = 8  # in the backward pass, whose threads need 255 registers each; 48 kB of loads in flight
-# Philox with 7 rounds passes BigCrush (Salmon et al. 2011, table 2); torch's 10 would cost as much time as the memory.
+# Philox with 7 rounds passes BigCrush (Salmon et al. 2011); torch's 10 would be a third of the kernel's instructions.
 _ROUNDS = tl.constexpr(7)
 
 

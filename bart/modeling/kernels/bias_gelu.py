@@ -109,7 +109,7 @@ def _share_below(states):
     """Return the share of a normal distribution below ``states``, and exp(-states^2 / 2).
 
     GELU is states times the share, whose error here is below 1e-7 (Abramowitz & Stegun 1964, 7.1.26), that of float32.
-    The function erf would take twice as many instructions, and these would take longer than the memory.
+    The function erf would take twice as many instructions, more than there is time for beside the memory.
     """
     power = tl.exp(-0.5 * states * states)
     t = 1.0 / (1.0 + 0.23164189 * tl.abs(states))  # 0.3275911 / sqrt(2)

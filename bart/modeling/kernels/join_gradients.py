@@ -1,6 +1,7 @@
 """Gradients of several linear layers of the same input side by side, with the sums that are those of the biases.
 
-Torch's sum over the rows reaches a third of the memory's bandwidth, and reads again what was just written.
+Torch's sums over the rows took 6.7 of a training step's 168 ms on an H200 (commit 4babf91), at a third of the memory's
+bandwidth, and would read again what was just written.
 
 Shapes: n layers, N rows, D size of a layer's output, P programs that share the rows.
 """

@@ -1,9 +1,5 @@
 """LayerNorm(residual + dropout(branch + bias)) with this project's kernels, against torch in float64."""
 
-import os
-import subprocess
-import sys
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -13,7 +9,6 @@ from torch.utils.checkpoint import checkpoint
 
 from bart.modeling.kernels import add_norm as kernels
 from bart.modeling.layers.dropout import draw_seed
-from tests.modeling.kernels.compile_for_gpus import Variant
 
 TOLERANCES = {torch.float32: 4e-6, torch.float16: 4e-3, torch.bfloat16: 3e-2}
 EPS = 1e-5
@@ -177,26 +172,3 @@ def test_what_float16_cannot_hold_is_clamped_in_inference() -> None:
     branch = torch.tensor([[float("nan"), 2.0, -1.0, 0.0]]).half()
     with torch.no_grad():
         assert add_norm(branch, None, branch, *ones_zeros(4), dropout=0.0).isnan().all()
-
-
-def variants() -> Iterator[Variant]:
-    """Those of training and of inference."""
-    for dtype in ("bf16", "fp16", "fp32"):
-        states, numbers = f"*{dtype}", "*fp32"
-        types = dict.fromkeys(("branch", "residual", "states", "gradient"), states)
-        types |= dict.fromkeys(("branch_gradient", "residual_gradient"), states)
-        types |= dict.fromkeys(("bias", "weight", "shift", "statistics", "sums"), numbers)
-        types |= {"seed": "i64", "rows": "i32", "eps": "fp32"}
-        for size, dropout in ((1024, 0.1), (768, 0.0), (100, 0.1)):
-            warps, constants = kernels._warps(size), {**kernels._constants(size, dropout), "HAS_BIAS": True}
-            forward = constants | {"KEEP_STATISTICS": dropout > 0, "CLAMP": dropout == 0}
-            yield Variant(kernels._add_norm, types, forward, warps)
-            yield Variant(kernels._add_norm_backward, types, constants | {"IS_SHARED": dropout == 0}, warps)
-
-
-@pytest.mark.slow
-def test_compiles_for_gpus(tmp_path: os.PathLike[str]) -> None:
-    environment = {**os.environ, "TRITON_CACHE_DIR": str(tmp_path)}
-    environment.pop("TRITON_INTERPRET", None)
-    command = [sys.executable, "-m", "tests.modeling.kernels.compile_for_gpus", __name__]
-    subprocess.run(command, env=environment, check=True, timeout=300)

@@ -1,16 +1,11 @@
 """GELU of a product and its bias with this project's kernels, against torch in float64."""
 
-import os
-import subprocess
-import sys
-from collections.abc import Iterator
 
 import pytest
 import torch
 import torch.nn.functional as F
 
 from bart.modeling.kernels import bias_gelu
-from tests.modeling.kernels.compile_for_gpus import Variant
 
 TOLERANCES = {torch.float32: 2e-6, torch.float16: 2e-3, torch.bfloat16: 2e-2}
 
@@ -51,20 +46,3 @@ def test_no_rows() -> None:
     nothing = torch.empty(0, 8)
     assert bias_gelu.bias_gelu(nothing, torch.zeros(8)).shape == (0, 8)
     assert bias_gelu.bias_gelu_backward(nothing, nothing, torch.zeros(8))[2].tolist() == [0] * 8
-
-
-def variants() -> Iterator[Variant]:
-    for dtype in ("bf16", "fp16", "fp32"):
-        types = dict.fromkeys(("product", "activated", "gradient"), f"*{dtype}")
-        types |= {"bias": "*fp32", "sums": "*fp32", "rows": "i32"}
-        constants = {"SIZE": 4096, "ROWS": 2, "COLUMNS": 1024}
-        yield Variant(bias_gelu._bias_gelu_backward, types, constants)
-        yield Variant(bias_gelu._bias_gelu, types, constants | {"CLAMP": dtype == "fp16"})
-
-
-@pytest.mark.slow
-def test_compiles_for_gpus(tmp_path: os.PathLike[str]) -> None:
-    environment = {**os.environ, "TRITON_CACHE_DIR": str(tmp_path)}
-    environment.pop("TRITON_INTERPRET", None)
-    command = [sys.executable, "-m", "tests.modeling.kernels.compile_for_gpus", __name__]
-    subprocess.run(command, env=environment, check=True, timeout=300)

@@ -1,8 +1,5 @@
 """The kernel of the cross entropy, against torch in float64."""
 
-import os
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -52,29 +49,3 @@ def test_what_is_not_finite_is_seen() -> None:
 
 def test_no_tokens() -> None:
     assert len(cross_entropy(torch.zeros(0, 8), torch.zeros(0, dtype=torch.long), 8, 0.1, 1.0)) == 0
-
-
-def test_the_compiler_takes_it() -> None:
-    """For an A100 and an H100, in every type; loads and stores are of 16 bytes. It needs no GPU, but a new process."""
-    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-    subprocess.run([sys.executable, "-c", COMPILE], env=environment, check=True)
-
-
-COMPILE = """
-import triton
-from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource
-from bart.modeling.kernels.cross_entropy import _BLOCK, _WARPS, _WIDTH, _cross_entropy
-
-numbers = {"stride": "i32", "vocabulary": "i32", "columns": "i32", "of_label": "fp32", "of_each": "fp32"}
-constants = {"SMOOTHS": True, "WRITES_GRADIENT": True, "BLOCK": _BLOCK, "WIDTH": _WIDTH}
-for capability in (80, 90):
-    for dtype in ("bf16", "fp16", "fp32"):
-        types = {"logits": f"*{dtype}", "labels": "*i64", "losses": "*fp32", **numbers, "scale": "fp32"}
-        types |= dict.fromkeys(constants, "constexpr")
-        aligned = [index for index, name in enumerate(types) if name in ("logits", "stride", "columns")]
-        source = ASTSource(_cross_entropy, types, constants, {(i,): [["tt.divisibility", 16]] for i in aligned})
-        target = GPUTarget("cuda", capability, 32)
-        code = triton.compile(source, target=target, options={"num_warps": _WARPS}).asm["ptx"]
-        assert "ld.global.v4" in code and "st.global.v4" in code, code
-"""

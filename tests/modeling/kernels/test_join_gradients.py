@@ -1,9 +1,5 @@
 """Gradients side by side and their sums, against torch; and the layers whose gradients they are."""
 
-import os
-import subprocess
-import sys
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -11,7 +7,6 @@ from torch import nn
 
 from bart.modeling.kernels import all_kernels, join_gradients
 from bart.modeling.layers.joint_projection import project_together
-from tests.modeling.kernels.compile_for_gpus import Variant
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
@@ -48,20 +43,3 @@ def test_projection(dtype: torch.dtype | None, count: int, has_residual: bool) -
         assert ours.dtype == theirs.dtype
         tolerance = (2e-2 if dtype else 2e-6) * max(1.0, theirs.abs().max().item())
         torch.testing.assert_close(ours, theirs, rtol=0, atol=tolerance)
-
-
-def variants() -> Iterator[Variant]:
-    for dtype in ("bf16", "fp16", "fp32"):
-        types = dict.fromkeys(("first", "second", "third", "joint"), f"*{dtype}") | {"sums": "*fp32", "rows": "i32"}
-        for count in (1, 2, 3):
-            yield Variant(
-                join_gradients._join, types, {"COUNT": count, "SIZE": 1024, "ROWS": 4, "COLUMNS": 1024}
-            )
-
-
-@pytest.mark.slow
-def test_compiles_for_gpus(tmp_path: os.PathLike[str]) -> None:
-    environment = {**os.environ, "TRITON_CACHE_DIR": str(tmp_path)}
-    environment.pop("TRITON_INTERPRET", None)
-    command = [sys.executable, "-m", "tests.modeling.kernels.compile_for_gpus", __name__]
-    subprocess.run(command, env=environment, check=True, timeout=300)

@@ -123,10 +123,20 @@ def allow_only(
 
 
 @triton.jit
+def _columns(row, column, end, columns):
+    # The float32 numbers of a row at ``column``, all of which are below ``end``; -inf behind the row. A mask that does
+    # not end at a multiple of 8 would split each load of 16 bytes into eight: only the last part of a row has one.
+    if end <= columns:
+        values = tl.load(row + column).to(tl.float32)
+    else:
+        values = tl.load(row + column, mask=column < columns, other=float("-inf")).to(tl.float32)
+    return values
+
+
+@triton.jit
 def _normalizers(logits, row_stride, maxima, sums, columns, parts, PART: tl.constexpr):
     row, part = tl.program_id(0).to(tl.int64), tl.program_id(1)
-    column = part * PART + tl.arange(0, PART)
-    values = tl.load(logits + row * row_stride + column, mask=column < columns, other=float("-inf")).to(tl.float32)
+    values = _columns(logits + row * row_stride, part * PART + tl.arange(0, PART), (part + 1) * PART, columns)
     highest = tl.max(values, 0)
     # A part of nothing but -inf has no sum.
     total = tl.where(highest == float("-inf"), 0.0, tl.sum(tl.exp(values - highest), 0))
@@ -139,7 +149,8 @@ def _chunk_maxima(scores, row_stride, maxima, columns, chunks, CHUNKS: tl.conste
     row = tl.program_id(0).to(tl.int64)
     chunk = tl.program_id(1) * CHUNKS + tl.arange(0, CHUNKS)
     column = chunk[:, None] * CHUNK + tl.arange(0, CHUNK)[None, :]
-    values = tl.load(scores + row * row_stride + column, mask=column < columns, other=float("-inf")).to(tl.float32)
+    end = (tl.program_id(1) + 1) * CHUNKS * CHUNK
+    values = _columns(scores + row * row_stride, column, end, columns)
     tl.store(maxima + row * chunks + chunk, tl.max(values, 1), mask=chunk < chunks)
 
 

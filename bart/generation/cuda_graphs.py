@@ -175,7 +175,7 @@ class GraphedDecoder:
             self._logits = torch.empty(self._shape, dtype=torch.float32, device=self._device)
         logits = self._logits[: len(tokens)]
         # Neither refers to this object: a cycle would keep its memory until Python's collector finds it.
-        self._run(None, partial(_write_logits, self.static, logits), tokens.clone(), longest, graphs)
+        self._run(None, partial(_write_logits, self.static, logits), tokens, longest, graphs)
         return logits
 
     def step(self, settings: str, longest: int, graphs: "CudaGraphCache") -> None:
@@ -209,8 +209,9 @@ class GraphedDecoder:
             of_window(argument)
             return
         self._capture.warm_up(of_window, argument)
+        example = argument if argument is self._no_argument else argument.clone()
         try:
-            self._graphs[key] = self._capture.capture(of_window, argument)
+            self._graphs[key] = self._capture.capture(of_window, example)
         except RuntimeError as error:
             if is_out_of_memory(error):
                 raise

@@ -3,9 +3,15 @@
 import difflib
 import logging
 import os
+import time
 from pathlib import Path
 
 from bart.errors import InputError
+
+_TIMEOUT = 5  # seconds to wait for the hub's first answer
+_SILENCE = 60  # seconds for which a hub that has not answered is not asked again: a model has many files
+
+_answers: dict[str, float] = {}  # "yes" or "no": when the hub answered, or failed to, by time.monotonic()
 
 
 def find_file(name_or_path: str | os.PathLike[str], filename: str) -> Path | None:
@@ -19,7 +25,8 @@ def find_file(name_or_path: str | os.PathLike[str], filename: str) -> Path | Non
         The local path, or None if the model has no such file.
 
     Raises:
-        InputError: there is no such model, or it cannot be reached.
+        InputError: there is no such model, or it cannot be reached. The hub is not asked for a name that looks like a
+            path; and if it does not answer, what it has sent before is used.
     """
     folder = Path(name_or_path)
     if folder.is_dir():
@@ -28,19 +35,17 @@ def find_file(name_or_path: str | os.PathLike[str], filename: str) -> Path | Non
 
 
 def _find_on_hub(name: str, filename: str) -> Path | None:
+    nowhere = f"{name}: no such folder or file here{_beside(Path(name))}"
+    if _looks_like_a_path(name):
+        raise InputError(f"{nowhere}; give a folder, a .ckpt file or a hub id such as facebook/bart-large")
+
     from huggingface_hub import _CACHED_NO_EXIST, errors, hf_hub_download, try_to_load_from_cache
 
     # The library logs every retry; the error below says it once.
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
-    nowhere = f"{name}: no such folder or file here{_beside(Path(name))}"
-    if (
-        name.startswith((".", "/", "~"))
-        or name.count("/") > 1
-        or Path(name).suffix in (".ckpt", ".pt", ".bin", ".json")
-    ):
-        raise InputError(f"{nowhere}; give a folder, a .ckpt file or a hub id such as facebook/bart-large")
     try:
-        return Path(hf_hub_download(name, filename))
+        only_cached = not _hub_answers(name, filename)
+        return Path(hf_hub_download(name, filename, etag_timeout=_TIMEOUT, local_files_only=only_cached))
     except errors.LocalEntryNotFoundError as error:
         if try_to_load_from_cache(name, filename) is _CACHED_NO_EXIST:  # the hub has answered so before
             return None
@@ -56,6 +61,38 @@ def _find_on_hub(name: str, filename: str) -> Path | None:
     except (errors.HfHubHTTPError, OSError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(f"{name}: {filename} could not be fetched from the hub: {reason}") from error
+
+
+def _looks_like_a_path(name: str) -> bool:
+    """Tell whether a name is no hub id, OWNER/NAME or NAME: by its form, or because the folder above it is there."""
+    path = Path(name)
+    return (
+        name.startswith((".", "/", "~"))
+        or name.count("/") > 1
+        or path.suffix in (".ckpt", ".pt", ".bin", ".json")
+        or (path.parent != Path() and path.parent.is_dir())
+    )
+
+
+def _hub_answers(name: str, filename: str) -> bool:
+    """Ask the hub for a file, and return whether it answers anything at all.
+
+    The library itself asks again and again for 23 seconds, and with longer waits if nothing refuses the connection.
+    """
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    if "yes" in _answers or time.monotonic() - _answers.get("no", -_SILENCE) < _SILENCE:
+        return "yes" in _answers
+    try:
+        get_hf_file_metadata(hf_hub_url(name, filename), timeout=_TIMEOUT)
+    except (HfHubHTTPError, HFValidationError):
+        pass  # an answer, which the caller gets once more
+    except Exception:  # of the HTTP library, which differs between versions; or the user asked to stay offline
+        _answers["no"] = time.monotonic()
+        return False
+    _answers["yes"] = time.monotonic()
+    return True
 
 
 def _beside(path: Path) -> str:

@@ -1,7 +1,7 @@
 """Read rows of Parquet files as pairs of lines."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -28,7 +28,7 @@ def read_pairs(files: Iterable[Path], columns: Columns, prepare_target: Callable
         InputError: a file is not Parquet, lacks a column or a value. The message names the file and the row.
     """
     for path in files:
-        for row, source, target in iterate_rows(path, columns):
+        for row, (source, target) in iterate_rows(path, columns):
             if not isinstance(source, str) or not isinstance(target, str):
                 raise InputError(f"{path}: row {row} has no text in {columns.source} or {columns.target}")
             yield Pair(without_line_breaks(source), without_line_breaks(prepare_target(target)))
@@ -40,8 +40,14 @@ def column_names(path: Path) -> list[str]:
         return list(table.schema_arrow.names)
 
 
-def iterate_rows(path: Path, columns: Columns) -> Iterator[tuple[int, object, object]]:
-    """Yield the number of each row, from 1, and its two cells; a missing value is None.
+def read_schema(path: Path) -> pyarrow.Schema:
+    """Return the names and the types of the columns of a Parquet file. Raises InputError if it is not one."""
+    with _open(path) as table:
+        return table.schema_arrow
+
+
+def iterate_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, tuple[object, ...]]]:
+    """Yield the number of each row, from 1, and its cells in these columns; a missing value is None.
 
     Raises:
         InputError: the file is not Parquet, lacks a column, or has a text that is not UTF-8. The message names it.
@@ -53,8 +59,7 @@ def iterate_rows(path: Path, columns: Columns) -> Iterator[tuple[int, object, ob
         passed = 0
         for batch in table.iter_batches(_ROWS_AT_ONCE, columns=list(columns)):
             cells = (_cells(batch[name], path, passed) for name in columns)
-            for row, (source, target) in enumerate(zip(*cells, strict=True), start=passed + 1):
-                yield row, source, target
+            yield from enumerate(zip(*cells, strict=True), start=passed + 1)
             passed += len(batch)
 
 

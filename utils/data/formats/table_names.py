@@ -19,6 +19,11 @@ _TABLE = re.compile(
 Tables = dict[str, list[str]]  # file names by split, in the order of their rows
 
 
+def is_table(name: str) -> bool:
+    """Tell whether a file is a table, by the end of its name."""
+    return name.endswith(SUFFIXES)
+
+
 def find_tables(names: Iterable[str]) -> dict[str, Tables]:
     """Find the tables among file names. Returns them by their folder ("" for none)."""
     tables: dict[str, Tables] = {}

@@ -51,7 +51,7 @@ def find_columns(path: Path, asked: AskedColumns) -> Columns:
     Raises:
         InputError: a named column is missing, or the columns are not named and have no usual names.
     """
-    there = _column_names(path)
+    there = column_names(path)
     named = [name for name in asked if name is not None]
     _check_exist(named, there, path)
     if asked.text is not None and asked.summary is not None:
@@ -73,10 +73,54 @@ def read_tables(paths: Iterable[Path], columns: Columns) -> Iterator[Pair]:
     """
     for path in paths:
         for place, source, target in _rows(path, columns):
-            yield Pair(_text(source, path, place), _text(target, path, place))
+            yield Pair(cell_text(source, path, place), cell_text(target, path, place))
 
 
-def _column_names(path: Path) -> list[str]:
+def find_text_column(path: Path, asked: str | None) -> str:
+    """Find the column of the texts in a table that needs no summaries.
+
+    Args:
+        path: the table.
+        asked: the column that --text_column names. If it is None, the only column, or the first with a usual name.
+
+    Raises:
+        InputError: the named column is missing, or no column is named or has a usual name.
+    """
+    there = column_names(path)
+    if asked is not None:
+        _check_exist([asked], there, path)
+        return asked
+    usual = there if len(there) == 1 else (pair.source for pair in KNOWN_COLUMNS if there.count(pair.source) == 1)
+    if (column := next(iter(usual), None)) is None:
+        raise InputError(f"{path}: which column holds the texts? Give --text_column; it has {_shown(there)}")
+    return column
+
+
+def read_records(path: Path) -> Iterator[tuple[Place, dict[str, object]]]:
+    """Yield the place of each row and all its values by column, as the file holds them.
+
+    Raises:
+        InputError: the file cannot be read, or two columns have one name. The message names file and row.
+    """
+    if _kind(path) in _JSON_KINDS:
+        with _open(path) as lines:
+            yield from _json_rows(lines, path)
+        return
+    names = column_names(path)
+    _check_exist(names, names, path)
+    if _kind(path) == ".parquet":
+        for row, cells in parquet.iterate_rows(path, names):
+            yield f"row {row}", dict(zip(names, cells, strict=True))
+        return
+    with _open(path) as lines:
+        rows = _csv_rows(lines, path)
+        next(rows)
+        for place, row_cells in rows:
+            yield place, dict(zip(names, row_cells, strict=True))
+
+
+def column_names(path: Path) -> list[str]:
+    """Return the names of the columns of a table; of JSON Lines those of the first 1,000 rows. Raises InputError."""
     if _kind(path) == ".parquet":
         return parquet.column_names(path)
     with _open(path) as lines:
@@ -89,7 +133,7 @@ def _rows(path: Path, columns: Columns) -> Iterator[tuple[Place, object, object]
     """Yield the place of each row, its text and its summary, as the file holds them."""
     if _kind(path) == ".parquet":
         _check_exist(columns, parquet.column_names(path), path)
-        yield from ((f"row {row}", *cells) for row, *cells in parquet.iterate_rows(path, columns))
+        yield from ((f"row {row}", source, target) for row, (source, target) in parquet.iterate_rows(path, columns))
         return
     with _open(path) as lines:
         if _kind(path) in _JSON_KINDS:
@@ -195,8 +239,8 @@ def _shown(names: list[str]) -> str:
     return ", ".join(_short(name) for name in names[:_NAMES_SHOWN]) + (", ..." if len(names) > _NAMES_SHOWN else "")
 
 
-def _text(cell: object, path: Path, place: Place) -> str:
-    """Return the cell on one line. Raises InputError if it is not text or cannot be a line of a file."""
+def cell_text(cell: object, path: Path, place: Place) -> str:
+    """Return a cell on one line. Raises InputError if it is not text or cannot be a line of a file."""
     if cell is None:
         return ""
     if not isinstance(cell, str):

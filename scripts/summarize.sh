@@ -4,17 +4,20 @@ source "$(dirname -- "${BASH_SOURCE[0]}")/lib/strict.sh"
 source "$root/scripts/lib/arguments.sh"
 source "$root/scripts/lib/launch.sh"
 
-usage="usage: bash scripts/summarize.sh MODEL [FILE|-] [--flag ...]
+usage="usage: bash scripts/summarize.sh MODEL [FILE ...] [--flag ...]
 
-  MODEL       a .ckpt, a model.pt of fairseq, a Hugging Face folder or a hub id
-  FILE        a file with one text on each line; standard input if it is - or not given
-  --one_text  read the whole file as one text, such as an article with its paragraphs
-  --json      print JSON Lines with text and summary
-  --flag ...  further flags (python -m utils.commands.summarize --help lists them)
+  MODEL         a .ckpt, a model.pt of fairseq, a Hugging Face folder or a hub id
+  FILE          files with one text on each line, or tables (.csv, .tsv, .jsonl, .json, .parquet); standard input if it
+                is - or not given
+  --one_text    read each file as one text, such as an article with its paragraphs
+  --json        print JSON Lines with text and summary
+  --output OUT  write a .txt, .csv, .tsv, .jsonl or .parquet file; the columns of tables are kept
+  --flag ...    further flags, such as --num_beams (python -m utils.commands.summarize --help lists them)
 Prints each summary as soon as it is written, in the order of the texts.
 Example: echo 'A long text.' | bash scripts/summarize.sh models/bart_mini"
 
-read_command_line "$usage" 2 "$@"
+read_command_line "$usage" $# "$@"
 ((${#positionals[@]} >= 1)) || die "MODEL is missing (see --help)"
+((${#positionals[@]} >= 2)) || positionals+=("-")
 find_python
-exec "$python" -P -m utils.commands.summarize "${positionals[0]}" "${positionals[1]:--}" "${flags[@]}"
+exec "$python" -P -m utils.commands.summarize "${positionals[@]}" "${flags[@]}"

@@ -92,7 +92,8 @@ def build_parser(arguments_class: type[Arguments], description: str) -> argparse
         taken.update(names)
         text = described["help"] if "(default" in described["help"] else described["help"] + _shown_default(argument)
         if described["positional"]:
-            group.add_argument(argument.name, metavar=argument.name.upper(), help=described["help"])
+            several = {"nargs": "+"} if argument.type == tuple[str, ...] else {}
+            group.add_argument(argument.name, metavar=argument.name.upper(), help=described["help"], **several)
             continue
         group.add_argument(
             *(f"--{name}" for name in names),

@@ -1,88 +1,123 @@
-"""Summarize texts from a file or a pipe, one a line, and print each summary as soon as it is there.
+"""Summarize texts from files or a pipe, and print each summary as soon as it is there, or write them all to a file.
 
 echo "A long text." | python -m utils.commands.summarize results/bart_pyt/best_tfmr -
 """
 
-import json
 import os
 import sys
-from collections.abc import Iterator
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import IO, Any
 
 from bart.errors import InputError
 
-from ..cli.options import at_least, option
 from ..cli.run import run_command
-from ..cli.shared_args import output_limit
+from ..cli.summarize_args import OutputSettings, SummarizeArguments
+from ..data.formats.record_writers import JsonLinesWriter, RecordWriter, TextWriter, open_writer, part_of
+from ..data.text_inputs import Record, TextInput, find_input
+from ..runtime.read_ahead import as_they_come
 
-
-@dataclass(frozen=True)
-class SummarizeArguments:
-    model: str = option("", "Texts", "a .ckpt, a model.pt, a Hugging Face folder or a hub id", positional=True)
-    file: str = option("", "Texts", "file with a text on each line; - for standard input", positional=True)
-    json: bool = option(False, "Texts", "write JSON Lines with text and summary instead of summaries alone")
-    one_text: bool = option(False, "Texts", "read the whole input as one text, whatever lines it has")
-    bs: int = option(16, "Search", "texts to summarize at once, if so many have been read", check=at_least(1))
-    num_beams: int | None = option(None, "Search", "beams (default: the model's)", check=at_least(1))
-    max_length: int | None = option(
-        None, "Search", "longest summary, in tokens (default: the model's)", check=at_least(2)
-    )
-    max_source_length: int | None = option(
-        None, "Search", "tokens to read at once (default: all positions of the model)", check=at_least(2)
-    )
-    long_documents: str = option(
-        "chunk", "Search", "summarize a longer text piece by piece, or cut it off", choices=("truncate", "chunk")
-    )
-    device: str = option("auto", "Search", "auto: a GPU if there is one", choices=("auto", "cpu", "cuda"))
-
-    def check(self) -> None:
-        """Nothing to check before the model is read."""
+_MOST_AT_ONCE = 512  # texts that are taken from a pipe, if so many are there
 
 
 def summarize(arguments: SummarizeArguments) -> None:
-    """Print a line for each line of the input. Raises InputError if the file, the model or a setting is unusable."""
-    with _open(arguments.file) as stream:
-        # Torch and transformers take seconds to import. Up to here --help and a wrong flag are answered at once.
-        from ..recipes.summarize import Summarizer, read_batches
+    """Write a summary for each text. Raises InputError if a file, the model or a setting is unusable."""
+    start = time.perf_counter()
+    asked, settings = arguments.inputs, arguments.summarizer
+    inputs = [find_input(name, asked.text_column, asked.one_text) for name in asked.file]
+    check_files(inputs, asked.text_column, arguments.output)
 
-        # Whatever can be refused is refused before the first text is read.
-        search: dict[str, Any] = {} if arguments.max_length is None else output_limit(arguments.max_length)
-        if arguments.num_beams is not None:
-            search["num_beams"] = arguments.num_beams
-        summarizer = Summarizer(
-            arguments.model,
-            search=search,
-            batch_size=arguments.bs,
-            max_source_length=arguments.max_source_length,
-            in_pieces=arguments.long_documents == "chunk",
-            device=arguments.device,
-        )
+    # Torch and transformers take seconds to import. Up to here --help and a wrong flag are answered at once.
+    import torch
 
-        # A batch is printed before the next one is waited for.
-        name = "standard input" if arguments.file == "-" else arguments.file
-        for texts in read_batches(stream, name, arguments.bs, arguments.one_text):
-            for text, summary in zip(texts, summarizer.summarize(texts), strict=True):
-                row = {"text": text, "summary": summary}
-                print(json.dumps(row, ensure_ascii=False) if arguments.json else summary)
-            sys.stdout.flush()
-        if (remark := summarizer.remark()) is not None:
-            print(f"{name}: {remark}", file=sys.stderr)
+    from ..recipes.summarize import Summarizer
+
+    # Whatever can be refused is refused before the first text is read.
+    torch.manual_seed(arguments.search.seed)
+    summarizer = Summarizer.from_pretrained(
+        settings.model,
+        tokenizer=settings.tokenizer_name_or_path,
+        device=settings.device,
+        precision=settings.precision,
+        quantization=settings.quantization,
+        max_source_length=asked.max_source_length,
+        long_documents=asked.long_documents,
+        **arguments.search.search,
+    )
+    batches = {
+        "batch_size": arguments.search.bs,
+        "max_tokens_per_batch": arguments.search.max_tokens_per_batch,
+        "progress": arguments.output.progress,
+    }
+
+    # The rows of texts that are being summarized wait here for their summaries.
+    rows: deque[Record] = deque()
+
+    def texts() -> Iterator[str]:
+        for record in chain.from_iterable(entry.records() for entry in inputs):
+            rows.append(record)
+            yield record.text
+
+    loaded, count = time.perf_counter(), 0
+    if any(entry.waits() for entry in inputs):
+        # What has come is summarized at once, without waiting for more.
+        summaries = chain.from_iterable(summarizer.summarize_lists(as_they_come(texts(), _MOST_AT_ONCE), **batches))
+    else:
+        summaries = summarizer(texts(), **batches)
+    with open_output(arguments.output, inputs) as output:
+        for summary in summaries:
+            output.write(rows.popleft().cells, summary)
+            count += 1
+
+    # Remarks, which a pipe does not see.
+    if (remark := summarizer.remark()) is not None:
+        print(f"{', '.join(entry.name for entry in inputs)}: {remark}", file=sys.stderr)
+    if arguments.output.output is not None or sys.stderr.isatty():
+        seconds = time.perf_counter() - loaded
+        speed = f"{count:,} summaries in {seconds:.1f} s: {count / seconds:.2f} per second"
+        print(f"{speed}, after {loaded - start:.1f} s to load the model", file=sys.stderr)
+
+
+def check_files(inputs: Sequence[TextInput], text_column: str | None, output: OutputSettings) -> None:
+    """Raise InputError if the rows of the inputs do not fit the output, or each other if it is a table."""
+    if text_column is not None and all(entry.text_column is None for entry in inputs):
+        raise InputError(f"--text_column {text_column}: no file is a table")
+    path = None if output.output is None else Path(output.output)
+    if output.json or (path is not None and path.suffix != ".txt"):
+        for entry in inputs:
+            if output.summary_column in entry.columns:
+                raise InputError(
+                    f"{entry.name}: has a column {output.summary_column} already; give --summary_column another name"
+                )
+    if path is None:
+        return
+
+    if part_of(path).exists():
+        raise InputError(f"{part_of(path)}: is there from a run that was not completed; move or delete it")
+    if not path.parent.is_dir():
+        raise InputError(f"--output {path}: there is no folder {path.parent}")
+    for entry in inputs:
+        if entry.path is not None and path.exists() and path.samefile(entry.path):
+            raise InputError(f"--output {path}: is read, too; give another name")
+        if path.suffix in (".csv", ".tsv", ".parquet") and set(entry.columns) != set(inputs[0].columns):
+            raise InputError(
+                f"{entry.name}: has other columns than {inputs[0].name}; give --output a name that ends in .jsonl"
+            )
 
 
 @contextmanager
-def _open(file: str) -> Iterator[IO[bytes]]:
-    if file == "-":
-        yield sys.stdin.buffer
+def open_output(output: OutputSettings, inputs: Sequence[TextInput]) -> Iterator[RecordWriter]:
+    """Yield what writes the summaries to the file of --output, or prints them."""
+    if output.output is None:
+        yield JsonLinesWriter(sys.stdout, output.summary_column) if output.json else TextWriter(sys.stdout)
         return
-    try:
-        stream = Path(file).open("rb")  # noqa: SIM115  what fails within the block below is not the file
-    except OSError as error:
-        raise InputError(f"{file}: {error.strerror}; give a file with a text on each line, or - for stdin") from error
-    with stream:
-        yield stream
+    all_parquet = all(entry.path is not None and entry.path.suffix == ".parquet" for entry in inputs)
+    source = inputs[0].path if all_parquet else None
+    with open_writer(Path(output.output), inputs[0].columns, output.summary_column, source) as writer:
+        yield writer
 
 
 def main() -> int:

@@ -110,6 +110,11 @@ class BatchGenerator:
         self._graphs = CudaGraphCache()
         self._most_tokens: int | None = None  # in a batch, padding included; known once a batch was too large
 
+    def read(self, sources: TokenStore, search: dict[str, Any]) -> None:
+        """Take other sources and settings. The graphs stay, and so does what is known of the memory if it applies."""
+        self._most_tokens = self._most_tokens if search == self._settings else None
+        self._sources, self._settings = sources, search
+
     def search(self, rows: np.ndarray) -> Iterator[tuple[np.ndarray, Tensor, float]]:
         """Search a batch, in as few parts as fit into memory.
 

@@ -1,133 +1,294 @@
-"""Summarizing: texts in, summaries out, a few texts at a time."""
+"""Summarizing: texts in, summaries out."""
 
-import queue
 import threading
-from collections.abc import Iterator
-from typing import IO, Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any, Literal, Self, overload
 
+import numpy as np
 import torch
+from torch import Tensor
+from tqdm import tqdm
 
 from bart.checkpoints.weights import read_config
 from bart.errors import InputError
-from bart.generation.arguments import check_call
 from bart.modeling.modeling_bart import BartForConditionalGeneration
+from bart.tokenization.tokenization_bart import BartTokenizer
 
 from ..checkpoint.pretrained import load_tokenizer
-from ..cli.shared_args import checked_length
-from ..data.batch import pad_sources
-from ..data.chunking import read_sources
-from ..data.line_files import iterate_stream
+from ..data.chunking import Sources, read_sources
 from ..data.model_vocabulary import smaller_vocabulary, unknown_tokens_text
 from ..data.tokens.encode import decode
-from ..runtime.hardware import device_of_one_process
+from ..data.tokens.token_array import TokenStore
+from ..evaluation.generate import BatchGenerator, BatchSize
+from ..evaluation.token_budget import TokenBudget, find_token_budget
 from ..runtime.malloc import keep_freed_memory
-
-_END = None  # the reading thread puts it last
+from ..runtime.precision import apply_matmul_precision, evaluation_dtype
+from ..runtime.read_ahead import read_ahead
+from .summarizer_device import choose_device, choose_precision
+from .summarizer_plan import CallPlan, FixedSettings, override, resolve_search
 
 
 class Summarizer:
-    """A loaded model with its tokenizer and search settings."""
+    """A loaded model that summarizes texts: one, a list, or a stream of any length.
+
+    Several threads may share it. They take turns with the model, a list or a part of a stream at a time, and those who
+    wait are in no particular order; a server should therefore collect texts into lists, as docs/serving.md shows. A
+    process that forks must load it after the fork.
+    """
 
     def __init__(
         self,
+        model: BartForConditionalGeneration,
+        tokenizer: BartTokenizer,
+        *,
+        max_source_length: int | None = None,
+        long_documents: str = "chunk",
+        **search: Any,
+    ) -> None:
+        """Wrap a model that is in evaluation mode, on its device and, for a CPU, prepacked.
+
+        Args:
+            model: The model.
+            tokenizer: The model's.
+            max_source_length: As for ``from_pretrained``, as are ``long_documents`` and ``search``.
+
+        Raises:
+            InputError: A setting is impossible with this model.
+        """
+        self._settings = FixedSettings.checked(model.config, max_source_length, long_documents, search)
+        self._model, self._tokenizer = model, tokenizer
+        self._vocabulary = smaller_vocabulary(tokenizer, model.config)
+        self._generator = BatchGenerator(model, TokenStore(np.zeros(0, np.uint16), np.zeros(1, np.int64)), {})
+        self._budgets: dict[tuple[int, int | None], TokenBudget] = {}  # by beams and longest output
+        self._model_lock = threading.Lock()
+        self._tokenizer_lock = threading.Lock()  # its backend refuses to be changed while it is in use
+        self._unknown_tokens = 0  # of all texts so far
+
+    @classmethod
+    def from_pretrained(
+        cls,
         model: str,
         *,
-        search: dict[str, Any],
-        batch_size: int,
+        tokenizer: str | None = None,
+        device: str | torch.device = "auto",
+        precision: str = "auto",
+        quantization: Literal["int8"] | None = None,
         max_source_length: int | None = None,
-        in_pieces: bool = True,
-        device: str = "auto",
-    ) -> None:
+        long_documents: str = "chunk",
+        **search: Any,
+    ) -> Self:
         """Check the settings, then load the model.
+
+        On a CPU, memory that is freed stays within the process from then on (see utils/runtime/malloc.py).
 
         Args:
             model: A .ckpt, a model.pt, a Hugging Face folder or a hub id.
-            search: Search settings that differ from the model's.
-            batch_size: The most texts, or pieces of texts, to generate for at once.
-            max_source_length: The most tokens to read at once; all positions of the model if None.
-            in_pieces: Summarize a longer text piece by piece; otherwise cut it off.
-            device: ``cpu``, ``cuda``, or ``auto`` for a GPU if there is one.
+            tokenizer: The folder or hub id of the tokenizer; the model's own if None.
+            device: ``cpu``, ``cuda``, ``cuda:1``, or ``auto`` for a GPU if there is one.
+            precision: ``fp32``, ``bf16``, ``fp16``, ``tf32`` or ``auto``. On a GPU ``auto`` is bfloat16, which is
+                several times as fast as float32 and has its range, so nothing overflows; before Ampere, GPUs have only
+                float16. On a CPU it is float32: some processors compute bfloat16 fast, others many times slower.
+            quantization: ``int8`` computes linear layers with 8 bits, on a CPU.
+            max_source_length: The most tokens to read at once, <s> and </s> included; all positions of the model if
+                None.
+            long_documents: ``chunk`` summarizes a longer text piece by piece, ``truncate`` cuts it off.
+            search: Search settings, as of ``generate``, for the calls that do not give others. The others are the
+                model's.
 
         Raises:
             InputError: The model cannot be read, or a setting is impossible with it or on this machine.
         """
-        self._config = read_config(model)
-        longest = max_source_length or self._config.max_position_embeddings
-        self._max_source_length = checked_length("max_source_length", longest, self._config)
-        check_call(self._config, search)
-        self._search, self._batch_size, self._in_pieces = search, batch_size, in_pieces
+        # Whatever can be refused is refused before the weights are read.
+        place = choose_device(device)
+        number_format = choose_precision(precision, quantization, place)
+        config = read_config(model)
+        FixedSettings.checked(config, max_source_length, long_documents, search)
+        loaded_tokenizer = load_tokenizer(tokenizer, model, config)
 
-        self._tokenizer = load_tokenizer(None, model, self._config)
-        self._vocabulary = smaller_vocabulary(self._tokenizer, self._config)
-        self._device = device_of_one_process(device)
-        if self._device == "cpu":
+        if place.type == "cpu":
             keep_freed_memory()
-        self._model = BartForConditionalGeneration.from_pretrained(model).to(self._device).prepack()
-        self._unknown_tokens = 0  # of all texts so far
+        apply_matmul_precision(number_format)
+        loaded = BartForConditionalGeneration.from_pretrained(model)
+        loaded = loaded.to(place, evaluation_dtype(number_format)).prepack(quantization)
+        return cls(
+            loaded, loaded_tokenizer, max_source_length=max_source_length, long_documents=long_documents, **search
+        )
 
-    def summarize(self, texts: list[str]) -> list[str]:
-        """Return a summary of each text, on one line; that of an empty text is empty."""
-        sources = read_sources(texts, self._tokenizer, self._max_source_length, self._config.prefix, self._in_pieces)
-        tokens = sources.tokens.read_by(self._vocabulary)
-        self._unknown_tokens += tokens.count_unknown()
+    # A str is a sequence of str, too: the first form that fits counts.
+    @overload
+    def __call__(
+        self,
+        texts: str,
+        *,
+        progress: bool = ...,
+        batch_size: int | None = ...,
+        max_tokens_per_batch: int | None = ...,
+        **search: Any,
+    ) -> str: ...
+    @overload
+    def __call__(
+        self,
+        texts: Sequence[str],
+        *,
+        progress: bool = ...,
+        batch_size: int | None = ...,
+        max_tokens_per_batch: int | None = ...,
+        **search: Any,
+    ) -> list[str]: ...
+    @overload
+    def __call__(
+        self,
+        texts: Iterable[str],
+        *,
+        progress: bool = ...,
+        batch_size: int | None = ...,
+        max_tokens_per_batch: int | None = ...,
+        **search: Any,
+    ) -> Iterator[str]: ...
+    def __call__(
+        self,
+        texts: str | Iterable[str],
+        *,
+        progress: bool = False,
+        batch_size: int | None = None,
+        max_tokens_per_batch: int | None = None,
+        **search: Any,
+    ) -> str | list[str] | Iterator[str]:
+        """Summarize one text, a list or a stream.
 
-        # A text may have several pieces, so there may be more rows than a batch holds.
-        of_pieces: list[list[str]] = []
-        for start in range(0, len(tokens), self._batch_size):
-            rows = range(start, min(start + self._batch_size, len(tokens)))
-            batch = [tokens[row] for row in rows]
-            input_ids, mask = pad_sources(batch, self._config.pad_token_id, self._config.max_position_embeddings)
-            sequences = self._model.generate(input_ids.to(self._device), mask.to(self._device), **self._search)
-            assert isinstance(sequences, torch.Tensor)
-            best = decode(sequences, self._tokenizer)[:: len(sequences) // len(rows)]
-            of_pieces += [[summary] for summary in best]
+        Texts are searched in batches of similar length. A batch takes as many as memory and speed allow (see
+        utils/evaluation/token_budget.py), unless one of the two arguments says how many; one that does not fit into
+        memory is halved. The size of batches has an effect on rounding: give ``batch_size`` for the same summaries on
+        other GPUs. Sampling (``do_sample``) draws from torch's generator: ``torch.manual_seed`` repeats it.
 
-        summaries = sources.joined(of_pieces)
-        return [summary if text.strip() else "" for text, (summary,) in zip(texts, summaries, strict=True)]
+        Args:
+            texts: A text; a sequence of texts; or any other iterable of texts, which may have no end. Of these, a
+                thread reads what the next few batches need while the model works, and not more. A line break within a
+                text is white space like any other.
+            progress: Show a bar on stderr.
+            batch_size: Texts, or pieces of long texts, to search at once.
+            max_tokens_per_batch: Source tokens to search at once, padding included. It replaces ``batch_size``.
+            search: Search settings as of ``generate``, which counts every token of an output in ``max_length``.
+
+        Returns:
+            The summary of a text, each on one line: a str for a str, a list for a sequence, an iterator for another
+            iterable. Order is kept. The summary of an empty text is empty.
+
+        Raises:
+            InputError: A setting is impossible, before any text is read; ``num_return_sequences`` must be 1. Or a text
+                is no str, after the summaries of those before it.
+            OutOfMemory: A single text does not fit into memory.
+        """
+        plan = self._plan(batch_size, max_tokens_per_batch, search)
+        if isinstance(texts, str):
+            return self._summarize(self._read([texts]), plan, _bar(progress))[0]
+        if isinstance(texts, Sequence):
+            return self._summarize(self._read(texts), plan, _bar(progress)) if len(texts) > 0 else []
+        lists = self._stream(plan.pools(texts), plan, _bar(progress))
+        return (summary for summaries in lists for summary in summaries)
+
+    def summarize_lists(
+        self,
+        lists: Iterable[Sequence[str]],
+        *,
+        progress: bool = False,
+        batch_size: int | None = None,
+        max_tokens_per_batch: int | None = None,
+        **search: Any,
+    ) -> Iterator[list[str]]:
+        """Summarize lists of texts, each as soon as it is there.
+
+        While the model works on a list, a thread gets the next one and makes its tokens. Only texts of one list are
+        sorted by length, so lists should be long enough for several batches if they can. Arguments and errors are those
+        of a call.
+        """
+        plan = self._plan(batch_size, max_tokens_per_batch, search)
+        return self._stream(lists, plan, _bar(progress))
 
     def remark(self) -> str | None:
         """Say how many tokens of the texts so far the model does not know; None if it knows all of them."""
         return unknown_tokens_text(self._unknown_tokens) if self._unknown_tokens else None
 
+    def _plan(self, batch_size: int | None, max_tokens: int | None, search: Mapping[str, Any]) -> CallPlan:
+        """Check the arguments of a call, and decide what the batches are."""
+        for name, value in (("batch_size", batch_size), ("max_tokens_per_batch", max_tokens)):
+            if value is not None and (not isinstance(value, int) or value < 1):
+                raise InputError(f"--{name} {value}: give a number from 1 up")
+        chosen, resolved = resolve_search(self._model.config, override(self._settings.search, search))
+        if batch_size is not None or max_tokens is not None:
+            return CallPlan(BatchSize(batch_size or 1, max_tokens), chosen)
+        key = (resolved.num_beams, resolved.max_length)
+        if key not in self._budgets:
+            device = self._model.final_logits_bias.device
+            self._budgets[key] = find_token_budget(self._model.config, resolved, self._model.dtype, device)
+        return CallPlan(self._budgets[key], chosen)
 
-def read_batches(stream: IO[bytes], name: str, size: int, one_text: bool) -> Iterator[list[str]]:
-    """Yield the lines of a stream in lists of up to ``size``, or all of it as ``one_text``; ``name`` is for messages.
+    def _stream(self, lists: Iterable[Sequence[str]], plan: CallPlan, bar: "tqdm[Any]") -> Iterator[list[str]]:
+        with closing(read_ahead(map(self._read, lists))) as read:
+            for documents in read:
+                yield self._summarize(documents, plan, bar)
+        bar.close()
 
-    Raises:
-        InputError: A line is not text; the lines before it have been yielded by then, unless it is one text.
-    """
-    if one_text:
-        yield [" ".join(iterate_stream(stream, name))]
-    else:
-        yield from _batches_as_they_come(stream, name, size)
+    def _read(self, texts: Sequence[str]) -> "_Documents":
+        """Make the tokens of texts. Raises InputError if one is no str."""
+        for text in texts:
+            if not isinstance(text, str):
+                raise InputError(f"texts: one of them is {text!r:.60}, which is no str; give only texts")
+        places = [place for place, text in enumerate(texts) if text.strip()]
+        if not places:
+            return _Documents(len(texts), [], None)
+        settings, config = self._settings, self._model.config
+        with self._tokenizer_lock:
+            documents = [texts[place] for place in places]
+            sources = read_sources(
+                documents, self._tokenizer, settings.max_source_length, config.prefix, settings.in_pieces
+            )
+            sources.tokens = sources.tokens.read_by(self._vocabulary)
+            self._unknown_tokens += sources.tokens.count_unknown()
+        return _Documents(len(texts), places, sources)
+
+    def _summarize(self, documents: "_Documents", plan: CallPlan, bar: "tqdm[Any]") -> list[str]:
+        """Return the summaries of all documents, in their order."""
+        summaries = [""] * documents.count
+        if documents.sources is None:
+            return summaries
+
+        # A thread decodes tokens while the device works on the next batch.
+        tokens = documents.sources.tokens
+        written: list[tuple[np.ndarray, Future[list[str]]]] = []
+        with self._model_lock, ThreadPoolExecutor(1) as writer:
+            self._generator.read(tokens, plan.search)
+            for batch in plan.batches.batches(tokens.lengths):
+                for rows, sequences, _ in self._generator.search(batch):
+                    written.append((rows, writer.submit(self._decode, sequences)))
+                    bar.update(len(rows))
+
+        # Join the pieces of each document.
+        of_rows: list[list[str]] = [[]] * len(tokens)
+        for rows, future in written:
+            for row, text in zip(rows.tolist(), future.result(), strict=True):
+                of_rows[row] = [text]
+        for place, (summary,) in zip(documents.places, documents.sources.joined(of_rows), strict=True):
+            summaries[place] = summary
+        return summaries
+
+    def _decode(self, sequences: Tensor) -> list[str]:
+        with self._tokenizer_lock:
+            return decode(sequences, self._tokenizer)
 
 
-def _batches_as_they_come(stream: IO[bytes], name: str, size: int) -> Iterator[list[str]]:
-    """Yield lists of up to ``size`` lines: all that can be had without waiting, but at least one.
+@dataclass(frozen=True)
+class _Documents:
+    """The tokens of some texts."""
 
-    A thread reads ahead, so that the next lines are ready when the last ones are summarized.
-    """
-    lines: queue.Queue[str | InputError | None] = queue.Queue(maxsize=4 * size)
+    count: int  # of the texts
+    places: list[int]  # of those that are not empty
+    sources: Sources | None  # of these; None if all are empty
 
-    def read() -> None:
-        try:
-            for line in iterate_stream(stream, name):
-                lines.put(line)
-            lines.put(_END)
-        except InputError as error:
-            lines.put(error)
 
-    threading.Thread(target=read, daemon=True).start()
-    last: str | InputError | None = ""
-    while isinstance(last, str):
-        batch = []
-        last = lines.get()
-        while isinstance(last, str):
-            batch.append(last)
-            if len(batch) == size or lines.empty():
-                break
-            last = lines.get()
-        if batch:
-            yield batch
-    if isinstance(last, InputError):
-        raise last
+def _bar(progress: bool) -> "tqdm[Any]":
+    """Return a progress bar, which does nothing if no progress is asked for."""
+    return tqdm(desc="summarizing", unit="seq", dynamic_ncols=True, disable=not progress)

@@ -1,0 +1,233 @@
+"""Files in and out of the program that summarizes: text, CSV, TSV, JSON Lines and Parquet."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+import torch
+
+from bart.errors import InputError
+from bart.modeling.modeling_bart import BartForConditionalGeneration
+from bart.tokenization.tokenization_bart import BartTokenizer
+from tests.commands import run
+from tests.tiny_setup import TinySetup, tiny_config
+from utils import Summarizer
+from utils.cli.parser import parse_arguments
+from utils.cli.summarize_args import SummarizeArguments
+from utils.commands.summarize import summarize
+from utils.data.splits import read_pairs
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(scope="module")
+def folder(setup: TinySetup, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model with random weights, which are large enough to answer most sources differently."""
+    folder = tmp_path_factory.mktemp("random")
+    torch.manual_seed(0)
+    BartForConditionalGeneration(tiny_config().copy(init_std=0.5)).save_pretrained(folder)
+    BartTokenizer.from_pretrained(setup.tokenizer).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def texts(setup: TinySetup) -> list[str]:
+    return read_pairs(setup.data, "test").sources
+
+
+@pytest.fixture(scope="module")
+def expected(folder: Path, texts: list[str]) -> list[str]:
+    return Summarizer.from_pretrained(str(folder), device="cpu")(texts)
+
+
+@pytest.fixture
+def inputs(texts: list[str], tmp_path: Path) -> Path:
+    """The same rows in every format: an id, the text, and the date of Parquet's row."""
+    (tmp_path / "in.txt").write_text("".join(f"{text}\n" for text in texts), encoding="utf-8")
+    for suffix, delimiter in ((".csv", ","), (".tsv", "\t")):
+        with (tmp_path / f"in{suffix}").open("w", newline="") as file:
+            rows = csv.writer(file, delimiter=delimiter)
+            rows.writerow(["id", "article"])
+            rows.writerows([str(number), text.replace(" ", "\r\n", 1)] for number, text in enumerate(texts))
+    rows = [{"id": number, "article": text, "tags": [number, "é"]} for number, text in enumerate(texts)]
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    columns = {"id": pyarrow.array(range(len(texts)), pyarrow.int16()), "article": texts}
+    pyarrow.parquet.write_table(pyarrow.table(columns), tmp_path / "in.parquet")
+    return tmp_path
+
+
+def command(folder: Path, *arguments: object) -> None:
+    argv = [str(folder), *map(str, arguments), "--device", "cpu"]
+    summarize(parse_arguments(SummarizeArguments, "", argv))
+
+
+def read_delimited(path: Path, delimiter: str) -> list[list[str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.reader(file, delimiter=delimiter))
+
+
+@pytest.mark.parametrize("suffix", [".txt", ".csv", ".tsv", ".jsonl", ".parquet"])
+def test_every_format_into_every_format(
+    folder: Path, inputs: Path, suffix: str, texts: list[str], expected: list[str], capsys
+) -> None:
+    source = inputs / f"in{suffix}"
+    columns = ["text"] if suffix == ".txt" else ["id", "article"] + ["tags"] * (suffix == ".jsonl")
+    command(folder, source, "--output", inputs / "out.txt")
+    assert (inputs / "out.txt").read_text(encoding="utf-8").splitlines() == expected
+
+    command(folder, source, "--output", inputs / "out.jsonl")
+    rows = [json.loads(line) for line in (inputs / "out.jsonl").read_text().splitlines()]
+    assert [list(row) for row in rows] == [[*columns, "summary"]] * len(texts)
+    assert [row["summary"] for row in rows] == expected
+
+    command(folder, source, "--output", inputs / "out.csv", "--summary_column", "short")
+    header, *cells = read_delimited(inputs / "out.csv", ",")
+    assert header == [*columns, "short"] and [row[-1] for row in cells] == expected
+    if suffix == ".csv":  # unchanged, line breaks in a cell too
+        assert [row[:-1] for row in cells] == read_delimited(source, ",")[1:]
+    if suffix == ".jsonl":
+        assert cells[1][2] == '[1, "é"]'
+
+    command(folder, source, "--output", inputs / "out.tsv")
+    assert [row[-1] for row in read_delimited(inputs / "out.tsv", "\t")] == ["summary", *expected]
+
+    if suffix != ".jsonl":  # its lists of a number and a text have no type
+        command(folder, source, "--output", inputs / "out.parquet")
+        table = pyarrow.parquet.read_table(inputs / "out.parquet")
+        assert table.column_names == [*columns, "summary"] and table["summary"].to_pylist() == expected
+        if suffix == ".parquet":
+            assert table.schema.field("id").type == pyarrow.int16()
+    assert not list(inputs.glob("*.part")) and not list(inputs.glob(".*"))
+    assert capsys.readouterr().out == ""
+
+
+def test_printed(folder: Path, inputs: Path, texts: list[str], expected: list[str], capsys) -> None:
+    """Several files keep their order; a table prints its row as JSON."""
+    command(folder, inputs / "in.txt", inputs / "in.csv", inputs / "in.parquet", "--bs", 5)
+    assert capsys.readouterr() == ("".join(f"{summary}\n" for summary in 3 * expected), "")
+    command(folder, inputs / "in.jsonl", "--json", "--text_column", "article")
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert rows[1] == {"id": 1, "article": texts[1], "tags": [1, "é"], "summary": expected[1]}
+
+
+def test_the_speed_is_said_beside_a_file(folder: Path, inputs: Path, capsys) -> None:
+    command(folder, inputs / "in.txt", "--output", inputs / "out.txt")
+    said = capsys.readouterr()
+    assert said.out == "" and said.err.startswith("7 summaries in ") and " per second, after " in said.err
+    assert said.err.count("\n") == 1
+
+
+def test_each_file_is_one_text(folder: Path, inputs: Path, texts: list[str], capsys) -> None:
+    (inputs / "second.csv").write_text("a text, which is\nno table\n")
+    command(folder, inputs / "in.txt", inputs / "second.csv", "--one_text")
+    both = Summarizer.from_pretrained(str(folder), device="cpu")([" ".join(texts), "a text, which is no table"])
+    assert capsys.readouterr().out.splitlines() == both
+
+
+def test_json_columns_without_a_value(folder: Path, tmp_path: Path) -> None:
+    rows = [{"text": "a text", "note": None}, {"text": "b text", "size": 2}, {"text": None}]
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    command(folder, tmp_path / "in.jsonl", "--output", tmp_path / "out.parquet")
+    table = pyarrow.parquet.read_table(tmp_path / "out.parquet")
+    assert table.schema.names == ["text", "note", "size", "summary"]
+    assert table["size"].to_pylist() == [None, 2, None] and table["note"].to_pylist() == [None] * 3
+    assert table["summary"].to_pylist()[2] == ""
+    command(folder, tmp_path / "in.jsonl", "--output", tmp_path / "out.csv")
+    assert [row[:3] for row in read_delimited(tmp_path / "out.csv", ",")[1:]] == [
+        ["a text", "", ""], ["b text", "", "2"], ["", "", ""]
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["in.txt", "--output", "out.pdf"], "--output out.pdf: give a name that ends in .txt"),
+        (["in.txt", "--output", "out.csv", "--json"], "--json and --output out.csv exclude each other"),
+        (["in.txt", "--output", "nowhere/out.csv"], "--output nowhere/out.csv: there is no folder nowhere"),
+        (["in.csv", "--output", "in.csv"], "--output in.csv: is read, too"),
+        (["in.txt", "in.csv", "--output", "out.csv"], "in.csv: has other columns than in.txt"),
+        (["in.txt", "--text_column", "article"], "--text_column article: no file is a table"),
+        (["in.csv", "--text_column", "body"], "in.csv: has no column body; it has id, article"),
+        (["summary.csv", "--output", "out.csv"], "summary.csv: has a column summary already; give --summary_column"),
+        (["odd.csv"], "odd.csv: which column holds the texts? Give --text_column; it has a, b"),
+        (["."], ".: is a folder"),
+        (["half.txt", "--output", "half.csv"], "half.csv.part: is there from a run that was not completed"),
+        (["in.txt", "--num_return_sequences", "2"], "--num_return_sequences 2: each text gets one summary"),
+        (["in.txt", "--precision", "fp16"], "--precision fp16: needs a GPU"),
+    ],
+)
+def test_what_is_refused_before_the_model_is_read(
+    folder: Path, inputs: Path, arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(inputs)
+    monkeypatch.setattr(BartForConditionalGeneration, "from_pretrained", None)
+    Path("summary.csv").write_text("article,summary\na,b\n")
+    Path("odd.csv").write_text("a,b\nc,d\n")
+    Path("half.txt").write_text("a text\n")
+    Path("half.csv.part").write_text("text,summary\n")
+    before = sorted(os.listdir())
+    with pytest.raises(InputError) as refusal:
+        command(folder, *arguments)
+    assert str(refusal.value).startswith(message) and "\n" not in str(refusal.value)
+    assert sorted(os.listdir()) == before
+
+
+def test_rows_before_a_bad_one_are_kept(folder: Path, tmp_path: Path, capsys) -> None:
+    (tmp_path / "in.csv").write_text("id,text\n1,a text\n2,b text\n3\n")
+    with pytest.raises(InputError, match=r"in.csv: row 3 \(line 4\) has 1 cells"):
+        command(folder, tmp_path / "in.csv", "--output", tmp_path / "out.csv")
+    assert len(read_delimited(tmp_path / "out.csv.part", ",")) == 3
+    assert "out.csv.part: holds what was done" in capsys.readouterr().err
+    assert not (tmp_path / "out.csv").exists()
+    with pytest.raises(InputError):
+        command(folder, tmp_path / "in.csv", "--output", tmp_path / "out.parquet")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.csv", "out.csv.part"]
+
+
+@pytest.mark.parametrize("suffix", [".txt", ".jsonl"])
+def test_a_killed_run_leaves_what_is_done(
+    folder: Path, tmp_path: Path, texts: list[str], expected: list[str], suffix: str
+) -> None:
+    """It waits for a pipe when it is killed."""
+    output = tmp_path / f"out{suffix}"
+    output.write_text("what was there before")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "utils.commands.summarize", str(folder), "-", "--output", str(output)],
+        stdin=subprocess.PIPE, text=True, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert process.stdin is not None
+    part, end = tmp_path / f"out{suffix}.part", time.monotonic() + 60
+    for count, text in enumerate(texts[:3], start=1):
+        process.stdin.write(text + "\n")
+        process.stdin.flush()
+        while not (part.exists() and part.read_text().count("\n") == count) and time.monotonic() < end:
+            time.sleep(0.05)
+    process.kill()
+    process.wait()
+    lines = part.read_text().splitlines()
+    assert [json.loads(line)["summary"] if suffix == ".jsonl" else line for line in lines] == expected[:3]
+    assert output.read_text() == "what was there before"
+
+
+def test_every_door_gives_the_same_summaries(
+    setup: TinySetup, folder: Path, inputs: Path, texts: list[str], expected: list[str], tmp_path: Path, capsys
+) -> None:
+    """One by one, as a list, as a stream, by the script, from table to table, and by run_eval.py."""
+    summarizer = Summarizer.from_pretrained(str(folder), device="cpu")
+    assert [summarizer(text) for text in texts] == expected
+    assert list(summarizer(iter(texts), batch_size=2)) == expected
+    script = ["bash", str(ROOT / "scripts" / "summarize.sh"), str(folder), str(inputs / "in.csv"), "--bs", "3"]
+    script += ["--output", str(inputs / "out.parquet"), "--device", "cpu"]
+    environment = {**os.environ, "PYTHON": sys.executable, "OMP_NUM_THREADS": "1"}
+    subprocess.run(script, check=True, env=environment, capture_output=True, timeout=100)
+    assert pyarrow.parquet.read_table(inputs / "out.parquet")["summary"].to_pylist() == expected
+    arguments = [str(folder), str(setup.config), str(setup.data), str(tmp_path / "eval")]
+    run("run_eval.py", [*arguments, "--long_documents", "chunk", "--device", "cpu"], tmp_path / "log")
+    assert (tmp_path / "eval" / "test_generations.txt").read_text().splitlines() == expected

@@ -18,6 +18,7 @@ from bart.modeling.modeling_bart import BartForConditionalGeneration
 from scripts.benchmark import (
     checkpoint_cost,
     compare_generation,
+    compare_summarizing,
     compare_training,
     compare_versions,
     count_launches,
@@ -165,6 +166,7 @@ PROGRAMS = {
     "scripts.benchmark.profile_generation": profile_generation.ProfileArguments,
     "scripts.benchmark.checkpoint_cost": checkpoint_cost.CostArguments,
     "scripts.benchmark.compare_generation": compare_generation.CompareArguments,
+    "scripts.benchmark.compare_summarizing": compare_summarizing.SummarizingArguments,
     "scripts.benchmark.compare_training": compare_training.CompareArguments,
     "scripts.benchmark.compare_versions": compare_versions.VersionsArguments,
     "scripts.benchmark.count_launches": count_launches.CountArguments,
@@ -247,8 +249,9 @@ def local(example: str, replaced: dict[str, Path]) -> str:
     return example
 
 
-def the_example(document: str) -> str:
-    (example,) = code_blocks("python", [ROOT / document])
+def the_example(document: str, of: str = "") -> str:
+    """The only example in Python of a document, or the only one that holds a text."""
+    (example,) = (block for block in code_blocks("python", [ROOT / document]) if of in block)
     return example
 
 
@@ -257,13 +260,14 @@ def test_every_example_in_python_is_run_here() -> None:
         "first_token.md",
         "generation.md",
         "reliability.md",
+        "serving.md",  # by test_serving.py
     ]
 
 
 def test_the_example_of_a_search_runs(setup: TinySetup, whole_run: Path, tmp_path: Path) -> None:
     """With the checkpoint, the tokenizer and the configuration replaced by local ones."""
     example = local(
-        the_example("docs/generation.md"),
+        the_example("docs/generation.md", of="BartForConditionalGeneration"),
         {
             "results/_epoch1_step2000.ckpt": sorted(whole_run.glob("*.ckpt"))[0],
             "facebook/bart-large-cnn": setup.tokenizer,
@@ -275,6 +279,13 @@ def test_the_example_of_a_search_runs(setup: TinySetup, whole_run: Path, tmp_pat
     (tmp_path / "config.json").write_text(json.dumps(settings))
     (summary,) = ast.literal_eval(run_example(example, tmp_path))
     assert isinstance(summary, str) and summary
+
+
+def test_the_example_of_a_summarizer_runs(tmp_path: Path) -> None:
+    (tmp_path / "my_texts.txt").write_text("Return the number of lines.\n\nClose the file.\n")
+    model = {"models/bart_mini": ROOT / "models/bart_mini"}
+    printed = run_example(local(the_example("docs/generation.md", of="Summarizer"), model), tmp_path).splitlines()
+    assert len(printed) == 2 + 3 and len(ast.literal_eval(printed[1])) == 2 and printed[3] == ""
 
 
 def test_the_example_of_another_row_runs(whole_run: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -77,6 +78,33 @@ def test_the_first_summary_comes_before_the_last_text(setup: TinySetup, talkativ
     assert process.wait(60) == 0
     summaries = expected(setup, talkative_model, texts)
     assert answers == [{"text": text, "summary": summary} for text, summary in zip(texts, summaries, strict=True)]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_it_while_it_waits_for_a_line(talkative_model: Path, number: int, code: int) -> None:
+    process = subprocess.Popen(
+        **command(talkative_model), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdin is not None and process.stdout is not None
+    process.stdin.write("a text\n")
+    process.stdin.flush()
+    process.stdout.readline()
+    process.send_signal(number)
+    assert process.wait(60) == code
+    assert process.stderr is not None and process.stderr.read() == f"{signal.Signals(number).name}: interrupted\n"
+
+
+def test_a_reader_that_goes_away_ends_it_quietly(talkative_model: Path) -> None:
+    """Though whoever writes does not."""
+    process = subprocess.Popen(
+        **command(talkative_model), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdin is not None and process.stdout is not None and process.stderr is not None
+    process.stdout.close()
+    process.stdin.write("a text\n")
+    process.stdin.flush()
+    assert process.wait(60) == 141
+    assert process.stderr.read() == ""
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 import os
 import stat
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from bart.errors import InputError
 from .formats.table_names import is_table
 from .line_files import iterate_stream
 
+_STDIN = 0  # the number of its descriptor
 _ADVICE = "give a file with a text on each line, a table, or - for stdin"
 
 
@@ -40,7 +40,7 @@ class TextInput:
 
     def waits(self) -> bool:
         """Tell whether reading may wait for another program, or for somebody who types."""
-        return not stat.S_ISREG((os.fstat(sys.stdin.fileno()) if self.path is None else self.path.stat()).st_mode)
+        return not stat.S_ISREG((os.fstat(_STDIN) if self.path is None else self.path.stat()).st_mode)
 
     def records(self) -> Iterator[Record]:
         """Yield the texts, each as soon as it is read. Raises InputError if one cannot be read."""
@@ -84,12 +84,10 @@ def find_input(name: str, text_column: str | None, one_text: bool) -> TextInput:
 
 @contextmanager
 def _open(path: Path | None) -> Iterator[IO[bytes]]:
-    if path is None:
-        yield sys.stdin.buffer
-        return
+    # Not sys.stdin: Python closes that when it ends, and dies of it if a thread still waits for a line.
     try:
-        stream = path.open("rb")
+        stream = open(_STDIN, "rb", closefd=False) if path is None else path.open("rb")  # noqa: SIM115  closed below
     except OSError as error:
-        raise InputError(f"{path}: {error.strerror}; {_ADVICE}") from error
+        raise InputError(f"{path or 'standard input'}: {error.strerror}; {_ADVICE}") from error
     with stream:
         yield stream

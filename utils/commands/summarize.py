@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from bart.errors import InputError
 
@@ -47,7 +48,7 @@ def summarize(arguments: SummarizeArguments) -> None:
         long_documents=asked.long_documents,
         **arguments.search.search,
     )
-    batches = {
+    batches: dict[str, Any] = {
         "batch_size": arguments.search.bs,
         "max_tokens_per_batch": arguments.search.max_tokens_per_batch,
         "progress": arguments.output.progress,

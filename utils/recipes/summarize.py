@@ -1,5 +1,6 @@
 """Summarizing: texts in, summaries out."""
 
+import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -28,7 +29,7 @@ from ..runtime.malloc import keep_freed_memory
 from ..runtime.precision import apply_matmul_precision, evaluation_dtype
 from ..runtime.read_ahead import read_ahead
 from .summarizer_device import choose_device, choose_precision
-from .summarizer_plan import CallPlan, FixedSettings, override, resolve_search
+from .summarizer_plan import CallPlan, FixedSettings, checked_text, override, resolve_search
 
 
 class Summarizer:
@@ -70,9 +71,9 @@ class Summarizer:
     @classmethod
     def from_pretrained(
         cls,
-        model: str,
+        model: str | os.PathLike[str],
         *,
-        tokenizer: str | None = None,
+        tokenizer: str | os.PathLike[str] | None = None,
         device: str | torch.device = "auto",
         precision: str = "auto",
         quantization: Literal["int8"] | None = None,
@@ -106,7 +107,8 @@ class Summarizer:
         number_format = choose_precision(precision, quantization, place)
         config = read_config(model)
         FixedSettings.checked(config, max_source_length, long_documents, search)
-        loaded_tokenizer = load_tokenizer(tokenizer, model, config)
+        name = None if tokenizer is None else os.fspath(tokenizer)
+        loaded_tokenizer = load_tokenizer(name, os.fspath(model), config)
 
         if place.type == "cpu":
             keep_freed_memory()
@@ -179,15 +181,15 @@ class Summarizer:
 
         Raises:
             InputError: A setting is impossible, before any text is read; ``num_return_sequences`` must be 1. Or a text
-                is no str, after the summaries of those before it.
+                is no str; a stream gives the summaries of those before it first.
             OutOfMemory: A single text does not fit into memory.
         """
         plan = self._plan(batch_size, max_tokens_per_batch, search)
-        if isinstance(texts, str):
-            return self._summarize(self._read([texts]), plan, _bar(progress))[0]
         if isinstance(texts, Sequence):
-            return self._summarize(self._read(texts), plan, _bar(progress)) if len(texts) > 0 else []
-        lists = self._stream(plan.pools(texts), plan, _bar(progress))
+            with _bar(progress) as bar:
+                summaries = self._summarize(self._read([texts] if isinstance(texts, str) else texts), plan, bar)
+            return summaries[0] if isinstance(texts, str) else summaries
+        lists = self._stream(plan.pools(map(checked_text, texts)), plan, _bar(progress))
         return (summary for summaries in lists for summary in summaries)
 
     def summarize_lists(
@@ -227,17 +229,15 @@ class Summarizer:
         return CallPlan(self._budgets[key], chosen)
 
     def _stream(self, lists: Iterable[Sequence[str]], plan: CallPlan, bar: "tqdm[Any]") -> Iterator[list[str]]:
-        with closing(read_ahead(map(self._read, lists))) as read:
+        with closing(read_ahead(map(self._read, lists))) as read, bar:
             for documents in read:
                 yield self._summarize(documents, plan, bar)
-        bar.close()
 
     def _read(self, texts: Sequence[str]) -> "_Documents":
         """Make the tokens of texts. Raises InputError if one is no str."""
-        for text in texts:
-            if not isinstance(text, str):
-                raise InputError(f"texts: one of them is {text!r:.60}, which is no str; give only texts")
-        places = [place for place, text in enumerate(texts) if text.strip()]
+        if isinstance(texts, str):
+            raise InputError(f"lists: one of them is the text {texts[:60]!r}; give lists of texts")
+        places = [place for place, text in enumerate(map(checked_text, texts)) if text.strip()]
         if not places:
             return _Documents(len(texts), [], None)
         settings, config = self._settings, self._model.config

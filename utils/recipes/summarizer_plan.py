@@ -77,8 +77,14 @@ class CallPlan:
         if self.batches.tokens is None:
             return 1 / self.batches.rows
         more = self.batches.row_tokens if isinstance(self.batches, TokenBudget) else 0
-        characters = len(text) if isinstance(text, str) else 0  # what is no text is refused when it is read
-        return (characters / _CHARACTERS_PER_TOKEN + more + 1) / self.batches.tokens
+        return (len(text) / _CHARACTERS_PER_TOKEN + more + 1) / self.batches.tokens
+
+
+def checked_text(text: object) -> str:
+    """Return a text. Raises InputError if it is something else."""
+    if not isinstance(text, str):
+        raise InputError(f"texts: one of them is {text!r:.60}, which is no str; give only texts")
+    return text
 
 
 def resolve_search(config: BartConfig, search: Mapping[str, Any]) -> tuple[dict[str, Any], GenerationConfig]:

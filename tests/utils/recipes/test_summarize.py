@@ -33,7 +33,7 @@ def folder(setup: TinySetup, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def summarizer(folder: Path) -> Summarizer:
-    return Summarizer.from_pretrained(str(folder), device="cpu")
+    return Summarizer.from_pretrained(folder, device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -164,9 +164,15 @@ def test_what_a_model_cannot_do_is_refused_before_it_is_loaded(
     assert "\n" not in str(refusal.value)
 
 
-def test_what_is_no_text_is_refused(summarizer: Summarizer, texts: list[str]) -> None:
+def test_what_is_no_text_is_refused(summarizer: Summarizer, texts: list[str], expected: list[str]) -> None:
     with pytest.raises(InputError, match="one of them is None, which is no str"):
         summarizer([texts[0], None])
+    with pytest.raises(InputError, match="lists: one of them is the text 'abc'"):
+        list(summarizer.summarize_lists(["abc"]))
+    done = []
+    with pytest.raises(InputError, match="one of them is 5, which is no str"):
+        done += [done.append(summary) for summary in summarizer(iter([*texts[:2], 5, texts[2]]))]
+    assert done == expected[:2]
 
 
 def test_automatic_precision(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -115,6 +115,15 @@ def test_the_locked_setuptools_builds_it() -> None:
     assert Requirement(line).specifier.contains(locked.partition("==")[2])
 
 
+def test_summarizer_has_a_short_name_that_costs_nothing_until_it_is_used(installed: Installed) -> None:
+    program = """
+import sys, bart_summarization
+assert not {"torch", "transformers"} & sys.modules.keys()
+from bart_summarization import Summarizer
+print(Summarizer.__module__)"""
+    assert installed.output("python", "-c", program) == "bart_summarization.recipes.summarize\n"
+
+
 def test_it_is_imported_from_anywhere(installed: Installed) -> None:
     program = "import bart.modeling.modeling_bart, bart_summarization as b; print(bart.__file__, b.__file__)"
     expected = [installed.packages / name / "__init__.py" for name in ("bart", "bart_summarization")]

@@ -255,8 +255,8 @@ def the_example(document: str, of: str = "") -> str:
     return example
 
 
-# They need other packages: test_other_engines.py runs them (slow).
-_RUN_ELSEWHERE = {"other_engines.md"}
+# They need other packages: test_many_texts.py and test_other_engines.py run them (slow).
+_RUN_ELSEWHERE = {"many_texts.md", "other_engines.md"}
 
 
 def test_every_example_in_python_is_run_here() -> None:

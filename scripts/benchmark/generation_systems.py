@@ -114,7 +114,8 @@ class CTranslate2:
             beam_size=search.beams,
             length_penalty=search.length_penalty,
             no_repeat_ngram_size=search.no_repeat_ngram_size,
-            min_decoding_length=search.min_length - 2,  # it counts neither the start token nor the end
+            # Neither counts the start token, and the greatest length does not count the end.
+            min_decoding_length=min(search.min_length - 1, search.max_length - 2),
             max_decoding_length=search.max_length - 2,
         )
         return [[self._ids[token] for token in result.hypotheses[0]] for result in results]

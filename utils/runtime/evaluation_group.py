@@ -8,11 +8,17 @@ from typing import TypeVar
 
 from torch import distributed
 
+from bart.errors import InputError
+
 from .collectives import gather_from_all
 from .world import process_count, process_rank
 
 Value = TypeVar("Value")
 _SECONDS_BETWEEN_LOOKS = 0.1
+
+
+class ProcessesMissing(InputError, TimeoutError):
+    """Raised if other processes have not finished in time."""
 
 
 class EvaluationGroup:
@@ -44,18 +50,21 @@ class EvaluationGroup:
 
     def agree_on(self, value: Value) -> bool:
         """Return whether all processes give the same value."""
-        return self._store is None or all(other == value for other in gather_from_all(value))
+        return all(other == value for other in self.gather(value))
+
+    def gather(self, value: Value) -> list[Value]:
+        """Return the values of all processes, by rank. They must come to this at about the same time."""
+        return [value] if self._store is None else gather_from_all(value)  # alone, there may be the group of a training
 
     def gather_to_first(self, value: Value) -> list[Value] | None:
         """Return the values of all processes, by rank, on the first process; None on the others.
 
         Raises:
-            TimeoutError: processes are missing, and none has finished a batch for as long as the timeout.
+            ProcessesMissing: processes are missing, and none has finished a batch for as long as the timeout.
         """
-        if self._store is None:  # although a process group may exist: that of the training before
-            return [value]
-        self._wait_for_all(self._store)
-        values = gather_from_all(value)
+        if self._store is not None:
+            self._wait_for_all(self._store)
+        values = self.gather(value)
         return values if self.rank == 0 else None
 
     def _wait_for_all(self, store: distributed.Store) -> None:
@@ -66,8 +75,8 @@ class EvaluationGroup:
             if batches != before:
                 last_change = time.monotonic()
             if time.monotonic() - last_change > self._timeout:
-                missing = f"{self.count - ready} of {self.count} processes"
-                raise TimeoutError(f"--timeout {self._timeout}: {missing} are not done, and no batch has come since")
+                missing = f"{self.count - ready} of {self.count} processes are not done"
+                raise ProcessesMissing(f"--timeout {self._timeout}: {missing}, and no batch has come since")
             time.sleep(_SECONDS_BETWEEN_LOOKS)
 
 

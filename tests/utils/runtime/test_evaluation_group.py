@@ -4,7 +4,8 @@ import time
 import pytest
 from torch.distributed import HashStore
 
-from utils.runtime.evaluation_group import EvaluationGroup
+from bart.errors import InputError
+from utils.runtime.evaluation_group import EvaluationGroup, ProcessesMissing
 
 
 def test_one_that_works_is_waited_for_and_one_that_hangs_is_not() -> None:
@@ -29,3 +30,7 @@ def test_one_that_works_is_waited_for_and_one_that_hangs_is_not() -> None:
 def test_alone() -> None:
     group = EvaluationGroup()
     assert group.gather_to_first("texts") == ["texts"] and group.agree_on(b"anything")
+
+
+def test_a_timeout_is_told_in_one_line() -> None:
+    assert issubclass(ProcessesMissing, InputError)

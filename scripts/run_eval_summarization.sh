@@ -24,11 +24,17 @@ explain "--flag ..." "further flags of run_eval.py (python run_eval.py --help li
 read_arguments "\
 Presets: bash scripts/run_eval_summarization.sh <INIT_CKPT> \$(source scripts/params/xsum_params.sh && t4_1gpu_fp16_eval)
 Paths are relative to the current folder; a preset's are relative to the checkout.
-Results: \$RESULTS_DIR, by default a new folder results/bart_pyt_inference_<timestamp>.
+Results: \$RESULTS_DIR, by default a new folder results/bart_pyt_inference_<timestamp>. To continue an interrupted
+evaluation, set RESULTS_DIR to its folder and add --resume.
 To use several machines, see run_summarization.sh --help." "$@"
 find_python
 read_machines "$NUM_GPU"
 
+for flag in "${flags[@]}"; do
+    [[ $flag != --resume || -n ${RESULTS_DIR:-} ]] ||
+        die "--resume: set RESULTS_DIR to the results folder of the evaluation to continue"
+done
+((MAX_RESTARTS == 0)) || flags+=(--resume) # restarted processes get the flags of the first start
 if ((NUM_GPU > 1)); then
     present=$("$python" -P -c 'import torch; print(torch.cuda.device_count())')
     ((NUM_GPU <= present)) || die "NUM_GPU is $NUM_GPU, but this machine has $present GPUs (0 runs on the CPU)"

@@ -53,6 +53,7 @@ for index in "${!flags[@]}"; do
         --text_column | --summary_column | --long_documents | --rouge_sentence_splitter)
             evaluation_flags+=("${flags[@]:index:2}")
             ;;
+        --resume) evaluation_flags+=("$flag") ;;
         --text_column=* | --summary_column=* | --long_documents=* | --rouge_sentence_splitter=*)
             evaluation_flags+=("$flag")
             ;;

@@ -60,15 +60,21 @@ def test_no_room_for_tokens(setup: TinySetup, tmp_path: Path) -> None:
 
 
 def test_no_room_for_generations(setup: TinySetup, whole_run: Path, tmp_path: Path) -> None:
-    """Those of an earlier evaluation are gone, not mixed with new ones."""
+    """Seen before the search if not even the journal can begin; else the journal keeps what the search has found."""
     with small_disk(tmp_path / "disk", "1m") as disk:
-        fill(disk, 0)
-        arguments = [whole_run / "best_tfmr", setup.config, setup.data, disk]
-        command = Command("run_eval.py", list(map(str, arguments)), tmp_path / "log")
-        assert command.wait() == 2
-        line = command.output.splitlines()[-1]
-        assert line.startswith(f"error: {disk}/test_generations.txt: cannot be written: {FULL}")
-        assert left_in(disk) == []
+        arguments = list(map(str, [whole_run / "best_tfmr", setup.config, setup.data, disk]))
+        for room, name, left in ((0, "journal.0.jsonl", []), (8192, "generations.txt", ["test_journal.0.jsonl"])):
+            fill(disk, room)
+            command = Command("run_eval.py", arguments, tmp_path / "log")
+            assert command.wait() == 2
+            line = command.output.splitlines()[-1]
+            assert line.startswith(f"error: {disk}/test_{name}: cannot be written: {FULL}")
+            assert left_in(disk) == left
+            (disk / "filler").unlink()
+        assert "test: 7 of 7 summaries are in the journal" in run(
+            "run_eval.py", [*arguments, "--resume"], tmp_path / "log"
+        )
+        assert (disk / "test_generations.txt").read_text().count("\n") == 7
 
 
 @pytest.mark.parametrize("room", [0, 40_000, 200_000])

@@ -250,13 +250,14 @@ def test_a_results_folder_in_use(scripts: Scripts, content: str) -> None:
     assert scripts.calls() == []
     assert (used / "joblog.log").read_text() == "yesterday\n"
     assert scripts.run(f"{command} --resume", RESULTS_DIR="used").returncode == 0
-    assert scripts.training().resume
+    assert scripts.training().resume and scripts.evaluation().resume
     assert (used / "joblog.log").read_text() == "yesterday\nran finetune.py\nran run_eval.py\n"
     assert scripts.run(f"{command} --overwrite_output_dir", RESULTS_DIR="used").returncode == 0
 
 
 def test_the_folder_is_chosen_by_results_dir_alone(scripts: Scripts) -> None:
-    refused(scripts.run("run_summarization.sh --resume"), "--resume", "RESULTS_DIR")
+    for script in ("run_summarization.sh", "run_eval_summarization.sh"):
+        refused(scripts.run(f"{script} --resume"), "--resume", "RESULTS_DIR")
     refused(scripts.run("run_summarization.sh --output_dir x"), "--output_dir", "RESULTS_DIR")
     for flag in ("--data_dir x", "--gpus=1", "--max_target_length 9", "--max_length 9", "--bf16", "--no-fp16"):
         refused(scripts.run(f"run_summarization.sh {flag}"), flag.split()[0].split("=")[0], "by position")
@@ -447,6 +448,7 @@ def test_one_machine_that_starts_its_processes_again(scripts: Scripts, gpus: int
         started, program, flags = " ".join(call).partition(f"{ROOT}/finetune.py ")
         assert started.startswith(f"{STANDALONE} --nproc_per_node {max(gpus, 1)} --max_restarts 3 ")
         assert not program or parse_arguments(TrainingArguments, "", flags.split()).run.resume
+    assert scripts.evaluation().resume
     refused(scripts.run("run_summarization.sh d c.json 0 --overwrite_output_dir", MAX_RESTARTS="3"), "MAX_RESTARTS")
     refused(scripts.run("run_summarization.sh d c.json 0", MAX_RESTARTS="often"), "MAX_RESTARTS is 'often'")
 

@@ -18,6 +18,7 @@ from ..io.run_files import (
     RUN_FILE,
     TOKENIZER_FOLDER,
     evaluation_files,
+    journal_pattern,
 )
 from .checkpoint_io import checkpoints, newest_checkpoint
 from .resume import changes
@@ -75,7 +76,8 @@ def open_run_folder(run: RunSettings, flags: dict[str, Any], checkpoint: Path | 
 
 def _delete_results(folder: Path) -> None:
     """Delete the files that a training writes; other files stay, such as the script's joblog.log."""
-    for path in [*checkpoints(folder), *(folder / name for name in _FILES)]:
+    files = [folder / name for name in _FILES]
+    for path in [*checkpoints(folder), *files, *folder.glob(journal_pattern("test"))]:
         path.unlink(missing_ok=True)
     for name in _FOLDERS:
         shutil.rmtree(folder / name, ignore_errors=True)

@@ -99,6 +99,9 @@ class EvaluationArguments:
     precision: DeviceSettings = field(default_factory=DeviceSettings)
     processes: ProcessSettings = field(default_factory=ProcessSettings)
     save_path: str = option("", "output", "folder for the summaries and the scores", positional=True)
+    resume: bool = option(
+        False, "output", "go on from the journal that an interrupted evaluation has left in SAVE_PATH, if there is one"
+    )
 
     def with_lengths_of(self, config: BartConfig) -> Self:
         """Return these arguments with all lengths set. Raises InputError if one exceeds the model's positions."""

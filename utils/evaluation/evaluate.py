@@ -1,26 +1,30 @@
 """Generate summaries of a split, score them, and write both."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
+from bart.configuration.generation_config import GenerationConfig
 from bart.modeling.modeling_bart import BartForConditionalGeneration
 
 from ..data.chunking import read_sources
 from ..data.model_vocabulary import smaller_vocabulary, unknown_tokens_text
 from ..data.splits import Pairs
+from ..data.tokens.token_array import TokenStore, tokenizer_state
 from ..io.atomic_files import atomic_write
-from ..io.json_files import latency_summary, write_json
+from ..io.json_files import latency_summary, read_json, write_json
 from ..io.run_files import PAGE_FILE, all_generations_file, evaluation_files, generations_file, report_file
 from ..runtime.evaluation_group import EvaluationGroup
 from ..runtime.processor import processor_cores
+from ..runtime.signals import Interrupted
 from .degenerate_outputs import count_degenerate, degenerate_warning
 from .examples import ScoredExamples
-from .generate import BatchSize, generate
+from .generate import BatchSize, Generations, generate
+from .journal import Journal, Key, has_journal, json_digest, open_journal, texts_digest
 from .rouge import (
     ROUGE_TYPES,
     Splitter,
@@ -38,7 +42,7 @@ class EvaluationResult:
     """The report and the texts of an evaluation."""
 
     report: dict[str, Any]  # scores, speed and settings: the content of <split>_rouge.json
-    examples: ScoredExamples
+    examples: ScoredExamples | None  # None if the report was there already
 
 
 @dataclass
@@ -53,6 +57,9 @@ class EvaluationSettings:
     search: dict[str, Any]  # search settings that differ from the model's configuration
     splitter: Splitter = "period"  # splits texts into sentences, for rougeLsum
     warm_up: bool = False  # generate the first batch once before the clock starts
+    seed: int = 42  # of sampling
+    resume: bool = False  # go on from the journal of an interrupted evaluation
+    computation: dict[str, Any] = field(default_factory=dict)  # digest of the weights, precision: for the journal's key
 
 
 def evaluate(
@@ -67,6 +74,8 @@ def evaluate(
     """Generate and score summaries; write <split>_generations.txt, <split>_rouge.json and the scores of each example.
 
     Files of an earlier evaluation are deleted first. Each process generates a share; the first one does the rest.
+    Summaries go to a journal as they come; ``settings.resume`` goes on from there. Who calls this deletes the journals
+    (``delete_journals``) when all results are written.
 
     Args:
         model: in evaluation mode, on its device.
@@ -79,25 +88,38 @@ def evaluate(
 
     Returns:
         The result on the first process, None on the others.
+
+    Raises:
+        InputError: the journal to go on from is of another evaluation.
     """
     group = group or EvaluationGroup()
-    # Every process generates its share of the sources; the first one gathers all.
+    split = settings.split
     in_pieces = settings.long_documents == "chunk"
+    key = _key(model, tokenizer, pairs, settings)
+    result_key = {**key, "targets": texts_digest(pairs.targets or []), "splitter": settings.splitter}
+
+    # An evaluation that is complete is not done again.
+    finished = _finished_report(folder, split, result_key) if settings.resume and group.rank == 0 else None
+    finished = group.gather(finished)[0]
+    if finished is not None:
+        return EvaluationResult(finished, None) if group.rank == 0 else None
+
+    # Every process generates its share of the sources; the first one gathers all.
     sources = read_sources(pairs.sources, tokenizer, settings.max_source_length, settings.prefix, in_pieces)
     tokens = sources.tokens.read_by(smaller_vocabulary(tokenizer, model.config))
+    journal = open_journal(folder, split, key, settings.resume, group)
     if group.rank == 0:  # after what may be refused
-        for name in (*evaluation_files(settings.split), PAGE_FILE):
+        _say_what_is_known(journal, settings, len(tokens))
+        for name in (*evaluation_files(split), PAGE_FILE):
             (folder / name).unlink(missing_ok=True)
-    parts = group.gather_to_first(
-        generate(model, tokenizer, tokens, settings.batch_size, settings.search, group, settings.warm_up)
-    )
-    if parts is None:
+    generations = _generate_all(model, tokenizer, tokens, settings, group, journal)
+    if generations is None:
         return None
 
     # Put the texts in the order of the split, join those of pieces, and score them.
-    texts = {row: written for part in parts for row, written in part.texts.items()}
+    texts = generations.texts
     in_order = sources.joined([texts[row] for row in range(len(tokens))])
-    _write_generations(in_order, folder, settings.split)
+    _write_generations(in_order, folder, split)
     best = [written[0] for written in in_order]
     scores = None
     if pairs.targets is not None:
@@ -107,13 +129,13 @@ def evaluate(
     report = {
         **({} if scores is None else _scored(scores, settings.splitter)),
         "traits": summary_traits(pairs.sources, best, pairs.targets),
-        "degenerate_outputs": count_degenerate(texts, set().union(*(part.repeating for part in parts))),
-        "split": settings.split,
+        "degenerate_outputs": count_degenerate(texts, generations.repeating),
+        "split": split,
         "n_obs": len(pairs),
-        "latency_seconds": latency_summary([seconds for part in parts for seconds in part.seconds]),  # per batch
-        "sequences_per_second": len(pairs) / max(sum(part.seconds) for part in parts),
+        "latency_seconds": latency_summary(generations.seconds),  # per batch
+        "sequences_per_second": len(pairs) / generations.longest_seconds,
         "device": model.final_logits_bias.device.type,
-        "processes": len(parts),
+        "processes": group.count,
         "beams": settings.search.get("num_beams", model.config.num_beams),
         "batch_size": settings.batch_size.rows if settings.batch_size.tokens is None else None,
         "max_tokens_per_batch": settings.batch_size.tokens,
@@ -130,12 +152,96 @@ def evaluate(
         },
         "search": {**model.config.search_settings(), **settings.search},
         **facts,
+        "key": result_key,  # of what was evaluated: --resume compares it
     }
 
     if scores is not None:
-        write_example_scores(folder, settings.split, pairs.targets, scores)
-        write_json(folder / report_file(settings.split), report)
+        write_example_scores(folder, split, pairs.targets, scores)
+        write_json(folder / report_file(split), report)
     return EvaluationResult(report, ScoredExamples(pairs.sources, pairs.targets, best, scores))
+
+
+def _key(
+    model: BartForConditionalGeneration, tokenizer: PreTrainedTokenizerBase, pairs: Pairs, settings: EvaluationSettings
+) -> Key:
+    """Return all that the summaries depend on, but for their rounding: neither processes nor the size of batches.
+
+    What is drawn at random depends on the batches, so then their size counts too.
+    """
+    shape = {name: value for name, value in model.config.to_dict().items() if name not in GenerationConfig.names()}
+    search = {**model.config.search_settings(), **settings.search}
+    batches = {"bs": settings.batch_size.rows, "max_tokens_per_batch": settings.batch_size.tokens}
+    key = {
+        "configuration": json_digest(shape),
+        "tokenizer": json_digest(tokenizer_state(tokenizer)),
+        "texts": texts_digest(pairs.sources),
+        "prefix": settings.prefix,
+        "max_source_length": settings.max_source_length,
+        "long_documents": settings.long_documents,
+        **search,
+        **({"seed": settings.seed, **batches} if search.get("do_sample") else {}),
+        "device": model.final_logits_bias.device.type,
+        **settings.computation,
+    }
+    return json.loads(json.dumps(key))  # as it is read from a file
+
+
+def _finished_report(folder: Path, split: str, key: Key) -> dict[str, Any] | None:
+    """Return the report of an evaluation with the same key if all of its results are there, else None."""
+    path = folder / report_file(split)
+    if has_journal(folder, split) or not path.exists() or not (folder / generations_file(split)).exists():
+        return None
+    report = read_json(path)
+    if report.get("key") != key:
+        return None
+    print(f"{path}: is of this evaluation and complete; nothing is generated", flush=True)
+    return report
+
+
+def _say_what_is_known(journal: Journal, settings: EvaluationSettings, rows: int) -> None:
+    """Print a line about the journal that is gone on from."""
+    if settings.resume:
+        known = len(journal.known_to_all)
+        what = f"{known:,} of {rows:,} summaries are in the journal" if known else "there is no journal to go on from"
+        print(f"{settings.split}: {what}", flush=True)
+
+
+def _generate_all(
+    model: BartForConditionalGeneration,
+    tokenizer: PreTrainedTokenizerBase,
+    tokens: TokenStore,
+    settings: EvaluationSettings,
+    group: EvaluationGroup,
+    journal: Journal,
+) -> Generations | None:
+    """Generate this process's share, with a line about the journal if a signal ends it.
+
+    Returns:
+        The rows of all processes on the first one, None on the others.
+    """
+    samples = settings.search.get("do_sample", model.config.do_sample)
+    seed = settings.seed if samples else None
+    try:
+        own = generate(
+            model, tokenizer, tokens, settings.batch_size, settings.search, group, settings.warm_up, journal, seed
+        )
+        parts = group.gather_to_first(own.rows)
+
+        # From here the first process goes on alone: its journal gets what the others have, theirs are deleted.
+        if parts is not None and group.count > 1:
+            journal.append({number: row for part in parts[1:] for number, row in part.items()})
+            journal.sync()
+        group.gather(None)
+        if parts is None:
+            journal.delete()
+            return None
+        return Generations({number: row for part in parts for number, row in part.items()})
+    except Interrupted:
+        if group.rank == 0:
+            print("interrupted: the journal has what was generated; the same command with --resume goes on", flush=True)
+        raise
+    finally:
+        journal.close()
 
 
 def _scored(scores: np.ndarray, splitter: Splitter) -> dict[str, Any]:

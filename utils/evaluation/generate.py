@@ -1,8 +1,10 @@
 """Generate the summaries of many sources: batches of similar length, halved if they do not fit into memory."""
 
 import gc
+import hashlib
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,6 +27,7 @@ from ..data.tokens.encode import decode
 from ..data.tokens.token_array import TokenStore
 from ..runtime.evaluation_group import EvaluationGroup
 from .degenerate_outputs import repeats_special_tokens
+from .journal import Journal, Row
 
 
 @dataclass
@@ -41,11 +44,32 @@ class BatchSize:
 
 @dataclass
 class Generations:
-    """The summaries that one process has generated."""
+    """Summaries, by row of the sources."""
 
-    texts: dict[int, list[str]]  # by row of the sources: num_return_sequences texts, best first
-    seconds: list[float]  # the time of each batch
-    repeating: set[int]  # rows whose best sequence repeats special tokens
+    rows: dict[int, Row]
+
+    @property
+    def texts(self) -> dict[int, list[str]]:
+        """Return the texts of each row: num_return_sequences, best first."""
+        return {number: row.texts for number, row in self.rows.items()}
+
+    @property
+    def repeating(self) -> set[int]:
+        """Return the rows whose best sequence repeats special tokens."""
+        return {number for number, row in self.rows.items() if row.repeats}
+
+    @property
+    def seconds(self) -> list[float]:
+        """Return the time of each batch."""
+        return [row.batch_seconds for row in self.rows.values() if row.batch_seconds is not None]
+
+    @property
+    def longest_seconds(self) -> float:
+        """Return the time that the process with the longest time took for all of its batches."""
+        of_processes: dict[int, float] = {}
+        for row in self.rows.values():
+            of_processes[row.rank] = of_processes.get(row.rank, 0.0) + (row.batch_seconds or 0.0)
+        return max(of_processes.values())
 
 
 def generate(
@@ -56,11 +80,14 @@ def generate(
     search: dict[str, Any],
     group: EvaluationGroup,
     warm_up: bool = False,
+    journal: Journal | None = None,
+    seed: int | None = None,
 ) -> Generations:
     """Summarize this process's share of the sources, in batches of similar length.
 
-    The batches do not depend on the number of processes, and so no rounding does. A batch that does not fit into memory
-    is halved, and later batches are kept as small.
+    The batches depend neither on the number of processes nor on what is known already, and so no rounding does: if a
+    row of a batch is missing, the whole batch is generated. A batch that does not fit into memory is halved, and later
+    batches are kept as small.
 
     Args:
         model: in evaluation mode, on its device.
@@ -70,15 +97,32 @@ def generate(
         search: search settings that differ from the model's configuration.
         group: the processes that share the sources.
         warm_up: generate the first batch once before the clock starts.
+        journal: has the rows that are known, and takes the others as soon as they are decoded; None if there is none.
+        seed: of each batch, if the search draws at random; None leaves it to torch's global generator.
+
+    Returns:
+        The rows that this process knows from the journal or has generated.
 
     Raises:
         OutOfMemory: a single source does not fit into memory.
+        InputError: the journal cannot be written.
     """
-    batches = batch_size.batches(sources.lengths)[group.rank :: group.count]
-    searcher = BatchGenerator(model, sources, search)
-    texts: dict[int, list[str]] = {}
-    seconds: list[float] = []
-    repeating: set[int] = set()
+    known = set() if journal is None else journal.known_to_all
+    missing = [batch for batch in batch_size.batches(sources.lengths) if not known.issuperset(batch.tolist())]
+    batches = missing[group.rank :: group.count]
+    searcher = BatchGenerator(model, sources, search, seed)
+    generated: dict[int, Row] = {} if journal is None else dict(journal.known)
+
+    def keep(rows: np.ndarray, sequences: Tensor, seconds: float) -> None:
+        """Decode the summaries of a batch, and write them down."""
+        texts = _by_source(decode(sequences, tokenizer), len(rows))
+        repeats = repeats_special_tokens(sequences[:: len(sequences) // len(rows)], tokenizer).tolist()
+        times = [*[None] * (len(rows) - 1), seconds]
+        fields = zip(texts, repeats, times, strict=True)
+        new = dict(zip(rows.tolist(), (Row(*values, group.rank) for values in fields), strict=True))
+        generated.update(new)
+        if journal is not None:
+            journal.append(new)
 
     if warm_up and batches:
         for _ in searcher.search(batches[0]):
@@ -86,26 +130,31 @@ def generate(
 
     # A thread decodes tokens while the device works on the next batch.
     with _progress(sum(map(len, batches)), group.rank) as progress, ThreadPoolExecutor(1) as writer:
-        written: list[tuple[np.ndarray, Future[list[str]]]] = []
+        pending: deque[Future[None]] = deque()
         for batch in batches:
-            for rows, sequences, duration in searcher.search(batch):
-                seconds.append(duration)
-                written.append((rows, writer.submit(decode, sequences, tokenizer)))
-                best = sequences[:: len(sequences) // len(rows)]
-                repeating.update(rows[repeats_special_tokens(best, tokenizer).numpy()].tolist())
+            for rows, sequences, seconds in searcher.search(batch):
+                pending.append(writer.submit(keep, rows, sequences, seconds))
+                while pending and pending[0].done():
+                    pending.popleft().result()  # raises what went wrong, such as a full disk
                 progress.update(len(rows))
                 group.batch_done()
-        # Collect the texts by row.
-        for rows, future in written:
-            texts |= zip(rows.tolist(), _by_source(future.result(), len(rows)), strict=True)
-    return Generations(texts, seconds, repeating)
+        for future in pending:
+            future.result()
+    return Generations(generated)
 
 
 class BatchGenerator:
     """Generates for batches of sources, and halves those that do not fit into memory."""
 
-    def __init__(self, model: BartForConditionalGeneration, sources: TokenStore, search: dict[str, Any]) -> None:
-        self._model, self._sources, self._settings = model, sources, search
+    def __init__(
+        self,
+        model: BartForConditionalGeneration,
+        sources: TokenStore,
+        search: dict[str, Any],
+        seed: int | None = None,
+    ) -> None:
+        """Take what ``generate`` takes."""
+        self._model, self._sources, self._settings, self._seed = model, sources, search, seed
         self._device = model.final_logits_bias.device
         self._graphs = CudaGraphCache()
         self._most_tokens: int | None = None  # in a batch, padding included; known once a batch was too large
@@ -153,6 +202,8 @@ class BatchGenerator:
         input_ids, attention_mask = pad_sources(tokens, config.pad_token_id, config.max_position_embeddings)
         is_padded = not bool(attention_mask.all())  # read here, where no GPU has to be waited for
         sources = (tensor.to(self._device, non_blocking=True) for tensor in (input_ids, attention_mask))
+        if self._seed is not None:
+            torch.manual_seed(_mixed(self._seed, int(rows[0])))
         sequences = self._model.generate(*sources, is_padded=is_padded, graphs=self._graphs, **self._settings)
         assert isinstance(sequences, Tensor)
         return sequences.cpu()  # waits for the device, so that the time includes its work
@@ -183,6 +234,14 @@ class BatchGenerator:
         if self._device.type == "cuda":
             gc.collect()
             torch.cuda.empty_cache()
+
+
+def _mixed(seed: int, row: int) -> int:
+    """Return the seed of a batch that begins with ``row``: its draws depend on nothing that was generated before.
+
+    On a CPU torch takes only the lower 32 bits of a seed, so the numbers are mixed.
+    """
+    return int.from_bytes(hashlib.blake2b(f"{seed} {row}".encode(), digest_size=8).digest())
 
 
 def _halves(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -30,6 +30,16 @@ def example_scores_file(split: str) -> str:
     return f"{split}_example_scores.json"
 
 
+def journal_file(split: str, rank: int) -> str:
+    """Name the file to which a process writes the summaries as they come; it is deleted when the results are there."""
+    return f"{split}_journal.{rank}.jsonl"
+
+
+def journal_pattern(split: str) -> str:
+    """Return a pattern of the journals of all processes."""
+    return f"{split}_journal.*.jsonl"
+
+
 def evaluation_files(split: str) -> list[str]:
     """Name all files that an evaluation of the split writes, except the page."""
     return [generations_file(split), all_generations_file(split), report_file(split), example_scores_file(split)]

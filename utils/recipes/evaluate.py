@@ -5,7 +5,7 @@ generates, scores and writes. The second one is also the end of a training.
 """
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from ..data.sources import open_data
 from ..data.splits import Pairs, deranged, read_pairs
 from ..evaluation.evaluate import EvaluationResult, EvaluationSettings, evaluate, result_text
 from ..evaluation.generate import BatchSize
+from ..evaluation.journal import delete_journals, weights_digest
 from ..io.atomic_files import make_folder
 from ..io.folder_lock import FolderLock
 from ..io.run_files import PAGE_FILE
@@ -62,12 +63,13 @@ def evaluate_model(arguments: EvaluationArguments) -> None:
         if not group.agree_on(decision.pairs.checksum()):
             data_dir = arguments.texts.data_dir
             raise InputError(f"DATA_DIR {data_dir}: the processes have read different texts; start again")
-        torch.manual_seed(arguments.texts.seed)  # of sampling
         if decision.device != "cpu" and arguments.processes.cpu_affinity:
             bind_to_gpu_cores(torch.device(decision.device).index)
-        model = load_model(arguments.model.model, arguments.precision, decision.config, decision.device)
+        model = BartForConditionalGeneration.from_pretrained(arguments.model.model, decision.config)
+        settings = replace(decision.settings, computation=computation(model, arguments.precision.name))
+        prepare(model, arguments.precision, decision.device)
         result = evaluate_and_write(
-            model, decision.tokenizer, decision.pairs, decision.settings, folder, decision.facts, group
+            model, decision.tokenizer, decision.pairs, settings, folder, decision.facts, group
         )
     print_result(result, folder)
 
@@ -108,6 +110,8 @@ def decide(arguments: EvaluationArguments) -> Decision:
         long_documents=generation.long_documents,
         search=search_settings(generation, model, config),
         splitter=generation.rouge_sentence_splitter,
+        seed=texts.seed,
+        resume=arguments.resume,
     )
     facts = {
         "model": model.model,
@@ -121,13 +125,15 @@ def decide(arguments: EvaluationArguments) -> Decision:
     return Decision(pairs, config, tokenizer, settings, device, facts)
 
 
-def load_model(
-    name_or_path: str, precision: DeviceSettings, config: BartConfig, device: str
-) -> BartForConditionalGeneration:
-    """Load a model onto its device, ready to generate."""
+def computation(model: BartForConditionalGeneration, precision: str) -> dict[str, Any]:
+    """Return what the summaries of a model, not yet prepared, depend on beside its configuration and the search."""
+    return {"weights": weights_digest(model), "precision": precision}
+
+
+def prepare(model: BartForConditionalGeneration, precision: DeviceSettings, device: str) -> None:
+    """Bring a model onto its device, ready to generate."""
     apply_matmul_precision(precision.name)
-    model = BartForConditionalGeneration.from_pretrained(name_or_path, config)
-    return model.to(device, evaluation_dtype(precision.name)).prepack(precision.quantization)
+    model.to(device, evaluation_dtype(precision.name)).prepack(precision.quantization)
 
 
 def evaluate_and_write(
@@ -141,8 +147,9 @@ def evaluate_and_write(
 ) -> EvaluationResult | None:
     """Generate, score and write everything, results.html too; None in all processes but the first."""
     result = evaluate(model, tokenizer, pairs, settings, folder, facts, group)
-    if result is not None:
+    if result is not None and result.examples is not None:
         write_page(folder, result.report, result.examples)
+        delete_journals(folder, settings.split)
     return result
 
 

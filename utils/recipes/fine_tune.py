@@ -39,6 +39,7 @@ from ..data.report_text import full_report, short_report
 from ..data.training_data import RawTexts, read_inputs, tokenize_inputs
 from ..evaluation.evaluate import EvaluationSettings
 from ..evaluation.generate import BatchSize
+from ..evaluation.journal import delete_journals
 from ..io.folder_lock import FolderLock
 from ..io.run_files import BEST_MODEL_FOLDER
 from ..reporting.results_page.page import write_page
@@ -65,7 +66,7 @@ from ..training.optimization import freeze
 from ..training.run_description import record_data_report, write_run_description
 from ..training.strategies.select import check_strategy
 from ..training.trainer import build_callbacks, build_trainer, shared_trainer_kwargs
-from .evaluate import evaluate_and_write, final_search, print_result
+from .evaluate import computation, evaluate_and_write, final_search, print_result
 
 
 @dataclass(frozen=True)
@@ -265,6 +266,8 @@ def finish(decision: Decision, trainer: pl.Trainer) -> None:
     folder = Path(arguments.run.output_dir)
     best = BartForConditionalGeneration.from_pretrained(trainer.checkpoint_callback.best_checkpoint())
     save_model(best, inputs.tokenizer, folder / BEST_MODEL_FOLDER)
+    if trainer.checkpoint_callback.last_saved_step > 0:  # else the training had ended before: its evaluation may go on
+        delete_journals(folder, "test")
     if inputs.test is None:
         write_page(folder)
         return
@@ -277,6 +280,9 @@ def finish(decision: Decision, trainer: pl.Trainer) -> None:
         long_documents=validation.long_documents,
         search=final_search(validation, inputs.config),
         splitter=validation.rouge_sentence_splitter,
+        seed=arguments.optimization.seed,
+        resume=arguments.run.resume,
+        computation=computation(best, arguments.precision.name),
     )
     precision = arguments.precision.name
     facts = {"model": str(folder / BEST_MODEL_FOLDER), "precision": precision, "data_dir": arguments.data.data_dir}

@@ -157,8 +157,13 @@ def tokens_key(content: list[Any], tokenizer: PreTrainedTokenizerBase, limits: A
         tokenizer: Makes the tokens.
         limits: A dataclass of further settings.
     """
+    parts = [content, *tokenizer_state(tokenizer), asdict(limits)]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:20]
+
+
+def tokenizer_state(tokenizer: PreTrainedTokenizerBase) -> list[Any]:
+    """Return all that decides which tokens a tokenizer makes, as JSON values."""
     backend = json.loads(tokenizer.backend_tokenizer.to_str())
     for state in ("truncation", "padding"):  # left by the last call
         del backend[state]
-    parts = [content, backend, tokenizer.truncation_side, tokenizers.__version__, asdict(limits)]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:20]
+    return [backend, tokenizer.truncation_side, tokenizers.__version__]

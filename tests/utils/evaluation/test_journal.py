@@ -1,0 +1,221 @@
+"""The journal of an evaluation: what is kept, dropped and refused."""
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from bart.errors import InputError
+from bart.modeling.modeling_bart import BartForConditionalGeneration
+from bart.tokenization.tokenization_bart import BartTokenizer
+from tests.tiny_setup import tiny_config
+from utils.data.splits import Pairs
+from utils.evaluation import evaluate as evaluation
+from utils.evaluation.evaluate import EvaluationSettings, evaluate
+from utils.evaluation.generate import BatchSize
+from utils.evaluation.journal import Journal, Row, open_journal, weights_digest
+from utils.recipes import evaluate as recipe
+from utils.runtime.evaluation_group import EvaluationGroup
+from utils.runtime.signals import Interrupted
+
+KEY = {"weights": "a" * 64, "num_beams": 4}
+ROWS = {
+    2: Row(["one\u2028line", "emoji \N{GRINNING FACE}"], False, None, 0),
+    0: Row(["", ""], True, 0.1 + 0.2, 0),
+    5: Row(["six", "6"], False, 1e-9, 0),
+}
+
+
+def opened(folder: Path, resume: bool = True, key: dict[str, Any] = KEY) -> Journal:
+    return open_journal(folder, "test", key, resume, EvaluationGroup())
+
+
+def written(folder: Path) -> Path:
+    """Three rows in two batches."""
+    journal = opened(folder)
+    journal.append({number: ROWS[number] for number in (2, 0)})
+    journal.append({5: ROWS[5]})
+    journal.close()
+    return folder / "test_journal.0.jsonl"
+
+
+def test_what_is_appended_is_read(tmp_path: Path) -> None:
+    """To the last bit, also in a second start, which appends."""
+    path = written(tmp_path)
+    before = path.read_bytes()
+    journal = opened(tmp_path)
+    assert journal.known == ROWS and journal.known_to_all == {0, 2, 5}
+    journal.append({7: ROWS[5]})
+    journal.close()
+    assert path.read_bytes().startswith(before)
+    assert opened(tmp_path).known == {**ROWS, 7: ROWS[5]}
+    assert opened(tmp_path, resume=False).known == {} and path.read_bytes().count(b"\n") == 1
+
+
+def test_wherever_it_is_cut(tmp_path: Path) -> None:
+    """Whole lines are kept; what is appended then is read after the next start."""
+    path = written(tmp_path)
+    content = path.read_bytes()
+    for size in range(len(content)):
+        path.write_bytes(content[:size])
+        journal = opened(tmp_path)
+        whole = max(0, content[:size].count(b"\n") - 1)
+        assert journal.known == dict(list(ROWS.items())[:whole])
+        journal.append({9: ROWS[0]})
+        journal.close()
+        assert opened(tmp_path).known == {**dict(list(ROWS.items())[:whole]), 9: ROWS[0]}
+
+
+def test_wherever_a_byte_is_damaged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """That line and all behind it are dropped; a damaged header makes a new journal."""
+    path = written(tmp_path)
+    content = path.read_bytes()
+    for place in range(0, len(content), 3):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 4]) + content[place + 1 :])
+        line = content[:place].count(b"\n")
+        assert opened(tmp_path).known == dict(list(ROWS.items())[: max(0, line - 1)]), place
+        if 0 < line < 3:
+            assert f"{path}: line {line + 1} is damaged" in capsys.readouterr().out
+
+
+def test_zeros_of_a_power_cut(tmp_path: Path) -> None:
+    path = written(tmp_path)
+    content = path.read_bytes()
+    path.write_bytes(content[:-20] + bytes(5000))
+    assert opened(tmp_path).known == {number: ROWS[number] for number in (2, 0)}
+
+
+def test_another_key(tmp_path: Path) -> None:
+    path = written(tmp_path)
+    content = path.read_bytes()
+    for other, difference in (
+        ({**KEY, "num_beams": 5}, "num_beams 4, now 5"),
+        ({**KEY, "weights": "b" * 64}, "other weights"),
+        ({"num_beams": 4, "seed": 1}, "other weights, seed None, now 1"),
+    ):
+        with pytest.raises(InputError, match=rf"^--resume: {path} is of another evaluation \({difference}\)"):
+            opened(tmp_path, key=other)
+    assert path.read_bytes() == content
+
+
+def test_each_row_has_one_process_that_answers_for_it(tmp_path: Path) -> None:
+    """Both have read the same files."""
+    written(tmp_path)
+
+    class Second(EvaluationGroup):
+        def gather(self, value: Any) -> list[Any]:
+            return [(None, {0, 2}), value]
+
+    journal = open_journal(tmp_path, "test", KEY, True, Second(1, 2))
+    assert journal.known == {5: ROWS[5]} and journal.known_to_all == {0, 2, 5}
+
+
+def test_the_weights_digest_sees_every_bit() -> None:
+    model = BartForConditionalGeneration(tiny_config())
+    before = weights_digest(model)
+    assert len(before) == len(hashlib.sha256().hexdigest())
+    with torch.no_grad():
+        bias = model.model.decoder.layers[0].fc1.bias
+        bias.view(torch.int32)[3] ^= 1
+        assert weights_digest(model) != before
+        bias.view(torch.int32)[3] ^= 1
+        assert weights_digest(model) == before
+        assert weights_digest(model.bfloat16()) != before
+
+
+class Killed(BaseException):
+    """In place of SIGKILL, within this process."""
+
+
+@pytest.fixture
+def model() -> BartForConditionalGeneration:
+    torch.manual_seed(0)
+    return BartForConditionalGeneration(tiny_config().copy(init_std=0.3)).eval().double()
+
+
+PAIRS = Pairs([f"text number {row} " * (row % 7 + 1) for row in range(23)], ["a text"] * 23)
+SETTINGS = EvaluationSettings("test", " ", BatchSize(4), 64, "truncate", {"max_length": 12}, resume=True)
+
+
+def run(
+    model: BartForConditionalGeneration, tokenizer: BartTokenizer, folder: Path, settings: EvaluationSettings
+) -> str:
+    """Evaluate; returns the generations."""
+    recipe.evaluate_and_write(model, tokenizer, PAIRS, settings, folder, {"model": "m"})
+    assert not list(folder.glob("*journal*"))
+    return (folder / "test_generations.txt").read_text()
+
+
+@pytest.mark.parametrize("size", [BatchSize(4), BatchSize(1), BatchSize(5), BatchSize(23), BatchSize(1, tokens=100)])
+def test_another_batch_size_goes_on_in_float64(
+    model: BartForConditionalGeneration,
+    tokenizer: BartTokenizer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    size: BatchSize,
+) -> None:
+    """A part of its batches is known; those that are known in part are generated whole."""
+    (tmp_path / "whole").mkdir()
+    whole = run(model, tokenizer, tmp_path / "whole", SETTINGS)
+    append, room = Journal.append, [3]
+
+    def killed_later(journal: Journal, rows: dict[int, Row]) -> None:
+        append(journal, rows)
+        room[0] -= 1
+        if room[0] == 0:
+            raise Killed
+
+    monkeypatch.setattr(Journal, "append", killed_later)
+    with pytest.raises(Killed):
+        run(model, tokenizer, tmp_path, SETTINGS)
+    known = (tmp_path / "test_journal.0.jsonl").read_bytes().count(b"\n") - 1
+    assert 12 <= known < 23
+    assert run(model, tokenizer, tmp_path, replace(SETTINGS, batch_size=size)) == whole
+
+
+@pytest.mark.parametrize("name", ["example_scores", "summary_traits", "write_json", "write_page"])
+def test_killed_behind_the_search(
+    model: BartForConditionalGeneration,
+    tokenizer: BartTokenizer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+) -> None:
+    """In the scoring or the page: nothing is generated a second time."""
+    (tmp_path / "whole").mkdir()
+    whole = run(model, tokenizer, tmp_path / "whole", SETTINGS)
+
+    def kill(*_: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(recipe if name == "write_page" else evaluation, name, kill)
+        run(model, tokenizer, tmp_path, SETTINGS)
+    monkeypatch.setattr(model, "generate", kill)
+    assert run(model, tokenizer, tmp_path, SETTINGS) == whole
+
+
+def test_a_signal_in_the_search(
+    model: BartForConditionalGeneration,
+    tokenizer: BartTokenizer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """What is decoded while the signal comes is written."""
+    generate, calls = model.generate, []
+
+    def told(*given: Any, **search: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 3:
+            raise Interrupted(15)
+        return generate(*given, **search)
+
+    monkeypatch.setattr(model, "generate", told)
+    with pytest.raises(Interrupted):
+        evaluate(model, tokenizer, PAIRS, SETTINGS, tmp_path, {})
+    assert "the same command with --resume goes on" in capsys.readouterr().out
+    assert (tmp_path / "test_journal.0.jsonl").read_bytes().count(b"\n") == 1 + 8

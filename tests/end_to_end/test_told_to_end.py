@@ -1,5 +1,6 @@
 """Ctrl-C, SIGTERM and SLURM's SIGUSR1: a checkpoint, an exit code that says so, and nothing after it."""
 
+import json
 import os
 import shutil
 import signal
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands import ROOT, Command, run, start_as_torchrun
+from tests.commands import ROOT, Command, run, run_as_torchrun, start_as_torchrun
 from tests.end_to_end.test_many_machines import wait_for
 from tests.end_to_end.test_resume import STEPS, resumable_flags
 from tests.same_end import assert_same_end
@@ -44,13 +45,13 @@ def last_lines(folder: str, step: int, number: signal.Signals) -> list[str]:
 
 
 def test_told_again_it_ends_at_once(setup: TinySetup, tmp_path: Path) -> None:
-    """In a validation that takes long, after which it would have saved."""
+    """In a batch of a validation that takes long, after which it would have saved."""
     shutil.copytree(setup.data, tmp_path / "data", ignore=shutil.ignore_patterns(".prepared"))
     for side in ("source", "target"):
         path = tmp_path / "data" / f"val.{side}"
         path.write_bytes(path.read_bytes() * 1000)
     flags = [*resumable_flags(setup, tmp_path / "results"), "--data_dir", str(tmp_path / "data")]
-    flags += ["--save_checkpoint_steps", "1", "--eval_batch_size", "1"]
+    flags += ["--save_checkpoint_steps", "1", "--eval_batch_size", "13000"]
     command = Command("finetune.py", flags, tmp_path / "log")
     command.wait_for("step 4/")
     os.kill(command.process.pid, signal.SIGINT)
@@ -60,6 +61,56 @@ def test_told_again_it_ends_at_once(setup: TinySetup, tmp_path: Path) -> None:
     assert command.wait() == 130
     assert "validation:" not in command.output and "interrupted: saved" not in command.output
     assert checkpoints(tmp_path / "results")[-1].name == "_epoch0_step3.ckpt"
+
+
+@pytest.mark.parametrize(("how", "step"), [("searched", 4), ("drawn", 20), ("teacher-forced", 20)])
+def test_a_validation_is_left_at_once(setup: TinySetup, tmp_path: Path, how: str, step: int) -> None:
+    """After the last step too; gone on with, the validation begins again, and all ends as if it had not been told."""
+    flags = [*setup.training_flags, *validation_flags(setup, tmp_path, how)]
+    run("finetune.py", [*flags, "--output_dir", str(tmp_path / "whole")], tmp_path / "log")
+    results = tmp_path / "told"
+    flags += ["--output_dir", str(results), "--resume", "--save_checkpoint_steps", "1000"]
+    command = Command("finetune.py", flags, tmp_path / "log")
+    command.wait_for(f"step {step}/")
+    time.sleep(0.1)
+    os.kill(command.process.pid, signal.SIGTERM)
+    assert command.wait() == 143, command.output
+    assert f"step {step}/20  validation" not in command.output
+    assert command.output.splitlines()[-2:] == last_lines(f"--output_dir {results}", step, signal.SIGTERM)
+    assert f"step {step}/20  validation" in run("finetune.py", flags, tmp_path / "log")
+    assert_same_end(results, tmp_path / "whole", STEPS)
+
+
+@pytest.mark.parametrize("told", [[1], [0, 1]])
+def test_all_processes_leave_a_validation(setup: TinySetup, tmp_path: Path, told: list[int]) -> None:
+    """Whichever of them receives the signal; the other one ends its search first, and the checkpoint is whole."""
+    flags = [*setup.training_flags, "--max_steps", "8", *validation_flags(setup, tmp_path, "searched")]
+    flags += ["--gradient_accumulation_steps", "1"]
+    whole = [*flags, "--output_dir", str(tmp_path / "whole")]
+    run_as_torchrun("finetune.py", whole, tmp_path / "log", processes=2)
+    flags += ["--output_dir", str(tmp_path / "told"), "--resume", "--save_checkpoint_steps", "1000"]
+    commands = start_as_torchrun("finetune.py", [flags] * 2, tmp_path / "log")
+    commands[0].wait_for("step 4/")
+    for rank in told:
+        os.kill(commands[rank].process.pid, signal.SIGTERM)
+    assert [command.wait() for command in commands] == [143, 143]
+    assert "step 4/8  validation" not in commands[0].output
+    assert "interrupted: saved at step 4" in commands[0].output
+    assert "step 4/8  validation" in run_as_torchrun("finetune.py", flags, tmp_path / "log", processes=2)
+    assert_same_end(tmp_path / "told", tmp_path / "whole", 8)
+
+
+def validation_flags(setup: TinySetup, folder: Path, how: str) -> list[str]:
+    """Flags of a validation that takes about a second: 130 times the most probable tokens, or 13 searches."""
+    if how == "teacher-forced":
+        shutil.copytree(setup.data, folder / "data", ignore=shutil.ignore_patterns(".prepared"))
+        for side in ("source", "target"):
+            path = folder / "data" / f"val.{side}"
+            path.write_bytes(path.read_bytes() * 10)
+        return ["--eval_batch_size", "1", "--data_dir", str(folder / "data")]
+    config = json.loads(setup.config.read_text()) | {"do_sample": how == "drawn"}
+    (folder / "config.json").write_text(json.dumps(config))
+    return ["--eval_beams", "2", "--eval_batch_size", "1", "--config_path", str(folder / "config.json")]
 
 
 def children(pid: int) -> list[int]:

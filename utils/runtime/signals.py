@@ -1,14 +1,27 @@
 """Signals that ask a program to end: SIGINT (Ctrl-C), SIGTERM, and the SIGUSR1 that SLURM sends before a time limit.
 
-utils/cli/run.py lets them raise ``Interrupted``; during a training utils/training/callbacks/checkpoint_saver.py saves
-first; scripts/lib/jobs.sh forwards them to the program.
+utils/cli/run.py lets them raise ``Interrupted``; during a training utils/training/callbacks/checkpoint_saver.py notes
+them, and saves first; scripts/lib/jobs.sh forwards them to the program.
 """
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from types import FrameType
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+
+
+@dataclass
+class _Noted:
+    """What ``on_signal`` and ``interruptible`` share."""
+
+    number: int = 0  # of a signal that has been noted; 0 for none
+    is_interruptible: bool = False  # whether a signal that is noted is also raised
+
+
+_noted = _Noted()
 
 
 class Interrupted(BaseException):
@@ -33,14 +46,39 @@ def raise_on_signal() -> None:
 
     def end(number: int, _: FrameType | None) -> None:
         on_signal(lambda _: None)
+        _noted.is_interruptible = False
         raise Interrupted(number)
 
     _handle(end)
 
 
 def on_signal(note: Callable[[int], None]) -> None:
-    """From now on, call ``note`` with the number of each signal, and go on."""
-    _handle(lambda number, _: note(number))
+    """From now on, call ``note`` with the number of each signal, and go on: except in an ``interruptible`` block."""
+    _noted.number = 0
+
+    def handle(number: int, _: FrameType | None) -> None:
+        note(number)
+        _noted.number = _noted.number or number
+        if _noted.is_interruptible:
+            _noted.is_interruptible = False  # while this unwinds, signals are noted alone
+            raise Interrupted(number)
+
+    _handle(handle)
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Raise Interrupted within the block at a signal that otherwise would only be noted, be it from before the block.
+
+    For work that takes long and leaves nothing behind, such as a search.
+    """
+    _noted.is_interruptible = True
+    try:
+        if _noted.number:
+            raise Interrupted(_noted.number)
+        yield
+    finally:
+        _noted.is_interruptible = False
 
 
 def leave_to_parent() -> None:

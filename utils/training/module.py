@@ -17,6 +17,7 @@ from ..data.batch import Batch
 from ..data.tokens.encode import decode
 from ..evaluation.rouge import ROUGE_TYPES, rouge_scores
 from ..runtime.apex_package import fused_optimizers
+from ..runtime.signals import interruptible
 from .callbacks.steps import ends_step
 from .optimization import build_optimizer, build_schedule, clip_gradients
 from .precision_plugin import matrix_dtype
@@ -109,14 +110,13 @@ class SummarizationModule(pl.LightningModule):
         self._validation_loss[1] += len(predictions)
 
         # The summaries.
+        search = validation_search(self.validation)
         if self._searcher is not None:
-            sequences = self._searcher.search(batch, validation_search(self.validation))
+            with interruptible():
+                sequences = self._searcher.search(batch, search)
         elif self.validation.eval_beams > 0:
-            sequences = self.model.generate(
-                batch.input_ids,
-                batch.attention_mask,
-                **validation_search(self.validation),
-            )
+            with interruptible():
+                sequences = self.model.generate(batch.input_ids, batch.attention_mask, **search)
         else:
             sequences = torch.full_like(batch.labels, self.model.config.pad_token_id)
             sequences.view(-1)[batch.target_indices] = predictions

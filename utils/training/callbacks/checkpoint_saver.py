@@ -39,8 +39,9 @@ class CheckpointSaver(Checkpoint):
     again seconds later, it ends at once.
 
     A checkpoint is saved only at the end of an optimizer step, and after the validation if one follows the step: a
-    checkpoint holds neither the gradients of a step that has begun, nor the fact that a validation is due. Lightning
-    calls a ``Checkpoint`` after all other callbacks, so their states are those after the validation too.
+    checkpoint does not hold the gradients of a step that has begun. Lightning calls a ``Checkpoint`` after all other
+    callbacks, so their states are those after the validation too. Only a signal does not wait for a validation, which
+    may take long: then the checkpoint is that of the step before it, and a resumed run begins with the validation.
     """
 
     state_key = "CheckpointSaver"  # in checkpoints
@@ -57,6 +58,10 @@ class CheckpointSaver(Checkpoint):
         self._last_save = time.monotonic()
         self._pending_signal = 0  # number of the signal that this process has received; 0 for none
         self._signal_time = 0.0
+        self._validation_is_due = False  # or runs
+        self._all_end = False  # whether all processes have agreed to leave the validation
+        self._is_told_again = False  # whether a signal has come again, so that nothing is saved
+        self._last_step = 0  # of the run, if it is resumed for the validation after that step
 
     def best_checkpoint(self) -> Path:
         """Return the best intact checkpoint, or the newest intact one if the best are damaged. Warns of damaged ones.
@@ -73,14 +78,32 @@ class CheckpointSaver(Checkpoint):
         return newest
 
     def on_train_start(self, trainer: pl.Trainer, module: SummarizationModule) -> None:
-        """Replace Lightning's handling of signals.
+        """Replace Lightning's handling of signals, and run the validation in which a resumed run was interrupted.
 
         Its handler communicates with the other processes while they wait for something else, so that all hang. Before
         each micro-batch, all processes wait for the first one's message whether SIGTERM has come. At Ctrl-C it ends
         without a checkpoint.
         """
         on_signal(self._note_signal)
-        trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None
+        loop = trainer.fit_loop.epoch_loop
+        loop._broadcast_sigterm_tensor = lambda: None
+        if self._validation_is_due:
+            loop.max_steps = self._last_step or loop.max_steps
+            is_at_end = trainer.global_step == trainer.max_steps
+            trainer.should_stop |= is_at_end  # as ValidateAtEnd sets it
+            loop.batch_progress.is_last_batch = is_at_end
+            trainer.validating = True
+            loop.val_loop.run()
+            trainer.training = True
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, module: SummarizationModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Let Lightning start although the last step is taken, if the validation after it is due."""
+        is_due = checkpoint["callbacks"][self.state_key].get("validation_is_due", False)
+        if is_due and checkpoint["global_step"] == trainer.max_steps:
+            self._last_step = trainer.max_steps
+            trainer.fit_loop.epoch_loop.max_steps += 1  # until on_train_start
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: SummarizationModule, outputs: Any, batch: Any, batch_index: int
@@ -95,10 +118,50 @@ class CheckpointSaver(Checkpoint):
         if ends:
             raise Interrupted(ends)
 
+    def on_validation_start(self, trainer: pl.Trainer, module: SummarizationModule) -> None:
+        """Remember that the last step lacks its validation."""
+        self._validation_is_due = not trainer.sanity_checking
+
+    def on_validation_batch_end(
+        self, trainer: pl.Trainer, module: SummarizationModule, outputs: Any, batch: Any, batch_index: int, *_: Any
+    ) -> None:
+        """Leave the validation if a signal has come; several processes agree on it.
+
+        A search is left at once, by a process that has received the signal (``interruptible``). So with searches they
+        agree after every batch: a process may agree on behalf of a batch that it has left.
+        """
+        if trainer.sanity_checking:
+            return
+        searches = module.validation.eval_beams > 0
+        if searches or trainer.world_size == 1 or batch_index % _STEPS_BETWEEN_AGREEMENTS == 0:
+            ends = self._agreed_signal(trainer, module)
+            if ends:
+                self._all_end = True
+                raise Interrupted(ends)
+
+    def on_exception(self, trainer: pl.Trainer, module: SummarizationModule, exception: BaseException) -> None:
+        """Save if a signal has ended a validation, unless it has been sent again."""
+        leaves_validation = isinstance(exception, Interrupted) and self._validation_is_due and self._pending_signal
+        if (leaves_validation or self._all_end) and not self._is_told_again:
+            if not self._all_end:
+                self._agreed_signal(trainer, module)
+            self._save(trainer)
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, module: SummarizationModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Take the batches of a validation that begins again out of Lightning's count."""
+        if self._validation_is_due:
+            progress = checkpoint["loops"]["fit_loop"]["epoch_loop.val_loop.batch_progress"]
+            before = progress["total"]["ready"] - progress["current"]["ready"]
+            progress["total"] = dict.fromkeys(progress["total"], before)
+            progress["current"] = dict.fromkeys(progress["current"], 0)
+
     def on_validation_end(self, trainer: pl.Trainer, module: SummarizationModule) -> None:
         """Save if the validation is among the best, if it is time, or at the end; end if a signal has come."""
         if trainer.sanity_checking:
             return
+        self._validation_is_due = False
         is_among_best = self._is_among_best(module.validation_metrics[self.metric])
         if is_among_best:
             entry = (module.validation_metrics[self.metric], self._name(trainer))
@@ -115,12 +178,13 @@ class CheckpointSaver(Checkpoint):
         raise_on_signal()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the values and file names of the best checkpoints."""
-        return {"best": self.best}
+        """Return the values and file names of the best checkpoints, and whether the last step lacks its validation."""
+        return {"best": self.best, "validation_is_due": self._validation_is_due}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over the best checkpoints of the resumed run."""
         self.best = [(value, name) for value, name in state["best"]]
+        self._validation_is_due = state.get("validation_is_due", False)  # early versions waited for its end
 
     def _is_among_best(self, value: float) -> bool:
         return len(self.best) < self.top_k or is_better(self.metric, value, self.best[-1][0])
@@ -133,21 +197,27 @@ class CheckpointSaver(Checkpoint):
         return trainer.strategy.broadcast(time.monotonic() - self._last_save > _MOST_SECONDS_BETWEEN_SAVES)
 
     def _must_end(self, trainer: pl.Trainer, module: SummarizationModule) -> int:
-        """Return the number of the signal at which all processes end now; 0 to go on."""
+        """Return the number of the signal at which all processes end after this step; 0 to go on."""
+        if trainer.world_size > 1 and trainer.global_step % _STEPS_BETWEEN_AGREEMENTS != 0:
+            return 0
+        return self._agreed_signal(trainer, module)
+
+    def _agreed_signal(self, trainer: pl.Trainer, module: SummarizationModule) -> int:
+        """Return the number of a signal that a process has received; 0 for none. All must call this together."""
         if trainer.world_size == 1:
             return self._pending_signal
-        if trainer.global_step % _STEPS_BETWEEN_AGREEMENTS != 0:
-            return 0
         pending = torch.tensor(self._pending_signal, device=module.device)
         return int(trainer.strategy.reduce(pending, reduce_op="max").item())
 
     def _note_signal(self, number: int) -> None:
-        """Remember the first signal; end at once if it is sent again later, for example in a long validation."""
+        """Remember the first signal; end at once if it is sent again later, for example in a long step."""
         if self._pending_signal == 0:
-            line = f"{Interrupted(number)}: a checkpoint is saved at the next step's end; send it again to end now\n"
+            when = "at the next step's end, in a validation at once"
+            line = f"{Interrupted(number)}: a checkpoint is saved {when}; send it again to end now\n"
             os.write(2, line.encode())  # not print, which fails if the signal has interrupted another print
             self._pending_signal, self._signal_time = number, time.monotonic()
         elif time.monotonic() - self._signal_time > _SECONDS_OF_REPEATS:
+            self._is_told_again = True
             raise Interrupted(number)
 
     def _name(self, trainer: pl.Trainer) -> str:

@@ -13,17 +13,35 @@ from ..module import SummarizationModule
 
 
 class RngState(Callback):
-    """Callback that saves and restores the random number generators, so that dropout continues after a resume."""
+    """Callback that saves and restores the random number generators, so that dropout continues after a resume.
+
+    A validation may draw numbers too. If it is interrupted, it begins again after a resume: so until it ends, the
+    states are those of its beginning.
+    """
 
     state_key = "RandomStates"  # in checkpoints
 
     def __init__(self) -> None:
         self._loaded: dict[str, Any] | None = None  # of this process
+        self._before_validation: dict[str, Any] | None = None  # of this process, during a validation
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, module: SummarizationModule, batch: Any, batch_index: int
     ) -> None:
         """Restore the loaded states before the first batch; starting the trainer and its loaders draws numbers too."""
+        self._restore()
+
+    def on_validation_start(self, trainer: pl.Trainer, module: SummarizationModule) -> None:
+        """Restore the loaded states if a resumed run begins with a validation, and remember the states."""
+        if not trainer.sanity_checking:
+            self._restore()
+            self._before_validation = self._own_states()
+
+    def on_validation_end(self, trainer: pl.Trainer, module: SummarizationModule) -> None:
+        """Forget the states of the validation's beginning."""
+        self._before_validation = None
+
+    def _restore(self) -> None:
         if self._loaded is None:
             return
         name, keys, *position = self._loaded["numpy"]
@@ -36,7 +54,7 @@ class RngState(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Gather the states of all processes, which call this together when a checkpoint is saved."""
-        return {"of_processes": gather_from_all(self._own_states())}
+        return {"of_processes": gather_from_all(self._before_validation or self._own_states())}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take this process's states; early versions saved those of the first process alone."""

@@ -11,6 +11,8 @@ NAMED = re.compile(r"`([\w/]+\.py)::(\w+)`(?: \((slow)\))?")
 
 FAULTS = [
     "SIGKILL during training",
+    "SIGKILL during an evaluation",
+    "a journal of an evaluation is damaged, or of another one",
     "SIGKILL during a save",
     "a parent is killed before its workers watch it",
     "SIGINT, SIGTERM, SIGUSR1",
@@ -35,7 +37,9 @@ FAULTS = [
     "two runs in one folder",
     "`--resume` with other settings",
 ]
-OF_FAULTS_ALONE = ("deaths", "folder_in_use", "full_disk", "hostile_lines", "lost_numbers", "told_to_end")
+OF_FAULTS_ALONE = (
+    *("deaths", "evaluation_resume", "folder_in_use", "full_disk", "hostile_lines", "lost_numbers", "told_to_end"),
+)
 
 
 def functions(path: Path) -> dict[str, str]:

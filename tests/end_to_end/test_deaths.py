@@ -38,7 +38,7 @@ def test_the_other_process_notices(setup: TinySetup, tmp_path: Path, rank: int) 
 
 @pytest.mark.parametrize("told", [[0], pytest.param([0, 1], marks=pytest.mark.slow)])
 def test_sigterm_ends_all_at_the_same_step(setup: TinySetup, tmp_path: Path, told: list[int]) -> None:
-    """With a checkpoint, whichever of them it reaches."""
+    """With a checkpoint, whichever of them it reaches: at a tenth step or in a validation, which follows every fourth."""
     results = tmp_path / "results"
     flags = [*long_training(setup, results), "--save_checkpoint_steps", "100000", "--val_check_interval", "1"]
     commands = start_as_torchrun("finetune.py", [flags] * 2, tmp_path / "log")
@@ -46,7 +46,8 @@ def test_sigterm_ends_all_at_the_same_step(setup: TinySetup, tmp_path: Path, tol
     for rank in told:
         os.kill(commands[rank].process.pid, signal.SIGTERM)
     assert [command.wait() for command in commands] == [143, 143]
-    assert checkpoint_step(checkpoints(results)[-1]) % 10 == 0
+    step = checkpoint_step(checkpoints(results)[-1])
+    assert step % 10 == 0 or step % 4 == 0
 
 
 @pytest.mark.parametrize("rank", [pytest.param(0, marks=pytest.mark.slow), 1])

@@ -179,12 +179,12 @@ class CheckpointSaver(Checkpoint):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the values and file names of the best checkpoints, and whether the last step lacks its validation."""
-        return {"best": self.best, "validation_is_due": self._validation_is_due}
+        return {"best": self.best, **({"validation_is_due": True} if self._validation_is_due else {})}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over the best checkpoints of the resumed run."""
         self.best = [(value, name) for value, name in state["best"]]
-        self._validation_is_due = state.get("validation_is_due", False)  # early versions waited for its end
+        self._validation_is_due = state.get("validation_is_due", False)
 
     def _is_among_best(self, value: float) -> bool:
         return len(self.best) < self.top_k or is_better(self.metric, value, self.best[-1][0])

@@ -38,7 +38,7 @@ def test_the_other_process_notices(setup: TinySetup, tmp_path: Path, rank: int) 
 
 @pytest.mark.parametrize("told", [[0], pytest.param([0, 1], marks=pytest.mark.slow)])
 def test_sigterm_ends_all_at_the_same_step(setup: TinySetup, tmp_path: Path, told: list[int]) -> None:
-    """With a checkpoint, whichever of them it reaches: at a tenth step or in a validation, which follows every fourth."""
+    """With a checkpoint, whichever of them it reaches: at a tenth step, or in a validation, after every fourth step."""
     results = tmp_path / "results"
     flags = [*long_training(setup, results), "--save_checkpoint_steps", "100000", "--val_check_interval", "1"]
     commands = start_as_torchrun("finetune.py", [flags] * 2, tmp_path / "log")

@@ -77,6 +77,12 @@ def test_a_validation_is_left_at_once(setup: TinySetup, tmp_path: Path, how: str
     assert command.wait() == 143, command.output
     assert f"step {step}/8  validation" not in command.output
     assert command.output.splitlines()[-2:] == last_lines(f"--output_dir {results}", step, signal.SIGTERM)
+    if how == "drawn":  # told a second time, in the validation that the resumed run begins with
+        command = Command("finetune.py", flags, tmp_path / "log")
+        command.wait_for("resuming from")
+        time.sleep(1)
+        os.kill(command.process.pid, signal.SIGTERM)
+        assert command.wait() == 143, command.output
     assert f"step {step}/8  validation" in run("finetune.py", flags, tmp_path / "log")
     assert_same_end(results, tmp_path / "whole", 8)
 

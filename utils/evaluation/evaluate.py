@@ -168,7 +168,8 @@ def _key(
 
     What is drawn at random depends on the batches, so then their size counts too.
     """
-    shape = {name: value for name, value in model.config.to_dict().items() if name not in GenerationConfig.names()}
+    apart = {*GenerationConfig.names(), "prefix"}  # below, as they were given
+    shape = {name: value for name, value in model.config.to_dict().items() if name not in apart}
     search = {**model.config.search_settings(), **settings.search}
     batches = {"bs": settings.batch_size.rows, "max_tokens_per_batch": settings.batch_size.tokens}
     key = {

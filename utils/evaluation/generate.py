@@ -264,5 +264,5 @@ def _progress(total: int, rank: int) -> tqdm:
         mininterval=every,
         delay=0 if sys.stderr.isatty() else 1e-9,  # else a log file would show 0%, too
         dynamic_ncols=True,
-        disable=rank > 0,
+        disable=rank > 0 or total == 0,
     )

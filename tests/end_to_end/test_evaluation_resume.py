@@ -225,9 +225,7 @@ def test_the_evaluation_at_the_end_of_a_training(setup: TinySetup, tmp_path: Pat
 
 @pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2])
-def test_killed_at_random(
-    setup: TinySetup, talkative_model: Path, whole: Path, tmp_path: Path, processes: int
-) -> None:
+def test_killed_at_random(setup: TinySetup, talkative_model: Path, whole: Path, tmp_path: Path, processes: int) -> None:
     """50 times, at any moment: in the start, the search, the scoring and the page."""
     kills, evaluations, moments = 0, 0, random.Random(processes)
     while kills < 50:

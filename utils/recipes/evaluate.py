@@ -68,9 +68,7 @@ def evaluate_model(arguments: EvaluationArguments) -> None:
         model = BartForConditionalGeneration.from_pretrained(arguments.model.model, decision.config)
         settings = replace(decision.settings, computation=computation(model, arguments.precision.name))
         prepare(model, arguments.precision, decision.device)
-        result = evaluate_and_write(
-            model, decision.tokenizer, decision.pairs, settings, folder, decision.facts, group
-        )
+        result = evaluate_and_write(model, decision.tokenizer, decision.pairs, settings, folder, decision.facts, group)
     print_result(result, folder)
 
 

@@ -80,9 +80,9 @@ class CheckpointSaver(Checkpoint):
     def on_train_start(self, trainer: pl.Trainer, module: SummarizationModule) -> None:
         """Replace Lightning's handling of signals, and run the validation in which a resumed run was interrupted.
 
-        Its handler communicates with the other processes while they wait for something else, so that all hang. Before
-        each micro-batch, all processes wait for the first one's message whether SIGTERM has come. At Ctrl-C it ends
-        without a checkpoint.
+        Lightning's handler communicates with the other processes while they wait for something else, so that all hang.
+        Before each micro-batch, all processes wait for the first one's message whether SIGTERM has come. At Ctrl-C it
+        ends without a checkpoint.
         """
         on_signal(self._note_signal)
         loop = trainer.fit_loop.epoch_loop
@@ -96,9 +96,7 @@ class CheckpointSaver(Checkpoint):
             loop.val_loop.run()
             trainer.training = True
 
-    def on_load_checkpoint(
-        self, trainer: pl.Trainer, module: SummarizationModule, checkpoint: dict[str, Any]
-    ) -> None:
+    def on_load_checkpoint(self, trainer: pl.Trainer, module: SummarizationModule, checkpoint: dict[str, Any]) -> None:
         """Let Lightning start although the last step is taken, if the validation after it is due."""
         is_due = checkpoint["callbacks"][self.state_key].get("validation_is_due", False)
         if is_due and checkpoint["global_step"] == trainer.max_steps:
@@ -120,7 +118,7 @@ class CheckpointSaver(Checkpoint):
 
     def on_validation_start(self, trainer: pl.Trainer, module: SummarizationModule) -> None:
         """Remember that the last step lacks its validation."""
-        self._validation_is_due = not trainer.sanity_checking
+        self._validation_is_due |= not trainer.sanity_checking
 
     def on_validation_batch_end(
         self, trainer: pl.Trainer, module: SummarizationModule, outputs: Any, batch: Any, batch_index: int, *_: Any
@@ -147,9 +145,7 @@ class CheckpointSaver(Checkpoint):
                 self._agreed_signal(trainer, module)
             self._save(trainer)
 
-    def on_save_checkpoint(
-        self, trainer: pl.Trainer, module: SummarizationModule, checkpoint: dict[str, Any]
-    ) -> None:
+    def on_save_checkpoint(self, trainer: pl.Trainer, module: SummarizationModule, checkpoint: dict[str, Any]) -> None:
         """Take the batches of a validation that begins again out of Lightning's count."""
         if self._validation_is_due:
             progress = checkpoint["loops"]["fit_loop"]["epoch_loop.val_loop.batch_progress"]

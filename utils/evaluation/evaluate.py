@@ -15,7 +15,7 @@ from ..data.chunking import read_sources
 from ..data.model_vocabulary import smaller_vocabulary, unknown_tokens_text
 from ..data.splits import Pairs
 from ..data.tokens.token_array import TokenStore, tokenizer_state
-from ..io.atomic_files import atomic_write
+from ..io.atomic_files import atomic_write, delete_atomically_written
 from ..io.json_files import latency_summary, read_json, write_json
 from ..io.run_files import PAGE_FILE, all_generations_file, evaluation_files, generations_file, report_file
 from ..runtime.evaluation_group import EvaluationGroup
@@ -111,7 +111,7 @@ def evaluate(
     if group.rank == 0:  # after what may be refused
         _say_what_is_known(journal, settings, len(tokens))
         for name in (*evaluation_files(split), PAGE_FILE):
-            (folder / name).unlink(missing_ok=True)
+            delete_atomically_written(folder / name)
     generations = _generate_all(model, tokenizer, tokens, settings, group, journal)
     if generations is None:
         return None

@@ -46,6 +46,13 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[A
             raise
 
 
+def delete_atomically_written(path: Path) -> None:
+    """Delete a file, if it is there, and the temporary files of it that killed programs have left."""
+    path.unlink(missing_ok=True)
+    for leftover in path.parent.glob(f".{path.name}.*.part"):
+        leftover.unlink(missing_ok=True)
+
+
 @contextmanager
 def failure_of_writing(path: Path) -> Iterator[None]:
     """Turn an OSError (a full disk, a read-only folder) into an InputError that names ``path``."""

@@ -194,8 +194,10 @@ def test_killed_behind_the_search(
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(recipe if name == "write_page" else evaluation, name, kill)
         run(model, tokenizer, tmp_path, SETTINGS)
+    (tmp_path / ".test_example_scores.json.go_1b32a.part").touch()  # as SIGKILL leaves it
     monkeypatch.setattr(model, "generate", kill)
     assert run(model, tokenizer, tmp_path, SETTINGS) == whole
+    assert not list(tmp_path.glob(".*"))
 
 
 def test_a_signal_in_the_search(

@@ -50,7 +50,10 @@ def test_told_again_it_ends_at_once(setup: TinySetup, tmp_path: Path) -> None:
     for side in ("source", "target"):
         path = tmp_path / "data" / f"val.{side}"
         path.write_bytes(path.read_bytes() * 1000)
+    layers = dict.fromkeys(["encoder_layers", "decoder_layers"], 8)
+    (tmp_path / "config.json").write_text(json.dumps(json.loads(setup.config.read_text()) | layers))
     flags = [*resumable_flags(setup, tmp_path / "results"), "--data_dir", str(tmp_path / "data")]
+    flags += ["--config_path", str(tmp_path / "config.json")]
     flags += ["--save_checkpoint_steps", "1", "--eval_batch_size", "13000"]
     command = Command("finetune.py", flags, tmp_path / "log")
     command.wait_for("step 4/")

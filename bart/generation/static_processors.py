@@ -114,10 +114,12 @@ class _MinLength:
     only_bans = True
 
     def __init__(self, processor: MinLength, device: torch.device) -> None:
-        self._length, self._ends = processor.length, torch.tensor(processor.eos_token_ids, device=device)
+        self._processor = processor
 
     def __call__(self, step: StepScores) -> None:
-        step.ban_columns(self._ends, step.length.tensor < self._length)
+        is_due = step.length.tensor < self._processor.length
+        for token in self._processor.eos_token_ids:  # seldom more than one
+            step.scores[:, token].masked_fill_(is_due, BANNED)
 
 
 class _ForcedTokens:

@@ -208,7 +208,7 @@ def _extend_beams(
     tl.store(flags + sentence, is_done)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["sentences"])
 def _end_step(may_improve, flags, length, sentences, STOPS_WHEN_FULL: tl.constexpr, BLOCK: tl.constexpr):
     # Whether the search is over, and one token more.
     any_improves = 0

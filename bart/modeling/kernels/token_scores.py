@@ -133,7 +133,8 @@ def _columns(row, column, end, columns):
     return values
 
 
-@triton.jit
+# Where the sums begin depends on the number of sentences, and one variant of each kernel is enough.
+@triton.jit(do_not_specialize_on_alignment=["sums"])
 def _normalizers(logits, row_stride, maxima, sums, columns, parts, PART: tl.constexpr):
     row, part = tl.program_id(0).to(tl.int64), tl.program_id(1)
     values = _columns(logits + row * row_stride, part * PART + tl.arange(0, PART), (part + 1) * PART, columns)
@@ -183,7 +184,7 @@ def _greatest(numbers, COUNT: tl.constexpr, SLOTS: tl.constexpr):
     return found
 
 
-@triton.jit
+@triton.jit(do_not_specialize_on_alignment=["part_sums"])
 def _choose(
     scores, row_stride, maxima, part_maxima, part_sums, beam_scores, chosen, of_beams, tokens,
     columns, chunks, parts, beams,
@@ -257,7 +258,7 @@ def _ban_repeated_ngrams(
     tl.store(scores + row * row_stride + token, float("-inf"), mask=is_banned)
 
 
-@triton.jit(do_not_specialize=["position"])
+@triton.jit(do_not_specialize=["position"], do_not_specialize_on_alignment=["part_sums"])
 def _allow_only(
     scores, row_stride, part_maxima, part_sums, token_ids, length, position, columns, parts,
     HAS_NORMALIZERS: tl.constexpr, COUNT: tl.constexpr, PART: tl.constexpr,

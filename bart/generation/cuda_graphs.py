@@ -30,6 +30,7 @@ _FEWEST_STEPS = 6  # that must be left in a window for a capture to pay: it take
 _WINDOW = 32  # output lengths that share the shapes of a step, in tokens
 _SOURCE_WINDOW = 128  # source lengths are rounded up to a multiple of this, in tokens
 _MOST_SEARCHES = 4  # settings whose graphs a decoder keeps
+_BYTES_OF_A_GRAPH = 2**23  # that the driver takes, roughly
 _SPARE_SHARE = 16  # a capture begins with at least this part of the GPU's memory free
 
 
@@ -38,6 +39,7 @@ class _Recorder:
 
     def __init__(self, device: torch.device) -> None:
         self.stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        self.has_failed = False  # torch may then have left it in the middle of a recording
         self._pool: Any = None
         self._graphs: WeakSet[torch.cuda.CUDAGraph] = WeakSet()
 
@@ -104,6 +106,8 @@ class CudaGraphCapture:
         Unlike ``torch.cuda.graph`` this neither waits for the GPU nor gives back the allocator's memory each time.
         """
         recorder = _recorder(self._device)
+        if recorder.has_failed:
+            raise RuntimeError("an earlier capture has failed")
         free, total = torch.cuda.mem_get_info(self._device)
         if free < total // _SPARE_SHARE:
             torch.cuda.empty_cache()  # a graph's memory cannot come from what the allocator has set aside
@@ -113,19 +117,30 @@ class CudaGraphCapture:
         gc.disable()
         try:
             with torch.cuda.stream(recorder.stream):
+                pool = recorder.pool_for(graph)
+                # Without a workspace of cuBLAS, the recording makes one in the graphs' own memory. Since torch 2.12 a
+                # graph that is deleted frees that of its stream, which the other graphs would still use
+                # (https://github.com/pytorch/pytorch/issues/193402).
+                torch._C._cuda_clearCublasWorkspaces()
                 # thread_local: other threads, such as NCCL's, may use the GPU meanwhile.
-                graph.capture_begin(pool=recorder.pool_for(graph), capture_error_mode="thread_local")
+                graph.capture_begin(pool=pool, capture_error_mode="thread_local")
                 try:
                     compute(given)
                 except Exception:
                     with suppress(RuntimeError):  # which says only that something failed before
                         graph.capture_end()
+                    with suppress(RuntimeError):  # torch forgets to if the above fails
+                        torch._C._cuda_endAllocateToPool(self._device.index, pool)
                     raise
                 graph.capture_end()
-        except Exception:
-            _recorder.cache_clear()  # torch may leave its stream and pool in the middle of a recording
+        except Exception as error:
+            if is_out_of_memory(error):
+                _recorder.cache_clear()
+            else:
+                recorder.has_failed = True
             raise
         finally:
+            torch._C._cuda_clearCublasWorkspaces()
             if collects:
                 gc.enable()
         return graph
@@ -147,7 +162,12 @@ class GraphedDecoder:
         self._searches: dict[str, StaticSearch] = {}  # by settings, the least recently used first
         # By the search's settings, sentences, and the greatest length of the window.
         self._graphs: dict[tuple[str | None, int, int], Callable[[Tensor], None]] = {}
-        self.bytes = sum(cache.bytes()) + 4 * math.prod(self._shape)
+        self._tensors_bytes = sum(cache.bytes()) + 4 * math.prod(self._shape)
+
+    @property
+    def bytes(self) -> int:
+        """The memory of the cache, the logits and the graphs."""
+        return self._tensors_bytes + _BYTES_OF_A_GRAPH * len(self._graphs)
 
     def reset(self, encoder_states: Tensor, mask: Tensor | None) -> None:
         """Start over with other sources: states (B, S, D), mask bool (B, 1, 1, S) or None."""

@@ -122,10 +122,14 @@ class StaticBeamSearch:
         group, rows = self._group, self._rows[: len(self._group.tokens)]
         # The group makes new tensors; their contents move to the fixed addresses.
         fixed = _tensors_of(group)
-        parents, _ = group.extend(scores, beams, chosen, rows)
-        for name, tensor in fixed.items():
-            if getattr(group, name) is not tensor:
-                setattr(group, name, tensor.copy_(getattr(group, name)))
+        try:
+            parents, _ = group.extend(scores, beams, chosen, rows)
+            for name, tensor in fixed.items():
+                if getattr(group, name) is not tensor:
+                    tensor.copy_(getattr(group, name))
+        finally:  # also if a capture fails here: the search then goes on without it
+            for name, tensor in fixed.items():
+                setattr(group, name, tensor)
         self._decoder.reorder(rows.gather(1, parents).flatten())
         done, is_over = group.done()
         torch.cat([done, is_over[None]], out=self.flags)

@@ -40,7 +40,7 @@ from utils.runtime.processor import processor_cores
 ROOT = Path(__file__).parents[2]
 _FEWEST_WORDS = 20
 _SPREAD = 0.5  # standard deviation of the logarithm of a length, about that of CNN-DM's articles
-_SAID = re.compile(r"summaries in ([\d.]+) s")
+_SAID = re.compile(r"summaries in [\d.]+ s: ([\d.]+) per second")
 
 
 @dataclass
@@ -137,7 +137,7 @@ def run_summarize(arguments: SummarizingArguments, texts: list[str], folder: Pat
     said = _run([*command, "--precision", arguments.precision, *_flags(search_of(arguments))])
     found = _SAID.search(said)
     assert found is not None, said
-    return float(found[1]), (folder / "out.txt").read_text().splitlines()
+    return len(texts) / float(found[1]), (folder / "out.txt").read_text().splitlines()
 
 
 def run_evaluation(arguments: SummarizingArguments, texts: list[str], folder: Path) -> tuple[float, list[str]]:

@@ -45,3 +45,22 @@ def test_the_tokens_of_the_cpu(
         assert found.tolist() == expected
     assert graphs.is_filled == (device == "cuda")
     available._load.cache_clear()
+
+
+def test_deleted_graphs_leave_the_others_as_they_are(device: str) -> None:
+    """Such as the workspaces of cuBLAS, which all graphs of a stream may share."""
+    generator = torch.Generator().manual_seed(0)
+    on_cpu = copy.deepcopy(pair_of(5).ours).float()
+    on_device = copy.deepcopy(on_cpu).to(device)
+    search = {"num_beams": 4, "max_length": 50}
+    sources = torch.randint(4, on_cpu.config.vocab_size, (12, 14), generator=generator)
+    expected = on_cpu.generate(sources, **search).tolist()
+    kept, deleted = CudaGraphCache(), CudaGraphCache()
+    for graphs in (kept, deleted, kept):
+        assert on_device.generate(sources.to(device), graphs=graphs, **search).tolist() == expected
+    deleted.clear()
+    if device == "cuda":
+        torch.cuda.empty_cache()
+        filled = torch.full((2**26,), float("nan"), device=device)  # takes what has become free
+        del filled
+    assert on_device.generate(sources.to(device), graphs=kept, **search).tolist() == expected

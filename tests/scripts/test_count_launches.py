@@ -35,6 +35,7 @@ def test_a_kernel_of_triton_is_one_launch() -> None:
     assert counter.launches == {"Triton: _add_one": 1, "mul_": 1} and (values == 2).all()
 
 
+@pytest.mark.slow
 def test_a_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Launches grow with the layers; those of a search step are in one graph."""
     found = []

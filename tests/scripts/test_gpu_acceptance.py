@@ -41,11 +41,11 @@ def outcomes(report: dict[str, Any]) -> dict[str, tuple[str, str | None]]:
 
 
 def test_passed_and_skipped(tmp_path: Path) -> None:
-    keyword = "next_token and bfloat16 or search and 1 or cores_near"
+    keyword = "next_token and triton and bfloat16 or the_search_finds and 1 or cores_near"
     process, report = accept(tmp_path, "--keyword", keyword)
     assert process.returncode == 0, process.stdout + process.stderr
     assert outcomes(report) == {
-        "test_kernels.py::test_the_next_token_by_the_fast_kernels[torch.bfloat16]": ("passed", None),
+        "test_kernels.py::test_the_next_token_by_the_fast_kernels[triton-torch.bfloat16]": ("passed", None),
         "test_kernels.py::test_the_search_finds_the_same_tokens[1]": ("passed", None),
         "test_one_gpu.py::test_cores_near_the_gpu": ("skipped", "only CUDA can run this"),
     }

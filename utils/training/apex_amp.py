@@ -14,6 +14,8 @@ from pytorch_lightning.plugins.precision import Precision
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from bart.modeling.kernels.available import without_kernels
+
 
 class ApexAmp(Precision):
     """Plugin for apex.amp at level O1 or O2.
@@ -56,7 +58,8 @@ class ApexAmp(Precision):
         use.
         """
         self._set_casts(True)
-        yield
+        with self._torch_alone():
+            yield
         self._set_casts(False)
 
     def val_step_context(self) -> AbstractContextManager[Any]:
@@ -69,7 +72,8 @@ class ApexAmp(Precision):
         self, tensor: Tensor, model: pl.LightningModule, optimizer: Optimizer, *args: Any, **kwargs: Any
     ) -> None:
         """Add the gradients of the scaled loss; the last backward pass of a step unscales their sum."""
-        with amp.scale_loss(tensor, optimizer, delay_unscale=not self._ends_step) as scaled_loss:
+        scaled = amp.scale_loss(tensor, optimizer, delay_unscale=not self._ends_step)
+        with self._torch_alone(), scaled as scaled_loss:
             super().backward(scaled_loss, model, optimizer, *args, **kwargs)
 
     def optimizer_step(
@@ -106,6 +110,10 @@ class ApexAmp(Precision):
 
     def _master_weights(self) -> list[Tensor]:
         return [weight.detach() for optimizer in self._optimizers for weight in amp.master_params(optimizer)]
+
+    def _torch_alone(self) -> AbstractContextManager[None]:
+        """Leave kernels out at O1: amp casts the arguments of torch's functions, which kernels stand in for."""
+        return without_kernels() if self.level == "O1" else nullcontext()
 
     def _set_casts(self, on: bool) -> None:
         if self.level == "O1":  # amp.disable_casts cannot be nested: leaving an inner one switches the casts on

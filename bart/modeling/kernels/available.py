@@ -5,6 +5,8 @@ Only a tensor on a GPU that Triton supports leads to an import of Triton, which 
 
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from types import ModuleType
 
@@ -16,16 +18,34 @@ _DEVICES = {"cuda"}
 _LEAST_CAPABILITY = (8, 0)  # Triton supports GPUs from Ampere on
 _DTYPES = {torch.float16, torch.bfloat16, torch.float32}
 
+_blocks_without_kernels = 0  # that are being run
+
+
+@contextmanager
+def without_kernels() -> Iterator[None]:
+    """Leave everything within the block to torch's operations, as code needs that replaces these."""
+    global _blocks_without_kernels
+    _blocks_without_kernels += 1
+    try:
+        yield
+    finally:
+        _blocks_without_kernels -= 1
+
 
 def triton_kernels(states: Tensor) -> ModuleType | None:
     """Return the module of all kernels, if they can compute on ``states``; None: leave it to torch.
 
-    They can on a GPU from Ampere on, in float16, bfloat16 and float32, if Triton is installed and can compile. Code
-    that torch.compile traces has no need of them.
+    They can on the current GPU, from Ampere on, in float16, bfloat16 and float32, if Triton is installed and can
+    compile. Code that torch.compile traces has no need of them.
     """
-    if states.device.type not in _DEVICES or states.dtype not in _DTYPES or torch.compiler.is_compiling():
+    device = states.device
+    if device.type not in _DEVICES or states.dtype not in _DTYPES or torch.compiler.is_compiling():
         return None
-    return _load(states.device)
+    if _blocks_without_kernels > 0:
+        return None
+    if device.type == "cuda" and device.index != torch.cuda.current_device():
+        return None  # Triton launches on the current GPU alone
+    return _load(device)
 
 
 @cache

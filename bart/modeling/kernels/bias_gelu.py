@@ -55,7 +55,9 @@ def bias_gelu_backward(gradient: Tensor, product: Tensor, bias: Tensor) -> tuple
     """
     gradient, product, size = gradient.contiguous(), product.contiguous(), product.size(-1)
     activated, rows = torch.empty_like(product), product.numel() // size
-    columns = min(_COLUMNS, triton.next_power_of_2(size))
+    # With fewer than 64 columns two threads would handle the same element, and one could read a gradient that the
+    # other has overwritten.
+    columns = max(64, min(_COLUMNS, triton.next_power_of_2(size)))
     blocks = triton.cdiv(size, columns)
     programs = persistent_programs(product.device, max(1, _PER_MULTIPROCESSOR // blocks), triton.cdiv(rows, _ROWS))
     sums = torch.empty(programs, size, dtype=torch.float32, device=product.device)

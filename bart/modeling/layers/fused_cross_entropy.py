@@ -115,9 +115,15 @@ class _FusedCrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, factor: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
         """Scale the stored gradients in place, which works only once."""
         state_gradient, weight_gradient = (
-            None if gradient is None else gradient.mul_(factor.to(gradient.dtype)) for gradient in ctx.saved_tensors
+            None if gradient is None else _scale(gradient, factor) for gradient in ctx.saved_tensors
         )
         return state_gradient, weight_gradient, None, None, None
+
+
+def _scale(gradient: Tensor, factor: Tensor) -> Tensor:
+    """Multiply a gradient, in place, by a scalar that is not rounded to the gradient's type."""
+    # As a tensor with dimensions, the factor has a say in the type of the computation.
+    return torch.mul(gradient, factor.expand(1, 1), out=gradient)
 
 
 def _tokens_at_once(weight: Tensor, vocabulary: int) -> int:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bart.modeling.kernels import available
-from bart.modeling.kernels.available import SWITCH, triton_kernels
+from bart.modeling.kernels.available import SWITCH, triton_kernels, without_kernels
 
 NUMBERS = torch.zeros(8)
 
@@ -33,6 +33,15 @@ def test_the_trial_computes() -> None:
     values = torch.arange(200.0)
     kernels.add_one(values)
     assert torch.equal(values, torch.arange(1.0, 201.0))
+
+
+@pytest.mark.usefixtures("kernels_on_cpu")
+def test_a_block_leaves_them_out() -> None:
+    with without_kernels():
+        with without_kernels():
+            assert triton_kernels(NUMBERS) is None
+        assert triton_kernels(NUMBERS) is None
+    assert triton_kernels(NUMBERS) is not None
 
 
 @pytest.mark.usefixtures("kernels_on_cpu")

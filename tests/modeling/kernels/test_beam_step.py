@@ -1,8 +1,5 @@
 """The bookkeeping of beam search by a kernel, in Triton's interpreter, against that by torch."""
 
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +13,6 @@ from bart.generation.output_length import StaticLength
 from bart.modeling.kernels import beam_step
 from bart.modeling.kernels.all_kernels import BeamRules, BeamTensors, can_extend, extend_beams
 
-ROOT = Path(__file__).parents[3]
 RUNNING, FINISHED = ("scores", "tokens", "rows"), ("finished_scores", "finished_tokens", "finished_rows")
 STATE = (*RUNNING, *FINISHED, "is_finished", "may_improve")
 
@@ -83,40 +79,3 @@ def test_the_same_state_after_every_step(
 def test_what_cannot_be_extended() -> None:
     assert can_extend(6, 12)
     assert not can_extend(33, 66)
-
-
-# In a process of its own, since Triton is told to interpret or to compile when it is imported.
-COMPILE = """
-import triton
-from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource
-from bart.modeling.kernels import beam_step as kernels
-
-def compile(function, signature, constants):
-    names = function.arg_names
-    types = {name: signature.get(name, "constexpr") for name in names}
-    places = {(names.index(name),): value for name, value in constants.items()}
-    source = ASTSource(function, types, places, {})
-    for capability in (80, 90):
-        assert triton.compile(source, target=GPUTarget("cuda", capability, 32)).asm["cubin"]
-
-numbers = "beams tokens running_tokens running_rows finished_tokens finished_rows length ends"
-types = {name: "*i64" for name in numbers.split()}
-types |= {name: "*fp32" for name in ("scores", "running_scores", "finished_scores", "divisors")}
-types |= {name: "*i1" for name in ("is_finished", "may_improve", "flags")}
-types |= {"best_divisor": "fp32", "unused": "fp32", "longest": "i32", "positions": "i32", "sentences": "i32"}
-shape = {"BEAMS": 6, "CANDIDATES": 12, "ENDS": 1, "BEAM_SLOTS": 8, "SLOTS": 16, "PLACES": 64, "POSITIONS": 256}
-for dtype in ("*fp32", "*bf16", "*fp16"):
-    for stops in (True, False):
-        constants = {**shape, "HAS_BEST_DIVISOR": not stops, "STOPS_WHEN_FULL": stops}
-        compile(kernels._extend_beams, {**types, "ancestors": dtype}, constants)
-        compile(kernels._end_step, types, {"STOPS_WHEN_FULL": stops, "BLOCK": 128})
-"""
-
-
-@pytest.mark.slow
-def test_they_compile_for_gpus(tmp_path: Path) -> None:
-    """For A100 and H100, which needs no GPU."""
-    environment = {"PATH": "/usr/bin:/bin", "TRITON_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, "-c", COMPILE], env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr

@@ -1,9 +1,5 @@
 """The kernels at the end of a search step, by Triton's interpreter, against torch."""
 
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 from torch import Tensor
@@ -16,7 +12,6 @@ from bart.modeling.kernels.all_kernels import (
     normalizers,
 )
 
-ROOT = Path(__file__).parents[3]
 BANNED = float("-inf")
 
 
@@ -112,46 +107,3 @@ def test_allow_only(columns: int) -> None:
     others = scores.clone()
     allow_only(others, None, torch.tensor([7]), torch.tensor([1]), 1)
     assert others[:, 7].tolist() == [0.0] * 2 and int(others.isneginf().sum()) == 2 * (columns - 1)
-
-
-# In a process of its own, since Triton is told to interpret or to compile when it is imported.
-COMPILE = """
-import triton
-from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource
-from bart.modeling.kernels import token_scores as kernels
-
-def compile(function, signature, constants):
-    names = function.arg_names
-    types = {name: signature.get(name, "constexpr") for name in names}
-    places = {(names.index(name),): value for name, value in constants.items()}
-    source = ASTSource(function, types, places, {})
-    for capability in (80, 90):
-        assert triton.compile(source, target=GPUTarget("cuda", capability, 32), options={"num_warps": 8}).asm["cubin"]
-
-for dtype in ("*fp32", "*bf16", "*fp16"):
-    scores = {"scores": dtype, "row_stride": "i32"}
-    sizes = {name: "i32" for name in ("columns", "chunks", "parts", "beams", "places", "position")}
-    both = {"part_maxima": "*fp32", "part_sums": "*fp32"}
-    parts = {"logits": dtype, "maxima": "*fp32", "sums": "*fp32"}
-    compile(kernels._normalizers, {**scores, **sizes, **parts}, {"PART": 8192})
-    compile(kernels._chunk_maxima, {"maxima": "*fp32", **scores, **sizes}, {"CHUNKS": 64, "CHUNK": 128})
-    for has in (True, False):
-        others = {"maxima": "*fp32", "beam_scores": "*fp32", "chosen": "*fp32", "of_beams": "*i64", "tokens": "*i64"}
-        shape = {"BEAMS": 8, "CHUNKS": 512, "PARTS": 8, "CHUNK": 128, "COUNT": 12, "SLOTS": 16}
-        compile(kernels._choose, {**scores, **sizes, **both, **others}, {"HAS_NORMALIZERS": has, **shape})
-        tokens = {"token_ids": "*i64", "length": "*i64"}
-        shape = {"COUNT": 2, "PART": 8192}
-        compile(kernels._allow_only, {**scores, **sizes, **both, **tokens}, {"HAS_NORMALIZERS": has, **shape})
-    compile(
-        kernels._ban_repeated_ngrams, {**scores, **sizes, "tokens": "*i64", "length": "*i64"}, {"SIZE": 3, "PLACES": 64}
-    )
-"""
-
-
-@pytest.mark.slow
-def test_they_compile_for_gpus(tmp_path: Path) -> None:
-    """For A100 and H100, which needs no GPU."""
-    environment = {"PATH": "/usr/bin:/bin", "TRITON_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, "-c", COMPILE], env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr

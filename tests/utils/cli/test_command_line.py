@@ -1,3 +1,5 @@
+import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,6 +72,16 @@ def test_flags_are_named_with_the_arguments_of_the_script(
     assert capsys.readouterr().err == said.replace(" (PREC)", "")
 
 
+@pytest.fixture
+def messages_of_the_library() -> Iterator[None]:
+    """As they were before, afterwards."""
+    logger = logging.getLogger("bart")
+    level = logger.level
+    yield
+    logger.setLevel(level)
+
+
+@pytest.mark.usefixtures("messages_of_the_library")
 @pytest.mark.parametrize(
     ("rank", "local_rank", "error", "says"),
     [(1, 0, InputError, True), (1, 1, InputError, False), (3, 1, OutOfMemory, True), (0, 0, OutOfMemory, True)],

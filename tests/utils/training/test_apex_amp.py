@@ -14,6 +14,7 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.plugins.precision import Precision
 
 from bart.errors import InputError
+from bart.modeling.kernels.available import triton_kernels
 from tests.tiny_training import SaveAt, batch_order, fit, start_model, start_module
 from utils.checkpoint.checkpoint_io import load_checkpoint
 from utils.cli.training_args import MixedPrecisionSettings, ModelSettings, OptimizationSettings
@@ -165,6 +166,21 @@ def test_casts_are_on_in_training_steps_alone(apex: ModuleType) -> None:
         module.model(tokens, labels=tokens)
     module.model(tokens, labels=tokens)
     assert dtypes[6:] == [torch.float16, torch.float32] and not apex.amp._amp_state.handle.cache
+
+
+def test_o1_leaves_kernels_out(apex: ModuleType, request: pytest.FixtureRequest) -> None:
+    """Amp casts the arguments of torch's functions; kernels stand in for these."""
+
+    def train() -> list[torch.Tensor]:
+        module = start_module(STEPS, **ARGUMENTS)
+        fit(module, ORDER, apex_amp("O1"), 2)
+        return [weight.detach() for weight in module.parameters()]
+
+    expected = train()
+    request.getfixturevalue("kernels_on_cpu")
+    assert triton_kernels(expected[0]) is not None
+    for ours, theirs in zip(train(), expected, strict=True):
+        assert torch.equal(ours, theirs)
 
 
 @pytest.mark.parametrize("level", ["O1", "O2"])

@@ -29,8 +29,7 @@ from utils.training.validation_searcher import ValidationSearcher
 STEPS = 8
 REPORTS = {  # of a search: which sentences were done two steps ago; at its end, the length of its longest output
     "active_sentences._copy_to_host",
-    "active_sentences.report",
-    "active_sentences.surplus_steps",
+    "active_sentences.report_flags",
     "beam_search.best",
 }
 

@@ -126,18 +126,18 @@ class CudaGraphCapture:
                 graph.capture_begin(pool=pool, capture_error_mode="thread_local")
                 try:
                     compute(given)
-                except Exception:
+                except BaseException:  # a signal too: what it interrupts may use the GPU to save its work
                     with suppress(RuntimeError):  # which says only that something failed before
                         graph.capture_end()
                     with suppress(RuntimeError):  # torch forgets to if the above fails
                         torch._C._cuda_endAllocateToPool(self._device.index, pool)
                     raise
                 graph.capture_end()
-        except Exception as error:
-            if is_out_of_memory(error):
-                _recorder.cache_clear()
-            else:
+        except BaseException as error:
+            if isinstance(error, Exception) and not is_out_of_memory(error):
                 recorder.has_failed = True
+            else:
+                _recorder.cache_clear()
             raise
         finally:
             torch._C._cuda_clearCublasWorkspaces()

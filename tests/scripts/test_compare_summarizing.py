@@ -22,6 +22,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_all_three_write_the_same_summaries(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(
         SummarizingArguments(

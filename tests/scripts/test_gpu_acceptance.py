@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from scripts.benchmark.gpu.part import Part
-from scripts.benchmark.gpu.rows import PARTS, Row
+from scripts.benchmark.gpu.rows import PART_SECONDS, PARTS, Row
 from utils.io.json_files import read_json
 
 ROOT = Path(__file__).parents[2]
@@ -187,7 +187,7 @@ def test_rows_are_known_and_fit_into_their_part(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
     for rows in PARTS.values():
         names = [row.name for row in rows]
-        assert len(set(names)) == len(names)
+        assert len(set(names)) == len(names) and sum(row.seconds for row in rows) <= PART_SECONDS
     flags = ["--part", "1", "--rows", "no_such_row"]
     refused = subprocess.run([*command, *flags], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert refused.returncode == 2 and "--rows no_such_row: part 1 has training_padded_40" in refused.stderr

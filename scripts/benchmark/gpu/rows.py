@@ -146,10 +146,8 @@ PARTS: dict[int, list[Row]] = {
              "batch_sizes": [4, 8]},
             process="an RTX 4090's kernels",
         ),
-        _padded("without_cudnn_padded_40", 16, process="without cuDNN", environment=_NO_CUDNN),
-        _natural("without_cudnn_natural", 10, process="without cuDNN", environment=_NO_CUDNN),
     ],
-    # Searches, and the losses.
+    # Searches, the losses, and training without cuDNN's attention.
     3: [
         _natural_search("beam_6_natural_64", 40, documents=512),
         _search("batch_1", 8, batch_size=1, rounds=5),
@@ -162,12 +160,13 @@ PARTS: dict[int, list[Row]] = {
         ),
         _search("transformers_batch_1", 8, batch_size=1, rounds=3, system="transformers", **_TRANSFORMERS),
         Row("losses", "training_rows.losses", 25, {**_MODEL, **_XSUM, "batch_size": 8}, **_TRAINER),
+        _padded("without_cudnn_padded_40", 16, process="without cuDNN", environment=_NO_CUDNN),
+        _natural("without_cudnn_natural", 10, process="without cuDNN", environment=_NO_CUDNN),
     ],
     # The main job, and the tests.
     4: [
         Row("job_fp16", "command_rows.job", 58, {"precision": "fp16", "steps": 60}),
         Row("tests", "command_rows.tests", 75, {"keyword": "kernels or precision or one_gpu"}),
         Row("apex", "command_rows.tests", 60, {"keyword": "apex"}, packages=("apex",)),
-        Row("job_bf16", "command_rows.job", 55, {"precision": "bf16", "steps": 60}),
     ],
 }

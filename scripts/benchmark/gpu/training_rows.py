@@ -231,6 +231,8 @@ def largest_batch(session: Session, settings: Settings) -> None:
     total = torch.cuda.get_device_properties(0).total_memory / 1e9
     if settings["memory_gb"] > total:
         raise Unfit(f"the card has {total:.1f} GB, less than {settings['memory_gb']:g} GB")
+    if len(peaks) < 2:
+        raise Unfit(f"of the batches of {settings['batch_sizes']} only {list(peaks)} fit into the whole card")
     slope, base = line(peaks)
     torch.cuda.set_per_process_memory_fraction(settings["memory_gb"] / total)
     try:

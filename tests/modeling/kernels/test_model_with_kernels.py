@@ -69,11 +69,12 @@ def test_half_weights() -> None:
     with noted_kernels() as uses:
         found = loss_and_gradients(start().bfloat16())
     assert uses["add_norm"] == 10 and {tensor.dtype for tensor in found[1:]} == {torch.bfloat16}
-    for ours, right in zip(found, loss_and_gradients(start()), strict=True):
-        assert (ours - right).norm() <= 0.1 * right.norm() + 5e-2
+    plain, exact = loss_and_gradients(start().bfloat16()), loss_and_gradients(start())
+    for ours, theirs, right in zip(found, plain, exact, strict=True):  # those of keys' biases are 0 but for rounding
+        assert (ours - right).norm() <= 2.5 * (theirs - right).norm() + 1e-2 * right.norm() + 1e-2
 
 
-@pytest.mark.parametrize("dtype", [None, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("dtype", [pytest.param(None, marks=pytest.mark.slow), torch.bfloat16], ids=str)
 def test_computed_again(dtype: torch.dtype | None) -> None:
     """With dropout: gradient checkpointing draws the same masks."""
     model = start(CONFIG.copy(dropout=0.3, attention_dropout=0.2, encoder_layers=1, decoder_layers=1))

@@ -56,7 +56,7 @@ def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("as_on_a_gpu")
-@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16", pytest.param("fp16", marks=pytest.mark.slow)])
 def test_training_steps_wait_for_nothing(precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between the records of the history, with the callbacks that look at every step."""
     waits, make_batch = HostWaits(), BatchDataset.__getitem__

@@ -107,6 +107,10 @@ def check_files(inputs: Sequence[TextInput], text_column: str | None, output: Ou
             raise InputError(
                 f"{entry.name}: has other columns than {inputs[0].name}; give --output a name that ends in .jsonl"
             )
+    if path.suffix == ".parquet" and (sources := _parquet_files(inputs)):
+        from ..data.formats.parquet import joint_schema  # pyarrow takes a while to import
+
+        joint_schema(sources)
 
 
 @contextmanager
@@ -115,10 +119,15 @@ def open_output(output: OutputSettings, inputs: Sequence[TextInput]) -> Iterator
     if output.output is None:
         yield JsonLinesWriter(sys.stdout, output.summary_column) if output.json else TextWriter(sys.stdout)
         return
-    all_parquet = all(entry.path is not None and entry.path.suffix == ".parquet" for entry in inputs)
-    source = inputs[0].path if all_parquet else None
-    with open_writer(Path(output.output), inputs[0].columns, output.summary_column, source) as writer:
+    sources = _parquet_files(inputs)
+    if len(sources) < len(inputs):
+        sources = []
+    with open_writer(Path(output.output), inputs[0].columns, output.summary_column, sources) as writer:
         yield writer
+
+
+def _parquet_files(inputs: Sequence[TextInput]) -> list[Path]:
+    return [entry.path for entry in inputs if entry.path is not None and entry.is_parquet]
 
 
 def main() -> int:

@@ -38,6 +38,11 @@ class TextInput:
         """The name for messages."""
         return "standard input" if self.path is None else str(self.path)
 
+    @property
+    def is_parquet(self) -> bool:
+        """Whether it is read as a Parquet table."""
+        return self.text_column is not None and self.path is not None and self.path.suffix == ".parquet"
+
     def waits(self) -> bool:
         """Tell whether reading may wait for another program, or for somebody who types."""
         return not stat.S_ISREG((os.fstat(_STDIN) if self.path is None else self.path.stat()).st_mode)

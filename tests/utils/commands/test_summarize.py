@@ -188,7 +188,37 @@ def test_rows_before_a_bad_one_are_kept(folder: Path, tmp_path: Path, capsys) ->
     assert not (tmp_path / "out.csv").exists()
     with pytest.raises(InputError):
         command(folder, tmp_path / "in.csv", "--output", tmp_path / "out.parquet")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.csv", "out.csv.part"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.csv", "out.csv.part", "out.parquet.part"]
+    assert pyarrow.parquet.read_table(tmp_path / "out.parquet.part")["id"].to_pylist() == ["1", "2"]
+    assert "out.parquet.part: holds what was done" in capsys.readouterr().err
+
+
+def write_parquet(path: Path, **columns: object) -> Path:
+    pyarrow.parquet.write_table(pyarrow.table(columns), path)
+    return path
+
+
+def test_parquet_files_of_several_types(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The output's type holds the values of all; if there is none, nothing is summarized."""
+    small = write_parquet(tmp_path / "small.parquet", id=pyarrow.array([1], pyarrow.int8()), text=["a text"])
+    large = write_parquet(tmp_path / "large.parquet", text=["b text"], id=pyarrow.array([2**40]))
+    named = write_parquet(tmp_path / "named.parquet", id=["c"], text=["c text"])
+    command(folder, small, large, "--output", tmp_path / "out.parquet")
+    assert pyarrow.parquet.read_table(tmp_path / "out.parquet")["id"].to_pylist() == [1, 2**40]
+    command(folder, small, named, "--output", tmp_path / "out.jsonl")
+    monkeypatch.setattr(BartForConditionalGeneration, "from_pretrained", None)
+    with pytest.raises(InputError, match=r"named.parquet: does not fit into one Parquet file with .*small"):
+        command(folder, small, named, "--output", tmp_path / "new.parquet")
+    assert not list(tmp_path.glob("new*"))
+
+
+def test_parquet_keeps_the_groups_before_another_type(folder: Path, tmp_path: Path, capsys) -> None:
+    rows = [{"id": number, "text": ""} for number in range(1000)] + [{"id": "a", "text": ""}]
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(InputError, match=r"rows 1001 to 1001 do not fit .* the 1000 before them are kept"):
+        command(folder, tmp_path / "in.jsonl", "--output", tmp_path / "out.parquet")
+    assert pyarrow.parquet.read_table(tmp_path / "out.parquet.part")["id"].to_pylist() == list(range(1000))
+    assert "out.parquet.part: holds what was done" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("suffix", [".txt", ".jsonl"])

@@ -40,10 +40,25 @@ def column_names(path: Path) -> list[str]:
         return list(table.schema_arrow.names)
 
 
-def read_schema(path: Path) -> pyarrow.Schema:
-    """Return the names and the types of the columns of a Parquet file. Raises InputError if it is not one."""
-    with _open(path) as table:
-        return table.schema_arrow
+def joint_schema(paths: Sequence[Path]) -> pyarrow.Schema:
+    """Return the columns of all these Parquet files, each of a type that holds the values of all.
+
+    Raises:
+        InputError: a file is not Parquet, or a column has types that no type holds, such as numbers and texts.
+    """
+    joint = pyarrow.schema([])
+    for path in paths:
+        with _open(path) as table:
+            schema = table.schema_arrow.remove_metadata()
+        try:
+            joint = pyarrow.unify_schemas([joint, schema], promote_options="permissive")
+        except pyarrow.ArrowException as error:
+            reason = " ".join(str(error).split())
+            raise InputError(
+                f"{path}: does not fit into one Parquet file with {paths[0]}: {reason}; give --output a name that ends "
+                "in .jsonl"
+            ) from error
+    return joint
 
 
 def iterate_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, tuple[object, ...]]]:

@@ -7,11 +7,11 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, Any, Protocol
 
 from bart.errors import InputError
 
-from ...io.atomic_files import atomic_write, failure_of_writing, sync_folder
+from ...io.atomic_files import failure_of_writing, sync_folder
 
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 
@@ -65,18 +65,18 @@ class DelimitedWriter:
 
 @contextmanager
 def open_writer(
-    path: Path, columns: Sequence[str], summary_column: str, parquet_source: Path | None
+    path: Path, columns: Sequence[str], summary_column: str, parquet_sources: Sequence[Path]
 ) -> Iterator[RecordWriter]:
     """Yield a writer of the format that the suffix of a file names.
 
-    All but Parquet grows as ``<path>.part``, and takes its name when it is complete. If it is not completed, that file
-    stays: every row that was written is in it. Parquet cannot be read before its end, and is there whole or not at all.
+    It grows as ``<path>.part``, and takes its name when it is complete. If it is not completed, that file stays: every
+    row that was written is in it. Parquet is completed after an error, too, but cannot be read after a kill.
 
     Args:
         path: the file to write, or to replace.
         columns: of the rows.
         summary_column: the name of the column of summaries, which none of ``columns`` has.
-        parquet_source: the file that the rows come from, if that is Parquet: its types are those of the new one.
+        parquet_sources: the files that the rows come from, if all are Parquet: their types are those of the new one.
 
     Raises:
         InputError: the file cannot be written, or what an earlier program did not complete is still there.
@@ -84,10 +84,10 @@ def open_writer(
     if path.suffix == ".parquet":
         from .parquet_writer import ParquetWriter  # pyarrow takes a while to import
 
-        with atomic_write(path, "wb") as file, ParquetWriter(file, columns, summary_column, parquet_source) as writer:
+        with _growing(path, "xb") as file, ParquetWriter(file, columns, summary_column, parquet_sources) as writer:
             yield writer
         return
-    with _growing(path) as file:
+    with _growing(path, "x", encoding="utf-8", newline="") as file:
         if path.suffix == ".txt":
             yield TextWriter(file)
         elif path.suffix == ".jsonl":
@@ -102,12 +102,12 @@ def part_of(path: Path) -> Path:
 
 
 @contextmanager
-def _growing(path: Path) -> Iterator[IO[str]]:
+def _growing(path: Path, mode: str, **text: str) -> Iterator[IO[Any]]:
     """Open ``<path>.part``, which becomes ``path`` when the block ends without an error, and else stays as it is."""
     part = part_of(path)
     with failure_of_writing(path):
         try:
-            file = part.open("x", encoding="utf-8", newline="")
+            file = part.open(mode, **text)
         except FileExistsError:
             raise InputError(f"{part}: is there from a run that was not completed; move or delete it") from None
         try:

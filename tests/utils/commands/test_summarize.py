@@ -193,6 +193,17 @@ def test_rows_before_a_bad_one_are_kept(folder: Path, tmp_path: Path, capsys) ->
     assert "out.parquet.part: holds what was done" in capsys.readouterr().err
 
 
+def test_a_late_column_of_the_summarys_name_stays(folder: Path, tmp_path: Path) -> None:
+    rows = [{"text": ""}] * 1000 + [{"text": "", "summary": "the user's"}]
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(InputError, match="a row has a column summary, which the first rows lack; give --summary_col"):
+        command(folder, tmp_path / "in.jsonl", "--output", tmp_path / "out.jsonl")
+    assert len((tmp_path / "out.jsonl.part").read_text().splitlines()) == 1000
+    command(folder, tmp_path / "in.jsonl", "--output", tmp_path / "new.jsonl", "--summary_column", "short")
+    last = json.loads((tmp_path / "new.jsonl").read_text().splitlines()[-1])
+    assert last == {"text": "", "summary": "the user's", "short": ""}
+
+
 def write_parquet(path: Path, **columns: object) -> Path:
     pyarrow.parquet.write_table(pyarrow.table(columns), path)
     return path

@@ -44,6 +44,11 @@ class JsonLinesWriter:
 
     def write(self, cells: Cells, summary: str) -> None:
         """Write a row; values that JSON does not have, such as dates, are written as texts."""
+        if self._summary_column in cells:
+            raise InputError(
+                f"a row has a column {self._summary_column}, which the first rows lack; give --summary_column another "
+                "name"
+            )
         row = {**cells, self._summary_column: summary}
         print(json.dumps(row, ensure_ascii=False, default=str), file=self._file, flush=True)
 

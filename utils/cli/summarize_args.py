@@ -81,6 +81,11 @@ class OutputSettings:
     json: bool = option(False, "output", "print JSON Lines with the row and its summary instead of summaries alone")
     progress: bool = option(False, "output", "show a progress bar on standard error")
 
+    @property
+    def has_rows(self) -> bool:
+        """Whether the rows of tables are written, too, and not the summaries alone."""
+        return self.json or (self.output is not None and Path(self.output).suffix != ".txt")
+
 
 @dataclass(frozen=True)
 class SummarizeArguments:

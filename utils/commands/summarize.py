@@ -58,7 +58,7 @@ def summarize(arguments: SummarizeArguments) -> None:
     rows: deque[Record] = deque()
 
     def texts() -> Iterator[str]:
-        for record in chain.from_iterable(entry.records() for entry in inputs):
+        for record in chain.from_iterable(entry.records(arguments.output.has_rows) for entry in inputs):
             rows.append(record)
             yield record.text
 
@@ -87,7 +87,7 @@ def check_files(inputs: Sequence[TextInput], text_column: str | None, output: Ou
     if text_column is not None and all(entry.text_column is None for entry in inputs):
         raise InputError(f"--text_column {text_column}: no file is a table")
     path = None if output.output is None else Path(output.output)
-    if output.json or (path is not None and path.suffix != ".txt"):
+    if output.has_rows:
         for entry in inputs:
             if output.summary_column in entry.columns:
                 raise InputError(

@@ -223,6 +223,22 @@ def test_parquet_files_of_several_types(folder: Path, tmp_path: Path, monkeypatc
     assert not list(tmp_path.glob("new*"))
 
 
+@pytest.mark.parametrize("kind", [pyarrow.timestamp("ns"), pyarrow.time64("ns"), pyarrow.duration("ns")], ids=str)
+def test_times_that_python_lacks(folder: Path, tmp_path: Path, kind: pyarrow.DataType, capsys) -> None:
+    """They are refused if they are to be written, and else not read."""
+    texts, times = ["a text", "b text"], pyarrow.array([1000, 1001], kind)
+    source = write_parquet(tmp_path / "in.parquet", text=texts, time=times)
+    with pytest.raises(InputError, match=r"in.parquet: row 2 has in time a .*\[ns.*\] that is no whole number"):
+        command(folder, source, "--json")
+    capsys.readouterr()
+    command(folder, source)
+    assert capsys.readouterr().out.splitlines() == Summarizer.from_pretrained(folder, device="cpu")(texts)
+    whole = write_parquet(tmp_path / "whole.parquet", text=texts, time=pyarrow.array([1000, 2000], kind))
+    command(folder, whole, "--output", tmp_path / "out.parquet")
+    column = pyarrow.parquet.read_table(tmp_path / "out.parquet")["time"]
+    assert column.cast(pyarrow.int64()).to_pylist() == [1000, 2000] and column.type == kind
+
+
 def test_parquet_keeps_the_groups_before_another_type(folder: Path, tmp_path: Path, capsys) -> None:
     rows = [{"id": number, "text": ""} for number in range(1000)] + [{"id": "a", "text": ""}]
     (tmp_path / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

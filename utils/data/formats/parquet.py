@@ -65,7 +65,8 @@ def iterate_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, tupl
     """Yield the number of each row, from 1, and its cells in these columns; a missing value is None.
 
     Raises:
-        InputError: the file is not Parquet, lacks a column, or has a text that is not UTF-8. The message names it.
+        InputError: the file is not Parquet or lacks a column, or a cell has no Python value: a text that is not UTF-8,
+            or a time with nanoseconds. The message names it.
     """
     with _open(path) as table:
         absent = [name for name in columns if name not in table.schema_arrow.names]
@@ -73,7 +74,7 @@ def iterate_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, tupl
             raise InputError(f"{path}: no column {absent[0]}; it has {', '.join(table.schema_arrow.names)}")
         passed = 0
         for batch in table.iter_batches(_ROWS_AT_ONCE, columns=list(columns)):
-            cells = (_cells(batch[name], path, passed) for name in columns)
+            cells = (_cells(batch[name], name, path, passed) for name in columns)
             yield from enumerate(zip(*cells, strict=True), start=passed + 1)
             passed += len(batch)
 
@@ -88,16 +89,25 @@ def _open(path: Path) -> Iterator[ParquetFile]:
         raise InputError(f"{path}: cannot be read as Parquet: {reason}") from error
 
 
-def _cells(column: pyarrow.Array, path: Path, rows_before: int) -> list[object]:
-    """Convert a column to Python values. Raises InputError if a text is not UTF-8: Parquet does not guarantee it."""
+def _cells(column: pyarrow.Array, name: str, path: Path, rows_before: int) -> list[object]:
+    """Convert a column to Python values. Raises InputError if one has none.
+
+    Parquet does not guarantee that texts are UTF-8; and its times may be finer than Python's microseconds, or later
+    than the year 9999.
+    """
     try:
         return column.to_pylist()
-    except UnicodeDecodeError:
+    except (ValueError, OverflowError):  # UnicodeDecodeError is a ValueError
         for row, cell in enumerate(column, start=rows_before + 1):
             try:
                 cell.as_py()
             except UnicodeDecodeError:
                 raise InputError(f"{path}: row {row} is not UTF-8; convert the texts to UTF-8") from None
+            except (ValueError, OverflowError):
+                raise InputError(
+                    f"{path}: row {row} has in {name} a {column.type} that is no whole number of microseconds or too "
+                    "large; round it, or leave out the column"
+                ) from None
         raise
 
 

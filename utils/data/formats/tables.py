@@ -8,7 +8,7 @@ import csv
 import gzip
 import json
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain, islice
 from pathlib import Path
@@ -96,8 +96,12 @@ def find_text_column(path: Path, asked: str | None) -> str:
     return column
 
 
-def read_records(path: Path) -> Iterator[tuple[Place, dict[str, object]]]:
-    """Yield the place of each row and all its values by column, as the file holds them.
+def read_records(path: Path, needed: Sequence[str] | None = None) -> Iterator[tuple[Place, dict[str, object]]]:
+    """Yield the place of each row and its values by column, as the file holds them.
+
+    Args:
+        path: the table.
+        needed: the columns that are needed: of Parquet, the others are not read. None: all.
 
     Raises:
         InputError: the file cannot be read, or two columns have one name. The message names file and row.
@@ -107,10 +111,11 @@ def read_records(path: Path) -> Iterator[tuple[Place, dict[str, object]]]:
             yield from _json_rows(lines, path)
         return
     names = column_names(path)
-    _check_exist(names, names, path)
+    needed = names if needed is None else needed
+    _check_exist(needed, names, path)
     if _kind(path) == ".parquet":
-        for row, cells in parquet.iterate_rows(path, names):
-            yield f"row {row}", dict(zip(names, cells, strict=True))
+        for row, cells in parquet.iterate_rows(path, needed):
+            yield f"row {row}", dict(zip(needed, cells, strict=True))
         return
     with _open(path) as lines:
         rows = _csv_rows(lines, path)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bart.errors import InputError
 
-_TIMEOUT = 5  # seconds to wait for the hub's first answer
+_TIMEOUT = 5  # seconds to wait for the hub's first answer, if HF_HUB_ETAG_TIMEOUT does not say it
 _SILENCE = 60  # seconds for which a hub that has not answered is not asked again: a model has many files
 
 _answers: dict[str, float] = {}  # "yes" or "no": when the hub answered, or failed to, by time.monotonic()
@@ -26,7 +26,7 @@ def find_file(name_or_path: str | os.PathLike[str], filename: str) -> Path | Non
 
     Raises:
         InputError: there is no such model, or it cannot be reached. The hub is not asked for a name that looks like a
-            path; and if it does not answer, what it has sent before is used.
+            path, unless it has sent that model before; and if it does not answer, what it has sent is used.
     """
     folder = Path(name_or_path)
     if folder.is_dir():
@@ -36,8 +36,12 @@ def find_file(name_or_path: str | os.PathLike[str], filename: str) -> Path | Non
 
 def _find_on_hub(name: str, filename: str) -> Path | None:
     nowhere = f"{name}: no such folder or file here{_beside(Path(name))}"
-    if _looks_like_a_path(name):
-        raise InputError(f"{nowhere}; give a folder, a .ckpt file or a hub id such as facebook/bart-large")
+    advice = "give a folder, a .ckpt file or a hub id such as facebook/bart-large"
+    if _has_the_form_of_a_path(name):
+        raise InputError(f"{nowhere}; {advice}")
+    above = Path(name).parent
+    if above != Path() and above.is_dir() and not _is_cached(name):
+        raise InputError(f"{nowhere}; the folder {above} is here, so this is read as a path; {advice}")
 
     from huggingface_hub import _CACHED_NO_EXIST, errors, hf_hub_download, try_to_load_from_cache
 
@@ -45,7 +49,7 @@ def _find_on_hub(name: str, filename: str) -> Path | None:
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     try:
         only_cached = not _hub_answers(name, filename)
-        return Path(hf_hub_download(name, filename, etag_timeout=_TIMEOUT, local_files_only=only_cached))
+        return Path(hf_hub_download(name, filename, etag_timeout=_timeout(), local_files_only=only_cached))
     except errors.LocalEntryNotFoundError as error:
         if try_to_load_from_cache(name, filename) is _CACHED_NO_EXIST:  # the hub has answered so before
             return None
@@ -63,15 +67,28 @@ def _find_on_hub(name: str, filename: str) -> Path | None:
         raise InputError(f"{name}: {filename} could not be fetched from the hub: {reason}") from error
 
 
-def _looks_like_a_path(name: str) -> bool:
-    """Tell whether a name is no hub id, OWNER/NAME or NAME: by its form, or because the folder above it is there."""
-    path = Path(name)
+def _has_the_form_of_a_path(name: str) -> bool:
+    """Tell whether a name is no hub id, OWNER/NAME or NAME."""
     return (
         name.startswith((".", "/", "~"))
         or name.count("/") > 1
-        or path.suffix in (".ckpt", ".pt", ".bin", ".json")
-        or (path.parent != Path() and path.parent.is_dir())
+        or Path(name).suffix in (".ckpt", ".pt", ".bin", ".json")
     )
+
+
+def _is_cached(name: str) -> bool:
+    """Tell whether a file of this hub id has been sent before."""
+    from huggingface_hub import constants
+    from huggingface_hub.file_download import repo_folder_name
+
+    return Path(constants.HF_HUB_CACHE, repo_folder_name(repo_id=name, repo_type="model")).is_dir()
+
+
+def _timeout() -> float:
+    """Return the seconds to wait for the hub's first answer."""
+    from huggingface_hub import constants
+
+    return constants.HF_HUB_ETAG_TIMEOUT if "HF_HUB_ETAG_TIMEOUT" in os.environ else _TIMEOUT
 
 
 def _hub_answers(name: str, filename: str) -> bool:
@@ -85,7 +102,7 @@ def _hub_answers(name: str, filename: str) -> bool:
     if "yes" in _answers or time.monotonic() - _answers.get("no", -_SILENCE) < _SILENCE:
         return "yes" in _answers
     try:
-        get_hf_file_metadata(hf_hub_url(name, filename), timeout=_TIMEOUT)
+        get_hf_file_metadata(hf_hub_url(name, filename), timeout=_timeout())
     except (HfHubHTTPError, HFValidationError):
         pass  # an answer, which the caller gets once more
     except Exception:  # of the HTTP library, which differs between versions; or the user asked to stay offline

@@ -8,8 +8,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 
+from bart import hub as hub_module
 from tests.loopback_hub import LoopbackHub
 
 ROOT = Path(__file__).parents[1]
@@ -54,7 +56,33 @@ def test_a_path_whose_folder_is_there_is_not_asked_for(hub: LoopbackHub, tmp_pat
         assert line.startswith(f"error: {name}: no such folder or file here")
         assert line.endswith("; give a folder, a .ckpt file or a hub id such as facebook/bart-large")
         assert ("(did you mean results/run_1?)" in line) == (name == "results/run_2")
+        assert ("; the folder results is here, so this is read as a path; " in line) == (name == "results/run_2")
     assert hub.requests == []
+
+
+def test_a_model_of_the_cache_is_found_beside_a_folder_of_its_owners_name(hub: LoopbackHub, tmp_path: Path) -> None:
+    environment = hub.environment(tmp_path / "cache")
+    assert find(environment, "team/model", "config.json", folder=tmp_path)[0] == ["config.json"]
+    (tmp_path / "team").mkdir()
+    assert find(environment, "team/model", "config.json", "other.json", folder=tmp_path)[0] == ["config.json", "None"]
+    hub.close()
+    assert find(environment, "team/model", "config.json", "other.json", folder=tmp_path)[0] == ["config.json", "None"]
+
+
+@pytest.mark.parametrize(("given", "expected"), [(None, 5), ("33", 33), ("10", 10)])
+def test_a_users_timeout_is_taken(given: str | None, expected: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited = []
+
+    def ask(url: str, timeout: float) -> None:
+        waited.append(timeout)
+
+    monkeypatch.delenv("HF_HUB_ETAG_TIMEOUT", raising=False)
+    if given is not None:
+        monkeypatch.setenv("HF_HUB_ETAG_TIMEOUT", given)
+        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_ETAG_TIMEOUT", int(given))  # as when it is imported
+    monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", ask)
+    monkeypatch.setattr(hub_module, "_answers", {})
+    assert hub_module._hub_answers("team/model", "config.json") and waited == [expected]
 
 
 def test_a_hub_that_is_gone_costs_no_time(hub: LoopbackHub, tmp_path: Path) -> None:

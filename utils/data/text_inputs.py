@@ -2,6 +2,7 @@
 
 import os
 import stat
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -80,6 +81,8 @@ def find_input(name: str, text_column: str | None, one_text: bool) -> TextInput:
         InputError: it cannot be read, or has no such column.
     """
     path = None if name == "-" else Path(name)
+    if path is None and sys.stdin is None:  # Python's word for a descriptor that was closed
+        raise InputError(f"-: standard input is closed; {_ADVICE}")
     if path is not None:
         try:
             mode = path.stat().st_mode
@@ -87,6 +90,8 @@ def find_input(name: str, text_column: str | None, one_text: bool) -> TextInput:
             raise InputError(f"{name}: {error.strerror}; {_ADVICE}") from error
         if stat.S_ISDIR(mode):
             raise InputError(f"{name}: is a folder; {_ADVICE}")
+        if not stat.S_ISREG(mode) and not one_text and is_table(path.name):
+            raise InputError(f"{name}: is no regular file, and a table is read more than once; give a file")
     if path is None or one_text or not is_table(path.name):
         return TextInput(path, one_text, None, ["text"])
     from .formats.tables import column_names, find_text_column

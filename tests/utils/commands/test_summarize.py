@@ -179,6 +179,21 @@ def test_what_is_refused_before_the_model_is_read(
     assert sorted(os.listdir()) == before
 
 
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("- <&-", "-: standard input is closed; give a file with a text on each line"),
+        ("{}/in.csv", "{}/in.csv: is no regular file, and a table is read more than once"),  # else it waits for ever
+    ],
+)
+def test_what_cannot_be_read_twice_or_at_all(folder: Path, tmp_path: Path, source: str, message: str) -> None:
+    os.mkfifo(tmp_path / "in.csv")
+    script = ["bash", "-c", f"{sys.executable} -m utils.commands.summarize {folder} {source.format(tmp_path)}"]
+    ended = subprocess.run(script, cwd=ROOT, check=False, capture_output=True, text=True, timeout=60)
+    assert ended.stderr.startswith(f"error: {message.format(tmp_path)}") and ended.stderr.count("\n") == 1
+    assert ended.returncode == 2
+
+
 def test_rows_before_a_bad_one_are_kept(folder: Path, tmp_path: Path, capsys) -> None:
     (tmp_path / "in.csv").write_text("id,text\n1,a text\n2,b text\n3\n")
     with pytest.raises(InputError, match=r"in.csv: row 3 \(line 4\) has 1 cells"):

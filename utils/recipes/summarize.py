@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import starmap
 from typing import Any, Literal, Self, overload
 
 import numpy as np
@@ -181,7 +182,7 @@ class Summarizer:
 
         Raises:
             InputError: A setting is impossible, before any text is read; ``num_return_sequences`` must be 1. Or a text
-                is no str; a stream gives the summaries of those before it first.
+                is no str or holds half a character; a stream gives the summaries of those before it first.
             OutOfMemory: A single text does not fit into memory.
         """
         plan = self._plan(batch_size, max_tokens_per_batch, search)
@@ -189,7 +190,7 @@ class Summarizer:
             with _bar(progress) as bar:
                 summaries = self._summarize(self._read([texts] if isinstance(texts, str) else texts), plan, bar)
             return summaries[0] if isinstance(texts, str) else summaries
-        lists = self._stream(plan.pools(map(checked_text, texts)), plan, _bar(progress))
+        lists = self._stream(plan.pools(starmap(checked_text, enumerate(texts))), plan, _bar(progress))
         return (summary for summaries in lists for summary in summaries)
 
     def summarize_lists(
@@ -234,10 +235,10 @@ class Summarizer:
                 yield self._summarize(documents, plan, bar)
 
     def _read(self, texts: Sequence[str]) -> "_Documents":
-        """Make the tokens of texts. Raises InputError if one is no str."""
+        """Make the tokens of texts. Raises InputError as a call does."""
         if isinstance(texts, str):
             raise InputError(f"lists: one of them is the text {texts[:60]!r}; give lists of texts")
-        places = [place for place, text in enumerate(map(checked_text, texts)) if text.strip()]
+        places = [place for place, text in enumerate(texts) if checked_text(place, text).strip()]
         if not places:
             return _Documents(len(texts), [], None)
         settings, config = self._settings, self._model.config

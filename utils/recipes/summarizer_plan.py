@@ -80,10 +80,16 @@ class CallPlan:
         return (len(text) / _CHARACTERS_PER_TOKEN + more + 1) / self.batches.tokens
 
 
-def checked_text(text: object) -> str:
-    """Return a text. Raises InputError if it is something else."""
+def checked_text(index: int, text: object) -> str:
+    """Return a text, the one at ``index``. Raises InputError if it is something else, or holds half a character."""
     if not isinstance(text, str):
         raise InputError(f"texts: one of them is {text!r:.60}, which is no str; give only texts")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:  # the tokenizer would refuse all texts with it
+        raise InputError(
+            f"texts[{index}]: holds half a character (U+{ord(text[error.start]):04X}); remove it"
+        ) from None
     return text
 
 

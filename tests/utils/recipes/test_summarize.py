@@ -175,6 +175,18 @@ def test_what_is_no_text_is_refused(summarizer: Summarizer, texts: list[str], ex
     assert done == expected[:2]
 
 
+def test_half_a_character_is_refused_with_its_place(
+    summarizer: Summarizer, texts: list[str], expected: list[str]
+) -> None:
+    half = "a \ud83d text"
+    with pytest.raises(InputError, match=r"texts\[2\]: holds half a character \(U\+D83D\); remove it"):
+        summarizer([*texts[:2], half, *texts[2:]])
+    done = []
+    with pytest.raises(InputError, match=r"texts\[5\]: holds half a character"):
+        done += [done.append(summary) for summary in summarizer(iter([*texts[:5], half]), batch_size=2)]
+    assert done == expected[:5]
+
+
 def test_automatic_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     assert choose_precision("auto", None, torch.device("cpu")) == "fp32"
     for has_bfloat16, chosen in ((True, "bf16"), (False, "fp16")):

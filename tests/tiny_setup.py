@@ -5,7 +5,11 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from bart.configuration.configuration_bart import BartConfig
+from bart.modeling.modeling_bart import BartForConditionalGeneration
+from bart.tokenization.tokenization_bart import BartTokenizer
 from bart.tokenization.training import train_tokenizer
 
 EXAMPLES = {"train": 61, "val": 13, "test": 7}  # odd, so that last batches are short
@@ -47,6 +51,14 @@ def write_tiny_setup(folder: Path) -> TinySetup:
     train_tokenizer((f" {line}" for line in lines), 400, setup.tokenizer)
     setup.config.write_text(json.dumps(tiny_config().to_dict()))
     return setup
+
+
+def write_random_model(setup: TinySetup, folder: Path) -> Path:
+    """Write a model and its tokenizer; its random weights are large enough to answer most sources differently."""
+    torch.manual_seed(0)
+    BartForConditionalGeneration(tiny_config().copy(init_std=0.5)).save_pretrained(folder)
+    BartTokenizer.from_pretrained(setup.tokenizer).save_pretrained(folder)
+    return folder
 
 
 def tiny_config() -> BartConfig:

@@ -11,13 +11,11 @@ from pathlib import Path
 import pyarrow
 import pyarrow.parquet
 import pytest
-import torch
 
 from bart.errors import InputError
 from bart.modeling.modeling_bart import BartForConditionalGeneration
-from bart.tokenization.tokenization_bart import BartTokenizer
 from tests.commands import run
-from tests.tiny_setup import TinySetup, tiny_config
+from tests.tiny_setup import TinySetup
 from utils import Summarizer
 from utils.cli.parser import parse_arguments
 from utils.cli.summarize_args import SummarizeArguments
@@ -25,16 +23,6 @@ from utils.commands.summarize import summarize
 from utils.data.splits import read_pairs
 
 ROOT = Path(__file__).parents[3]
-
-
-@pytest.fixture(scope="module")
-def folder(setup: TinySetup, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model with random weights, which are large enough to answer most sources differently."""
-    folder = tmp_path_factory.mktemp("random")
-    torch.manual_seed(0)
-    BartForConditionalGeneration(tiny_config().copy(init_std=0.5)).save_pretrained(folder)
-    BartTokenizer.from_pretrained(setup.tokenizer).save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")

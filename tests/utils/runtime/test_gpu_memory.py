@@ -43,6 +43,9 @@ def test_a_gpu_that_cannot_map_memory_keeps_the_default(settings: list[str], mon
 
 def test_torch_takes_the_settings(monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder) -> None:
     """By the function of the installed version, without a warning."""
+    assert hasattr(torch.cuda.memory, "_set_allocator_settings") or hasattr(
+        torch._C, "_accelerator_setAllocatorSettings"
+    )
     for name in NAMES:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(gpu_memory, "_allocate", lambda: None)

@@ -25,6 +25,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import cycle, islice
+from multiprocessing.connection import Connection
 from pathlib import Path
 from pydoc_data.topics import topics
 from typing import Any
@@ -103,7 +104,7 @@ def compare(arguments: SummarizingArguments, texts: list[str]) -> dict[str, Any]
     with tempfile.TemporaryDirectory() as folder:
         for number in range(arguments.rounds):
             for name, run in systems.items():
-                place = Path(folder) / f"{number}_{len(seconds[name])}_{name.split(',')[0]}"
+                place = Path(folder) / f"{number}_{name.split(',')[0]}"
                 place.mkdir(exist_ok=True)
                 taken, summaries[name] = run(arguments, texts, place)
                 seconds[name].append(taken)
@@ -158,17 +159,26 @@ def run_evaluation(arguments: SummarizingArguments, texts: list[str], folder: Pa
 def run_transformers(
     arguments: SummarizingArguments, texts: list[str], folder: Path, batch_size: int
 ) -> tuple[float, list[str]]:
-    """Let transformers summarize in a process of its own; return its seconds and summaries."""
+    """Let transformers summarize in a process of its own; return its seconds and summaries.
+
+    Raises:
+        InputError: the process ends without them.
+    """
     context = multiprocessing.get_context("spawn")
-    results: Any = context.SimpleQueue()
-    process = context.Process(target=_transformers, args=(arguments, texts, batch_size, results))
+    connection, theirs = context.Pipe()
+    process = context.Process(target=_transformers, args=(arguments, texts, batch_size, theirs))
     process.start()
-    taken, summaries = results.get()
+    theirs.close()  # so that its end is noticed
+    try:
+        taken, summaries = connection.recv()
+    except EOFError:
+        process.join()
+        raise InputError(f"transformers: its process ended with code {process.exitcode}; see above") from None
     process.join()
     return taken, summaries
 
 
-def _transformers(arguments: SummarizingArguments, texts: list[str], batch_size: int, results: Any) -> None:
+def _transformers(arguments: SummarizingArguments, texts: list[str], batch_size: int, connection: Connection) -> None:
     import torch
     import transformers
 
@@ -193,7 +203,7 @@ def _transformers(arguments: SummarizingArguments, texts: list[str], batch_size:
             outputs = model.generate(**batch, **search_of(arguments), max_new_tokens=None)
         for row, text in zip(rows, tokenizer.batch_decode(outputs, skip_special_tokens=True), strict=True):
             summaries[row] = one_line(text)
-    results.put((time.perf_counter() - start, summaries))
+    connection.send((time.perf_counter() - start, summaries))
 
 
 def measure_stream(arguments: SummarizingArguments, texts: list[str]) -> dict[str, Any]:

@@ -3,23 +3,17 @@
 from pathlib import Path
 
 import pytest
-import torch
 
-from bart.modeling.modeling_bart import BartForConditionalGeneration
-from bart.tokenization.tokenization_bart import BartTokenizer
-from scripts.benchmark.compare_summarizing import SummarizingArguments, main, make_texts
-from tests.tiny_setup import tiny_config, write_tiny_setup
+from bart.errors import InputError
+from scripts.benchmark.compare_summarizing import SummarizingArguments, main, make_texts, run_transformers
+from tests.tiny_setup import write_random_model, write_tiny_setup
 from utils.io.json_files import read_json
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("model")
-    torch.manual_seed(0)
-    BartForConditionalGeneration(tiny_config().copy(init_std=0.5)).save_pretrained(folder)
-    tokenizer = write_tiny_setup(tmp_path_factory.mktemp("setup")).tokenizer
-    BartTokenizer.from_pretrained(tokenizer).save_pretrained(folder)
-    return folder
+    setup = write_tiny_setup(tmp_path_factory.mktemp("setup"))
+    return write_random_model(setup, tmp_path_factory.mktemp("model"))
 
 
 @pytest.mark.slow
@@ -36,6 +30,12 @@ def test_all_three_write_the_same_summaries(folder: Path, tmp_path: Path, capsys
     ]  # fmt: skip
     assert all(result["same_summaries"] == 1 and result["median"] >= 0 for result in results)
     assert capsys.readouterr().out.count("100.0%") == 4
+
+
+def test_a_process_that_dies_is_not_waited_for(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(InputError, match="transformers: its process ended with code 1"):
+        run_transformers(SummarizingArguments(model=str(tmp_path)), ["a text"], tmp_path, 1)
 
 
 def test_the_memory_of_a_stream(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

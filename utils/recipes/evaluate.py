@@ -77,7 +77,7 @@ def decide(arguments: EvaluationArguments) -> Decision:
     model, texts, precision = arguments.model, arguments.texts, arguments.precision
 
     # The machine.
-    device = choose_device(precision.device)
+    device = device_of_this_process(precision.device)
     if device == "cpu":
         keep_freed_memory()
     else:
@@ -165,7 +165,7 @@ def evaluated_config(model: EvaluatedModel) -> BartConfig:
     return stored.copy(**given.search_settings(), prefix=given.prefix)
 
 
-def choose_device(name: str) -> str:
+def device_of_this_process(name: str) -> str:
     """The CPU, or this process's GPU. Raises InputError if a GPU is asked for and there is none."""
     present = torch.cuda.device_count()
     if name == "cpu" or (name == "auto" and present == 0):

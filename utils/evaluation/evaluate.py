@@ -228,15 +228,15 @@ def _generate_all(
         )
         parts = group.gather_to_first(own.rows)
 
-        # From here the first process goes on alone: its journal gets what the others have, theirs are deleted.
-        if parts is not None and group.count > 1:
-            journal.append({number: row for part in parts[1:] for number, row in part.items()})
-            journal.sync()
+        # From here the first process goes on alone: its journal gets all rows, those of the others are deleted.
+        rows = {number: row for part in parts or [] for number, row in part.items()}
+        if parts is not None:
+            journal.append_missing(rows)
         group.gather(None)
         if parts is None:
             journal.delete()
             return None
-        return Generations({number: row for part in parts for number, row in part.items()})
+        return Generations(rows)
     except Interrupted:
         if group.rank == 0:
             print("interrupted: the journal has what was generated; the same command with --resume goes on", flush=True)

@@ -3,13 +3,14 @@
 Each process appends to a file of its own beside the results, <split>_journal.<rank>.jsonl. Its first line is a header,
 every other line a row of the sources, or a piece of one:
 
-    {"format": 1, "key": {"weights": "5fe1...", "texts": "09ab...", "num_beams": 4, ...}, "crc32": 2839164510}
-    {"row": 7, "texts": ["..."], "repeats_special_tokens": false, "crc32": 1177392005}
-    {"row": 3, "texts": ["..."], "repeats_special_tokens": false, "batch_seconds": 0.81, "crc32": 91823746}
+    {"format": 2, "key": {"weights": "5fe1...", "texts": "09ab...", "num_beams": 4, ...}, "crc32": 2839164510}
+    {"row": 7, "texts": ["..."], "repeats_special_tokens": false, "rank": 0, "crc32": 1177392005}
+    {"row": 3, "texts": ["..."], "repeats_special_tokens": false, "rank": 1, "batch_seconds": 0.8, "crc32": 9182374}
 
-The last row of a batch has its seconds. The key is all that the summaries depend on: with another one they are of no
-use. A line that is torn or damaged is dropped with all lines behind it. It does not matter what they held: a power cut
-damages what was not yet synced, which is the newest, and what is dropped is generated again.
+The last row of a batch has its seconds. The rank is that of the process that has generated the row: behind the search
+the first process takes over the rows of all. The key is all that the summaries depend on: with another one they are of
+no use. A line that is torn or damaged is dropped with all lines behind it. It does not matter what they held: a power
+cut damages what was not yet synced, which is the newest, and what is dropped is generated again.
 """
 
 import hashlib
@@ -34,7 +35,7 @@ from ..runtime.evaluation_group import EvaluationGroup
 
 Key = dict[str, Any]  # JSON values by name
 
-_FORMAT = 1
+_FORMAT = 2
 _SECONDS_BETWEEN_SYNCS = 3.0
 _DIGEST_LENGTH = 64
 
@@ -52,19 +53,29 @@ class Row:
 class Journal:
     """The rows that are known, and a file to which a process appends more."""
 
-    def __init__(self, path: Path, key: Key, sound_bytes: int, known: dict[int, Row], known_to_all: set[int]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        key: Key,
+        sound_bytes: int,
+        stored: dict[int, Row],
+        known: dict[int, Row],
+        known_to_all: set[int],
+    ) -> None:
         """Open the file, and write the header unless ``sound_bytes`` of the file are kept.
 
         Args:
             path: the file.
             key: all that the summaries depend on.
             sound_bytes: how much of the file is kept.
+            stored: the rows in these bytes.
             known: rows from earlier journals for which this process answers: each row has one such process.
             known_to_all: the numbers of the rows that all processes together know.
         """
         self.known = known
         self.known_to_all = known_to_all
         self._path = path
+        self._stored = stored
         self._last_sync = time.monotonic()
         with _failure_of_writing(path):
             self._file = open(path, "ab", buffering=0)  # noqa: SIM115 -- until it is closed
@@ -82,8 +93,14 @@ class Journal:
         Raises InputError if they cannot be written.
         """
         self._write(_record(number, row) for number, row in rows.items())
+        self._stored.update(rows)
         if time.monotonic() - self._last_sync > _SECONDS_BETWEEN_SYNCS:
             self.sync()
+
+    def append_missing(self, rows: Mapping[int, Row]) -> None:
+        """Append what the file does not hold, and sync it. From then on no other journal is needed for these rows."""
+        self.append({number: row for number, row in rows.items() if self._stored.get(number) != row})
+        self.sync()
 
     def sync(self) -> None:
         """Make the journal survive a power cut."""
@@ -126,13 +143,15 @@ def open_journal(folder: Path, split: str, key: Key, resume: bool, group: Evalua
     if not resume:
         delete_journals(folder, split)
     own = folder / journal_file(split, group.rank)
-    known, own_bytes, problem = {}, 0, None
+    known: dict[int, Row] = {}
+    stored: dict[int, Row] = {}
+    own_bytes, problem = 0, None
     try:
         for path in sorted(folder.glob(journal_pattern(split))):
             rows, sound_bytes = _read(path, key)
             known |= rows
             if path == own:
-                own_bytes = sound_bytes
+                stored, own_bytes = rows, sound_bytes
     except InputError as error:
         problem = str(error)
 
@@ -144,7 +163,8 @@ def open_journal(folder: Path, split: str, key: Key, resume: bool, group: Evalua
     known_to_others = set().union(*(numbers for _, numbers in of_processes[: group.rank]))
     for number in known_to_others & known.keys():
         del known[number]
-    return Journal(own, key, own_bytes, known, known_to_others.union(*(numbers for _, numbers in of_processes)))
+    known_to_all = known_to_others.union(*(numbers for _, numbers in of_processes))
+    return Journal(own, key, own_bytes, stored, known, known_to_all)
 
 
 def has_journal(folder: Path, split: str) -> bool:
@@ -210,7 +230,7 @@ def _failure_of_writing(path: Path) -> Iterator[None]:
 
 
 def _record(number: int, row: Row) -> dict[str, Any]:
-    record = {"row": number, "texts": row.texts, "repeats_special_tokens": row.repeats}
+    record = {"row": number, "texts": row.texts, "repeats_special_tokens": row.repeats, "rank": row.rank}
     return record if row.batch_seconds is None else {**record, "batch_seconds": row.batch_seconds}
 
 
@@ -250,15 +270,14 @@ def _read(path: Path, key: Key) -> tuple[dict[int, Row], int]:
     if header["key"] != key:
         _refuse(path, f"is of another evaluation ({differences(header['key'], key)})")
 
-    rank = int(path.name.split(".")[-2])
     rows, sound_bytes = {}, len(lines[0]) + 1
     for place, line in enumerate(lines[1:-1], start=2):  # behind the last newline is nothing, or a torn line
         record = _parse(line)
         if record is None:
             print(f"warning: {path}: line {place} is damaged; what it and the next ones held is generated again")
             break
-        row = Row(record["texts"], record["repeats_special_tokens"], record.get("batch_seconds"), rank)
-        rows[record["row"]] = row
+        seconds = record.get("batch_seconds")
+        rows[record["row"]] = Row(record["texts"], record["repeats_special_tokens"], seconds, record["rank"])
         sound_bytes += len(line) + 1
     return rows, sound_bytes
 

@@ -1,6 +1,9 @@
 """The journal of an evaluation: what is kept, dropped and refused."""
 
 import hashlib
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +18,7 @@ from tests.tiny_setup import tiny_config
 from utils.data.splits import Pairs
 from utils.evaluation import evaluate as evaluation
 from utils.evaluation.evaluate import EvaluationSettings, evaluate
-from utils.evaluation.generate import BatchSize
+from utils.evaluation.generate import BatchSize, Generations
 from utils.evaluation.journal import Journal, Row, open_journal, weights_digest
 from utils.recipes import evaluate as recipe
 from utils.runtime.evaluation_group import EvaluationGroup
@@ -174,6 +177,85 @@ def test_another_batch_size_goes_on_in_float64(
     known = (tmp_path / "test_journal.0.jsonl").read_bytes().count(b"\n") - 1
     assert 12 <= known < 23
     assert run(model, tokenizer, tmp_path, replace(SETTINGS, batch_size=size)) == whole
+
+
+class Threads(EvaluationGroup):
+    """Processes that are threads."""
+
+    def __init__(self, rank: int, values: list[Any], barrier: threading.Barrier) -> None:
+        super().__init__(rank, len(values))
+        self._values, self._barrier = values, barrier
+
+    def gather(self, value: Any) -> list[Any]:
+        self._values[self.rank] = value
+        self._barrier.wait(60)
+        values = list(self._values)
+        self._barrier.wait(60)
+        return values
+
+
+def run_as_threads(count: int, evaluation_of: Callable[[EvaluationGroup], Any]) -> list[Any]:
+    """Evaluate in several threads; returns what each has returned or raised."""
+    values: list[Any] = [None] * count
+    barrier = threading.Barrier(count)
+
+    def result(rank: int) -> Any:
+        try:
+            return evaluation_of(Threads(rank, values, barrier))
+        except BaseException as error:
+            return error
+
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(result, range(count)))
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_the_first_journal_gets_all_rows(
+    model: BartForConditionalGeneration,
+    tokenizer: BartTokenizer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    processes: int,
+) -> None:
+    """Those read from other journals too: killed behind the search, the next start generates nothing."""
+    (tmp_path / "whole").mkdir()
+    whole = run(model, tokenizer, tmp_path / "whole", SETTINGS)
+
+    def kill(*_: object) -> None:
+        raise Killed
+
+    # Rows in the journals of two processes, the second of which may have no successor.
+    monkeypatch.setattr(evaluation, "example_scores", kill)
+    with pytest.raises(Killed):
+        run(model, tokenizer, tmp_path, SETTINGS)
+    first, second = tmp_path / "test_journal.0.jsonl", tmp_path / "test_journal.1.jsonl"
+    header, *rows = first.read_bytes().splitlines(keepends=True)
+    first.write_bytes(header + b"".join(rows[:9]))
+    second.write_bytes(header + b"".join(rows[9:]))
+
+    # Two starts with nothing left to generate, both killed in the scoring.
+    monkeypatch.setattr(model, "generate", kill)
+    for _ in range(2):
+        results = run_as_threads(
+            processes, lambda group: evaluate(model, tokenizer, PAIRS, SETTINGS, tmp_path, {}, group)
+        )
+        assert isinstance(results[0], Killed) and results[1:] == [None] * (processes - 1)
+        assert second.exists() == (processes == 1)
+        assert sorted(first.read_bytes().splitlines(keepends=True)) == sorted([header, *rows])
+    second.unlink(missing_ok=True)
+    monkeypatch.undo()
+    monkeypatch.setattr(model, "generate", kill)
+    assert run(model, tokenizer, tmp_path, SETTINGS) == whole
+
+
+def test_the_times_of_two_processes_stay_apart(tmp_path: Path) -> None:
+    """Behind the search the first process has the rows of both; 5 seconds of each are not 10 of one."""
+    journal = opened(tmp_path)
+    rows = {rank: Row(["a text"], False, 5.0, rank) for rank in (0, 1)}
+    journal.append({0: rows[0]})
+    journal.append_missing(rows)
+    journal.close()
+    assert Generations(opened(tmp_path).known).longest_seconds == 5
 
 
 @pytest.mark.parametrize("name", ["example_scores", "summary_traits", "write_json", "write_page"])

@@ -173,8 +173,11 @@ def has_journal(folder: Path, split: str) -> bool:
 
 
 def delete_journals(folder: Path, split: str) -> None:
-    """Delete all journals of the split, of which other processes may delete some at the same time."""
-    for path in folder.glob(journal_pattern(split)):
+    """Delete all journals of the split, of which other processes may delete some at the same time.
+
+    The first one, which has all rows behind the search, is deleted last: a kill in between loses nothing.
+    """
+    for path in sorted(folder.glob(journal_pattern(split)), reverse=True):
         path.unlink(missing_ok=True)
 
 

@@ -19,7 +19,7 @@ from utils.data.splits import Pairs
 from utils.evaluation import evaluate as evaluation
 from utils.evaluation.evaluate import EvaluationSettings, evaluate
 from utils.evaluation.generate import BatchSize, Generations
-from utils.evaluation.journal import Journal, Row, open_journal, weights_digest
+from utils.evaluation.journal import Journal, Row, delete_journals, open_journal, weights_digest
 from utils.recipes import evaluate as recipe
 from utils.runtime.evaluation_group import EvaluationGroup
 from utils.runtime.signals import Interrupted
@@ -114,6 +114,23 @@ def test_each_row_has_one_process_that_answers_for_it(tmp_path: Path) -> None:
 
     journal = open_journal(tmp_path, "test", KEY, True, Second(1, 2))
     assert journal.known == {5: ROWS[5]} and journal.known_to_all == {0, 2, 5}
+
+
+def test_the_first_journal_is_deleted_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has all rows when the results are written, so a kill in between loses none."""
+    deleted, unlink = [], Path.unlink
+
+    def noted(path: Path, missing_ok: bool = False) -> None:
+        deleted.append(path.name)
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", noted)
+    for ranks in ([0, 1, 2, 10], [10, 2, 1, 0]):
+        for rank in ranks:
+            (tmp_path / f"test_journal.{rank}.jsonl").touch()
+        deleted.clear()
+        delete_journals(tmp_path, "test")
+        assert len(deleted) == 4 and deleted[-1] == "test_journal.0.jsonl"
 
 
 def test_the_weights_digest_sees_every_bit() -> None:

@@ -226,6 +226,7 @@ def _generate_all(
         own = generate(
             model, tokenizer, tokens, settings.batch_size, settings.search, group, settings.warm_up, journal, seed
         )
+        journal.sync()  # before the wait for slower processes
         parts = group.gather_to_first(own.rows)
 
         # From here the first process goes on alone: its journal gets all rows, those of the others are deleted.

@@ -30,6 +30,7 @@ from torch import Tensor, nn
 
 from bart.errors import InputError
 
+from ..io.atomic_files import sync_folder
 from ..io.run_files import journal_file, journal_pattern
 from ..runtime.evaluation_group import EvaluationGroup
 
@@ -83,14 +84,19 @@ class Journal:
         if sound_bytes == 0:
             try:
                 self._write([{"format": _FORMAT, "key": key}])
+                self.sync()
+                with _failure_of_writing(path):
+                    sync_folder(path.parent)
             except InputError:
                 path.unlink()  # no header, so nothing to go on from
                 raise
 
     def append(self, rows: Mapping[int, Row]) -> None:
-        """Append rows, for which a kill of this process does no harm from now on, and a power cut seconds later.
+        """Append rows. A kill of this process does them no harm from now on.
 
-        Raises InputError if they cannot be written.
+        A power cut may: rows that come within three seconds of a sync are synced with the first rows that come later,
+        or at the end of the search. So it costs what these three seconds have generated, beside the current batch.
+        Raises InputError if the rows cannot be written.
         """
         self._write(_record(number, row) for number, row in rows.items())
         self._stored.update(rows)
@@ -265,8 +271,11 @@ def _read(path: Path, key: Key) -> tuple[dict[int, Row], int]:
         lines = path.read_bytes().split(b"\n")
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-    header = _parse(lines[0]) if len(lines) > 1 else None
+    if len(lines) == 1:  # nothing, or a torn header
+        return {}, 0
+    header = _parse(lines[0])
     if header is None:
+        _say_damage(path, 1)
         return {}, 0
     if header["format"] != _FORMAT:
         _refuse(path, f"is of another version (format {header['format']})")
@@ -277,12 +286,16 @@ def _read(path: Path, key: Key) -> tuple[dict[int, Row], int]:
     for place, line in enumerate(lines[1:-1], start=2):  # behind the last newline is nothing, or a torn line
         record = _parse(line)
         if record is None:
-            print(f"warning: {path}: line {place} is damaged; what it and the next ones held is generated again")
+            _say_damage(path, place)
             break
         seconds = record.get("batch_seconds")
         rows[record["row"]] = Row(record["texts"], record["repeats_special_tokens"], seconds, record["rank"])
         sound_bytes += len(line) + 1
     return rows, sound_bytes
+
+
+def _say_damage(path: Path, place: int) -> None:
+    print(f"warning: {path}: line {place} is damaged; what it and the next ones held is generated again")
 
 
 def _refuse(path: Path, why: str) -> None:

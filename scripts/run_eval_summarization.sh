@@ -30,11 +30,14 @@ To use several machines, see run_summarization.sh --help." "$@"
 find_python
 read_machines "$NUM_GPU"
 
+resumes=false
 for flag in "${flags[@]}"; do
-    [[ $flag != --resume || -n ${RESULTS_DIR:-} ]] ||
-        die "--resume: set RESULTS_DIR to the results folder of the evaluation to continue"
+    [[ $flag == --resume ]] || continue
+    [[ -n ${RESULTS_DIR:-} ]] || die "--resume: set RESULTS_DIR to the results folder of the evaluation to continue"
+    resumes=true
 done
-((MAX_RESTARTS == 0)) || flags+=(--resume) # restarted processes get the flags of the first start
+# Restarted processes get the flags of the first start.
+((MAX_RESTARTS == 0)) || $resumes || flags+=(--resume --discard_other_journal)
 if ((NUM_GPU > 1)); then
     present=$("$python" -P -c 'import torch; print(torch.cuda.device_count())')
     ((NUM_GPU <= present)) || die "NUM_GPU is $NUM_GPU, but this machine has $present GPUs (0 runs on the CPU)"

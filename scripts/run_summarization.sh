@@ -53,7 +53,7 @@ for index in "${!flags[@]}"; do
         --text_column | --summary_column | --long_documents | --rouge_sentence_splitter)
             evaluation_flags+=("${flags[@]:index:2}")
             ;;
-        --resume) evaluation_flags+=("$flag") ;;
+        --resume) evaluation_flags+=("$flag" --discard_other_journal) ;; # which is given for the training
         --text_column=* | --summary_column=* | --long_documents=* | --rouge_sentence_splitter=*)
             evaluation_flags+=("$flag")
             ;;

@@ -132,7 +132,7 @@ def test_another_evaluation_is_refused(
     assert kill_at([Command("run_eval.py", flags, tmp_path / "log")], folder, 4)
     journal = (folder / "train_journal.0.jsonl").read_bytes()
     begin = f"error: --resume: {folder}/train_journal.0.jsonl is of another evaluation"
-    end = "; to begin anew, which deletes it, start without --resume"
+    end = f"; to begin anew, delete {folder}/train_journal.*.jsonl"
     other_model = arguments(whole_run / "best_tfmr", setup, folder)
     for other, difference in (
         ([*flags, "--eval_beams", "3", "--n_obs", "60"], "other texts, num_beams 2, now 3"),
@@ -143,6 +143,10 @@ def test_another_evaluation_is_refused(
         assert (folder / "train_journal.0.jsonl").read_bytes() == journal
     output = run("run_eval.py", other_model, tmp_path / "log")
     assert "journal" not in output and not lines(folder)
+    (folder / "train_journal.0.jsonl").write_bytes(journal)
+    output = run("run_eval.py", [*other_model, "--resume", "--discard_other_journal"], tmp_path / "log")
+    warning = f"warning: {begin.removeprefix('error: --resume: ')} (other weights): it is deleted"
+    assert output.count(warning) == 1 and not lines(folder)
 
 
 def test_without_a_journal(setup: TinySetup, talkative_model: Path, whole: Path, tmp_path: Path) -> None:
@@ -219,6 +223,11 @@ def test_the_evaluation_at_the_end_of_a_training(setup: TinySetup, tmp_path: Pat
     assert not journal.exists()
     for name in ("test_generations.txt", "test_example_scores.json"):
         assert (folder / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    journal.write_bytes(known)
+    output = run("finetune.py", [*flags, "--long_documents", "chunk"], tmp_path / "log")
+    warning = f"warning: {journal} is of another evaluation (long_documents 'truncate', now 'chunk'): it is deleted"
+    assert output.count(warning) == 1
+    assert "there is no journal to go on from" in output and not journal.exists()
     journal.write_bytes(known)
     assert "there is no journal to go on from" in run("finetune.py", [*flags, "--max_steps", "9"], tmp_path / "log")
 

@@ -250,7 +250,7 @@ def test_a_results_folder_in_use(scripts: Scripts, content: str) -> None:
     assert scripts.calls() == []
     assert (used / "joblog.log").read_text() == "yesterday\n"
     assert scripts.run(f"{command} --resume", RESULTS_DIR="used").returncode == 0
-    assert scripts.training().resume and scripts.evaluation().resume
+    assert scripts.training().resume and scripts.evaluation().resume and scripts.evaluation().discard_other_journal
     assert (used / "joblog.log").read_text() == "yesterday\nran finetune.py\nran run_eval.py\n"
     assert scripts.run(f"{command} --overwrite_output_dir", RESULTS_DIR="used").returncode == 0
 
@@ -448,7 +448,9 @@ def test_one_machine_that_starts_its_processes_again(scripts: Scripts, gpus: int
         started, program, flags = " ".join(call).partition(f"{ROOT}/finetune.py ")
         assert started.startswith(f"{STANDALONE} --nproc_per_node {max(gpus, 1)} --max_restarts 3 ")
         assert not program or parse_arguments(TrainingArguments, "", flags.split()).run.resume
-    assert scripts.evaluation().resume
+    assert scripts.evaluation().resume and scripts.evaluation().discard_other_journal
+    scripts.run("run_eval_summarization.sh m 2 0 --resume", MAX_RESTARTS="3", RESULTS_DIR="here")
+    assert scripts.evaluation().resume and not scripts.evaluation().discard_other_journal
     refused(scripts.run("run_summarization.sh d c.json 0 --overwrite_output_dir", MAX_RESTARTS="3"), "MAX_RESTARTS")
     refused(scripts.run("run_summarization.sh d c.json 0", MAX_RESTARTS="often"), "MAX_RESTARTS is 'often'")
 

@@ -102,6 +102,9 @@ class EvaluationArguments:
     resume: bool = option(
         False, "output", "go on from the journal that an interrupted evaluation has left in SAVE_PATH, if there is one"
     )
+    discard_other_journal: bool = option(
+        False, "output", "with --resume: delete a journal of another evaluation, with a warning, instead of refusing it"
+    )
 
     def with_lengths_of(self, config: BartConfig) -> Self:
         """Return these arguments with all lengths set. Raises InputError if one exceeds the model's positions."""

@@ -59,6 +59,7 @@ class EvaluationSettings:
     warm_up: bool = False  # generate the first batch once before the clock starts
     seed: int = 42  # of sampling
     resume: bool = False  # go on from the journal of an interrupted evaluation
+    discard_other_journal: bool = False  # with resume: delete a journal of another evaluation instead of refusing it
     computation: dict[str, Any] = field(default_factory=dict)  # digest of the weights, precision: for the journal's key
 
 
@@ -74,8 +75,8 @@ def evaluate(
     """Generate and score summaries; write <split>_generations.txt, <split>_rouge.json and the scores of each example.
 
     Files of an earlier evaluation are deleted first. Each process generates a share; the first one does the rest.
-    Summaries go to a journal as they come; ``settings.resume`` goes on from there. Who calls this deletes the journals
-    (``delete_journals``) when all results are written.
+    Summaries go to a journal as they come; ``settings.resume`` goes on from there. The caller deletes the journals
+    (``delete_journals``) when it has written all other results.
 
     Args:
         model: in evaluation mode, on its device.
@@ -90,7 +91,7 @@ def evaluate(
         The result on the first process, None on the others.
 
     Raises:
-        InputError: the journal to go on from is of another evaluation.
+        InputError: ``settings.resume`` finds a journal of another evaluation.
     """
     group = group or EvaluationGroup()
     split = settings.split
@@ -107,7 +108,7 @@ def evaluate(
     # Every process generates its share of the sources; the first one gathers all.
     sources = read_sources(pairs.sources, tokenizer, settings.max_source_length, settings.prefix, in_pieces)
     tokens = sources.tokens.read_by(smaller_vocabulary(tokenizer, model.config))
-    journal = open_journal(folder, split, key, settings.resume, group)
+    journal = open_journal(folder, split, key, settings.resume, group, settings.discard_other_journal)
     if group.rank == 0:  # after what may be refused
         _say_what_is_known(journal, settings, len(tokens))
         for name in (*evaluation_files(split), PAGE_FILE):
@@ -200,7 +201,7 @@ def _finished_report(folder: Path, split: str, key: Key) -> dict[str, Any] | Non
 
 
 def _say_what_is_known(journal: Journal, settings: EvaluationSettings, rows: int) -> None:
-    """Print a line about the journal that is gone on from."""
+    """With ``resume``, print how many summaries the journals hold."""
     if settings.resume:
         known = len(journal.known_to_all)
         what = f"{known:,} of {rows:,} summaries are in the journal" if known else "there is no journal to go on from"

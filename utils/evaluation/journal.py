@@ -130,7 +130,13 @@ class Journal:
                 content = content[self._file.write(content) :]
 
 
-def open_journal(folder: Path, split: str, key: Key, resume: bool, group: EvaluationGroup) -> Journal:
+class _OtherEvaluation(Exception):
+    """Raised by a journal of another evaluation; says which file it is, and what differs."""
+
+
+def open_journal(
+    folder: Path, split: str, key: Key, resume: bool, group: EvaluationGroup, discard_other: bool = False
+) -> Journal:
     """Open this process's journal: a new one, or that of an interrupted evaluation.
 
     All processes call this together. Each one reads the journals that its machine shows; then they exchange what they
@@ -142,19 +148,28 @@ def open_journal(folder: Path, split: str, key: Key, resume: bool, group: Evalua
         key: all that the summaries depend on.
         resume: go on from the journals that there are; otherwise they are deleted.
         group: the processes.
+        discard_other: delete journals with another key, with a warning, instead of refusing them.
 
     Raises:
-        InputError: a journal has another key; in all processes.
+        InputError: a journal has another key, or cannot be read; in all processes.
     """
     if not resume:
         delete_journals(folder, split)
     own = folder / journal_file(split, group.rank)
     known: dict[int, Row] = {}
     stored: dict[int, Row] = {}
+    others: dict[Path, str] = {}
     own_bytes, problem = 0, None
     try:
         for path in sorted(folder.glob(journal_pattern(split))):
-            rows, sound_bytes = _read(path, key)
+            try:
+                rows, sound_bytes = _read(path, key)
+            except _OtherEvaluation as what:
+                if not discard_other:
+                    pattern = folder / journal_pattern(split)
+                    raise InputError(f"--resume: {what}; to begin anew, delete {pattern}") from what
+                others[path] = str(what)
+                continue
             known |= rows
             if path == own:
                 stored, own_bytes = rows, sound_bytes
@@ -166,6 +181,11 @@ def open_journal(folder: Path, split: str, key: Key, resume: bool, group: Evalua
     problems = [problem for problem, _ in of_processes if problem is not None]
     if problems:
         raise InputError(problems[0])
+    for path in others:
+        path.unlink(missing_ok=True)
+    discarded = [what for those in group.gather(list(others.values())) for what in those]  # before there are new ones
+    if discarded and group.rank == 0:
+        print(f"warning: {discarded[0]}: it is deleted, and the evaluation begins anew", flush=True)
     known_to_others = set().union(*(numbers for _, numbers in of_processes[: group.rank]))
     for number in known_to_others & known.keys():
         del known[number]
@@ -265,7 +285,8 @@ def _read(path: Path, key: Key) -> tuple[dict[int, Row], int]:
         The rows, and the bytes that they and the header take; 0 bytes if there is no header.
 
     Raises:
-        InputError: the journal has another key, or cannot be read.
+        _OtherEvaluation: the journal has another key.
+        InputError: it cannot be read.
     """
     try:
         lines = path.read_bytes().split(b"\n")
@@ -278,9 +299,9 @@ def _read(path: Path, key: Key) -> tuple[dict[int, Row], int]:
         _say_damage(path, 1)
         return {}, 0
     if header["format"] != _FORMAT:
-        _refuse(path, f"is of another version (format {header['format']})")
+        raise _OtherEvaluation(f"{path} is of another version (format {header['format']})")
     if header["key"] != key:
-        _refuse(path, f"is of another evaluation ({differences(header['key'], key)})")
+        raise _OtherEvaluation(f"{path} is of another evaluation ({differences(header['key'], key)})")
 
     rows, sound_bytes = {}, len(lines[0]) + 1
     for place, line in enumerate(lines[1:-1], start=2):  # behind the last newline is nothing, or a torn line
@@ -296,7 +317,3 @@ def _read(path: Path, key: Key) -> tuple[dict[int, Row], int]:
 
 def _say_damage(path: Path, place: int) -> None:
     print(f"warning: {path}: line {place} is damaged; what it and the next ones held is generated again")
-
-
-def _refuse(path: Path, why: str) -> None:
-    raise InputError(f"--resume: {path} {why}; to begin anew, which deletes it, start without --resume")

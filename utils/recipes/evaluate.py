@@ -110,6 +110,7 @@ def decide(arguments: EvaluationArguments) -> Decision:
         splitter=generation.rouge_sentence_splitter,
         seed=texts.seed,
         resume=arguments.resume,
+        discard_other_journal=arguments.discard_other_journal,
     )
     facts = {
         "model": model.model,

@@ -282,6 +282,7 @@ def finish(decision: Decision, trainer: pl.Trainer) -> None:
         splitter=validation.rouge_sentence_splitter,
         seed=arguments.optimization.seed,
         resume=arguments.run.resume,
+        discard_other_journal=True,  # --resume is that of the training, which is done
         computation=computation(best, arguments.precision.name),
     )
     precision = arguments.precision.name

@@ -127,6 +127,27 @@ def test_another_key(tmp_path: Path) -> None:
     assert path.read_bytes() == content
 
 
+@pytest.mark.parametrize("processes", [1, 2])
+def test_another_key_is_discarded(tmp_path: Path, capsys: pytest.CaptureFixture[str], processes: int) -> None:
+    """With one warning line; journals of this evaluation stay, and so does no other one."""
+    key = {**KEY, "num_beams": 5}
+    first = written(tmp_path)
+    (tmp_path / "test_journal.7.jsonl").write_bytes(first.read_bytes())
+    other = opened(tmp_path / "..", key=key)
+    other.append({9: ROWS[0]})
+    other.close()
+    (tmp_path / ".." / first.name).rename(tmp_path / "test_journal.1.jsonl")
+
+    journals_of_all = run_as_threads(
+        processes, lambda group: open_journal(tmp_path, "test", key, True, group, discard_other=True)
+    )
+    assert {number for journal in journals_of_all for number in journal.known} == {9}
+    warning = f"warning: {first} is of another evaluation (num_beams 4, now 5): it is deleted, and"
+    assert [line.startswith(warning) for line in capsys.readouterr().out.splitlines()] == [True]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [first.name, "test_journal.1.jsonl"]
+    assert opened(tmp_path, key=key).known == {9: ROWS[0]}
+
+
 def test_each_row_has_one_process_that_answers_for_it(tmp_path: Path) -> None:
     """Both have read the same files."""
     written(tmp_path)

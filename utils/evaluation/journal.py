@@ -185,7 +185,7 @@ def open_journal(
         path.unlink(missing_ok=True)
     discarded = [what for those in group.gather(list(others.values())) for what in those]  # before there are new ones
     if discarded and group.rank == 0:
-        print(f"warning: {discarded[0]}: it is deleted, and the evaluation begins anew", flush=True)
+        print(f"warning: {discarded[0]}: it is deleted", flush=True)
     known_to_others = set().union(*(numbers for _, numbers in of_processes[: group.rank]))
     for number in known_to_others & known.keys():
         del known[number]

@@ -142,7 +142,7 @@ def test_another_key_is_discarded(tmp_path: Path, capsys: pytest.CaptureFixture[
         processes, lambda group: open_journal(tmp_path, "test", key, True, group, discard_other=True)
     )
     assert {number for journal in journals_of_all for number in journal.known} == {9}
-    warning = f"warning: {first} is of another evaluation (num_beams 4, now 5): it is deleted, and"
+    warning = f"warning: {first} is of another evaluation (num_beams 4, now 5): it is deleted"
     assert [line.startswith(warning) for line in capsys.readouterr().out.splitlines()] == [True]
     assert sorted(path.name for path in tmp_path.iterdir()) == [first.name, "test_journal.1.jsonl"]
     assert opened(tmp_path, key=key).known == {9: ROWS[0]}

@@ -194,6 +194,7 @@ def test_the_corpus_of_the_checkout_is_refused(installed: Installed, setup: Tiny
     assert ended.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_type_checker_sees_its_types(installed: Installed, tmp_path: Path) -> None:
     """Not those of the model, for which it would read all of torch: half a minute."""
     lines = [

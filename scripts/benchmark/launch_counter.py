@@ -14,6 +14,7 @@ from typing import Any
 from unittest import mock
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -85,7 +86,7 @@ def as_on_a_gpu(counter: LaunchCounter, kernels: bool) -> Iterator[None]:
     """Let the model compute on the CPU what it does on a GPU, with this project's Triton kernels or without.
 
     Attention is torch's, dropout is one operation, nothing is unpadded, the vocabulary is aligned, and the steps of a
-    search are graphs. Names that a version does not have are left out.
+    search are graphs.
     """
     from bart.modeling.kernels import available
 
@@ -97,7 +98,7 @@ def as_on_a_gpu(counter: LaunchCounter, kernels: bool) -> Iterator[None]:
         ("bart.modeling.kernels.available", "_DEVICES", devices if kernels else {"cuda"}),
         ("bart.modeling.layers.aligned_vocabulary", "_DEVICES", devices),
         ("bart.modeling.layers.attention", "_suits_blocks", never),
-        ("bart.modeling.layers.attention", "_is_decoding_in_bfloat16", never),
+        ("bart.modeling.layers.attention", "_decoding_attention", F.scaled_dot_product_attention),
         ("bart.modeling.layers.transformer", "_exceeds_cpu_cache", never),
         ("bart.modeling.layers.fused_cross_entropy", "_ROWS_ON_CPU", 2**31),
         ("bart.modeling.layers.dropout.Dropout", "forward", _dropout),
@@ -120,14 +121,13 @@ def as_on_a_gpu(counter: LaunchCounter, kernels: bool) -> Iterator[None]:
 
 
 def patch(stack: ExitStack, owner: str, name: str, value: Any) -> None:
-    """Replace an attribute of a module or a class, if it is there, until the stack is closed."""
+    """Replace an attribute of a module or a class until the stack is closed."""
     try:
         found = importlib.import_module(owner)
     except ModuleNotFoundError:
         module, _, of_module = owner.rpartition(".")
-        found = getattr(importlib.import_module(module), of_module, None)
-    if found is not None and hasattr(found, name):
-        stack.enter_context(mock.patch.object(found, name, value))
+        found = getattr(importlib.import_module(module), of_module)
+    stack.enter_context(mock.patch.object(found, name, value))
 
 
 def _dropout(module: Any, states: Tensor) -> Tensor:

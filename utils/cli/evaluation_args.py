@@ -11,6 +11,7 @@ from .options import all_or_at_least, at_least, between, option
 from .shared_args import (
     DATA_DIR_HELP,
     LARGEST_SEED,
+    QUANTIZATIONS,
     PrecisionSettings,
     ProcessSettings,
     SummarySettings,
@@ -74,7 +75,7 @@ class DeviceSettings(PrecisionSettings):
         "auto", "precision", "device to run on; auto: a GPU if there is one", choices=("auto", "cpu", "cuda")
     )
     quantization: str | None = option(
-        None, "precision", "int8: compute linear layers with 8 bits, on a CPU", choices=("int8",)
+        None, "precision", "int8: compute linear layers with 8 bits, on a CPU", choices=QUANTIZATIONS
     )
 
     @property

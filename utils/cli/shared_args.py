@@ -8,6 +8,8 @@ from bart.errors import InputError
 
 from .options import at_least, option
 
+LONG_DOCUMENTS = ("truncate", "chunk")
+QUANTIZATIONS = ("int8",)
 LARGEST_SEED = 2**31 - 1  # each process adds its rank; numpy's limit is twice as high
 DATA_DIR_HELP = (
     "folder with {train,val,test}.{source,target}, one example per line, or with tables {train,val,test}"
@@ -71,7 +73,7 @@ class SummarySettings:
         "truncate",
         "search",
         "if a source to summarize is longer than --max_source_length: cut off the rest, or summarize it in pieces",
-        choices=("truncate", "chunk"),
+        choices=LONG_DOCUMENTS,
     )
     eval_max_gen_length: int | None = option(
         None,

@@ -8,8 +8,9 @@ from bart.configuration.generation_config import GenerationConfig
 from bart.errors import InputError
 
 from .options import at_least, between, option
-from .shared_args import LARGEST_SEED, TokenizerSettings
+from .shared_args import LARGEST_SEED, LONG_DOCUMENTS, QUANTIZATIONS, TokenizerSettings
 
+PRECISIONS = ("auto", "fp32", "bf16", "fp16", "tf32")
 OUTPUT_SUFFIXES = (".txt", ".csv", ".tsv", ".jsonl", ".parquet")
 
 
@@ -25,10 +26,10 @@ class SummarizerSettings(TokenizerSettings):
         "auto",
         "precision",
         "fp32, bf16, fp16 or tf32; auto: on a GPU bf16, or fp16 if it has no bf16; on a CPU fp32",
-        choices=("auto", "fp32", "bf16", "fp16", "tf32"),
+        choices=PRECISIONS,
     )
     quantization: str | None = option(
-        None, "precision", "int8: compute linear layers with 8 bits, on a CPU", choices=("int8",)
+        None, "precision", "int8: compute linear layers with 8 bits, on a CPU", choices=QUANTIZATIONS
     )
 
 
@@ -50,7 +51,7 @@ class InputSettings:
         None, "data", "tokens to read at once (default: all positions of the model)", check=at_least(2)
     )
     long_documents: str = option(
-        "chunk", "data", "summarize a longer text piece by piece, or cut it off", choices=("truncate", "chunk")
+        "chunk", "data", "summarize a longer text piece by piece, or cut it off", choices=LONG_DOCUMENTS
     )
 
 

@@ -1,6 +1,5 @@
 """Generate the summaries of many sources: batches of similar length, halved if they do not fit into memory."""
 
-import gc
 import hashlib
 import sys
 import time
@@ -26,6 +25,7 @@ from ..data.batch_sampler import batches_by_length, batches_by_tokens
 from ..data.tokens.encode import decode
 from ..data.tokens.token_array import TokenStore
 from ..runtime.evaluation_group import EvaluationGroup
+from ..runtime.gpu_memory import free_unused_memory
 from .degenerate_outputs import repeats_special_tokens
 from .journal import Journal, Row
 
@@ -231,9 +231,7 @@ class BatchGenerator:
     def _free_memory(self) -> None:
         """Free what earlier searches keep for later ones."""
         self._graphs.clear()
-        if self._device.type == "cuda":
-            gc.collect()
-            torch.cuda.empty_cache()
+        free_unused_memory(self._device)
 
 
 def _mixed(seed: int, row: int) -> int:

@@ -18,9 +18,8 @@ import json
 import os
 import time
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,7 @@ from torch import Tensor, nn
 
 from bart.errors import InputError
 
-from ..io.atomic_files import sync_folder
+from ..io.atomic_files import failure_of_writing, sync_folder
 from ..io.run_files import journal_file, journal_pattern
 from ..runtime.evaluation_group import EvaluationGroup
 
@@ -39,6 +38,7 @@ Key = dict[str, Any]  # JSON values by name
 _FORMAT = 2
 _SECONDS_BETWEEN_SYNCS = 3.0
 _DIGEST_LENGTH = 64
+_ADVICE = "make room, and go on with --resume"  # the journal keeps what it has
 
 
 @dataclass(frozen=True)
@@ -78,14 +78,14 @@ class Journal:
         self._path = path
         self._stored = stored
         self._last_sync = time.monotonic()
-        with _failure_of_writing(path):
+        with failure_of_writing(path, _ADVICE):
             self._file = open(path, "ab", buffering=0)  # noqa: SIM115 -- until it is closed
             self._file.truncate(sound_bytes)
         if sound_bytes == 0:
             try:
                 self._write([{"format": _FORMAT, "key": key}])
                 self.sync()
-                with _failure_of_writing(path):
+                with failure_of_writing(path, _ADVICE):
                     sync_folder(path.parent)
             except InputError:
                 path.unlink()  # no header, so nothing to go on from
@@ -110,7 +110,7 @@ class Journal:
 
     def sync(self) -> None:
         """Make the journal survive a power cut."""
-        with _failure_of_writing(self._path):
+        with failure_of_writing(self._path, _ADVICE):
             os.fsync(self._file.fileno())
         self._last_sync = time.monotonic()
 
@@ -125,7 +125,7 @@ class Journal:
 
     def _write(self, records: Iterable[dict[str, Any]]) -> None:
         content = b"".join(map(_line, records))
-        with _failure_of_writing(self._path):
+        with failure_of_writing(self._path, _ADVICE):
             while content:  # a disk that becomes full takes the beginning
                 content = content[self._file.write(content) :]
 
@@ -245,17 +245,6 @@ def differences(stored: Key, key: Key) -> str:
             is_short = max(len(str(before)), len(str(now))) < _DIGEST_LENGTH
             changes.append(f"{name} {before!r}, now {now!r}" if is_short else f"other {name}")
     return ", ".join(changes)
-
-
-@contextmanager
-def _failure_of_writing(path: Path) -> Iterator[None]:
-    """Turn an OSError, of a full disk for example, into an InputError. The journal keeps what it has."""
-    try:
-        yield
-    except OSError as error:
-        raise InputError(
-            f"{path}: cannot be written: {error.strerror or error}; make room, and go on with --resume"
-        ) from error
 
 
 def _record(number: int, row: Row) -> dict[str, Any]:

@@ -54,14 +54,12 @@ def delete_atomically_written(path: Path) -> None:
 
 
 @contextmanager
-def failure_of_writing(path: Path) -> Iterator[None]:
-    """Turn an OSError (a full disk, a read-only folder) into an InputError that names ``path``."""
+def failure_of_writing(path: Path, advice: str = "what was there before is as it was") -> Iterator[None]:
+    """Turn an OSError (a full disk, a read-only folder) into an InputError that names ``path`` and ends with advice."""
     try:
         yield
     except OSError as error:
-        raise InputError(
-            f"{path}: cannot be written: {error.strerror or error}; what was there before is as it was"
-        ) from error
+        raise InputError(f"{path}: cannot be written: {error.strerror or error}; {advice}") from error
 
 
 def make_folder(folder: Path, name: str) -> None:

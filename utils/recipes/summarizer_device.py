@@ -6,10 +6,9 @@ import torch
 
 from bart.errors import InputError
 
+from ..cli.shared_args import QUANTIZATIONS
+from ..cli.summarize_args import PRECISIONS
 from ..runtime.hardware import cpu_has_bfloat16, device_of_one_process
-
-PRECISIONS = ("auto", "fp32", "bf16", "fp16", "tf32")
-QUANTIZATIONS = ("int8",)
 
 
 def choose_device(name: str | torch.device) -> torch.device:

@@ -9,11 +9,10 @@ from bart.configuration.generation_config import GenerationConfig
 from bart.errors import InputError
 from bart.generation.arguments import check_call
 
-from ..cli.shared_args import checked_length, output_limit
+from ..cli.shared_args import LONG_DOCUMENTS, checked_length, output_limit
 from ..evaluation.generate import BatchSize
 from ..evaluation.token_budget import TokenBudget
 
-LONG_DOCUMENTS = ("truncate", "chunk")
 _BATCHES_OF_POOL = 16  # that a stream sorts by length together; at its beginning fewer, so that summaries come soon
 _CHARACTERS_PER_TOKEN = 4  # about so many in English
 

@@ -1,5 +1,6 @@
-"""How torch divides a GPU's memory: in segments that grow, as the sizes of tensors vary with the lengths of texts."""
+"""A GPU's memory: segments that grow, as lengths of texts vary, and what is free again."""
 
+import gc
 import os
 import warnings
 
@@ -29,6 +30,13 @@ def use_expandable_segments() -> None:
         _allocate()
     except RuntimeError:
         _configure("expandable_segments:False")
+
+
+def free_unused_memory(device: torch.device) -> None:
+    """Delete what only reference cycles keep, and return the memory of deleted tensors and graphs to the GPU."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
 
 
 def _configure(settings: str) -> None:

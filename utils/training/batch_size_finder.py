@@ -1,6 +1,5 @@
 """Finds the largest batch size that fits into memory, before the training begins."""
 
-import gc
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from bart.out_of_memory import is_out_of_memory
 
 from ..cli.training_args import MixedPrecisionSettings, OptimizationSettings
 from ..data.batch_sampler import LengthBucketSampler
+from ..runtime.gpu_memory import free_unused_memory
 from ..runtime.world import WorldInfo
 from .memory_estimate import WEIGHT_BYTES, MemoryPlan, activation_bytes, half_copy_bytes, state_bytes
 
@@ -157,9 +157,10 @@ def _largest_by_trial(
     Leaves the model on the CPU, and the random number generators as they were.
     """
 
+    gpu = torch.device("cuda")
+
     def fits(size: int) -> bool:
-        gc.collect()  # tensors of a trial that failed
-        torch.cuda.empty_cache()
+        free_unused_memory(gpu)  # of a trial that failed
         try:
             _try_batch(label_smoothing, precision, model.cuda(), size, longest)
         except RuntimeError as error:
@@ -175,8 +176,7 @@ def _largest_by_trial(
 
     # Leave no trace of the trials on the GPU, nor in the peak memory that is reported later.
     model.cpu()
-    gc.collect()
-    torch.cuda.empty_cache()
+    free_unused_memory(gpu)
     torch.cuda.reset_peak_memory_stats()
     return found
 

@@ -110,17 +110,22 @@ class SummarizationModule(pl.LightningModule):
         self._validation_loss[1] += len(predictions)
 
         # The summaries.
-        search = validation_search(self.validation)
-        if self._searcher is not None:
+        if self.validation.eval_beams > 0:
             with interruptible():
-                sequences = self._searcher.search(batch, search)
-        elif self.validation.eval_beams > 0:
-            with interruptible():
-                sequences = self.model.generate(batch.input_ids, batch.attention_mask, **search)
+                sequences = self._search(batch)
         else:
             sequences = torch.full_like(batch.labels, self.model.config.pad_token_id)
             sequences.view(-1)[batch.target_indices] = predictions
         self._predictions.update(zip(batch.indices.tolist(), decode(sequences.cpu(), self.tokenizer), strict=True))
+
+    def _search(self, batch: Batch) -> Tensor:
+        """Search for the summaries of a batch: sequences (B, L)."""
+        search = validation_search(self.validation)
+        if self._searcher is not None:
+            return self._searcher.search(batch, search)
+        sequences = self.model.generate(batch.input_ids, batch.attention_mask, **search)
+        assert isinstance(sequences, Tensor)
+        return sequences
 
     def on_validation_epoch_end(self) -> None:
         """Compute the loss per target token and the mean ROUGE over the examples of all processes."""

@@ -5,7 +5,6 @@ these read casts that autocast has freed. A copy of the model in the precision's
 of a validation share its graphs.
 """
 
-import gc
 from typing import Any
 
 import torch
@@ -17,6 +16,7 @@ from bart.modeling.modeling_bart import BartForConditionalGeneration
 from bart.modeling.skip_initialization import SkipInitialization
 
 from ..data.batch import Batch
+from ..runtime.gpu_memory import free_unused_memory
 
 _DEVICES = {"cuda"}
 
@@ -30,7 +30,7 @@ class ValidationSearcher:
 
     def __init__(self, model: BartForConditionalGeneration, dtype: torch.dtype) -> None:
         """Copy a model that is not sharded; weights that have ``dtype`` already are shared with it."""
-        _free_unused_memory(model.device)  # graphs have memory of their own, which training's blocks may hold
+        free_unused_memory(model.device)  # graphs have memory of their own, which training's blocks may hold
         self._model = inference_copy(model, dtype)
         self._graphs = CudaGraphCache()
 
@@ -57,7 +57,7 @@ class ValidationSearcher:
         device = self._model.device
         self._graphs.clear()
         del self._model
-        _free_unused_memory(device)
+        free_unused_memory(device)
 
 
 def inference_copy(model: BartForConditionalGeneration, dtype: torch.dtype) -> BartForConditionalGeneration:
@@ -70,10 +70,3 @@ def inference_copy(model: BartForConditionalGeneration, dtype: torch.dtype) -> B
     stored = {name: tensor for name, tensor in model.state_dict().items() if name not in TIED_TO_EMBEDDINGS}
     copy.load_state_dict({name: tensor.to(dtype) for name, tensor in stored.items()}, strict=False, assign=True)
     return copy.requires_grad_(False).eval().prepack()
-
-
-def _free_unused_memory(device: torch.device) -> None:
-    """Return the memory of deleted tensors and graphs to the GPU."""
-    gc.collect()
-    if device.type == "cuda":
-        torch.cuda.empty_cache()

@@ -96,9 +96,10 @@ class DecoderCache:
         self.beams = beams
         self.length = 0  # tokens decoded in each beam
         keys = layers[0].self_keys
-        # A beam's own position becomes visible in the step that fills it.
-        self._ancestors = keys.new_full((keys.size(0), 1, beams, beams * max_length), _HIDDEN)
-        self._full_batch_ancestors = self._ancestors
+        # The positions that each beam sees, added to its scores, 0 or -inf: (B, 1, K, P). Its own one becomes visible
+        # in the step that fills it.
+        self.ancestors = keys.new_full((keys.size(0), 1, beams, beams * max_length), _HIDDEN)
+        self._full_batch_ancestors = self.ancestors
         self._cache_positions = torch.arange(-beams, 0, device=keys.device)
 
     def reset(self, sources: Iterable[tuple[Tensor, Tensor]]) -> None:
@@ -106,7 +107,7 @@ class DecoderCache:
         for layer, (keys, values) in zip(self.layers, sources, strict=True):
             layer.reset(keys, values)
         self.length = 0
-        self._ancestors = self._full_batch_ancestors.fill_(_HIDDEN)
+        self.ancestors = self._full_batch_ancestors.fill_(_HIDDEN)
         self._cache_positions.copy_(torch.arange(-self.beams, 0))
 
     def advance(self, tokens: int) -> DecodeStep:
@@ -118,18 +119,18 @@ class DecoderCache:
         # Several tokens of the only beam: each sees those before it, and itself.
         if tokens > 1:
             assert self.beams == 1, "beams are decoded token by token"
-            positions = torch.arange(start, cache_length, device=self._ancestors.device)
+            positions = torch.arange(start, cache_length, device=self.ancestors.device)
             self._cache_positions += tokens
             ahead = torch.ones(tokens, cache_length, dtype=torch.bool, device=positions.device).triu(start + 1)
-            bias = self._ancestors.new_zeros(1, 1, tokens, cache_length).masked_fill(ahead, _HIDDEN)
+            bias = self.ancestors.new_zeros(1, 1, tokens, cache_length).masked_fill(ahead, _HIDDEN)
             return DecodeStep(positions, cache_length, bias)
 
         # One token of every beam: each sees the tokens that it descends from, and itself.
         self._cache_positions += self.beams
         if self.beams == 1:
             return DecodeStep(self._cache_positions, cache_length, None)
-        self._ancestors[:, 0].diagonal(start, 1, 2).zero_()  # beam k sees itself, at the k-th of the new positions
-        return DecodeStep(self._cache_positions, cache_length, self._ancestors[..., :cache_length])
+        self.ancestors[:, 0].diagonal(start, 1, 2).zero_()  # beam k sees itself, at the k-th of the new positions
+        return DecodeStep(self._cache_positions, cache_length, self.ancestors[..., :cache_length])
 
     def advance_in_place(self, cache_length: int) -> tuple[Tensor, DecodeStep]:
         """Reserve positions for the next token of each beam, by operations that a CUDA graph can repeat.
@@ -143,21 +144,16 @@ class DecoderCache:
             the number of tokens before the new one, (1,), and the step
         """
         self._cache_positions += self.beams
-        own = self._cache_positions.view(1, -1, 1).expand(len(self._ancestors), -1, -1)
-        self._ancestors[:, 0].scatter_(2, own, 0.0)  # each beam sees itself
-        step = DecodeStep(self._cache_positions, cache_length, self._ancestors[..., :cache_length])
+        own = self._cache_positions.view(1, -1, 1).expand(len(self.ancestors), -1, -1)
+        self.ancestors[:, 0].scatter_(2, own, 0.0)  # each beam sees itself
+        step = DecodeStep(self._cache_positions, cache_length, self.ancestors[..., :cache_length])
         return self._cache_positions[:1] // self.beams, step
 
     def reorder(self, rows: Tensor) -> None:
         """Let row i continue the sequence of row ``rows[i]``, which is of the same sentence; rows: (B * K,)."""
         if self.beams > 1:
             parents = (rows % self.beams).view(-1, 1, self.beams, 1)
-            self._ancestors.copy_(self._ancestors.gather(2, parents.expand_as(self._ancestors)))
-
-    @property
-    def ancestors(self) -> Tensor:
-        """The positions that each beam sees, added to its scores, 0 or -inf: (B, 1, K, P). ``reorder`` changes it."""
-        return self._ancestors
+            self.ancestors.copy_(self.ancestors.gather(2, parents.expand_as(self.ancestors)))
 
     def bytes(self) -> tuple[int, int]:
         """Return the bytes of self-attention's part and of cross-attention's, summed over all layers."""
@@ -168,4 +164,4 @@ class DecoderCache:
         """Keep only the rows of each tensor (B, ...) that ``gather`` returns: those of the sentences that stay."""
         for layer in self.layers:
             layer.keep_rows(gather)
-        self._ancestors = gather(self._ancestors)
+        self.ancestors = gather(self.ancestors)

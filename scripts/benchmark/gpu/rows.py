@@ -50,20 +50,26 @@ _NATURAL = {"mode": "natural", "documents": 2048, "rounds": 3}
 _NO_TRITON, _NO_CUDNN = {"BART_TRITON": "0"}, {"TORCH_CUDNN_SDPA_DEPRIORITIZED": "1"}
 
 
+def _of_row(given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Divide keywords into those of a row itself and those of its settings."""
+    of_row = {name: value for name, value in given.items() if name in ("process", "environment", "packages")}
+    return of_row, {name: value for name, value in given.items() if name not in of_row}
+
+
 def _padded(name: str, seconds: int, batch_size: int = 40, **given: Any) -> Row:
     settings = {**_MODEL, **_XSUM, "batch_size": batch_size, "warm_ups": 3, "rounds": 4, "steps_per_round": 4}
-    of_row = {key: given.pop(key) for key in ("process", "environment", "packages") if key in given}
+    of_row, given = _of_row(given)
     return Row(name, "training_rows.train", seconds, {**settings, **given}, **of_row)
 
 
 def _natural(name: str, seconds: int, **given: Any) -> Row:
-    of_row = {key: given.pop(key) for key in ("process", "environment", "packages") if key in given}
+    of_row, given = _of_row(given)
     settings = {**_MODEL, **_XSUM, **_NATURAL, "max_tokens": 45_000, **given}
     return Row(name, "training_rows.train", seconds, settings, **of_row)
 
 
 def _search(name: str, seconds: int, **given: Any) -> Row:
-    of_row = {key: given.pop(key) for key in ("process", "environment", "packages") if key in given}
+    of_row, given = _of_row(given)
     return Row(name, "search_rows.search", seconds, {**_SEARCH, "rounds": 3, **given}, **of_row)
 
 

@@ -2,8 +2,8 @@
 
 import os
 import statistics
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,25 +35,11 @@ class Session:
         return folder
 
 
-@contextmanager
-def kernels_switched(triton: bool) -> Iterator[None]:
+def kernels_switched(triton: bool) -> AbstractContextManager[None]:
     """Leave this project's Triton kernels out within the block, unless ``triton`` is true."""
-    from bart.modeling.kernels import available
+    from bart.modeling.kernels.available import without_kernels
 
-    if triton:
-        yield
-        return
-    before = os.environ.get(available.SWITCH)
-    os.environ[available.SWITCH] = "0"
-    available._load.cache_clear()
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[available.SWITCH]
-        else:
-            os.environ[available.SWITCH] = before
-        available._load.cache_clear()
+    return nullcontext() if triton else without_kernels()
 
 
 def command_of(module: str, arguments: Any, default: Any) -> str:

@@ -194,6 +194,11 @@ class Killed(BaseException):
     """In place of SIGKILL, within this process."""
 
 
+def kill(*_: object) -> None:
+    """Stands in for a function in which the process is killed."""
+    raise Killed
+
+
 @pytest.fixture
 def model() -> BartForConditionalGeneration:
     torch.manual_seed(0)
@@ -282,9 +287,6 @@ def test_the_first_journal_gets_all_rows(
     (tmp_path / "whole").mkdir()
     whole = run(model, tokenizer, tmp_path / "whole", SETTINGS)
 
-    def kill(*_: object) -> None:
-        raise Killed
-
     # Rows in the journals of two processes, the second of which may have no successor.
     monkeypatch.setattr(evaluation, "example_scores", kill)
     with pytest.raises(Killed):
@@ -330,9 +332,6 @@ def test_killed_behind_the_search(
     """In the scoring or the page: nothing is generated a second time."""
     (tmp_path / "whole").mkdir()
     whole = run(model, tokenizer, tmp_path / "whole", SETTINGS)
-
-    def kill(*_: object) -> None:
-        raise Killed
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(recipe if name == "write_page" else evaluation, name, kill)

@@ -3,7 +3,8 @@
 The texts are prose of Python's documentation, cut to lengths that vary as those of articles do. The three take turns:
 
     summarize.sh   writes a text file; its seconds are those that it says: all but the loading of the model.
-    run_eval.py    its seconds are those of the searches alone: without reading, tokenizing, decoding and scoring.
+    run_eval.py    started by run_eval_summarization.sh, with the same settings of threads; its seconds are those of the
+                   searches alone: without reading, tokenizing, decoding and scoring.
     transformers   tokenizes, sorts by length, searches batch by batch and decodes; the loading is not timed. It takes
                    the best of --transformers_batch_sizes.
 
@@ -149,9 +150,11 @@ def run_evaluation(arguments: SummarizingArguments, texts: list[str], folder: Pa
     (folder / "config.json").write_text(json.dumps(config.to_dict()))
     for split in ("source", "target"):
         (folder / f"test.{split}").write_text("".join(f"{text}\n" for text in texts))
-    command = [sys.executable, "run_eval.py", arguments.model, str(folder / "config.json"), str(folder), str(folder)]
-    precision = [] if arguments.precision == "fp32" else [f"--{arguments.precision}"]
-    _run([*command, "--bs", str(arguments.batch_size), "--device", arguments.device, *precision])
+    limits = map(str, (config.max_position_embeddings, arguments.max_length))
+    num_gpu = "1" if arguments.device == "cuda" else "0"
+    settings = [arguments.model, str(arguments.batch_size), num_gpu, arguments.precision, str(arguments.num_beams)]
+    files = [str(folder), str(folder / "config.json")]
+    _run(["bash", "scripts/run_eval_summarization.sh", *settings, *limits, *files], RESULTS_DIR=str(folder))
     report = json.loads((folder / "test_rouge.json").read_text())
     return len(texts) / report["sequences_per_second"], (folder / "test_generations.txt").read_text().splitlines()
 
@@ -234,9 +237,9 @@ def _flags(search: dict[str, Any]) -> list[str]:
     return [word for name, value in search.items() for word in (f"--{name}", json.dumps(value))]
 
 
-def _run(command: list[str]) -> str:
+def _run(command: list[str], **variables: str) -> str:
     """Run a command of the checkout; return what it says on stderr."""
-    environment = {**os.environ, "PYTHON": sys.executable}
+    environment = {**os.environ, "PYTHON": sys.executable, **variables}
     run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     if run.returncode != 0:
         raise InputError(f"{command[1]}: {run.stderr.strip().splitlines()[-1]}")

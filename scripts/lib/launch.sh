@@ -3,10 +3,11 @@
 # Finds Python, and sets up how its processes are started, on one machine or many. Needs strict.sh; read_machines also
 # needs arguments.sh.
 
-# Threads that spin while they wait slow each other down on a busy machine, so they spin less than by default. A step of
-# a tiny model beside a busy process then took 0.57 s instead of 0.85 s (idle: 0.29 s instead of 0.26 s; two cores,
-# commit 9e98c6e).
-export GOMP_SPINCOUNT=${GOMP_SPINCOUNT:-1000}
+# Threads that spin while they wait slow each other down on a busy machine, so they spin less than by default, but long
+# enough for the pauses between two operations. Seconds for 130 summaries of models/bart_mini, on two cores, idle and
+# beside a busy process: 3.9 and 6.6 with 1,000 turns, 3.6 and 7.2 with 2,000, 3.5 and 8.4 with 3,000, 3.3 and 9.6 with
+# 5,000, 3.2 and 18 with 20,000, 3.3 and 11 by default.
+export GOMP_SPINCOUNT=${GOMP_SPINCOUNT:-2000}
 
 # Sets `python` to ${PYTHON} if that is set (as in a container), else to that of .venv, and adds the checkout to
 # PYTHONPATH. The scripts call it with -P: it then ignores modules of the same names in the current folder.

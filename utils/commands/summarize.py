@@ -67,7 +67,7 @@ def summarize(arguments: SummarizeArguments) -> None:
         # What has come is summarized at once, without waiting for more.
         summaries = chain.from_iterable(summarizer.summarize_lists(as_they_come(texts(), _MOST_AT_ONCE), **batches))
     else:
-        summaries = summarizer(texts(), **batches)
+        summaries = summarizer(texts(), soon=arguments.output.output is None, **batches)
     with open_output(arguments.output, inputs) as output:
         for summary in summaries:
             output.write(rows.popleft().cells, summary)

@@ -127,6 +127,7 @@ class Summarizer:
         texts: str,
         *,
         progress: bool = ...,
+        soon: bool = ...,
         batch_size: int | None = ...,
         max_tokens_per_batch: int | None = ...,
         **search: Any,
@@ -137,6 +138,7 @@ class Summarizer:
         texts: Sequence[str],
         *,
         progress: bool = ...,
+        soon: bool = ...,
         batch_size: int | None = ...,
         max_tokens_per_batch: int | None = ...,
         **search: Any,
@@ -147,6 +149,7 @@ class Summarizer:
         texts: Iterable[str],
         *,
         progress: bool = ...,
+        soon: bool = ...,
         batch_size: int | None = ...,
         max_tokens_per_batch: int | None = ...,
         **search: Any,
@@ -156,6 +159,7 @@ class Summarizer:
         texts: str | Iterable[str],
         *,
         progress: bool = False,
+        soon: bool = True,
         batch_size: int | None = None,
         max_tokens_per_batch: int | None = None,
         **search: Any,
@@ -172,6 +176,8 @@ class Summarizer:
                 thread reads what the next few batches need while the model works, and not more. A line break within a
                 text is white space like any other.
             progress: Show a bar on stderr.
+            soon: Give the first summaries of a stream as soon as a batch is done, instead of sorting many texts by
+                length at once, as later on. The first batches are then less even, so some more are needed.
             batch_size: Texts, or pieces of long texts, to search at once.
             max_tokens_per_batch: Source tokens to search at once, padding included. It replaces ``batch_size``.
             search: Search settings as of ``generate``, which counts every token of an output in ``max_length``.
@@ -190,7 +196,7 @@ class Summarizer:
             with _bar(progress) as bar:
                 summaries = self._summarize(self._read([texts] if isinstance(texts, str) else texts), plan, bar)
             return summaries[0] if isinstance(texts, str) else summaries
-        lists = self._stream(plan.pools(starmap(checked_text, enumerate(texts))), plan, _bar(progress))
+        lists = self._stream(plan.pools(starmap(checked_text, enumerate(texts)), soon), plan, _bar(progress))
         return (summary for summaries in lists for summary in summaries)
 
     def summarize_lists(

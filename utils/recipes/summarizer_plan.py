@@ -13,7 +13,7 @@ from ..cli.shared_args import LONG_DOCUMENTS, checked_length, output_limit
 from ..evaluation.generate import BatchSize
 from ..evaluation.token_budget import TokenBudget
 
-_BATCHES_OF_POOL = 16  # that a stream sorts by length together; at its beginning fewer, so that summaries come soon
+_BATCHES_OF_POOL = 32  # that a stream sorts by length together
 _CHARACTERS_PER_TOKEN = 4  # about so many in English
 
 
@@ -46,12 +46,17 @@ class CallPlan:
     batches: BatchSize | TokenBudget
     search: dict[str, Any]
 
-    def pools(self, texts: Iterable[str]) -> Iterator[list[str]]:
-        """Cut a stream into lists of about as many texts as some batches hold: first one batch, then ever more.
+    def pools(self, texts: Iterable[str], soon: bool) -> Iterator[list[str]]:
+        """Cut a stream into lists of about as many texts as some batches hold.
 
-        Raises what ``texts`` raises, after the texts before.
+        Args:
+            texts: the stream.
+            soon: begin with one batch, then take ever more, so that the first summaries come soon.
+
+        Raises:
+            Exception: what ``texts`` raises, after the texts before.
         """
-        most, pool, size, failure = 1, list[str](), 0.0, None
+        most, pool, size, failure = 1 if soon else _BATCHES_OF_POOL, list[str](), 0.0, None
         texts = iter(texts)
         while True:
             try:

@@ -72,6 +72,14 @@ def test_a_stream_reads_no_more_than_it_needs(summarizer: Summarizer, texts: lis
     assert len(given) == 2 + 4 + 8 + 16 + 32
     stream.close()
 
+    # Without hurry, 32 batches are sorted at once from the beginning.
+    given.clear()
+    stream = summarizer(endless(), soon=False, batch_size=2)
+    assert [next(stream) for _ in range(3)] == expected[:3]
+    time.sleep(0.3)
+    assert len(given) == 64 + 64
+    stream.close()
+
 
 def test_what_a_stream_raises_comes_after_the_summaries_before(
     summarizer: Summarizer, texts: list[str], expected: list[str]

@@ -1,10 +1,9 @@
 """ROUGE (Lin 2004, https://aclanthology.org/W04-1013) of all pairs in a pool of texts, vectorized.
 
 The F-measures are those of rouge-score with its Porter stemmer (utils/evaluation/rouge.py), which scores one pair at a
-time. Here, every text of a pool is split into words once, and every word is stemmed once.
+time. Here, every text of a pool is split into words once, and the stems are cached.
 """
 
-from collections import Counter
 from collections.abc import Sequence
 from functools import cache, lru_cache
 from typing import Literal
@@ -16,8 +15,8 @@ from rouge_score.tokenize import tokenize
 RougeType = Literal["rouge1", "rouge2", "rougeL"]
 
 # These bound the memory: a pool of 48 summaries is below them, and takes one step.
-_STEMS = 100_000
-_NGRAMS_PER_PRODUCT = 8192
+_PARTS_KEPT = 100_000
+_NGRAMS_AT_A_TIME = 8192
 _TEXTS_PER_INTEGER = 64
 
 
@@ -32,20 +31,24 @@ def rouge_of_pairs(texts: Sequence[str], rouge_types: Sequence[RougeType]) -> np
         F-measures from 0 to 1: (k, n, n) float64, equal to those of rouge-score except for rounding. They are
         symmetric. A text without words scores 0, also against itself.
     """
-    split_texts = [tokenize(text, _stemmer()) for text in texts]
+    split_texts = [_words(text) for text in texts]
     return np.stack([_f_measures(split_texts, rouge_type) for rouge_type in rouge_types])
 
 
-class _CachedStemmer:
-    """Has the method that rouge-score's tokenizer calls for each word of four characters or more."""
+def _words(text: str) -> list[str]:
+    """Split into stemmed words as rouge-score does."""
+    return [word for part in text.split() for word in _words_of_part(part)]
 
-    def __init__(self) -> None:
-        self.stem = lru_cache(_STEMS)(PorterStemmer().stem)
+
+@lru_cache(_PARTS_KEPT)
+def _words_of_part(part: str) -> tuple[str, ...]:
+    """Split what is between two spaces: most of a pool's texts have the same parts."""
+    return tuple(tokenize(part, _stemmer()))
 
 
 @cache
-def _stemmer() -> _CachedStemmer:
-    return _CachedStemmer()
+def _stemmer() -> PorterStemmer:
+    return PorterStemmer()
 
 
 def _f_measures(texts: Sequence[list[str]], rouge_type: RougeType) -> np.ndarray:
@@ -57,27 +60,29 @@ def _f_measures(texts: Sequence[list[str]], rouge_type: RougeType) -> np.ndarray
 
 
 def _common_ngrams(texts: Sequence[list[str]], order: int) -> np.ndarray:
-    """Count the n-grams that two texts share, each as often as in the text that has fewer of it: (n, n).
+    """Count the words (order 1) or pairs of words (order 2) that two texts share: (n, n).
 
-    The first, second, ... occurrence of an n-gram in a text has a column each, in a matrix of zeros and ones. Texts
-    with three and five occurrences of it then share three columns, so the product of two rows is the count.
+    Each counts as often as in the text that has fewer of it.
     """
-    columns: dict[tuple[tuple[str, ...], int], int] = {}
-    cells = []
-    for row, text in enumerate(texts):
-        occurrences: Counter[tuple[str, ...]] = Counter()
-        for ngram in zip(*(text[start:] for start in range(order)), strict=False):
-            occurrences[ngram] += 1
-            cells.append((row, columns.setdefault((ngram, occurrences[ngram]), len(columns))))
+    # Number the words, then the n-grams.
+    numbers: dict[str, int] = {}
+    split_texts = [np.array([numbers.setdefault(word, len(numbers)) for word in text], int) for text in texts]
+    if order == 2:
+        split_texts = [text[:-1] * len(numbers) + text[1:] for text in split_texts]
+    rows = np.repeat(np.arange(len(texts)), list(map(len, split_texts)))
+    distinct, columns = np.unique(np.concatenate(split_texts), return_inverse=True)
 
-    # Float32 is exact below 2**24, and its product is the fastest.
+    # The smaller one of two counts is the number of k that neither is below, and a product of zeros and ones counts
+    # these for all pairs of texts. In float32 it is fast, and exact below 2**24.
     common = np.zeros((len(texts), len(texts)))
-    row_of, column_of = np.array(cells, int).reshape(-1, 2).T
-    for first in range(0, len(columns), _NGRAMS_PER_PRODUCT):
-        inside = (column_of >= first) & (column_of < first + _NGRAMS_PER_PRODUCT)
-        matrix = np.zeros((len(texts), min(_NGRAMS_PER_PRODUCT, len(columns) - first)), np.float32)
-        matrix[row_of[inside], column_of[inside] - first] = 1
-        common += matrix @ matrix.T
+    for first in range(0, len(distinct), _NGRAMS_AT_A_TIME):
+        inside = (columns >= first) & (columns < first + _NGRAMS_AT_A_TIME)
+        counts = np.zeros((len(texts), min(_NGRAMS_AT_A_TIME, len(distinct) - first)), int)
+        np.add.at(counts, (rows[inside], columns[inside] - first), 1)
+        for k in range(1, counts.max() + 1):
+            counts = counts[:, counts.max(0) >= k]
+            reached = (counts >= k).astype(np.float32)
+            common += reached @ reached.T
     return common
 
 

@@ -66,7 +66,7 @@ def test_by_hand() -> None:
 def test_the_steps_that_bound_memory_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     pool = random_pool(random.Random(2), 11, longest=20)
     expected = rouge_of_pairs(pool, TYPES)
-    monkeypatch.setattr(rouge_pairs, "_NGRAMS_PER_PRODUCT", 7)
+    monkeypatch.setattr(rouge_pairs, "_NGRAMS_AT_A_TIME", 7)
     monkeypatch.setattr(rouge_pairs, "_TEXTS_PER_INTEGER", 3)
     assert (rouge_of_pairs(pool, TYPES) == expected).all()
 

@@ -27,6 +27,7 @@ from scripts.benchmark import (
     gpu_acceptance,
     prepare_tokens,
     profile_generation,
+    rerank_candidates,
     soak,
 )
 from tests.tiny_setup import TinySetup
@@ -172,6 +173,7 @@ PROGRAMS = {
     "scripts.benchmark.count_launches": count_launches.CountArguments,
     "scripts.benchmark.count_shapes": count_shapes.ShapeArguments,
     "scripts.benchmark.count_structure": count_structure.CountArguments,
+    "scripts.benchmark.rerank_candidates": rerank_candidates.RerankArguments,
 }
 OTHERS = {"scripts/setup_env.sh": {"--dev"}}
 

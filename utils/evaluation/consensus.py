@@ -82,7 +82,7 @@ class ConsensusChooser:
         if not pool:
             raise InputError("a pool has no candidates; give at least one for each source")
 
-        # Different texts alone are compared.
+        # Compare the different texts, and look the rest up.
         counts = Counter(pool)
         index_of = {text: index for index, text in enumerate(counts)}
         indices = [index_of[text] for text in pool]

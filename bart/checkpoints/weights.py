@@ -22,8 +22,9 @@ from bart.configuration.configuration_bart import BartConfig
 from bart.errors import InputError
 from bart.hub import find_file
 
+_LAYERS = ("encoder_layers", "decoder_layers")
 _SHAPE = (
-    *("max_position_embeddings", "d_model", "encoder_layers", "decoder_layers"),
+    *("max_position_embeddings", "d_model", *_LAYERS),
     *("encoder_attention_heads", "decoder_attention_heads", "encoder_ffn_dim", "decoder_ffn_dim"),
 )
 _CHECKPOINT_PREFIX = "model."  # the Lightning module holds the model as its attribute `model`
@@ -60,12 +61,14 @@ def read_config(name_or_path: str | os.PathLike[str]) -> BartConfig:
     return BartConfig(**stored)
 
 
-def config_for(name_or_path: str | os.PathLike[str], config: BartConfig) -> BartConfig:
+def config_for(name_or_path: str | os.PathLike[str], config: BartConfig, own_layers: bool = False) -> BartConfig:
     """Return ``config`` with the vocabulary size of the stored model, if that has a configuration.
 
     Args:
         name_or_path: a folder, hub id, .ckpt or .pt.
         config: the configuration to use for this model.
+        own_layers: take the stored numbers of layers, too, with a warning if they differ: a student has fewer layers
+            than the model that it was made from.
 
     Raises:
         InputError: the stored configuration differs in any other part of the model's shape.
@@ -74,6 +77,8 @@ def config_for(name_or_path: str | os.PathLike[str], config: BartConfig) -> Bart
         stored = read_config(name_or_path)
     except InputError:
         return config
+    if own_layers:
+        config = _with_layers_of(name_or_path, stored, config)
     differing = [
         f"{name} {getattr(stored, name)} (given: {getattr(config, name)})"
         for name in _SHAPE
@@ -95,6 +100,18 @@ def say_vocabulary(name_or_path: str | os.PathLike[str], stored: BartConfig, giv
             "%s: the model has %s tokens, the configuration says %s: the model's own number counts",
             *(os.fspath(name_or_path), f"{stored.vocab_size:,}", f"{given.vocab_size:,}"),
         )
+
+
+def _with_layers_of(name_or_path: str | os.PathLike[str], stored: BartConfig, given: BartConfig) -> BartConfig:
+    """Return ``given`` with the stored numbers of layers; log a warning if they differ."""
+    own, others = ({name: getattr(config, name) for name in _LAYERS} for config in (stored, given))
+    if own == others:
+        return given
+    _log.warning(
+        "%s: the model has %s encoder and %s decoder layers, the configuration says %s and %s: the model's own count",
+        *(os.fspath(name_or_path), *own.values(), *others.values()),
+    )
+    return given.copy(**own)
 
 
 def read_weights(name_or_path: str | os.PathLike[str], expected: dict[str, Tensor]) -> dict[str, Tensor]:

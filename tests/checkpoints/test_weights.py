@@ -12,6 +12,7 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
+from bart.checkpoints.weights import config_for
 from bart.configuration.configuration_bart import BartConfig
 from bart.errors import InputError
 from bart.modeling.modeling_bart import BartForConditionalGeneration
@@ -107,6 +108,20 @@ def test_a_given_configuration_of_another_shape_is_refused_by_its_fields(pair: M
     other_heads = pair.ours.config.copy(encoder_attention_heads=2 * pair.ours.config.encoder_attention_heads)
     with pytest.raises(InputError, match=r"the model has encoder_attention_heads \d+ \(given: \d+\); give"):
         BartForConditionalGeneration.from_pretrained(folder, other_heads)
+
+
+def test_the_models_own_numbers_of_layers_may_count(
+    pair: ModelPair, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With a warning if they differ; any other difference is refused."""
+    own = {name: getattr(pair.ours.config, name) for name in ("encoder_layers", "decoder_layers")}
+    given = pair.ours.config.copy(encoder_layers=7, decoder_layers=8, num_beams=3)
+    assert config_for(folder, given, own_layers=True) == pair.ours.config.copy(num_beams=3)
+    assert f"{own['decoder_layers']} decoder layers, the configuration says 7 and 8: the model's own" in caplog.text
+    caplog.clear()
+    assert config_for(folder, pair.ours.config, own_layers=True) is pair.ours.config and not caplog.text
+    with pytest.raises(InputError, match=r"the model has encoder_ffn_dim \d+ \(given: 7\); give"):
+        config_for(folder, given.copy(encoder_ffn_dim=7), own_layers=True)
 
 
 def test_transformers_reads_what_we_write_and_generates_the_same(pair: ModelPair, tmp_path: Path) -> None:

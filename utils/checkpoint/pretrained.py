@@ -14,12 +14,13 @@ from ..io.run_files import BEST_MODEL_FOLDER, TOKENIZER_FOLDER
 def load_config(config_path: str | None, model_name_or_path: str) -> BartConfig:
     """Read the configuration from a JSON file, or without a file from the model.
 
-    Raises InputError if there is no configuration, or if the model has another shape; ``scratch`` may have any.
+    The model's own numbers of layers and of tokens count. Raises InputError if there is no configuration, or if the
+    model's shape differs otherwise; ``scratch`` may have any.
     """
     if config_path is None:
         return read_config(model_name_or_path)
     config = BartConfig.from_json_file(config_path)
-    return config if model_name_or_path == "scratch" else config_for(model_name_or_path, config)
+    return config if model_name_or_path == "scratch" else config_for(model_name_or_path, config, own_layers=True)
 
 
 def load_tokenizer(tokenizer_name_or_path: str | None, model_name_or_path: str, config: BartConfig) -> BartTokenizer:

@@ -37,6 +37,7 @@ from utils.cli.parser import build_parser
 from utils.cli.training_args import TrainingArguments
 from utils.commands.compare_runs import CompareRunsArguments
 from utils.commands.export_model import ExportArguments
+from utils.commands.make_student import StudentArguments
 from utils.commands.summarize import SummarizeArguments
 from utils.commands.verify_published import VerifyArguments
 from utils.corpora.get_data import GetDataArguments
@@ -159,6 +160,7 @@ PROGRAMS = {
     "scripts/verify_published.sh": EvaluationArguments,
     "scripts/get_data.sh": GetDataArguments,
     "scripts/export_hf.sh": ExportArguments,
+    "scripts/make_student.sh": StudentArguments,
     "scripts/summarize.sh": SummarizeArguments,
     "scripts/compare_runs.sh": CompareRunsArguments,
     "scripts/benchmark/soak.sh": soak.SoakArguments,

@@ -500,7 +500,10 @@ def test_a_relative_python(scripts: Scripts) -> None:
     assert "utils.corpora.docstrings" in scripts.calls()[2]
 
 
-@pytest.mark.parametrize("command", ["compare_runs.sh a b", "export_hf.sh a b", "summarize.sh a", "get_data.sh"])
+THIN = ["compare_runs.sh a b", "export_hf.sh a b", "make_student.sh a b", "pseudo_labels.sh a b c", "summarize.sh a"]
+
+
+@pytest.mark.parametrize("command", [*THIN, "get_data.sh"])
 def test_a_folder_with_modules_of_the_same_names(scripts: Scripts, command: str) -> None:
     scripts.environment.pop("PYTHONPATH", None)
     write_foreign_modules(scripts.folder)

@@ -34,7 +34,7 @@ def test_a_student_learns_from_its_teachers_summaries(setup: TinySetup, tmp_path
 
     # A student, fine-tuned on them.
     said = run("utils/commands/make_student.py", [str(teacher), str(student), "--decoder_layers", "2"], log)
-    assert "encoder layers 0 of 1 and decoder layers 0, 2 of 3 were copied" in said
+    assert "1 of 1 encoder layers and 2 of 3 decoder layers (0, 2); " in said
     flags = ["--data_dir", str(data), "--config_path", str(config_file), "--model_name_or_path", str(student)]
     flags += ["--tokenizer_name_or_path", str(student), "--max_steps", "2", "--warmup_steps", "1"]
     output = run("finetune.py", [*setup.training_flags, *flags, "--output_dir", str(tmp_path / "tuned")], log)

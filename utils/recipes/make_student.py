@@ -43,7 +43,7 @@ def make_student(
     shrink(model, encoder_layers, decoder_layers)
     save_model(model, tokenizer, folder)
     layers = " and ".join(_copied(side, config, model.config) for side in ("encoder", "decoder"))
-    return f"{layers} were copied: {_millions(model):.1f} million parameters, the teacher has {before:.1f} million"
+    return f"{layers}; {_millions(model):.1f} million parameters, the teacher has {before:.1f} million"
 
 
 def _millions(model: BartForConditionalGeneration) -> float:
@@ -51,7 +51,7 @@ def _millions(model: BartForConditionalGeneration) -> float:
 
 
 def _copied(side: str, teacher: BartConfig, student: BartConfig) -> str:
-    """Name the layers of a side that the student has, such as "decoder layers 0, 6, 11 of 12"."""
+    """Name the layers of a side that were copied, such as "3 of 12 decoder layers (0, 6, 11)"."""
     present, kept = (getattr(config, f"{side}_layers") for config in (teacher, student))
-    numbers = ", ".join(map(str, layers_to_copy(present, kept)))
-    return f"{side} layers {numbers} of {present}"
+    numbers = f" ({', '.join(map(str, layers_to_copy(present, kept)))})" if kept < present else ""
+    return f"{kept} of {present} {side} layers{numbers}"

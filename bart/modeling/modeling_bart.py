@@ -27,6 +27,7 @@ from bart.modeling.layers.aligned_vocabulary import AlignedOutput
 from bart.modeling.layers.attention import MultiHeadAttention, cast_for_kernels, padding_mask
 from bart.modeling.layers.dropout import Dropout
 from bart.modeling.layers.fused_cross_entropy import cross_entropy_and_predictions, fused_cross_entropy
+from bart.modeling.layers.fused_r_drop import fused_r_drop
 from bart.modeling.layers.kv_cache import DecoderCache, DecodeStep, LayerCache
 from bart.modeling.layers.prepacked_linear import Quantization, prepack_linear, prepack_linears
 from bart.modeling.layers.token_embedding import TokenEmbedding
@@ -335,6 +336,44 @@ class BartForConditionalGeneration(nn.Module):
             states, targets = self._target_states(input_ids, attention_mask, labels, target_indices)
             table = self.model.shared.table
         return fused_cross_entropy(states, table, self.final_logits_bias[0], targets, label_smoothing)
+
+    def r_drop_loss_sum(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None,
+        labels: Tensor,
+        alpha: float,
+        label_smoothing: float = 0.0,
+        target_indices: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Sum the loss of R-Drop (``fused_r_drop``), in nats, over the labels that count, instead of ``loss_sum``.
+
+        One pass of twice the batch predicts every target twice, with different dropout. Two passes would keep as much
+        for the backward pass, as the divergence depends on both, and their matrix products would be half as large.
+
+        Args:
+            input_ids: (B, S).
+            attention_mask: (B, S), 0 for padding; None: nothing is padded, and attention is faster.
+            labels: (B, T), -100 for those that do not count.
+            alpha: the weight of the divergence.
+            label_smoothing: probability taken from the label and spread over the vocabulary.
+            target_indices: as ``loss_sum`` takes them.
+
+        Returns:
+            the loss; without gradients the mean of both cross entropies, and the divergence: three scalars
+
+        Raises:
+            InputError: a sequence exceeds the model's positions.
+        """
+        if target_indices is None:
+            target_indices = find_target_indices(labels)
+        twice = torch.cat([target_indices, target_indices + labels.numel()])
+        mask = None if attention_mask is None else attention_mask.repeat(2, 1)
+        with self.model.shared.tied_gradients():
+            states, targets = self._target_states(input_ids.repeat(2, 1), mask, labels.repeat(2, 1), twice)
+            table = self.model.shared.table
+        states, targets = states.view(2, -1, states.size(-1)), targets[: len(target_indices)]
+        return fused_r_drop(states, table, self.final_logits_bias[0], targets, label_smoothing, alpha)
 
     def score_targets(
         self, input_ids: Tensor, attention_mask: Tensor | None, labels: Tensor, target_indices: Tensor

@@ -181,6 +181,14 @@ class OptimizationSettings:
         check=probability,
         fixed=True,
     )
+    r_drop: float = option(
+        0.0,
+        "optimization",
+        "weight alpha of R-Drop: every target is predicted twice, with different dropout, and the two predictions are"
+        " drawn together; doubles the work and memory of a batch; 0: off",
+        check=at_least(0),
+        fixed=True,
+    )
     gradient_clip_val: float = option(
         0.1, "optimization", "largest 2-norm of the gradient; 0 for no limit", check=at_least(0), fixed=True
     )

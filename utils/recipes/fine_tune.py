@@ -16,6 +16,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from bart.configuration.configuration_bart import BartConfig
+from bart.errors import InputError
 from bart.generation.arguments import check_call
 from bart.modeling.modeling_bart import BartForConditionalGeneration
 from bart.out_of_memory import out_of_memory_as
@@ -135,6 +136,7 @@ def decide(arguments: TrainingArguments, world: WorldInfo) -> Decision:
     if checkpoint is not None:
         check_unchanged(arguments.to_dict(), checkpoint)
     check_strategy(arguments.processes, inputs.config, world.on_gpu)
+    check_dropout(optimization.r_drop, inputs.config)
 
     # The searches to come: an impossible setting is refused now.
     if arguments.validation.eval_beams > 0:
@@ -142,6 +144,15 @@ def decide(arguments: TrainingArguments, world: WorldInfo) -> Decision:
     if inputs.test is not None:
         check_call(inputs.config, final_search(arguments.validation, inputs.config))
     return Decision(arguments, world, checkpoint, inputs, [] if amp_backend is None else [amp_backend])
+
+
+def check_dropout(r_drop: float, config: BartConfig) -> None:
+    """Raise InputError if R-Drop is asked for and nothing is dropped."""
+    if r_drop > 0 and config.dropout == config.attention_dropout == config.activation_dropout == 0:
+        raise InputError(
+            f"--r_drop {r_drop:g}: without dropout both predictions of a target are the same; give --dropout 0.1, or"
+            " leave out --r_drop"
+        )
 
 
 def build(decision: Decision, lock: FolderLock) -> Training | None:
@@ -203,7 +214,8 @@ def build(decision: Decision, lock: FolderLock) -> Training | None:
     # The trainer and the loaders.
     if world.on_gpu and arguments.processes.cpu_affinity:
         bind_to_gpu_cores(local_process_rank())  # after the tokens, which are prepared on all cores
-    callbacks = build_callbacks(run, validation, tokenized, arguments.precision.scales_loss)
+    scales_loss, with_divergence = arguments.precision.scales_loss, optimization.r_drop > 0
+    callbacks = build_callbacks(run, validation, tokenized, scales_loss, with_divergence)
     trainer = build_trainer(trainer_kwargs, tokenized, validation, folder, callbacks, build_loggers(run, flags))
     workers, pin_memory = arguments.data.num_workers, world.on_gpu
     checksum = tokenized.train.examples.checksum()

@@ -41,16 +41,17 @@ def fit_batch(
     Raises:
         InputError: if not even one example fits.
     """
-    # The largest batch size by formula, or by trial.
+    # The largest batch size by formula, or by trial. R-Drop predicts every target twice.
+    copies = 2 if optimization.r_drop > 0 else 1
     examples = optimization.train_batch_size * optimization.gradient_accumulation_steps
     longest = sampler.longest
     plan = _plan(precision, model)
     usable = int(_USABLE * _memory(world)) - _state_of_process(strategy, plan, world)
     sizes = divisors(examples)
-    batch_size = largest_that_fits(sizes, lambda size: activation_bytes(plan, size, *longest) <= usable)
+    batch_size = largest_that_fits(sizes, lambda size: activation_bytes(plan, copies * size, *longest) <= usable)
     how = "by formula"
     if world.on_gpu and world.processes == 1:
-        batch_size = _largest_by_trial(optimization.label_smoothing, precision, model, sizes, longest)
+        batch_size = _largest_by_trial(optimization.label_smoothing, precision, model, sizes, longest, copies)
         how = "by trial"
     if batch_size is None:
         raise InputError(
@@ -151,10 +152,12 @@ def _largest_by_trial(
     model: BartForConditionalGeneration,
     sizes: Sequence[int],
     longest: tuple[int, int],
+    copies: int,
 ) -> int | None:
     """Return the largest batch size whose forward and backward pass fit on the GPU beside an optimizer's state.
 
-    Leaves the model on the CPU, and the random number generators as they were.
+    Each example is computed ``copies`` times. Leaves the model on the CPU, and the random number generators as they
+    were.
     """
 
     gpu = torch.device("cuda")
@@ -162,7 +165,7 @@ def _largest_by_trial(
     def fits(size: int) -> bool:
         free_unused_memory(gpu)  # of a trial that failed
         try:
-            _try_batch(label_smoothing, precision, model.cuda(), size, longest)
+            _try_batch(label_smoothing, precision, model.cuda(), copies * size, longest)
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise

@@ -76,13 +76,18 @@ class SummarizationModule(pl.LightningModule):
         not equally.
 
         Returns:
-            "loss": the scaled loss for the backward pass; "loss_sum": the sum over the micro-batch's target tokens.
+            "loss": the scaled loss for the backward pass; "loss_sum": the sum of the cross entropy over the
+            micro-batch's target tokens; with R-Drop "divergence_sum": likewise the sum of the divergence.
         """
-        loss_sum = self.model.loss_sum(
-            batch.input_ids, batch.mask(), batch.labels, self.optimization.label_smoothing, batch.target_indices
-        )
-        parts = self.trainer.accumulate_grad_batches * self.trainer.world_size
-        return {"loss": loss_sum * (parts / batch.step_target_tokens), "loss_sum": loss_sum.detach()}
+        scale = self.trainer.accumulate_grad_batches * self.trainer.world_size / batch.step_target_tokens
+        smoothing, alpha = self.optimization.label_smoothing, self.optimization.r_drop
+        if alpha > 0:
+            loss_sum, cross_entropy, divergence = self.model.r_drop_loss_sum(
+                batch.input_ids, batch.mask(), batch.labels, alpha, smoothing, batch.target_indices
+            )
+            return {"loss": loss_sum * scale, "loss_sum": cross_entropy, "divergence_sum": divergence}
+        loss_sum = self.model.loss_sum(batch.input_ids, batch.mask(), batch.labels, smoothing, batch.target_indices)
+        return {"loss": loss_sum * scale, "loss_sum": loss_sum.detach()}
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_index: int) -> None:
         """Free the gradients after a step: Lightning would keep them during the next forward pass."""

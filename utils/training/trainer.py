@@ -58,16 +58,17 @@ def build_trainer(
 
 
 def build_callbacks(
-    run: RunSettings, validation: ValidationSettings, data: TokenizedData, scales_loss: bool
+    run: RunSettings, validation: ValidationSettings, data: TokenizedData, scales_loss: bool, with_divergence: bool
 ) -> list[Callback]:
     """Build the callbacks in the order in which they act; ``utils.training.callbacks`` explains the order.
 
     Args:
         scales_loss: whether gradients may overflow because the loss is scaled.
+        with_divergence: whether steps have a divergence of R-Drop.
     """
     folder, steps_per_epoch = Path(run.output_dir), data.sampler.steps_per_epoch
     save_every = run.save_checkpoint_steps or max(1, data.total_steps // 20)
-    history = TrainingHistory(folder / METRICS_FILE, run.log_every_n_steps, steps_per_epoch)
+    history = TrainingHistory(folder / METRICS_FILE, run.log_every_n_steps, steps_per_epoch, with_divergence)
     return [
         CheckSameData(data.train.examples.checksum()),
         RngState(),

@@ -18,7 +18,7 @@ LOGITS_AT_ONCE = 2**24  # of a portion: enough for efficient matrix products; 64
 # tokens of BART's vocabulary is one portion, and adds up no gradients of the weight, which take 206 MB each.
 LOGITS_AT_ONCE_BY_KERNEL = 2**28
 _ROWS_ON_CPU = 2048  # of the weight's gradient, which stay in the processor's cache
-_FLOAT16_SCALE = 16.0  # gradients of logits are about 1 / V, which float16 rounds badly
+FLOAT16_SCALE = 16.0  # gradients of logits are about 1 / V, which float16 rounds badly
 _WITH_WIDE_PRODUCTS = {"cuda"}  # devices whose products of 16-bit matrices may be float32
 
 
@@ -72,7 +72,7 @@ def cross_entropy_and_predictions(
         if kernels is not None:
             loss += kernels.cross_entropy(logits, labels[portion], vocabulary, 0.0, None).sum()
         else:
-            loss += _cross_entropy(logits[:, :vocabulary], labels[portion], 0.0)[0]
+            loss += cross_entropy_of_logits(logits[:, :vocabulary], labels[portion], 0.0)[0]
         predictions[portion] = logits[:, :vocabulary].argmax(-1)
     return loss, predictions
 
@@ -103,10 +103,10 @@ class _FusedCrossEntropy(torch.autograd.Function):
                 )
                 loss += part
                 if wants_states:
-                    product = _product(gradient, weight.to(gradient.dtype), state_dtype)
+                    product = matrix_product(gradient, weight.to(gradient.dtype), state_dtype)
                     state_gradients.append(product.div_(scale))
                 if weight_gradient is not None:
-                    _add_product(weight_gradient, gradient, portion.to(gradient.dtype), 1 / scale)
+                    add_product(weight_gradient, gradient, portion.to(gradient.dtype), 1 / scale)
         ctx.save_for_backward(torch.cat(state_gradients) if wants_states else None, weight_gradient)
         return loss
 
@@ -115,12 +115,12 @@ class _FusedCrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, factor: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
         """Scale the stored gradients in place, which works only once."""
         state_gradient, weight_gradient = (
-            None if gradient is None else _scale(gradient, factor) for gradient in ctx.saved_tensors
+            None if gradient is None else scale_gradient(gradient, factor) for gradient in ctx.saved_tensors
         )
         return state_gradient, weight_gradient, None, None, None
 
 
-def _scale(gradient: Tensor, factor: Tensor) -> Tensor:
+def scale_gradient(gradient: Tensor, factor: Tensor) -> Tensor:
     """Multiply a gradient, in place, by a scalar that is not rounded to the gradient's type."""
     # As a tensor with dimensions, the factor has a say in the type of the computation.
     return torch.mul(gradient, factor.expand(1, 1), out=gradient)
@@ -156,22 +156,22 @@ def _loss_and_gradient(
         the summed loss, the gradient (n, V + p) in the logits' type, times a scale, and the scale
     """
     logits = F.linear(states, weight, bias)  # (n, V + p)
-    scale = _FLOAT16_SCALE if logits.dtype == torch.float16 else 1.0
+    scale = FLOAT16_SCALE if logits.dtype == torch.float16 else 1.0
     kernels = triton_kernels(logits)
     if kernels is not None:
         wanted = scale if wants_gradient else None
         return kernels.cross_entropy(logits, targets, vocabulary, label_smoothing, wanted).sum(), logits, scale
 
     dtype, surplus = logits.dtype, logits.size(1) - vocabulary
-    loss, log_probabilities = _cross_entropy(logits[:, :vocabulary], targets, label_smoothing)
+    loss, log_probabilities = cross_entropy_of_logits(logits[:, :vocabulary], targets, label_smoothing)
     del logits
     if not wants_gradient:
         return loss, log_probabilities, scale
-    gradient = _gradient_of_logits(log_probabilities, targets, label_smoothing, dtype, scale)
+    gradient = gradient_of_logits(log_probabilities, targets, label_smoothing, dtype, scale)
     return loss, F.pad(gradient, (0, surplus)) if surplus else gradient, scale
 
 
-def _cross_entropy(logits: Tensor, targets: Tensor, label_smoothing: float) -> tuple[Tensor, Tensor]:
+def cross_entropy_of_logits(logits: Tensor, targets: Tensor, label_smoothing: float) -> tuple[Tensor, Tensor]:
     """Return the summed loss of logits (n, V) and their log probabilities (n, V), at least in float32."""
     log_probabilities = logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(-1)
     loss = -(1 - label_smoothing) * log_probabilities.gather(1, targets[:, None]).sum()
@@ -180,7 +180,7 @@ def _cross_entropy(logits: Tensor, targets: Tensor, label_smoothing: float) -> t
     return loss, log_probabilities
 
 
-def _gradient_of_logits(
+def gradient_of_logits(
     log_probabilities: Tensor, targets: Tensor, label_smoothing: float, dtype: torch.dtype, scale: float
 ) -> Tensor:
     """Return the gradient (n, V) in ``dtype``, times ``scale``. Overwrites the log probabilities."""
@@ -191,21 +191,21 @@ def _gradient_of_logits(
     return (gradient if scale == 1 else gradient.mul_(scale)).to(dtype)
 
 
-def _add_product(weight_gradient: Tensor, gradient: Tensor, states: Tensor, factor: float) -> None:
+def add_product(weight_gradient: Tensor, gradient: Tensor, states: Tensor, factor: float) -> None:
     """Add ``factor`` gradient^T states to ``weight_gradient`` (V, D), given gradient (n, V + p) and states (n, D)."""
     gradient = gradient[:, : len(weight_gradient)]
     if weight_gradient.device.type != "cpu":
         if weight_gradient.dtype == gradient.dtype:
             weight_gradient.addmm_(gradient.t(), states, alpha=factor)
         else:
-            weight_gradient.add_(_product(gradient.t(), states, weight_gradient.dtype), alpha=factor)
+            weight_gradient.add_(matrix_product(gradient.t(), states, weight_gradient.dtype), alpha=factor)
         return
     for start in range(0, len(weight_gradient), _ROWS_ON_CPU):
         product = torch.mm(gradient[:, start : start + _ROWS_ON_CPU].t(), states)
         weight_gradient[start : start + _ROWS_ON_CPU].add_(product, alpha=factor)
 
 
-def _product(left: Tensor, right: Tensor, dtype: torch.dtype) -> Tensor:
+def matrix_product(left: Tensor, right: Tensor, dtype: torch.dtype) -> Tensor:
     """Return left @ right in ``dtype``; if the device can, the sums are not rounded to 16 bits on the way."""
     is_wider = dtype == torch.float32 and left.dtype in (torch.float16, torch.bfloat16)
     if is_wider and left.device.type in _WITH_WIDE_PRODUCTS:

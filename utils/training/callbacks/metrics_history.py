@@ -31,8 +31,12 @@ class TrainingHistory(Callback):
 
     state_key = "TrainingHistory"  # in checkpoints
 
-    def __init__(self, path: Path, every_n_steps: int, steps_per_epoch: int) -> None:
-        """Record every ``every_n_steps`` optimizer steps, and write to ``path``, which is that of metrics.json."""
+    def __init__(self, path: Path, every_n_steps: int, steps_per_epoch: int, with_divergence: bool = False) -> None:
+        """Record every ``every_n_steps`` optimizer steps, and write to ``path``, which is that of metrics.json.
+
+        Args:
+            with_divergence: record the divergence of R-Drop beside the loss, which is the cross entropy.
+        """
         self.path = path
         self.every_n_steps = every_n_steps
         self.steps_per_epoch = steps_per_epoch
@@ -40,7 +44,8 @@ class TrainingHistory(Callback):
         self.validation: list[dict[str, float]] = []
         self.speed: list[dict[str, float]] = []
         self.throughput: dict[str, float] = {}
-        self._sums = torch.zeros(2, dtype=torch.float64)  # loss and target tokens since the last record
+        # Loss, target tokens and, with R-Drop, divergence since the last record.
+        self._sums = torch.zeros(3 if with_divergence else 2, dtype=torch.float64)
         self._meter: ThroughputMeter  # set when the training starts
         self._learning_rate = 0.0
 
@@ -59,7 +64,8 @@ class TrainingHistory(Callback):
         self, trainer: pl.Trainer, module: SummarizationModule, outputs: Any, batch: Batch, batch_index: int
     ) -> None:
         """Add up the loss of the micro-batch, and record the step if it is due."""
-        self._sums += torch.stack([outputs["loss_sum"], self._meter.count(batch)])
+        sums = [outputs["loss_sum"], self._meter.count(batch)]
+        self._sums += torch.stack([*sums, *([outputs["divergence_sum"]] if len(self._sums) > 2 else [])])
         step = trainer.global_step
         if ends_step(trainer, batch_index) and (step % self.every_n_steps == 0 or step == trainer.max_steps):
             self._record(trainer, module)
@@ -95,13 +101,15 @@ class TrainingHistory(Callback):
         # The sums of all processes.
         waited = trainer.train_dataloader.seconds_waited
         totals = torch.cat([self._sums, self._meter.totals(waited)])
-        loss, target_tokens, *counts = trainer.strategy.reduce(totals, reduce_op="sum").tolist()
+        sums = trainer.strategy.reduce(totals, reduce_op="sum").tolist()
+        (loss, target_tokens, *divergence), counts = sums[: len(self._sums)], sums[len(self._sums) :]
 
         # The record.
         position = self._position(trainer)
         norm = module.gradient_norm.item()
         record = {
             "loss": loss / target_tokens,
+            **({"r_drop_divergence": divergence[0] / target_tokens} if divergence else {}),
             "learning_rate": self._learning_rate,
             "gradient_norm": norm if math.isfinite(norm) else None,  # with fp16 it overflows if the loss scale is high
         }

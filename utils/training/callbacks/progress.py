@@ -83,9 +83,10 @@ class Progress(Callback):
     def _describe_record(self) -> str:
         record, speed = self.history.train[-1], self.history.speed[-1]
         mfu = speed["share_of_peak"]
+        divergence = f"  divergence {record['r_drop_divergence']:.4f}" if "r_drop_divergence" in record else ""
         return (
-            f"loss {record['loss']:.4f}  lr {record['learning_rate']:.2e}  {speed['tokens_per_second']:,.0f} tokens/s"
-            f"  {mfu:.0%} of peak  {speed['peak_memory_gb']:.1f} GB"
+            f"loss {record['loss']:.4f}{divergence}  lr {record['learning_rate']:.2e}"
+            f"  {speed['tokens_per_second']:,.0f} tokens/s  {mfu:.0%} of peak  {speed['peak_memory_gb']:.1f} GB"
         )
 
     def _seconds_per_step(self, trainer: pl.Trainer) -> float:

@@ -16,7 +16,7 @@ def shard(model: BartForConditionalGeneration, mesh: DeviceMesh) -> None:
     for layer in (*model.model.encoder.layers, *model.model.decoder.layers):
         fully_shard(layer, mesh=mesh)
     fully_shard(model, mesh=mesh)
-    for method in ("loss_sum", "score_targets"):
+    for method in ("loss_sum", "r_drop_loss_sum", "score_targets"):
         register_fsdp_forward_method(model, method)
 
 

@@ -47,12 +47,14 @@ read_machines "$NUM_GPU"
 leave_start_to_finetune "$NUM_GPU"
 
 evaluation_flags=() # the flags that go to the evaluation too
+averages=false      # whether there may be an averaged model to evaluate
 for index in "${!flags[@]}"; do
     flag=${flags[index]}
     case $flag in
         --text_column | --summary_column | --long_documents | --rouge_sentence_splitter)
             evaluation_flags+=("${flags[@]:index:2}")
             ;;
+        --average_checkpoints | --average_checkpoints=*) averages=true ;;
         --resume) evaluation_flags+=("$flag" --discard_other_journal) ;; # which is given for the training
         --text_column=* | --summary_column=* | --long_documents=* | --rouge_sentence_splitter=*)
             evaluation_flags+=("$flag")
@@ -96,6 +98,13 @@ run_into_results "$log_name" "$python" "${launcher[@]}" "$root/finetune.py" \
 $writes_results || exit 0
 ((NNODES == 1)) || await_file "$results/best_tfmr/config.json"
 
-RESULTS_DIR=$results exec bash "$root/scripts/run_eval_summarization.sh" "$results/best_tfmr" \
-    "$PRED_BS" "$NUM_GPU" "$PREC" "$EVAL_BEAMS" "$MAX_SOURCE_LEN" "$MAX_TARGET_LEN" "$DATA_DIR" "$CONFIG_PATH" \
-    "${evaluation_flags[@]}"
+evaluation=("$PRED_BS" "$NUM_GPU" "$PREC" "$EVAL_BEAMS" "$MAX_SOURCE_LEN" "$MAX_TARGET_LEN" "$DATA_DIR" "$CONFIG_PATH"
+    "${evaluation_flags[@]}")
+model=$results/best_tfmr
+if $averages; then # the best one first, then the average if there is one
+    RESULTS_DIR=$results run_and_forward_signals bash "$root/scripts/run_eval_summarization.sh" "$model" "${evaluation[@]}"
+    model=$results/averaged_tfmr results=$results/averaged
+    [[ -d $model ]] || exit 0
+    log "the averaged model, into $results"
+fi
+RESULTS_DIR=$results exec bash "$root/scripts/run_eval_summarization.sh" "$model" "${evaluation[@]}"

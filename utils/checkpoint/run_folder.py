@@ -1,6 +1,7 @@
 """The results folder of a training: checks whether it may be used, and deletes the results of an earlier run."""
 
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from ..cli.training_args import RunSettings
 from ..io.atomic_files import make_folder
 from ..io.folder_lock import FolderLock
 from ..io.run_files import (
+    AVERAGED_MODEL_FOLDER,
+    AVERAGED_RESULTS_FOLDER,
     BEST_MODEL_FOLDER,
     DATA_REPORT_FILE,
     LOGS_FOLDER,
@@ -23,7 +26,8 @@ from ..io.run_files import (
 from .checkpoint_io import checkpoints, newest_checkpoint
 from .resume import changes
 
-_FOLDERS = (BEST_MODEL_FOLDER, TOKENIZER_FOLDER, LOGS_FOLDER)
+_OF_AVERAGE = (AVERAGED_MODEL_FOLDER, AVERAGED_RESULTS_FOLDER)
+_FOLDERS = (BEST_MODEL_FOLDER, TOKENIZER_FOLDER, LOGS_FOLDER, *_OF_AVERAGE)
 _FILES = (METRICS_FILE, RUN_FILE, DATA_REPORT_FILE, PAGE_FILE, *evaluation_files("test"))
 
 
@@ -72,6 +76,8 @@ def open_run_folder(run: RunSettings, flags: dict[str, Any], checkpoint: Path | 
         print(f"{folder} holds no checkpoint: starting anew", flush=True)
     if checkpoint is None:
         _delete_results(folder)
+    elif run.average_checkpoints == 0:  # an average of an earlier end would not belong to this one
+        _delete_folders(folder, _OF_AVERAGE)
 
 
 def _delete_results(folder: Path) -> None:
@@ -79,7 +85,11 @@ def _delete_results(folder: Path) -> None:
     files = [folder / name for name in _FILES]
     for path in [*checkpoints(folder), *files, *folder.glob(journal_pattern("test"))]:
         path.unlink(missing_ok=True)
-    for name in _FOLDERS:
+    _delete_folders(folder, _FOLDERS)
+
+
+def _delete_folders(folder: Path, names: Iterable[str]) -> None:
+    for name in names:
         shutil.rmtree(folder / name, ignore_errors=True)
 
 

@@ -315,6 +315,13 @@ class RunSettings:
     )
     check_disk_space: bool = option(True, "output", "refuse to start if the disk is too small for the checkpoints")
     save_top_k: int = option(1, "output", "best checkpoints to keep, besides the newest two", check=at_least(1))
+    average_checkpoints: int = option(
+        0,
+        "output",
+        "keep the checkpoints after the last so many validations; at the end average their weights, and evaluate the"
+        " mean beside the best model; 0: off",
+        check=at_least(0),
+    )
     logger: str = option(
         "csv,tensorboard",
         "output",

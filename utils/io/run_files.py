@@ -8,6 +8,9 @@ CARD_FILE = "README.md"  # the model card, under the name that the hub expects
 LOGS_FOLDER = "logs"
 TOKENIZER_FOLDER = "tokenizer"  # beside a run's checkpoints
 BEST_MODEL_FOLDER = "best_tfmr"
+AVERAGED_MODEL_FOLDER = "averaged_tfmr"
+AVERAGED_RESULTS_FOLDER = "averaged"  # how the averaged model compares, and its evaluation
+AVERAGE_FILE = "average.json"
 
 
 def generations_file(split: str) -> str:

@@ -9,6 +9,7 @@ utils/training/callbacks/__init__.py lists what happens between steps.
 import logging
 import warnings
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -42,7 +43,7 @@ from ..evaluation.evaluate import EvaluationSettings
 from ..evaluation.generate import BatchSize
 from ..evaluation.journal import delete_journals
 from ..io.folder_lock import FolderLock
-from ..io.run_files import BEST_MODEL_FOLDER
+from ..io.run_files import AVERAGED_MODEL_FOLDER, AVERAGED_RESULTS_FOLDER, BEST_MODEL_FOLDER
 from ..reporting.results_page.page import write_page
 from ..runtime.collectives import leave_process_group
 from ..runtime.cpu_affinity import bind_to_gpu_cores
@@ -66,7 +67,8 @@ from ..training.module import SummarizationModule, validation_search
 from ..training.optimization import freeze
 from ..training.run_description import record_data_report, write_run_description
 from ..training.strategies.select import check_strategy
-from ..training.trainer import build_callbacks, build_trainer, shared_trainer_kwargs
+from ..training.trainer import build_callbacks, build_trainer, shared_trainer_kwargs, validate_alone
+from .average_checkpoints import average_checkpoints
 from .evaluate import computation, evaluate_and_write, final_search, print_result
 
 
@@ -104,7 +106,7 @@ def fine_tune(arguments: TrainingArguments) -> None:
         train(decision, training)
         leave_process_group()
         if training.trainer.is_global_zero:
-            finish(decision, training.trainer)
+            finish(decision, training)
 
 
 def decide(arguments: TrainingArguments, world: WorldInfo) -> Decision:
@@ -204,7 +206,7 @@ def build(decision: Decision, lock: FolderLock) -> Training | None:
         check_steps(tokenized.total_steps, decision.checkpoint)
     if world.rank == 0:
         if run.check_disk_space:
-            check_disk_space(folder, model, optimization.optimizer, run.save_top_k)
+            check_disk_space(folder, model, optimization.optimizer, run.save_top_k, run.average_checkpoints)
         open_run_folder(run, flags, decision.checkpoint, lock)
         write_run_description(folder, flags, inputs, tokenized, model)
         for note in notes:
@@ -269,19 +271,53 @@ def train(decision: Decision, training: Training) -> None:
         raise
 
 
-def finish(decision: Decision, trainer: pl.Trainer) -> None:
-    """Write the best model as a Hugging Face folder and, unless --n_test is 0, evaluate it on the test split.
+def finish(decision: Decision, training: Training) -> None:
+    """Write and evaluate the best model and, with --average_checkpoints, the mean of the last checkpoints."""
+    folder, saver = Path(decision.arguments.run.output_dir), training.trainer.checkpoint_callback
+    best, has_trained = saver.best_checkpoint(), saver.last_saved_step > 0
+    model = BartForConditionalGeneration.from_pretrained(best)
+    write_and_evaluate(decision, model, folder / BEST_MODEL_FOLDER, folder, has_trained)
+    if decision.inputs.test is None:
+        write_page(folder)
+    if decision.arguments.run.average_checkpoints > 0:
+        del model  # so that there is room for the other one
+        averaged = average_checkpoints(saver, best, partial(_validate, decision, training), folder)
+        if averaged is not None:
+            results = folder / AVERAGED_RESULTS_FOLDER
+            write_and_evaluate(decision, averaged, folder / AVERAGED_MODEL_FOLDER, results, has_trained)
+
+
+def _validate(decision: Decision, training: Training, model: BartForConditionalGeneration) -> dict[str, float]:
+    """Validate a model on the whole validation split, in this process."""
+    loader = validation_loader(
+        training.val_loader.dataset,
+        decision.arguments.validation.eval_batch_size,
+        processes=1,
+        rank=0,
+        num_workers=decision.arguments.data.num_workers,
+        pin_memory=decision.world.on_gpu,
+        multiples=training.train_loader.sampler.multiples,
+    )
+    return validate_alone(model, training.module, loader, decision.arguments.precision, decision.world.on_gpu)
+
+
+def write_and_evaluate(
+    decision: Decision, model: BartForConditionalGeneration, model_folder: Path, folder: Path, has_trained: bool
+) -> None:
+    """Write a model as a Hugging Face folder and, unless --n_test is 0, evaluate it on the test split.
 
     scripts/run_summarization.sh gives --n_test 0, and evaluates by run_eval.py.
+
+    Args:
+        model_folder: for the model.
+        folder: for the evaluation.
+        has_trained: whether there were steps; else the training had ended before, and its evaluation may go on.
     """
     arguments, inputs, validation = decision.arguments, decision.inputs, decision.arguments.validation
-    folder = Path(arguments.run.output_dir)
-    best = BartForConditionalGeneration.from_pretrained(trainer.checkpoint_callback.best_checkpoint())
-    save_model(best, inputs.tokenizer, folder / BEST_MODEL_FOLDER)
-    if trainer.checkpoint_callback.last_saved_step > 0:  # else the training had ended before: its evaluation may go on
+    save_model(model, inputs.tokenizer, model_folder)
+    if has_trained:
         delete_journals(folder, "test")
     if inputs.test is None:
-        write_page(folder)
         return
 
     settings = EvaluationSettings(
@@ -295,13 +331,13 @@ def finish(decision: Decision, trainer: pl.Trainer) -> None:
         seed=arguments.optimization.seed,
         resume=arguments.run.resume,
         discard_other_journal=True,  # --resume is that of the training, which is done
-        computation=computation(best, arguments.precision.name),
+        computation=computation(model, arguments.precision.name),
     )
     precision = arguments.precision.name
-    facts = {"model": str(folder / BEST_MODEL_FOLDER), "precision": precision, "data_dir": arguments.data.data_dir}
+    facts = {"model": str(model_folder), "precision": precision, "data_dir": arguments.data.data_dir}
     device = "cuda" if decision.world.on_gpu else "cpu"
-    best.to(device, evaluation_dtype(precision)).prepack()
-    print_result(evaluate_and_write(best, inputs.tokenizer, inputs.test, settings, folder, facts), folder)
+    model.to(device, evaluation_dtype(precision)).prepack()
+    print_result(evaluate_and_write(model, inputs.tokenizer, inputs.test, settings, folder, facts), folder)
 
 
 def print_data_report(

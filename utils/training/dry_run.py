@@ -18,7 +18,7 @@ from torch.optim import Optimizer
 
 from bart.out_of_memory import out_of_memory_as
 
-from ..checkpoint.disk_space import checkpoints_at_once, free_space
+from ..checkpoint.disk_space import checkpoints_at_once, free_space, models_at_the_end
 from ..cli.training_args import RunSettings, ValidationSettings
 from ..data.batch_sampler import BatchIndices, LengthBucketSampler
 from ..data.loaders import batch_loader, validation_batches
@@ -160,12 +160,14 @@ def forecast(
 
     # Memory and disk.
     yield f"memory    {_memory(on_gpu)}, with the largest batches"
-    kept = checkpoints_at_once(run.save_top_k)
-    needed = kept * measured.checkpoint_bytes + measured.model_bytes
+    kept = checkpoints_at_once(run.save_top_k, run.average_checkpoints)
+    models = models_at_the_end(run.average_checkpoints)
+    needed = kept * measured.checkpoint_bytes + models * measured.model_bytes
+    final = "the final model" if models == 1 else f"{models} final models"
     free = free_space(Path(run.output_dir))
     yield (
         f"disk      {_gigabytes(needed)} GB at most: {kept} checkpoints of {_gigabytes(measured.checkpoint_bytes)} GB,"
-        f" the final model of {_gigabytes(measured.model_bytes)} GB; {_gigabytes(free)} GB are free"
+        f" {final} of {_gigabytes(measured.model_bytes)} GB; {_gigabytes(free)} GB are free"
     )
     if needed > free:
         yield f"warning: the disk of --output_dir {run.output_dir} is too small"

@@ -1,5 +1,6 @@
 """Builds Lightning's trainer and its callbacks."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,8 +8,10 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.plugins.environments import LightningEnvironment, TorchElasticEnvironment
+from torch.utils.data import DataLoader
 
 from bart.configuration.configuration_bart import BartConfig
+from bart.modeling.modeling_bart import BartForConditionalGeneration
 
 from ..checkpoint.checkpoint_io import AtomicCheckpointIO
 from ..cli.training_args import (
@@ -27,6 +30,7 @@ from .callbacks.metrics_history import TrainingHistory
 from .callbacks.non_finite import StopOnNonFinite
 from .callbacks.progress import Progress
 from .callbacks.rng_state import RngState
+from .module import SummarizationModule
 from .precision_plugin import precision_plugin
 from .strategies.select import training_strategy
 
@@ -79,8 +83,50 @@ def build_callbacks(
             validation.val_metric, validation.early_stopping_patience, validation.min_epochs * steps_per_epoch
         ),
         Progress(history),
-        CheckpointSaver(folder, save_every, run.save_top_k, validation.val_metric, steps_per_epoch),
+        CheckpointSaver(
+            folder, save_every, run.save_top_k, validation.val_metric, steps_per_epoch, run.average_checkpoints
+        ),
     ]
+
+
+def validate_alone(
+    model: BartForConditionalGeneration,
+    trained: SummarizationModule,
+    loader: DataLoader,
+    precision: MixedPrecisionSettings,
+    on_gpu: bool,
+) -> dict[str, float]:
+    """Validate a model as a training has validated its own, in this process alone.
+
+    Args:
+        model: to validate.
+        trained: the module of the training, which has ended.
+        loader: all batches of a validation.
+
+    Returns:
+        the figures of the validation by name
+    """
+    module = SummarizationModule(
+        model,
+        trained.optimization,
+        trained.validation,
+        trained.total_steps,
+        trained.tokenizer,
+        trained.references,
+        trained.flags,
+    )
+    native = replace(precision, amp_backend="native")  # apex prepares a model together with its optimizer
+    trainer = pl.Trainer(
+        accelerator="gpu" if on_gpu else "cpu",
+        devices=1,
+        plugins=[LightningEnvironment(), precision_plugin(native, "cuda" if on_gpu else "cpu")],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.validate(module, loader, verbose=False)
+    return module.validation_metrics
 
 
 def shared_trainer_kwargs(

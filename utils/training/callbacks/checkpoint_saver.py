@@ -33,7 +33,8 @@ _STEPS_BETWEEN_AGREEMENTS = 10  # at these steps all processes agree whether to 
 class CheckpointSaver(Checkpoint):
     """Callback that saves regularly, after a validation that is among the best, and at the end.
 
-    It keeps the newest two checkpoints and the best.
+    It keeps the newest two checkpoints and the best. If checkpoints are to be averaged, it saves after every
+    validation, and keeps the last of these too.
 
     At SIGINT, SIGTERM or SIGUSR1 it saves and ends the training, all processes at the same step. If the signal is sent
     again seconds later, it ends at once.
@@ -46,13 +47,21 @@ class CheckpointSaver(Checkpoint):
 
     state_key = "CheckpointSaver"  # in checkpoints
 
-    def __init__(self, folder: Path, every_n_steps: int, top_k: int, metric: str, steps_per_epoch: int) -> None:
-        """Save to ``folder`` every ``every_n_steps`` steps; keep the ``top_k`` best by the validation's ``metric``."""
+    def __init__(
+        self, folder: Path, every_n_steps: int, top_k: int, metric: str, steps_per_epoch: int, average: int = 0
+    ) -> None:
+        """Save to ``folder`` every ``every_n_steps`` steps; keep the ``top_k`` best by the validation's ``metric``.
+
+        Args:
+            average: number of checkpoints to keep of those after validations.
+        """
         self.folder = folder
         self.every_n_steps = every_n_steps
         self.top_k = top_k
         self.metric = metric
         self.steps_per_epoch = steps_per_epoch
+        self.average = average
+        self.validated: list[str] = []  # file names of the last ``average`` checkpoints after validations, oldest first
         self.best: list[tuple[float, str]] = []  # (value, file name), best first
         self.last_saved_step = 0  # by this process
         self._last_save = time.monotonic()
@@ -76,6 +85,19 @@ class CheckpointSaver(Checkpoint):
         if newest is None:
             raise InputError(f"{self.folder}: its checkpoints are gone; start anew with --overwrite_output_dir")
         return newest
+
+    def last_validated(self) -> list[Path]:
+        """Return the intact ones of the checkpoints to average, oldest first. Warns of damaged ones."""
+        paths = [self.folder / name for name in self.validated]
+        intact = [path for path in paths if is_intact(path)]
+        for path in paths:
+            if path not in intact:
+                rank_zero_warn(f"{path}, to be averaged, is damaged or gone; it is left out")
+        return intact
+
+    def value_of(self, best: Path) -> float | None:
+        """Return the metric of a checkpoint that is among the best, None if it is not."""
+        return {name: value for value, name in self.best}.get(best.name)
 
     def on_train_start(self, trainer: pl.Trainer, module: SummarizationModule) -> None:
         """Replace Lightning's handling of signals, and run the validation in which a resumed run was interrupted.
@@ -154,7 +176,7 @@ class CheckpointSaver(Checkpoint):
             progress["current"] = dict.fromkeys(progress["current"], 0)
 
     def on_validation_end(self, trainer: pl.Trainer, module: SummarizationModule) -> None:
-        """Save if the validation is among the best, if it is time, or at the end; end if a signal has come."""
+        """Save if the validation is among the best, if it is time, at the end, or to average; end at a signal."""
         if trainer.sanity_checking:
             return
         self._validation_is_due = False
@@ -163,8 +185,10 @@ class CheckpointSaver(Checkpoint):
             entry = (module.validation_metrics[self.metric], self._name(trainer))
             self.best = sorted([*self.best, entry], reverse=self.metric != "loss", key=lambda best: best[0])
             self.best = self.best[: self.top_k]
+        if self.average > 0:
+            self.validated = [*self.validated, self._name(trainer)][-self.average :]
         ends = self._must_end(trainer, module)
-        if is_among_best or ends or trainer.should_stop or self._is_due(trainer):
+        if is_among_best or self.average > 0 or ends or trainer.should_stop or self._is_due(trainer):
             self._save(trainer)
         if ends:
             raise Interrupted(ends)
@@ -174,12 +198,17 @@ class CheckpointSaver(Checkpoint):
         raise_on_signal()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the values and file names of the best checkpoints, and whether the last step lacks its validation."""
-        return {"best": self.best, **({"validation_is_due": True} if self._validation_is_due else {})}
+        """Return the values and names of the best, the names to average, whether the last step lacks its validation."""
+        return {
+            "best": self.best,
+            **({"validated": self.validated} if self.average > 0 else {}),
+            **({"validation_is_due": True} if self._validation_is_due else {}),
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over the best checkpoints of the resumed run."""
+        """Take over the best checkpoints of the resumed run, and those to average, as many as there are now."""
         self.best = [(value, name) for value, name in state["best"]]
+        self.validated = state.get("validated", [])[-self.average :] if self.average > 0 else []
         self._validation_is_due = state.get("validation_is_due", False)
 
     def _is_among_best(self, value: float) -> bool:
@@ -227,13 +256,13 @@ class CheckpointSaver(Checkpoint):
             self._prune(trainer.global_step)
 
     def _prune(self, step: int) -> None:
-        """Delete all checkpoints but the newest and the best.
+        """Delete all checkpoints but the newest, the best and those to average.
 
         Checkpoints of later steps are deleted too: they were damaged, so that this run was resumed from an earlier one.
         """
         found = checkpoints(self.folder)
         reached = [path for path in found if checkpoint_step(path) <= step]
-        kept = {path.name for path in reached[-NEWEST_KEPT:]} | {name for _, name in self.best}
+        kept = {path.name for path in reached[-NEWEST_KEPT:]} | {name for _, name in self.best} | {*self.validated}
         for path in found:
             if path.name not in kept:
                 path.unlink()

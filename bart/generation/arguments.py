@@ -18,7 +18,7 @@ from bart.configuration.generation_config import (
 from bart.configuration.generation_files import LEFT_OUT, WITHOUT_EFFECT
 from bart.errors import InputError
 
-_OF_SAMPLING = ("temperature", "top_k", "top_p", "min_p", "typical_p")
+OF_SAMPLING = ("temperature", "top_k", "top_p", "min_p", "typical_p")
 # Arguments of transformers' generate that are not settings, and why, or what to give instead.
 _LEFT_OUT_OF_CALLS = {
     "inputs": "give input_ids",
@@ -170,7 +170,7 @@ def _refuse_what_has_no_effect(settings: GenerationConfig, given: Mapping[str, A
     """Raise InputError for an argument of sampling in a call that does not sample."""
     if settings.do_sample:
         return
-    for name in _OF_SAMPLING:
+    for name in OF_SAMPLING:
         if given.get(name) is not None and given[name] != getattr(GenerationConfig, name):
             raise InputError(f"generate: {name}={given[name]!r} needs do_sample=True")
 

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -40,6 +41,7 @@ def generate(
     use_cache: bool | None = None,
     graphs: CudaGraphCache | None = None,
     is_padded: bool | None = None,
+    draw_next: Callable[[Tensor], Tensor] | None = None,
     **search: Any,
 ) -> Tensor | GenerationOutput:
     """Search for the outputs of a batch of sources. Arguments mean the same as in transformers' ``generate``.
@@ -59,6 +61,8 @@ def generate(
         use_cache: False: decode the full output again for every token, which is slow, to check the cache.
         graphs: keeps CUDA graphs for the next search on a GPU that is given the same object.
         is_padded: whether any source is padded, if the caller knows; None: the host waits for the GPU to find out.
+        draw_next: draws the next tokens (R,) from scores (R, V), in sampling without beams; None draws as transformers
+            does, the same tokens from the same seed.
         search: settings that override the configuration's, see ``GenerationConfig`` for all of them; the special tokens
             ``bos_token_id``, ``pad_token_id``, ``eos_token_id`` (one or several) and ``decoder_start_token_id``; and
             ``generation_config``, a set of all these that is overridden in its turn.
@@ -86,7 +90,7 @@ def generate(
     beams = settings.num_return_sequences if settings.num_beams == 1 else settings.num_beams
     if settings.num_beams == 1:
         prompt = prompt.repeat_interleave(beams, dim=0)
-    strategy = greedy_search_or_sampling if settings.num_beams == 1 else beam_search
+    strategy = partial(greedy_search_or_sampling, draw_next=draw_next) if settings.num_beams == 1 else beam_search
     may_shrink = not (conditions or callers.any)  # functions of the caller identify a sentence by its index
     assert settings.max_length is not None
     # torch makes streams, events and graphs on the current GPU, which may differ from the model's.

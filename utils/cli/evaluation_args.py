@@ -8,6 +8,7 @@ from bart.configuration.generation_config import GenerationConfig
 from bart.errors import InputError
 
 from .options import all_or_at_least, at_least, between, option
+from .rerank_args import RerankSettings
 from .shared_args import (
     DATA_DIR_HELP,
     LARGEST_SEED,
@@ -97,6 +98,7 @@ class EvaluationArguments:
     model: EvaluatedModel = field(default_factory=EvaluatedModel)
     texts: EvaluatedTexts = field(default_factory=EvaluatedTexts)
     generation: GenerationSettings = field(default_factory=GenerationSettings)
+    rerank: RerankSettings = field(default_factory=RerankSettings)
     precision: DeviceSettings = field(default_factory=DeviceSettings)
     processes: ProcessSettings = field(default_factory=ProcessSettings)
     save_path: str = option("", "output", "folder for the summaries and the scores", positional=True)
@@ -116,3 +118,4 @@ class EvaluationArguments:
     def check(self) -> None:
         """Raise InputError, naming the flags, if a combination is impossible."""
         self.precision.check()
+        self.rerank.check()

@@ -25,6 +25,7 @@ _HEADINGS = {
     "optimization": "optimization",
     "validation": "validation and early stopping",
     "search": "search of summaries",
+    "re-ranking": "re-ranking of summaries (docs/better_summaries.md)",
     "scores": "scores",
     "output": "output",
     "precision": "precision, processes and devices",

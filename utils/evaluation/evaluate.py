@@ -1,6 +1,7 @@
 """Generate summaries of a split, score them, and write both."""
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,16 @@ from ..data.chunking import read_sources
 from ..data.model_vocabulary import smaller_vocabulary, unknown_tokens_text
 from ..data.splits import Pairs
 from ..data.tokens.token_array import TokenStore, tokenizer_state
-from ..io.atomic_files import atomic_write, delete_atomically_written
+from ..io.atomic_files import atomic_write, delete_atomically_written, make_folder
 from ..io.json_files import latency_summary, read_json, write_json
-from ..io.run_files import PAGE_FILE, all_generations_file, evaluation_files, generations_file, report_file
+from ..io.run_files import (
+    BEAM_SEARCH_FOLDER,
+    PAGE_FILE,
+    all_generations_file,
+    evaluation_files,
+    generations_file,
+    report_file,
+)
 from ..runtime.evaluation_group import EvaluationGroup
 from ..runtime.processor import processor_cores
 from ..runtime.signals import Interrupted
@@ -25,6 +33,8 @@ from .degenerate_outputs import count_degenerate, degenerate_warning
 from .examples import ScoredExamples
 from .generate import BatchSize, Generations, generate
 from .journal import Journal, Key, has_journal, json_digest, open_journal, texts_digest
+from .rerank import Reranker
+from .reranked_report import comparison_lines, plain_report, rerank_entry
 from .rouge import (
     ROUGE_TYPES,
     Splitter,
@@ -61,6 +71,7 @@ class EvaluationSettings:
     resume: bool = False  # go on from the journal of an interrupted evaluation
     discard_other_journal: bool = False  # with resume: delete a journal of another evaluation instead of refusing it
     computation: dict[str, Any] = field(default_factory=dict)  # digest of the weights, precision: for the journal's key
+    reranker: Reranker | None = None  # finds candidates and chooses among them, in place of the search
 
 
 def evaluate(
@@ -74,6 +85,7 @@ def evaluate(
 ) -> EvaluationResult | None:
     """Generate and score summaries; write <split>_generations.txt, <split>_rouge.json and the scores of each example.
 
+    With a ``reranker``, the same files of what the plain search found are in the folder beam_search.
     Files of an earlier evaluation are deleted first. Each process generates a share; the first one does the rest.
     Summaries go to a journal as they come; ``settings.resume`` goes on from there. The caller deletes the journals
     (``delete_journals``) when it has written all other results.
@@ -113,6 +125,8 @@ def evaluate(
         _say_what_is_known(journal, settings, len(tokens))
         for name in (*evaluation_files(split), PAGE_FILE):
             delete_atomically_written(folder / name)
+        with suppress(OSError):  # it is not there, or holds another split
+            (folder / BEAM_SEARCH_FOLDER).rmdir()
     generations = _generate_all(model, tokenizer, tokens, settings, group, journal)
     if generations is None:
         return None
@@ -120,16 +134,16 @@ def evaluate(
     # Put the texts in the order of the split, join those of pieces, and score them.
     texts = generations.texts
     in_order = sources.joined([texts[row] for row in range(len(tokens))])
+    if settings.reranker is not None:
+        plain = [written[1:] for written in in_order]
+        in_order = [written[:1] for written in in_order]
+        plain_scores, plain_quality = _scored(plain, pairs, settings.splitter)
     _write_generations(in_order, folder, split)
-    best = [written[0] for written in in_order]
-    scores = None
-    if pairs.targets is not None:
-        scores = example_scores(best, pairs.targets, settings.splitter, processor_cores())
+    scores, quality = _scored(in_order, pairs, settings.splitter)
 
     # The report: quality, speed, what was lost of the sources, and the settings.
     report = {
-        **({} if scores is None else _scored(scores, settings.splitter)),
-        "traits": summary_traits(pairs.sources, best, pairs.targets),
+        **quality,
         "degenerate_outputs": count_degenerate(texts, generations.repeating),
         "split": split,
         "n_obs": len(pairs),
@@ -152,13 +166,18 @@ def evaluate(
             "pieces": int(sources.pieces[sources.pieces > 1].sum()),
         },
         "search": {**model.config.search_settings(), **settings.search},
+        **({} if settings.reranker is None else {"rerank": rerank_entry(settings.reranker.facts, plain_quality)}),
         **facts,
         "key": result_key,  # of what was evaluated: --resume compares it
     }
 
-    if scores is not None:
-        write_example_scores(folder, split, pairs.targets, scores)
-        write_json(folder / report_file(split), report)
+    # The plain search has a folder of its own. The report comes last: it says that all other files are there.
+    if settings.reranker is not None:
+        make_folder(folder / BEAM_SEARCH_FOLDER, "SAVE_PATH")
+        _write_generations(plain, folder / BEAM_SEARCH_FOLDER, split)
+        _write_scores(folder / BEAM_SEARCH_FOLDER, split, pairs, plain_scores, plain_report(report))
+    _write_scores(folder, split, pairs, scores, report)
+    best = [written[0] for written in in_order]
     return EvaluationResult(report, ScoredExamples(pairs.sources, pairs.targets, best, scores))
 
 
@@ -173,6 +192,8 @@ def _key(
     shape = {name: value for name, value in model.config.to_dict().items() if name not in apart}
     search = {**model.config.search_settings(), **settings.search}
     batches = {"bs": settings.batch_size.rows, "max_tokens_per_batch": settings.batch_size.tokens}
+    reranker = settings.reranker
+    draws = search.get("do_sample") or (reranker is not None and reranker.draws)
     key = {
         "configuration": json_digest(shape),
         "tokenizer": json_digest(tokenizer_state(tokenizer)),
@@ -181,7 +202,8 @@ def _key(
         "max_source_length": settings.max_source_length,
         "long_documents": settings.long_documents,
         **search,
-        **({"seed": settings.seed, **batches} if search.get("do_sample") else {}),
+        **({} if reranker is None else {"rerank": reranker.facts}),
+        **({"seed": settings.seed, **batches} if draws else {}),
         "device": model.final_logits_bias.device.type,
         **settings.computation,
     }
@@ -221,11 +243,13 @@ def _generate_all(
     Returns:
         The rows of all processes on the first one, None on the others.
     """
-    samples = settings.search.get("do_sample", model.config.do_sample)
-    seed = settings.seed if samples else None
+    reranker = settings.reranker
+    draws = settings.search.get("do_sample", model.config.do_sample) or (reranker is not None and reranker.draws)
+    seed = settings.seed if draws else None
+    search = settings.search
     try:
         own = generate(
-            model, tokenizer, tokens, settings.batch_size, settings.search, group, settings.warm_up, journal, seed
+            model, tokenizer, tokens, settings.batch_size, search, group, settings.warm_up, journal, seed, reranker
         )
         journal.sync()  # before the wait for slower processes
         parts = group.gather_to_first(own.rows)
@@ -247,13 +271,21 @@ def _generate_all(
         journal.close()
 
 
-def _scored(scores: np.ndarray, splitter: Splitter) -> dict[str, Any]:
-    """Return the report's entries on the F-measures (N, 4) of the examples."""
-    return {
-        **mean_scores(scores),
-        "intervals_95": bootstrap_intervals(scores),
-        "scorer": scorer_description(splitter),
-    }
+def _scored(
+    texts: list[list[str]], pairs: Pairs, splitter: Splitter
+) -> tuple[np.ndarray | None, dict[str, Any]]:
+    """Score the best text of each source.
+
+    Returns:
+        The F-measures (N, 4) of the examples, None if there are no targets; and the report's entries.
+    """
+    best = [written[0] for written in texts]
+    traits = {"traits": summary_traits(pairs.sources, best, pairs.targets)}
+    if pairs.targets is None:
+        return None, traits
+    scores = example_scores(best, pairs.targets, splitter, processor_cores())
+    entries = {"intervals_95": bootstrap_intervals(scores), "scorer": scorer_description(splitter), **traits}
+    return scores, {**mean_scores(scores), **entries}
 
 
 def result_text(report: dict[str, Any]) -> str:
@@ -267,6 +299,7 @@ def result_text(report: dict[str, Any]) -> str:
     unknown = report["unknown_tokens"]
     lines = [
         score_line,
+        *comparison_lines(report),
         _long_documents_text(report),
         f"in the sources {unknown_tokens_text(unknown)}" if unknown else None,
         degenerate_warning(report),
@@ -293,3 +326,12 @@ def _write_generations(texts: list[list[str]], folder: Path, split: str) -> None
     if len(texts[0]) > 1:
         with atomic_write(folder / all_generations_file(split)) as file:
             file.writelines(json.dumps(written, ensure_ascii=False) + "\n" for written in texts)
+
+
+def _write_scores(
+    folder: Path, split: str, pairs: Pairs, scores: np.ndarray | None, report: dict[str, Any]
+) -> None:
+    """Write the scores of the examples and the report, if there are targets."""
+    if pairs.targets is not None and scores is not None:
+        write_example_scores(folder, split, pairs.targets, scores)
+        write_json(folder / report_file(split), report)

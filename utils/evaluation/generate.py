@@ -28,6 +28,7 @@ from ..runtime.evaluation_group import EvaluationGroup
 from ..runtime.gpu_memory import free_unused_memory
 from .degenerate_outputs import repeats_special_tokens
 from .journal import Journal, Row
+from .rerank import Reranker
 
 
 @dataclass
@@ -82,6 +83,7 @@ def generate(
     warm_up: bool = False,
     journal: Journal | None = None,
     seed: int | None = None,
+    reranker: Reranker | None = None,
 ) -> Generations:
     """Summarize this process's share of the sources, in batches of similar length.
 
@@ -99,6 +101,8 @@ def generate(
         warm_up: generate the first batch once before the clock starts.
         journal: has the rows that are known, and takes the others as soon as they are decoded; None if there is none.
         seed: of each batch, if the search draws at random; None leaves it to torch's global generator.
+        reranker: searches instead, for candidates of each source, and chooses among them: a row then has the text that
+            is chosen and that of the plain search.
 
     Returns:
         The rows that this process knows from the journal or has generated.
@@ -110,13 +114,18 @@ def generate(
     known = set() if journal is None else journal.known_to_all
     missing = [batch for batch in batch_size.batches(sources.lengths) if not known.issuperset(batch.tolist())]
     batches = missing[group.rank :: group.count]
-    searcher = BatchGenerator(model, sources, search, seed)
+    searcher = BatchGenerator(model, sources, search, seed, reranker)
     generated: dict[int, Row] = {} if journal is None else dict(journal.known)
 
     def keep(rows: np.ndarray, sequences: Tensor, seconds: float) -> None:
-        """Decode the summaries of a batch, and write them down."""
-        texts = _by_source(decode(sequences, tokenizer), len(rows))
-        repeats = repeats_special_tokens(sequences[:: len(sequences) // len(rows)], tokenizer).tolist()
+        """Decode the summaries of a batch, choose among candidates, and write them down."""
+        texts = by_source(decode(sequences, tokenizer), len(rows))
+        best = torch.zeros(len(rows), dtype=torch.long)
+        if reranker is not None:
+            best = torch.tensor(reranker.choose(texts))
+            texts = [[of_row[place], of_row[0]] for of_row, place in zip(texts, best.tolist(), strict=True)]
+        per_row = len(sequences) // len(rows)
+        repeats = repeats_special_tokens(sequences[best + per_row * torch.arange(len(rows))], tokenizer).tolist()
         times = [*[None] * (len(rows) - 1), seconds]
         fields = zip(texts, repeats, times, strict=True)
         new = dict(zip(rows.tolist(), (Row(*values, group.rank) for values in fields), strict=True))
@@ -152,17 +161,19 @@ class BatchGenerator:
         sources: TokenStore,
         search: dict[str, Any],
         seed: int | None = None,
+        reranker: Reranker | None = None,
     ) -> None:
-        """Take what ``generate`` takes."""
+        """Take what ``generate`` takes. With a ``reranker`` the sequences of a source are its candidates."""
         self._model, self._sources, self._settings, self._seed = model, sources, search, seed
+        self._reranker = reranker
         self._device = model.final_logits_bias.device
         self._graphs = CudaGraphCache()
         self._most_tokens: int | None = None  # in a batch, padding included; known once a batch was too large
 
-    def read(self, sources: TokenStore, search: dict[str, Any]) -> None:
+    def read(self, sources: TokenStore, search: dict[str, Any], reranker: Reranker | None = None) -> None:
         """Take other sources and settings. The graphs stay, and so does what is known of the memory if it applies."""
-        self._most_tokens = self._most_tokens if search == self._settings else None
-        self._sources, self._settings = sources, search
+        self._most_tokens = self._most_tokens if search == self._settings and reranker is self._reranker else None
+        self._sources, self._settings, self._reranker = sources, search, reranker
 
     def search(self, rows: np.ndarray) -> Iterator[tuple[np.ndarray, Tensor, float]]:
         """Search a batch, in as few parts as fit into memory.
@@ -201,10 +212,15 @@ class BatchGenerator:
         tokens = [self._sources[row] for row in rows]
         input_ids, attention_mask = pad_sources(tokens, config.pad_token_id, config.max_position_embeddings)
         is_padded = not bool(attention_mask.all())  # read here, where no GPU has to be waited for
-        sources = (tensor.to(self._device, non_blocking=True) for tensor in (input_ids, attention_mask))
+        tensors = [tensor.to(self._device, non_blocking=True) for tensor in (input_ids, attention_mask)]
         if self._seed is not None:
             torch.manual_seed(_mixed(self._seed, int(rows[0])))
-        sequences = self._model.generate(*sources, is_padded=is_padded, graphs=self._graphs, **self._settings)
+        if self._reranker is None:
+            sequences = self._model.generate(*tensors, is_padded=is_padded, graphs=self._graphs, **self._settings)
+        else:
+            sequences = self._reranker.find_candidates(
+                self._model, *tensors, is_padded=is_padded, graphs=self._graphs
+            )
         assert isinstance(sequences, Tensor)
         return sequences.cpu()  # waits for the device, so that the time includes its work
 
@@ -247,7 +263,8 @@ def _halves(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return rows[:middle], rows[middle:]
 
 
-def _by_source(texts: Sequence[str], sources: int) -> list[list[str]]:
+def by_source(texts: Sequence[str], sources: int) -> list[list[str]]:
+    """Return the texts of each source, which has as many as any other."""
     per_source = len(texts) // sources
     return [list(texts[start : start + per_source]) for start in range(0, len(texts), per_source)]
 

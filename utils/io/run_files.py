@@ -11,6 +11,7 @@ BEST_MODEL_FOLDER = "best_tfmr"
 AVERAGED_MODEL_FOLDER = "averaged_tfmr"
 AVERAGED_RESULTS_FOLDER = "averaged"  # how the averaged model compares, and its evaluation
 AVERAGE_FILE = "average.json"
+BEAM_SEARCH_FOLDER = "beam_search"  # beside summaries that were re-ranked: what the plain search found
 
 
 def generations_file(split: str) -> str:
@@ -45,4 +46,5 @@ def journal_pattern(split: str) -> str:
 
 def evaluation_files(split: str) -> list[str]:
     """Name all files that an evaluation of the split writes, except the page."""
-    return [generations_file(split), all_generations_file(split), report_file(split), example_scores_file(split)]
+    names = [generations_file(split), report_file(split), example_scores_file(split)]
+    return [*names, all_generations_file(split), *(f"{BEAM_SEARCH_FOLDER}/{name}" for name in names)]

@@ -29,6 +29,7 @@ from ..data.splits import Pairs, deranged, read_pairs
 from ..evaluation.evaluate import EvaluationResult, EvaluationSettings, evaluate, result_text
 from ..evaluation.generate import BatchSize
 from ..evaluation.journal import delete_journals, weights_digest
+from ..evaluation.rerank import Reranker
 from ..io.atomic_files import make_folder
 from ..io.folder_lock import FolderLock
 from ..io.run_files import PAGE_FILE
@@ -99,6 +100,10 @@ def decide(arguments: EvaluationArguments) -> Decision:
     arguments = arguments.with_lengths_of(config)
     tokenizer = load_tokenizer(model.tokenizer_name_or_path, model.model, config)
     generation = arguments.generation
+    search = search_settings(generation, model, config)
+    reranker = Reranker(config, search, arguments.rerank, keep_plain=True) if arguments.rerank.is_on else None
+    if reranker is None:
+        check_call(config, search)  # an impossible setting is refused now, not after the model is loaded
     settings = EvaluationSettings(
         split=texts.type_path,
         prefix=config.prefix if texts.prefix is None else texts.prefix,
@@ -106,11 +111,12 @@ def decide(arguments: EvaluationArguments) -> Decision:
         warm_up=generation.warm_up,
         max_source_length=arguments.texts.max_source_length,
         long_documents=generation.long_documents,
-        search=search_settings(generation, model, config),
+        search=search,
         splitter=generation.rouge_sentence_splitter,
         seed=texts.seed,
         resume=arguments.resume,
         discard_other_journal=arguments.discard_other_journal,
+        reranker=reranker,
     )
     facts = {
         "model": model.model,
@@ -191,7 +197,6 @@ def search_settings(generation: GenerationSettings, model: EvaluatedModel, confi
     }
     if "max_new_tokens" not in generation.search:
         search |= output_limit(generation.eval_max_gen_length)
-    check_call(config, search)  # an impossible setting is refused now, not after the model is loaded
     return search
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from bart.checkpoints.weights import is_checkpoint
 from bart.configuration.configuration_bart import BartConfig
 
+from ..evaluation.reranked_report import method_text
 from ..evaluation.rouge import ROUGE_TYPES
 from ..io.json_files import read_json
 from ..io.run_files import BEST_MODEL_FOLDER, CARD_FILE, RUN_FILE
@@ -108,6 +109,8 @@ def _scores(scores: dict[str, Any], of_another: bool) -> str:
     scorer = scores["scorer"]
     search = ", ".join(f"{name} {value}" for name, value in scores["search"].items() if value not in (None, False))
     scoring = f"{scorer['scorer']}, stemmer {scorer['stemmer']}, sentences by {scorer['splitter']}"
+    if "rerank" in scores:
+        search = f"{method_text(scores['rerank'])}, found with {search}; {scores['rerank']['note']}"
     how = f"{scores['n_obs']:,} examples of {scores['split']}; {scoring}; {search}."
     best = f"The scores are those of `{BEST_MODEL_FOLDER}`, the best model of the run that this one comes from."
     whose = [best] if of_another else []

@@ -31,7 +31,13 @@ def test_defaults_live_in_the_class() -> None:
 
 # Flags that are refused without others, and these others.
 DENOISING = ["--task", "denoising", "--no-freeze_embeds"]
-NEEDED = {"task": DENOISING, "pairs_dir": DENOISING}
+RERANK = ["--rerank", "consensus"]
+NEEDED = {
+    TrainingArguments: {"task": DENOISING, "pairs_dir": DENOISING},
+    EvaluationArguments: dict.fromkeys(
+        ["rerank_utility", "rerank_beams", "rerank_samples", "rerank_temperature"], RERANK
+    ),
+}
 
 
 def test_every_flag_reaches_its_field() -> None:
@@ -41,7 +47,7 @@ def test_every_flag_reaches_its_field() -> None:
             if "settings" in argument.metadata or argument.metadata["positional"]:
                 continue
             flag, expected = _other_value(argument, arguments_class)
-            needed = NEEDED.get(argument.name, []) if arguments_class is TrainingArguments else []
+            needed = NEEDED[arguments_class].get(argument.name, [])
             assert to_values(parse(*flag, *needed))[argument.name] == expected, argument.name
 
 

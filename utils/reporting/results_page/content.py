@@ -8,13 +8,16 @@ from typing import Any
 
 from bart.errors import InputError
 
+from ...evaluation.reranked_report import method_text
 from ...evaluation.rouge import ROUGE_TYPES
 from ...io.json_files import read_json
+from ...io.run_files import BEAM_SEARCH_FOLDER
 from .charts import Chart, Series
 from .published import CORPUS_NAMES, PUBLISHED, Published, corpus_of
 
-# Folders below the results folder in which the quickstart puts evaluations, and their names on the page.
+# Folders below the results folder in which run_eval.py and the quickstart put evaluations, and their names on the page.
 COMPARED_WITH = {
+    BEAM_SEARCH_FOLDER: "beam search alone, without re-ranking",
     "shuffled_sources": "the same, given another text",
     "pretrained": "the pretrained model as it came",
     "from_scratch": "fine-tuned from random weights",
@@ -47,6 +50,21 @@ class Content:
     validations: list[dict[str, float]]
     run: dict[str, Any] | None  # run.json
     commands: list[tuple[str, str]]  # "Training" or "Evaluation", and its command line
+
+    @property
+    def method(self) -> str | None:
+        """How the summaries of the evaluation were re-ranked, if they were."""
+        return method_text(self.report["rerank"]) if self.report and "rerank" in self.report else None
+
+    @property
+    def traits_rows(self) -> list[tuple[str, dict[str, Any]]]:
+        """The rows of the table of traits by name; the first is of the evaluation itself."""
+        assert self.report is not None
+        traits = self.report["traits"]
+        rows = [("generated", traits["generated"])]
+        if "rerank" in self.report:
+            rows.append(("beam search alone", self.report["rerank"]["beam_search"]["traits"]["generated"]))
+        return rows + [(name, traits[name]) for name in ("references",) if name in traits]
 
     @property
     def published(self) -> list[tuple[str, list[Published]]]:
@@ -103,6 +121,8 @@ def _score_rows(folder: Path) -> list[ScoreRow]:
 def _score_row(name: str, path: Path, is_own: bool = False) -> ScoreRow:
     report = read_json(path)
     scores = {rouge: report[rouge] for rouge in ROUGE_TYPES}
+    if "rerank" in report:
+        name = f"{name}, {method_text(report['rerank'])}"
     return ScoreRow(
         name, path.name.removesuffix(_ENDING), scores, report.get("intervals_95", {}), report.get("n_obs"), is_own
     )

@@ -8,6 +8,7 @@ from bart.configuration.generation_config import GenerationConfig
 from bart.errors import InputError
 
 from .options import at_least, between, option
+from .rerank_args import RerankSettings
 from .shared_args import LARGEST_SEED, LONG_DOCUMENTS, QUANTIZATIONS, TokenizerSettings
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16", "tf32")
@@ -95,10 +96,12 @@ class SummarizeArguments:
     summarizer: SummarizerSettings = field(default_factory=SummarizerSettings)
     inputs: InputSettings = field(default_factory=InputSettings)
     search: SearchSettings = field(default_factory=SearchSettings)
+    rerank: RerankSettings = field(default_factory=RerankSettings)
     output: OutputSettings = field(default_factory=OutputSettings)
 
     def check(self) -> None:
         """Raise InputError, naming the flags, if a combination is impossible."""
+        self.rerank.check()
         output = self.output.output
         if output is not None and Path(output).suffix not in OUTPUT_SUFFIXES:
             raise InputError(f"--output {output}: give a name that ends in {', '.join(OUTPUT_SUFFIXES)}")

@@ -15,6 +15,7 @@ from typing import Any
 
 from bart.errors import InputError
 
+from ..cli.options import to_values
 from ..cli.run import run_command
 from ..cli.summarize_args import OutputSettings, SummarizeArguments
 from ..data.formats.record_writers import JsonLinesWriter, RecordWriter, TextWriter, open_writer, part_of
@@ -47,6 +48,7 @@ def summarize(arguments: SummarizeArguments) -> None:
         max_source_length=asked.max_source_length,
         long_documents=asked.long_documents,
         **arguments.search.search,
+        **to_values(arguments.rerank),
     )
     batches: dict[str, Any] = {
         "batch_size": arguments.search.bs,

@@ -24,7 +24,8 @@ from ..data.chunking import Sources, read_sources
 from ..data.model_vocabulary import smaller_vocabulary, unknown_tokens_text
 from ..data.tokens.encode import decode
 from ..data.tokens.token_array import TokenStore
-from ..evaluation.generate import BatchGenerator, BatchSize
+from ..evaluation.generate import BatchGenerator, BatchSize, by_source
+from ..evaluation.rerank import Reranker
 from ..evaluation.token_budget import TokenBudget, find_token_budget
 from ..runtime.malloc import keep_freed_memory
 from ..runtime.precision import apply_matmul_precision, evaluation_dtype
@@ -98,7 +99,9 @@ class Summarizer:
                 None.
             long_documents: ``chunk`` summarizes a longer text piece by piece, ``truncate`` cuts it off.
             search: Search settings, as of ``generate``, for the calls that do not give others. The others are the
-                model's.
+                model's. And settings of re-ranking: ``rerank="consensus"`` chooses among candidates, with
+                ``rerank_utility``, ``rerank_beams``, ``rerank_samples`` and ``rerank_temperature`` as the flags of
+                these names; the utility may be a function of two texts, too.
 
         Raises:
             InputError: The model cannot be read, or a setting is impossible with it or on this machine.
@@ -169,7 +172,7 @@ class Summarizer:
         Texts are searched in batches of similar length. A batch takes as many as memory and speed allow (see
         utils/evaluation/token_budget.py), unless one of the two arguments says how many; one that does not fit into
         memory is halved. The size of batches has an effect on rounding: give ``batch_size`` for the same summaries on
-        other GPUs. Sampling (``do_sample``) draws from torch's generator: ``torch.manual_seed`` repeats it.
+        other GPUs. Sampling (``do_sample``, ``rerank``) draws from torch's generator: ``torch.manual_seed`` repeats it.
 
         Args:
             texts: A text; a sequence of texts; or any other iterable of texts, which may have no end. Of these, a
@@ -180,7 +183,8 @@ class Summarizer:
                 length at once, as later on. The first batches are then less even, so some more are needed.
             batch_size: Texts, or pieces of long texts, to search at once.
             max_tokens_per_batch: Source tokens to search at once, padding included. It replaces ``batch_size``.
-            search: Search settings as of ``generate``, which counts every token of an output in ``max_length``.
+            search: Search settings as of ``generate``, which counts every token of an output in ``max_length``; and
+                those of re-ranking. ``rerank="none"`` ends it for this call.
 
         Returns:
             The summary of a text, each on one line: a str for a str, a list for a sequence, an iterator for another
@@ -226,14 +230,15 @@ class Summarizer:
         for name, value in (("batch_size", batch_size), ("max_tokens_per_batch", max_tokens)):
             if value is not None and (not isinstance(value, int) or value < 1):
                 raise InputError(f"--{name} {value}: give a number from 1 up")
-        chosen, resolved = resolve_search(self._model.config, override(self._settings.search, search))
+        settings = override(self._settings.search, search)
+        chosen, resolved, reranker = resolve_search(self._model.config, settings)
         if batch_size is not None or max_tokens is not None:
-            return CallPlan(BatchSize(batch_size or 1, max_tokens), chosen)
+            return CallPlan(BatchSize(batch_size or 1, max_tokens), chosen, reranker)
         key = (resolved.num_beams, resolved.max_length)
         if key not in self._budgets:
             device = self._model.final_logits_bias.device
             self._budgets[key] = find_token_budget(self._model.config, resolved, self._model.dtype, device)
-        return CallPlan(self._budgets[key], chosen)
+        return CallPlan(self._budgets[key], chosen, reranker)
 
     def _stream(self, lists: Iterable[Sequence[str]], plan: CallPlan, bar: "tqdm[Any]") -> Iterator[list[str]]:
         with closing(read_ahead(map(self._read, lists))) as read, bar:
@@ -267,10 +272,10 @@ class Summarizer:
         tokens = documents.sources.tokens
         written: list[tuple[np.ndarray, Future[list[str]]]] = []
         with self._model_lock, ThreadPoolExecutor(1) as writer:
-            self._generator.read(tokens, plan.search)
+            self._generator.read(tokens, plan.search, plan.reranker)
             for batch in plan.batches.batches(tokens.lengths):
                 for rows, sequences, _ in self._generator.search(batch):
-                    written.append((rows, writer.submit(self._decode, sequences)))
+                    written.append((rows, writer.submit(self._decode, sequences, len(rows), plan.reranker)))
                     bar.update(len(rows))
 
         # Join the pieces of each document.
@@ -282,9 +287,14 @@ class Summarizer:
             summaries[place] = summary
         return summaries
 
-    def _decode(self, sequences: Tensor) -> list[str]:
+    def _decode(self, sequences: Tensor, count: int, reranker: Reranker | None) -> list[str]:
+        """Return the summaries of ``count`` sources."""
         with self._tokenizer_lock:
-            return decode(sequences, self._tokenizer)
+            texts = decode(sequences, self._tokenizer)
+        if reranker is None:
+            return texts
+        candidates = by_source(texts, count)
+        return [of_source[place] for of_source, place in zip(candidates, reranker.choose(candidates), strict=True)]
 
 
 @dataclass(frozen=True)

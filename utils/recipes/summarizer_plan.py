@@ -1,7 +1,7 @@
 """The settings of a summarizer, and what a call of it does with them: the search, and the batches."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Self
 
 from bart.configuration.configuration_bart import BartConfig
@@ -9,12 +9,15 @@ from bart.configuration.generation_config import GenerationConfig
 from bart.errors import InputError
 from bart.generation.arguments import check_call
 
+from ..cli.rerank_args import RerankSettings
 from ..cli.shared_args import LONG_DOCUMENTS, checked_length, output_limit
 from ..evaluation.generate import BatchSize
+from ..evaluation.rerank import Reranker
 from ..evaluation.token_budget import TokenBudget
 
 _BATCHES_OF_POOL = 32  # that a stream sorts by length together
 _CHARACTERS_PER_TOKEN = 4  # about so many in English
+_RERANK_NAMES = [entry.name for entry in fields(RerankSettings)]
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ class CallPlan:
 
     batches: BatchSize | TokenBudget
     search: dict[str, Any]
+    reranker: Reranker | None
 
     def pools(self, texts: Iterable[str], soon: bool) -> Iterator[list[str]]:
         """Cut a stream into lists of about as many texts as some batches hold.
@@ -97,19 +101,24 @@ def checked_text(index: int, text: object) -> str:
     return text
 
 
-def resolve_search(config: BartConfig, search: Mapping[str, Any]) -> tuple[dict[str, Any], GenerationConfig]:
-    """Check search settings, and complete them for one summary of each text.
+def resolve_search(
+    config: BartConfig, settings: Mapping[str, Any]
+) -> tuple[dict[str, Any], GenerationConfig, Reranker | None]:
+    """Check settings of the search and of re-ranking, and complete them for one summary of each text.
 
     Returns:
-        The arguments of ``generate``, and all settings that result.
+        The arguments of ``generate``, all settings that result, and what chooses among candidates if that is asked for.
 
     Raises:
         InputError: A setting is impossible, or asks for something else than one summary.
     """
+    rerank = RerankSettings.checked({name: settings[name] for name in _RERANK_NAMES if name in settings})
+    search = {name: value for name, value in settings.items() if name not in _RERANK_NAMES}
     chosen = {"num_return_sequences": 1, "return_dict_in_generate": False, **search}
     if chosen.get("max_length") is not None and chosen.get("max_new_tokens") is None:
         chosen |= output_limit(chosen["max_length"])
-    resolved = check_call(config, chosen)
+    reranker = Reranker(config, chosen, rerank) if rerank.is_on else None
+    resolved = check_call(config, chosen) if reranker is None else reranker.plain_settings
     if resolved.num_return_sequences != 1:
         raise InputError(
             f"--num_return_sequences {resolved.num_return_sequences}: each text gets one summary; run_eval.py and "
@@ -118,12 +127,17 @@ def resolve_search(config: BartConfig, search: Mapping[str, Any]) -> tuple[dict[
     for name in ("return_dict_in_generate", "output_scores", "output_logits"):
         if chosen.get(name):
             raise InputError(f"--{name}: only summaries are returned; use the model's generate")
-    return chosen, resolved
+    return chosen, resolved, reranker
 
 
 def override(search: Mapping[str, Any], by: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings with others that override them; a longest output overrides the other way to say it, too."""
+    """Return settings with others that override them.
+
+    A longest output overrides the other way to say it, too, and ``rerank="none"`` all settings of re-ranking.
+    """
     kept = dict(search)
+    if by.get("rerank") == "none":
+        kept = {key: value for key, value in kept.items() if key not in _RERANK_NAMES}
     for name, other in (("max_length", "max_new_tokens"), ("min_length", "min_new_tokens")):
         if by.get(name) is not None or by.get(other) is not None:
             kept = {key: value for key, value in kept.items() if key not in (name, other)}

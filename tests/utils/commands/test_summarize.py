@@ -61,6 +61,19 @@ def read_delimited(path: Path, delimiter: str) -> list[list[str]]:
         return list(csv.reader(file, delimiter=delimiter))
 
 
+def test_consensus_by_flags(folder: Path, inputs: Path, expected: list[str]) -> None:
+    """The seed decides which samples there are."""
+    flags = ["--rerank", "consensus", "--rerank_utility", "mean", "--rerank_samples", 4, "--rerank_temperature", 1.5]
+    found = []
+    for number, seed in enumerate((1, 1, 2)):
+        output = inputs / f"{number}.txt"
+        command(folder, inputs / "in.txt", *flags, "--seed", seed, "--output", output)
+        found.append(output.read_text(encoding="utf-8").splitlines())
+    assert found[0] == found[1] != found[2] and expected not in found
+    with pytest.raises(InputError, match="--rerank_samples 4: has no effect without --rerank consensus"):
+        command(folder, inputs / "in.txt", "--rerank_samples", 4)
+
+
 @pytest.mark.parametrize("suffix", [".txt", ".csv", ".tsv", ".jsonl", ".parquet"])
 def test_every_format_into_every_format(
     folder: Path, inputs: Path, suffix: str, texts: list[str], expected: list[str], capsys

@@ -113,9 +113,29 @@ def test_sampling_is_repeated_by_torchs_seed(summarizer: Summarizer, texts: list
     assert drawn[0] == drawn[1] != drawn[2]
 
 
+def test_consensus(summarizer: Summarizer, folder: Path, texts: list[str], expected: list[str]) -> None:
+    """By a callable that is called with candidates: the shortest is nearest to all others. Off again in a call."""
+    shortest = {"rerank": "consensus", "rerank_utility": lambda text, _: 1 / len(text), "rerank_samples": 5}
+    torch.manual_seed(1)
+    chosen = summarizer(texts, **shortest)
+    assert chosen != expected and sum(map(len, chosen)) < sum(map(len, expected))
+    assert [chosen[3], chosen[7]] == ["", ""]
+    torch.manual_seed(1)
+    other = Summarizer.from_pretrained(folder, device="cpu", **shortest)
+    assert other(texts) == chosen and other(texts, rerank="none") == expected
+    beams = {"rerank": "consensus", "rerank_samples": 0, "num_beams": 4}
+    assert list(summarizer(iter(texts[:3]), **beams)) == [summarizer(text, **beams) for text in texts[:3]]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ({"rerank": "best"}, "--rerank best: give one of none, consensus"),
+        ({"rerank": "consensus", "rerank_utility": "bleu"}, "--rerank_utility bleu: give one of rouge1"),
+        ({"rerank": "consensus", "rerank_samples": "many"}, "--rerank_samples many: give a number"),
+        ({"rerank": "consensus", "rerank_samples": -1}, "--rerank_samples -1: give a number from 0 up"),
+        ({"rerank": "consensus", "rerank_samples": 0}, "2 beams and 0 samples are too few candidates"),
+        ({"rerank_samples": 9}, "--rerank_samples 9: has no effect without --rerank consensus"),
         ({"num_beams": 0}, "num_beams=0"),
         ({"num_return_sequences": 2}, "--num_return_sequences 2: each text gets one summary"),
         ({"return_dict_in_generate": True}, "--return_dict_in_generate"),

@@ -15,13 +15,11 @@ from bart.errors import InputError
 
 from ..cli.options import option
 from ..cli.run import run_command
+from ..evaluation.paired_bootstrap import LEVEL, RESAMPLES, two_sided_p
 from ..evaluation.rouge import ROUGE_TYPES, resampled_means
 from ..evaluation.score_files import read_example_scores
 from ..io.json_files import read_json
 from ..io.run_files import example_scores_file, report_file
-
-_RESAMPLES = 10_000
-_LEVEL = 0.05
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,7 @@ def paired_comparison(first: Path, second: Path, split: str) -> dict[str, Any]:
 
     # Draw the examples anew, and see how much the difference depends on them.
     differences = examples[1].scores - examples[0].scores
-    draws = resampled_means(differences, _RESAMPLES, seed=0)  # (resamples, 4)
+    draws = resampled_means(differences, RESAMPLES, seed=0)  # (resamples, 4)
     low, high = np.percentile(draws, [2.5, 97.5], axis=0)
     return {
         "first": str(first),
@@ -79,14 +77,14 @@ def paired_comparison(first: Path, second: Path, split: str) -> dict[str, Any]:
         "split": split,
         "n_obs": len(differences),
         "scorer": scorers[0],
-        "resamples": _RESAMPLES,
+        "resamples": RESAMPLES,
         "scores": {
             name: {
                 "first": reports[0][name],
                 "second": reports[1][name],
                 "difference": reports[1][name] - reports[0][name],
                 "interval_95": [float(low[index]), float(high[index])],
-                "p": _two_sided(draws[:, index]),
+                "p": two_sided_p(draws[:, index]),
             }
             for index, name in enumerate(ROUGE_TYPES)
         },
@@ -106,7 +104,7 @@ def comparison_text(comparison: dict[str, Any]) -> str:
         interval = "[{:+.2f}, {:+.2f}]".format(*row["interval_95"])
         figures = f"{row['first']:8.2f}{row['second']:8.2f}{row['difference']:+8.2f}"
         lines.append(f"{name:<10}{figures}   {interval:<18}{row['p']:>6.4f}")
-    beyond = [name for name, row in comparison["scores"].items() if row["p"] < _LEVEL]
+    beyond = [name for name, row in comparison["scores"].items() if row["p"] < LEVEL]
     verdict = f"Beyond chance at 5%: {', '.join(beyond) or 'nothing'} (paired bootstrap over the examples)."
     return "\n".join([*lines, "", verdict, "Trainings with other seeds may differ in another way."])
 
@@ -117,12 +115,6 @@ def _report(folder: Path, split: str) -> dict[str, Any]:
             raise InputError(f"{folder / name}: not found; give the results folder of an evaluation of {split}")
     report: dict[str, Any] = read_json(folder / report_file(split))
     return report
-
-
-def _two_sided(draws: np.ndarray) -> float:
-    """Return twice the share of draws at or beyond zero, on the rarer side, counted so that it is never 0."""
-    rarer = min(int((draws <= 0).sum()), int((draws >= 0).sum()))
-    return min(1.0, 2 * (rarer + 1) / (len(draws) + 1))
 
 
 if __name__ == "__main__":

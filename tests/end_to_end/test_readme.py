@@ -35,6 +35,7 @@ from utils.cli.evaluation_args import EvaluationArguments
 from utils.cli.options import Arguments
 from utils.cli.parser import build_parser
 from utils.cli.training_args import TrainingArguments
+from utils.cli.tuning_args import TuningArguments
 from utils.commands.compare_runs import CompareRunsArguments
 from utils.commands.export_model import ExportArguments
 from utils.commands.make_student import StudentArguments
@@ -163,6 +164,7 @@ PROGRAMS = {
     "scripts/make_student.sh": StudentArguments,
     "scripts/summarize.sh": SummarizeArguments,
     "scripts/compare_runs.sh": CompareRunsArguments,
+    "scripts/tune_search.sh": TuningArguments,
     "scripts/benchmark/soak.sh": soak.SoakArguments,
     "scripts/benchmark/gpu_acceptance.sh": gpu_acceptance.AcceptanceArguments,
     "scripts.benchmark.prepare_tokens": prepare_tokens.BenchmarkArguments,

@@ -24,6 +24,7 @@ from utils.cli.evaluation_args import EvaluationArguments
 from utils.cli.options import options_of, to_values
 from utils.cli.parser import parse_arguments
 from utils.cli.training_args import TrainingArguments
+from utils.cli.tuning_args import TuningArguments
 
 ROOT = Path(__file__).parents[2]
 STANDALONE = "-m torch.distributed.run --standalone --local_addr 127.0.0.1"
@@ -490,6 +491,27 @@ def test_the_defaults_that_are_taken_are_said(scripts: Scripts, script: str) -> 
     given = " ".join(listed.split()[:-1])
     assert scripts.run(f"{script} {given}", GPUS_PRESENT="8").stderr == f"defaults used: {line.split()[-1]}\n"
     assert scripts.run(f"{script} {listed}", GPUS_PRESENT="8").stderr == ""
+
+
+def test_tuning_passes_its_arguments_on(scripts: Scripts) -> None:
+    """The model and its configuration stand side by side for Python, as of run_eval.py."""
+    flags = "--num_beams 2,4 --fp16 --resume"
+    assert scripts.run(f"tune_search.sh m 'my data' c.json {flags}", RESULTS_DIR="tuned").returncode == 0
+    ((_, program, *arguments),) = scripts.calls()
+    assert program == "utils.commands.tune_search" and (scripts.folder / "tuned" / "joblog.log").exists()
+    read = parse_arguments(TuningArguments, "", arguments)
+    assert (read.model.model, read.model.config, read.texts.data_dir) == ("m", "c.json", "my data")
+    assert (read.save_path, read.resume, read.precision.name) == ("tuned", True, "fp16")
+    assert read.grid.given_values() == {"num_beams": [2, 4]}
+    evaluation = read.as_evaluation()
+    assert (evaluation.texts.type_path, evaluation.generation.search, evaluation.resume) == ("val", {}, True)
+
+
+def test_tuning_refuses(scripts: Scripts) -> None:
+    refused(scripts.run("tune_search.sh m d"), "needs MODEL, DATA_DIR and CONFIG, got 2 arguments")
+    refused(scripts.run("tune_search.sh m d c e"), "remove e")
+    refused(scripts.run("tune_search.sh m d c --resume"), "--resume", "RESULTS_DIR")
+    assert scripts.calls() == [] and not (scripts.folder / "results").exists()
 
 
 def test_a_relative_python(scripts: Scripts) -> None:

@@ -44,8 +44,8 @@ class EvaluatedTexts(TextSettings):
 
 
 @dataclass(frozen=True)
-class GenerationSettings(SummarySettings):
-    """Search for summaries, and its batches."""
+class BatchSettings(SummarySettings):
+    """Writing of summaries, and its batches."""
 
     bs: int = option(64, "search", "examples per batch", check=at_least(1))
     max_tokens_per_batch: int | None = option(
@@ -54,6 +54,12 @@ class GenerationSettings(SummarySettings):
         "maximum number of source tokens per batch, including padding; replaces --bs",
         check=at_least(1),
     )
+
+
+@dataclass(frozen=True)
+class GenerationSettings(BatchSettings):
+    """Search for summaries, and its batches."""
+
     warm_up: bool = option(False, "search", "run the first batch once before the time is measured")
     eval_beams: int | None = option(
         None,

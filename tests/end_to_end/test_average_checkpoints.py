@@ -52,8 +52,8 @@ def test_killed_after_the_last_step_it_is_the_same(setup: TinySetup, tmp_path: P
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 def test_two_processes(setup: TinySetup, tmp_path: Path, strategy: str) -> None:
     """The first one averages; there are fewer validations than were asked for."""
-    flags = [*setup.training_flags, "--average_checkpoints", "9", "--strategy", strategy, "--n_test", "-1"]
+    flags = [*setup.training_flags, "--average_checkpoints", "20", "--strategy", strategy, "--n_test", "-1"]
     output = run_as_torchrun("finetune.py", [*flags, "--output_dir", str(tmp_path / "out")], tmp_path / "log", 2)
-    assert "averaged the checkpoints of steps 4, 8, 12, 16, 20 (5 instead of 9)\n" in output
-    assert steps_of(tmp_path / "out") == [4, 8, 12, 16, 19, 20]
+    assert "averaged the checkpoints of steps 2, 4, 6, 8, 10, 12, 14, 16, 18, 20 (10 instead of 20)\n" in output
+    assert steps_of(tmp_path / "out") == [2, 4, 6, 8, 10, 12, 14, 16, 18, 19, 20]
     assert read_json(tmp_path / "out" / "averaged" / "test_rouge.json")["n_obs"] == 7

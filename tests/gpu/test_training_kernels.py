@@ -2,10 +2,11 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from bart.modeling.kernels import available
-from bart.modeling.modeling_bart import BartForConditionalGeneration
+from bart.modeling.modeling_bart import BartForConditionalGeneration, find_target_indices
 from tests.tiny_setup import tiny_config
 
 pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("kernels_on_cpu")]
@@ -52,3 +53,31 @@ def test_computed_again(dtype: torch.dtype, device: str) -> None:
     model.enable_gradient_checkpointing()
     for found, wanted in zip(loss_and_gradients(model, dtype), expected, strict=True):
         torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", LARGEST_ERRORS, ids=str)
+def test_r_drop(dtype: torch.dtype, device: str) -> None:
+    """Two predictions that dropout makes differ; losses and the states' gradient against the formula by autograd."""
+    model = model_on(device, dropout=0.1)
+    torch.manual_seed(1)
+    _, rows, tokens = SHAPES[device]
+    labels = torch.randint(4, 400, (rows, tokens), device=device)
+    twice = torch.cat([labels, labels])
+    with torch.autocast(device, dtype, enabled=dtype != torch.float32):
+        torch.manual_seed(2)
+        found = model.r_drop_loss_sum(labels.flip(0), None, labels, 5.0, 0.1)
+        torch.manual_seed(2)
+        states, targets = model._target_states(twice.flip(0), None, twice, find_target_indices(twice))
+        logits = F.linear(states, model.model.shared.weight)
+    log_p, log_q = logits.float().log_softmax(-1).chunk(2)
+    divergence = ((log_p.exp() - log_q.exp()) * (log_p - log_q)).sum() / 2
+    cross_entropy = F.cross_entropy(logits.float(), targets, reduction="sum", label_smoothing=0.1) / 2
+    expected = (cross_entropy + 5.0 / 2 * divergence, cross_entropy, divergence)
+    assert divergence > 0
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours.item() == pytest.approx(theirs.item(), rel=LARGEST_ERRORS[dtype])
+    names, parameters = zip(*model.named_parameters(), strict=True)
+    gradients = [torch.autograd.grad(loss[0] / labels.numel(), parameters) for loss in (found, expected)]
+    for name, ours, theirs in zip(names, *gradients, strict=True):
+        if not name.endswith("k_proj.bias"):  # their gradients are 0
+            assert (ours - theirs).norm() <= LARGEST_ERRORS[dtype] * theirs.norm(), name

@@ -193,6 +193,17 @@ def test_results_folder_is_new_and_holds_the_log_of_both_programs(scripts: Scrip
     assert run.stdout == (results / "joblog.log").read_text() == "ran finetune.py\nran run_eval.py\n"
 
 
+def test_an_averaged_model_is_evaluated_too(scripts: Scripts) -> None:
+    """After the best one, if there is one."""
+    command, results = "run_summarization.sh d c.json 0 --average_checkpoints 3", scripts.folder / "here"
+    assert scripts.run(command, RESULTS_DIR="here").stdout == "ran finetune.py\nran run_eval.py\n"
+    (results / "averaged_tfmr").mkdir()
+    run = scripts.run(command, RESULTS_DIR="here")
+    assert run.returncode == 0 and run.stdout == "ran finetune.py\nran run_eval.py\nran run_eval.py\n"
+    assert (scripts.evaluation().model, scripts.evaluation().save_path) == ("here/averaged_tfmr", "here/averaged")
+    assert (results / "averaged" / "joblog.log").read_text() == "ran run_eval.py\n"
+
+
 def test_a_failed_training_is_not_evaluated(scripts: Scripts) -> None:
     run = scripts.run("run_summarization.sh d c.json 0", FAILING="finetune.py")
     assert run.returncode == 7

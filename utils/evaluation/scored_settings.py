@@ -1,7 +1,6 @@
 """Scores search settings on parts of a split, each part once: a folder keeps what was generated, and how it scored."""
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -13,7 +12,6 @@ from bart.modeling.modeling_bart import BartForConditionalGeneration
 from ..data.splits import Pairs
 from .evaluate import EvaluationSettings, evaluate
 from .journal import delete_journals
-from .rouge import ROUGE_TYPES
 from .score_files import read_example_scores
 from .search_grid import SearchSetting, setting_name
 
@@ -75,21 +73,3 @@ class SettingScorer:
         # From the file, in which they are rounded: it is all the same whether they are new.
         scored.portions.append(read_example_scores(folder, split).scores)
         scored.seconds += len(pairs) / result.report["sequences_per_second"]
-
-
-def metric_of(name: str) -> Callable[[np.ndarray], np.ndarray]:
-    """Return a function that turns means (..., 4), in the order of ROUGE_TYPES, into the metric (...).
-
-    ``mean`` is the geometric mean of rouge1, rouge2 and rougeL, as of SCROLLS (Shaham et al. 2022,
-    https://arxiv.org/abs/2201.03533): a gain of 1% counts the same in each of the three.
-    """
-    if name == "mean":
-        columns = [ROUGE_TYPES.index(each) for each in ("rouge1", "rouge2", "rougeL")]
-        return lambda means: np.cbrt(np.prod(means[..., columns], axis=-1))
-    column = ROUGE_TYPES.index(name)
-    return lambda means: means[..., column]
-
-
-def exact_means(scores: np.ndarray) -> np.ndarray:
-    """Return the means (4,) of scores (N, 4), times 100; rounded once, so that the order of examples is no matter."""
-    return np.array([100 * math.fsum(column) / len(scores) for column in scores.T])

@@ -8,8 +8,9 @@ import numpy as np
 
 from .paired_bootstrap import LEVEL, RESAMPLES, holm, two_sided_p
 from .rouge import resampled_means
-from .scored_settings import ScoredSetting, exact_means, metric_of
+from .scored_settings import ScoredSetting
 from .search_grid import TUNED, SearchSetting
+from .tuning_metric import metric_of, metric_value
 
 _RESAMPLES_PER_SETTING = 100  # so that p times the number of settings can be below LEVEL
 
@@ -87,14 +88,15 @@ def judge(present: ScoredSetting, finalists: Sequence[ScoredSetting], tried: int
         metric: the name of the metric.
     """
     # Draw the examples anew, the same ones for all.
-    metric_values, resamples = metric_of(metric), max(RESAMPLES, tried * _RESAMPLES_PER_SETTING)
+    resamples = max(RESAMPLES, tried * _RESAMPLES_PER_SETTING)
     settings = [present, *finalists]
     columns = np.concatenate([each.scores for each in settings], axis=1)  # (N, 4 settings)
     draws = resampled_means(columns, resamples, seed=0).reshape(resamples, len(settings), -1)
-    differences = metric_values(draws)[:, 1:] - metric_values(draws)[:, :1]  # (resamples, finalists)
+    drawn_values = metric_of(metric)(draws)  # (resamples, settings)
+    differences = drawn_values[:, 1:] - drawn_values[:, :1]
 
     # The gain of each, with its interval and p.
-    values = [float(metric_values(exact_means(each.scores))) for each in settings]
+    values = [metric_value(metric, each.scores) for each in settings]
     low, high = np.percentile(differences, [2.5, 97.5], axis=0).tolist()
     p_values = list(map(two_sided_p, differences.T))
     corrected = holm(p_values, tried)

@@ -18,8 +18,8 @@ from bart.modeling.modeling_bart import BartForConditionalGeneration
 
 from ..cli.tuning_args import GridSettings, TuningArguments
 from ..data.tokens.encode import encode
-from ..evaluation.rouge import ROUGE_TYPES, scorer_description
-from ..evaluation.scored_settings import ScoredSetting, SettingScorer, exact_means, metric_of
+from ..evaluation.rouge import mean_scores, scorer_description
+from ..evaluation.scored_settings import ScoredSetting, SettingScorer
 from ..evaluation.search_grid import (
     SearchSetting,
     default_values,
@@ -29,6 +29,7 @@ from ..evaluation.search_grid import (
     settings_of_grid,
 )
 from ..evaluation.successive_halving import Rung, halve, nested_portions, plan_rungs
+from ..evaluation.tuning_metric import metric_value
 from ..evaluation.tuning_verdict import Verdict, judge, verdict_text
 from ..io.atomic_files import make_folder
 from ..io.folder_lock import FolderLock
@@ -110,7 +111,7 @@ def compare(
     prepare(model, arguments.precision, decision.device)
     portions = nested_portions(plan.rungs, arguments.grid.seed)
     scorer = SettingScorer(model, decision.tokenizer, decision.pairs, portions, settings, cache)
-    metric = metric_of(arguments.grid.metric)
+    metric = arguments.grid.metric
     tried = [ScoredSetting(plan.present), *map(ScoredSetting, plan.settings)]
 
     def score(number: int, survivors: Sequence[ScoredSetting]) -> list[float]:
@@ -118,12 +119,9 @@ def compare(
         print(f"round {number + 1} of {len(plan.rungs)}: {len(survivors)} settings and the present one", flush=True)
         for scored in taking_part:
             scorer.add_portion(scored, number)
-            value = metric(exact_means(scored.scores))
-            print(
-                f"{_described(scored.setting)}: {arguments.grid.metric} {value:.2f} of {len(scored.scores):,} examples",
-                flush=True,
-            )
-        return [float(metric(exact_means(scored.scores))) for scored in survivors]
+            value = metric_value(metric, scored.scores)
+            print(f"{_described(scored.setting)}: {metric} {value:.2f} of {len(scored.scores):,} examples", flush=True)
+        return [metric_value(metric, scored.scores) for scored in survivors]
 
     return tried, halve(tried[1:], plan.rungs, score)
 
@@ -181,7 +179,6 @@ def _report(
     chosen: SearchSetting,
 ) -> dict[str, Any]:
     """Return what was tried, and how it scored."""
-    metric = metric_of(grid.metric)
     return {
         "metric": grid.metric,
         "split": decision.settings.split,
@@ -192,8 +189,8 @@ def _report(
             {
                 "setting": scored.setting,
                 "examples": len(scored.scores),
-                grid.metric: float(metric(exact_means(scored.scores))),
-                "rouge": dict(zip(ROUGE_TYPES, exact_means(scored.scores).tolist(), strict=True)),
+                grid.metric: metric_value(grid.metric, scored.scores),
+                "rouge": mean_scores(scored.scores),
                 "seconds": scored.seconds,
             }
             for scored in tried

@@ -1,10 +1,10 @@
 """Finalists that win, and such that win by chance: judged on scores that are made up."""
 
 import numpy as np
-import pytest
 
-from utils.evaluation.scored_settings import ScoredSetting, exact_means, metric_of
+from utils.evaluation.scored_settings import ScoredSetting
 from utils.evaluation.search_grid import TUNED
+from utils.evaluation.tuning_metric import metric_value
 from utils.evaluation.tuning_verdict import judge, verdict_text
 
 SCORES = np.random.default_rng(1).uniform(0.1, 0.9, (100, 4))
@@ -16,13 +16,6 @@ def scored(beams: int, scores: np.ndarray) -> ScoredSetting:
     return ScoredSetting(dict(zip(TUNED, [beams, 1.0, 0, 3], strict=True)), [scores[:30], scores[30:]], 1.5)
 
 
-def test_the_metric_is_a_column_or_the_geometric_mean_of_three() -> None:
-    means = np.array([[8.0, 27.0, 1.0, 5.0], [2.0, 4.0, 8.0, 0.0]])
-    assert metric_of("mean")(means) == pytest.approx([6.0, 4.0])
-    assert metric_of("rouge2")(means).tolist() == [27.0, 4.0]
-    assert metric_of("rougeLsum")(means[0]) == 5.0
-
-
 def test_a_small_gain_everywhere_wins_and_a_larger_one_by_chance_does_not() -> None:
     better = scored(2, SCORES + 0.01 + 0.02 * NOISE)
     lucky = scored(3, np.where(np.arange(100)[:, None] == 7, SCORES + 6, SCORES))  # one example alone is better
@@ -32,7 +25,7 @@ def test_a_small_gain_everywhere_wins_and_a_larger_one_by_chance_does_not() -> N
     assert first.p > 0.5 and first.corrected_p == 1.0
     assert second.interval_95[0] > 0
     assert second.corrected_p == 36 * second.p < 0.05
-    values = [float(metric_of("mean")(exact_means(scores))) for scores in (SCORES, better.scores)]
+    values = [metric_value("mean", scores) for scores in (SCORES, better.scores)]
     assert second.gain == values[1] - values[0] and verdict.present_value == values[0]
     assert "The winner is better beyond chance at 5%" in verdict_text(verdict, "mean")
     assert "36 settings" in verdict_text(verdict, "mean")

@@ -83,6 +83,8 @@ def generate(
     conditions = _as_list("stopping_criteria", stopping_criteria)
     if conditions and settings.num_beam_groups > 1:
         raise InputError("generate: stopping_criteria: groups of beams end by themselves; give num_beam_groups=1")
+    if draw_next is not None and settings.num_beams > 1:
+        raise InputError("generate: draw_next: is for sampling without beams; give num_beams=1 or leave it out")
     callers = CallersProcessors(_as_list("logits_processor", logits_processor), prefix_allowed_tokens_fn)
     _warn_of_unknown_sources(settings, sources)
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from bart.errors import InputError
 from bart.generation import active_sentences, step_decoder
 from bart.generation.sampling import draw_by_inversion
 from tests.random_models import model_pair
@@ -49,3 +50,9 @@ def test_sentences_leave_when_all_of_their_samples_are_done(
     assert isinstance(greedy, Tensor) and isinstance(found, Tensor)
     assert found.tolist() == greedy.repeat_interleave(3, 0).tolist()
     assert rows[0] == 36 and 3 <= rows[-1] < 36 and all(count % 3 == 0 for count in rows)
+
+
+def test_beams_are_not_drawn_so() -> None:
+    model = model_pair(1004).ours
+    with pytest.raises(InputError, match="generate: draw_next: is for sampling without beams"):
+        model.generate(torch.full((1, 4), 5), num_beams=2, do_sample=True, draw_next=draw_by_inversion)

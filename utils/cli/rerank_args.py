@@ -32,7 +32,7 @@ class RerankSettings:
         "candidates from the beam search, its best ones (default: as many as it has beams)",
         check=at_least(0),
     )
-    rerank_samples: int = option(32, "re-ranking", "candidates that are drawn at random", check=at_least(0))
+    rerank_samples: int = option(24, "re-ranking", "candidates that are drawn at random", check=at_least(0))
     rerank_temperature: float = option(
         0.7, "re-ranking", "of these draws: divisor of the log probabilities", check=above(0)
     )

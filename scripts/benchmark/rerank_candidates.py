@@ -17,6 +17,7 @@ from typing import Any
 
 from bart.errors import InputError
 from utils.cli.options import at_least, option
+from utils.cli.rerank_args import UTILITIES
 from utils.cli.run import run_command
 
 # numpy, nltk and torch take seconds to import, so the functions do it: --help and a wrong flag are answered at once.
@@ -45,7 +46,7 @@ class RerankArguments:
 
 def measure(arguments: RerankArguments) -> None:
     """Print the figures, and write them to --json if it is given. Raises InputError if a score differs."""
-    from utils.evaluation.consensus import UTILITIES, ConsensusChooser
+    from utils.evaluation.consensus import ConsensusChooser
     from utils.io.json_files import write_json
     from utils.runtime.hardware import describe_machine
 

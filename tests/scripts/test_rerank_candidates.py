@@ -7,7 +7,7 @@ import pytest
 
 from bart.errors import InputError
 from scripts.benchmark.rerank_candidates import RerankArguments, make_pools
-from utils.evaluation.consensus import UTILITIES
+from utils.cli.rerank_args import UTILITIES
 from utils.io.json_files import read_json
 
 ROOT = Path(__file__).parents[2]

@@ -9,7 +9,7 @@ from bart.errors import InputError
 from .options import above, at_least, option
 
 RERANKINGS = ("none", "consensus")
-UTILITY_NAMES = ("rouge1", "rouge2", "rougeL", "mean")
+UTILITIES = ("rouge1", "rouge2", "rougeL", "mean")
 _FEWEST_CANDIDATES = 3  # of two, each is as near to the other
 
 
@@ -24,7 +24,7 @@ class RerankSettings:
         choices=RERANKINGS,
     )
     rerank_utility: str | Callable[[str, str], float] = option(  # noqa: RUF009 -- a field; in Python any callable
-        "rouge1", "re-ranking", "nearness of two candidates, as ROUGE measures it", choices=UTILITY_NAMES
+        "rouge1", "re-ranking", "nearness of two candidates, as ROUGE measures it", choices=UTILITIES
     )
     rerank_beams: int | None = option(
         None,

@@ -13,9 +13,9 @@ import numpy as np
 
 from bart.errors import InputError
 
+from ..cli.rerank_args import UTILITIES
 from .rouge_pairs import RougeType, rouge_of_pairs
 
-UTILITIES = ("rouge1", "rouge2", "rougeL", "mean")
 Utility = Literal["rouge1", "rouge2", "rougeL", "mean"] | Callable[[str, str], float]
 
 _ROUGE_TYPES: dict[str, tuple[RougeType, ...]] = {

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from bart.errors import InputError
-from utils.evaluation.consensus import UTILITIES, ConsensusChooser
+from utils.cli.rerank_args import UTILITIES
+from utils.evaluation.consensus import ConsensusChooser
 
 
 def shared_words(candidate: str, reference: str) -> float:

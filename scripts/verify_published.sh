@@ -76,6 +76,7 @@ while ((${#flags[@]} > 0)); do
             esac
             flags=("${flags[@]:2}")
             ;;
+        --rerank | --rerank=*) die "$flag: the published scores are those of a beam search alone; leave it out" ;;
         *)
             evaluation_flags+=("$flag")
             flags=("${flags[@]:1}")

@@ -27,7 +27,7 @@ from ..data.tokens.token_array import TokenStore
 from ..evaluation.generate import BatchGenerator, BatchSize, by_source
 from ..evaluation.rerank import Reranker
 from ..evaluation.token_budget import TokenBudget, find_token_budget
-from ..runtime.malloc import keep_freed_memory
+from ..runtime.malloc import FreedMemory, keep_freed_memory
 from ..runtime.precision import apply_matmul_precision, evaluation_dtype
 from ..runtime.read_ahead import read_ahead
 from .summarizer_device import choose_device, choose_precision
@@ -241,9 +241,11 @@ class Summarizer:
         return CallPlan(self._budgets[key], chosen, reranker)
 
     def _stream(self, lists: Iterable[Sequence[str]], plan: CallPlan, bar: "tqdm[Any]") -> Iterator[list[str]]:
+        freed = FreedMemory()
         with closing(read_ahead(map(self._read, lists))) as read, bar:
             for documents in read:
                 yield self._summarize(documents, plan, bar)
+                freed.trim_if_due()
 
     def _read(self, texts: Sequence[str]) -> "_Documents":
         """Make the tokens of texts. Raises InputError as a call does."""

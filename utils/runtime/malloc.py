@@ -2,9 +2,11 @@
 
 import ctypes
 import sys
+import time
 
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # numbers of mallopt's parameters, in glibc's malloc.h
 _NEVER = -1
+_SECONDS_BETWEEN_TRIMS = 30.0
 
 
 def keep_freed_memory() -> None:
@@ -19,3 +21,23 @@ def keep_freed_memory() -> None:
     if hasattr(library, "mallopt"):  # musl has none
         library.mallopt(_MMAP_MAX, 0)
         library.mallopt(_TRIM_THRESHOLD, _NEVER)
+
+
+class FreedMemory:
+    """Gives the memory of freed tensors back to the system, now and then.
+
+    Tensors whose sizes vary leave gaps that no later one fits into, so a process that never gives memory back grows
+    for hours. To give it back takes tenths of a second, and its first use after that is slow.
+    """
+
+    def __init__(self) -> None:
+        """Begin to wait."""
+        self._last = time.monotonic()
+
+    def trim_if_due(self) -> None:
+        """Give it back, unless that was less than half a minute ago. Do nothing without glibc."""
+        if time.monotonic() - self._last < _SECONDS_BETWEEN_TRIMS:
+            return
+        if sys.platform.startswith("linux") and hasattr(library := ctypes.CDLL(None), "malloc_trim"):
+            library.malloc_trim(ctypes.c_size_t(0))
+        self._last = time.monotonic()

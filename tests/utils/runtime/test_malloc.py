@@ -1,4 +1,4 @@
-"""Count the page faults of a process of its own, so that this one does not keep its memory, too."""
+"""Count the page faults and the memory of a process of its own, so that this one does not keep its memory, too."""
 
 import subprocess
 import sys
@@ -16,6 +16,22 @@ for _ in range(20):
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
 """
 
+PROGRAM_OF_TRIMS = """
+from pathlib import Path
+from utils.runtime import malloc
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1])
+malloc.keep_freed_memory()
+freed = malloc.FreedMemory()
+b"x" * 100_000_000
+kept = resident()
+freed.trim_if_due()
+too_soon = resident()
+malloc._SECONDS_BETWEEN_TRIMS = 0
+freed.trim_if_due()
+print(kept, too_soon, resident())
+"""
+
 
 def page_faults(how: str) -> int:
     return int(subprocess.run([sys.executable, "-c", PROGRAM, how], capture_output=True, text=True, check=True).stdout)
@@ -25,3 +41,11 @@ def page_faults(how: str) -> int:
 def test_pages_are_touched_once() -> None:
     """Allocate 50 MB twenty times: 240,000 pages of 4 KB. Blocks of up to 32 MB glibc learns to keep by itself."""
     assert page_faults("keep") < page_faults("as it is") / 3
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="it is glibc's setting")
+def test_memory_is_given_back_now_and_then() -> None:
+    """Free 100 MB, of pages of 4 KB."""
+    run = subprocess.run([sys.executable, "-c", PROGRAM_OF_TRIMS], capture_output=True, text=True, check=True)
+    kept, too_soon, trimmed = map(int, run.stdout.split())
+    assert too_soon == kept and trimmed < kept - 20_000

@@ -54,7 +54,11 @@ for index in "${!flags[@]}"; do
         --text_column | --summary_column | --long_documents | --rouge_sentence_splitter)
             evaluation_flags+=("${flags[@]:index:2}")
             ;;
-        --average_checkpoints | --average_checkpoints=*) averages=true ;;
+        --average_checkpoints | --average_checkpoints=*)
+            ((NNODES == 1)) || die "--average_checkpoints: machine 0 averages alone, and the others would not wait:" \
+                "use one machine, or run finetune.py by torchrun"
+            averages=true
+            ;;
         --resume) evaluation_flags+=("$flag" --discard_other_journal) ;; # which is given for the training
         --text_column=* | --summary_column=* | --long_documents=* | --rouge_sentence_splitter=*)
             evaluation_flags+=("$flag")

@@ -485,6 +485,12 @@ def test_what_many_machines_need_is_asked_for(scripts: Scripts, missing: dict[st
     assert scripts.calls() == []
 
 
+def test_many_machines_average_nothing(scripts: Scripts) -> None:
+    command = COMMANDS["finetune.py"].format(gpus=2) + " --average_checkpoints 3"
+    refused(scripts.run(command, GPUS_PRESENT="8", **MACHINE), "--average_checkpoints: machine 0 averages alone")
+    assert scripts.calls() == []
+
+
 @pytest.mark.parametrize("command", [*COMMANDS.values(), PRETRAINING])
 def test_a_results_folder_that_cannot_be_made(scripts: Scripts, command: str) -> None:
     (scripts.folder / "file").touch()

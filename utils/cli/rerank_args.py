@@ -1,5 +1,6 @@
 """Settings of re-ranking: choosing each summary among candidates."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Self
@@ -50,7 +51,9 @@ class RerankSettings:
                 continue
             if choices is not None and value not in choices:
                 raise InputError(f"--{entry.name} {value}: give one of {', '.join(choices)}")
-            problem = None if check is None else check(value) if isinstance(value, int | float) else "give a number"
+            kind = float if entry.name == "rerank_temperature" else int
+            is_number = isinstance(value, int | kind) and not isinstance(value, bool) and math.isfinite(value)
+            problem = None if check is None else check(value) if is_number else "give a number"
             if problem is not None:
                 raise InputError(f"--{entry.name} {value}: {problem}")
         settings = cls(**given)

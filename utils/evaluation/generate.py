@@ -172,7 +172,8 @@ class BatchGenerator:
 
     def read(self, sources: TokenStore, search: dict[str, Any], reranker: Reranker | None = None) -> None:
         """Take other sources and settings. The graphs stay, and so does what is known of the memory if it applies."""
-        self._most_tokens = self._most_tokens if search == self._settings and reranker is self._reranker else None
+        before, now = ((None if each is None else each.facts) for each in (self._reranker, reranker))
+        self._most_tokens = self._most_tokens if search == self._settings and now == before else None
         self._sources, self._settings, self._reranker = sources, search, reranker
 
     def search(self, rows: np.ndarray) -> Iterator[tuple[np.ndarray, Tensor, float]]:

@@ -25,8 +25,8 @@ from bart.modeling.modeling_bart import BartForConditionalGeneration
 from ..cli.rerank_args import RerankSettings
 from .consensus import ConsensusChooser
 
-# Samples of all sources together that are drawn at once: on a CPU, 16 samples of 64 sources take 1.4 times as long as
-# four times 4. On a GPU portions are at least as large as the beams, for which there is memory.
+# Samples of all sources together that are drawn at once on a CPU: 16 samples of 64 sources take 1.4 times as long as
+# four times 4. On a GPU as many of each source as there are beams, for which there is memory.
 _SAMPLED_ROWS = 256
 
 
@@ -120,7 +120,7 @@ class Reranker:
         """Yield the arguments of each search: that of the beams, then portions of the samples."""
         if self._searched:
             yield self._plain
-        at_once = max(1, _SAMPLED_ROWS // sources, self._num_beams if device.type == "cuda" else 1)
+        at_once = self._num_beams if device.type == "cuda" else max(1, _SAMPLED_ROWS // sources)
         portions = -(-self._samples // at_once)
         for portion in range(portions):
             share = (self._samples + portion) // portions  # the shares differ by one at most

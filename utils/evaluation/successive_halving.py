@@ -29,13 +29,15 @@ class Rung:
 def plan_rungs(settings: int, rows: int, smallest: int) -> list[Rung]:
     """Return the rounds for so many settings and rows; the last one has all rows.
 
-    A round with fewer than ``smallest`` rows is left out: its settings begin on the next subset.
+    A round with fewer than ``smallest`` rows, or as many as the next one, is left out: its settings begin on the next
+    subset.
     """
     survivors = [settings]
     while survivors[-1] > _FINALISTS:
         survivors.append(-(-survivors[-1] // _KEPT))
     sizes = [-(-rows // _KEPT**power) for power in reversed(range(len(survivors)))]
-    first = next((index for index, size in enumerate(sizes) if size >= smallest), len(sizes) - 1)
+    smallest = next((size for size in sizes if size >= smallest), rows)
+    first = max(index for index, size in enumerate(sizes) if size == smallest)
     return [Rung(settings, sizes[first]), *map(Rung, survivors[first + 1 :], sizes[first + 1 :])]
 
 

@@ -98,7 +98,8 @@ def judge(present: ScoredSetting, finalists: Sequence[ScoredSetting], tried: int
     # The gain of each, with its interval and p.
     values = [metric_value(metric, each.scores) for each in settings]
     low, high = np.percentile(differences, [2.5, 97.5], axis=0).tolist()
-    p_values = list(map(two_sided_p, differences.T))
+    least = 2.0 ** (1 - len(present.scores))  # that signs of so few examples can show: a draw never leaves them
+    p_values = [max(two_sided_p(draws), least) for draws in differences.T]
     corrected = holm(p_values, tried)
     compared = [
         Finalist(

@@ -32,7 +32,8 @@ def write_pseudo_labels(results: Path, data_dir: str, columns: AskedColumns, fol
         A line for people: how many targets there are, and how many of them are empty.
 
     Raises:
-        InputError: The evaluation is missing or one of other texts, the data cannot be read, or ``folder`` exists.
+        InputError: The evaluation is missing or one of other texts, which can be told if the split had targets; the
+            data cannot be read; or ``folder`` exists.
     """
     if folder.exists():
         raise InputError(f"{folder} exists; give a new folder")
@@ -47,7 +48,8 @@ def write_pseudo_labels(results: Path, data_dir: str, columns: AskedColumns, fol
             _copy(data, split, partial)
     empty = sum(not line.strip() for line in iterate_lines(folder / f"{_LABELLED}.target"))
     left_out = f", {empty:,} of them empty, which a training leaves out" if empty else ""
-    return f"{labels.lines:,} summaries of {results} as {_LABELLED}.target{left_out}"
+    unknown = "" if (results / report_file(_LABELLED)).is_file() else "; without a report only their number was checked"
+    return f"{labels.lines:,} summaries of {results} as {_LABELLED}.target{left_out}{unknown}"
 
 
 def _labels_of(results: Path, sources: Path) -> LineFile:

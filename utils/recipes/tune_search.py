@@ -7,7 +7,7 @@ settings, and writes.
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,12 @@ from ..io.folder_lock import FolderLock
 from ..io.json_files import write_json
 from ..io.run_files import SCORED_SETTINGS_FOLDER, TUNED_CONFIG_FILE, TUNING_FILE
 from .evaluate import Decision, computation, decide, prepare
+
+# Options of a tuning that are arguments of run_eval_summarization.sh, or for the validation split alone.
+_BY_POSITION = {
+    *("model", "config", "data_dir", "bs", "n_obs"),
+    *("max_source_length", "max_target_length", "eval_max_gen_length"),
+}
 
 
 @dataclass(frozen=True)
@@ -166,8 +172,20 @@ def _evaluation_command(arguments: TuningArguments, decision: Decision, chosen: 
         arguments.texts.data_dir,
         Path(arguments.save_path) / TUNED_CONFIG_FILE,
         *quantization,
+        *_other_flags(arguments),
     ]
     return f"bash scripts/run_eval_summarization.sh {shlex.join(map(str, words))}"
+
+
+def _other_flags(arguments: TuningArguments) -> list[str]:
+    """Return the flags of the tuning that the evaluation needs, too, and that have no place among its arguments."""
+    flags = []
+    for group in (arguments.model, arguments.texts, arguments.batches):
+        for entry in fields(group):
+            value = getattr(group, entry.name)
+            if entry.name not in _BY_POSITION and value != entry.default:
+                flags += [f"--{entry.name}", str(value)]
+    return flags
 
 
 def _report(

@@ -13,6 +13,7 @@ def test_a_third_goes_on_to_three_times_as_many_rows() -> None:
 def test_subsets_that_are_too_small_are_left_out() -> None:
     assert plan_rungs(36, 900, 101) == [Rung(36, 300), Rung(4, 900)]
     assert plan_rungs(36, 13, 50) == [Rung(36, 13)]
+    assert plan_rungs(36, 2, 1) == [Rung(36, 1), Rung(4, 2)] and plan_rungs(36, 1, 1) == [Rung(36, 1)]
     assert plan_rungs(4, 900, 50) == plan_rungs(4, 900, 1) == [Rung(4, 900)]
 
 

@@ -45,6 +45,14 @@ def test_many_settings_can_still_be_told_from_chance() -> None:
     assert verdict.resamples == 30_000 and verdict.winner is not None
 
 
+def test_few_examples_show_nothing() -> None:
+    """Differences of one sign: with 3 examples they come by chance in one of 4 cases, with 20 almost never."""
+    for examples, wins in ((1, False), (3, False), (20, True)):
+        verdict = judge(scored(1, SCORES[:examples]), [scored(2, SCORES[:examples] + 0.05)], 4, "rouge1")
+        assert (verdict.winner is not None) == wins and verdict.best is not None
+    assert judge(scored(1, SCORES[:3]), [scored(2, SCORES[:3] + 0.05)], 4, "rouge1").finalists[0].p == 0.25
+
+
 def test_a_loss_is_no_gain() -> None:
     verdict = judge(scored(1, SCORES), [scored(2, SCORES - 0.05)], 4, "rougeL")
     assert verdict.winner is verdict.best is None and verdict.finalists[0].corrected_p < 0.05

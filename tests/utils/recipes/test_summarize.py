@@ -133,6 +133,8 @@ def test_consensus(summarizer: Summarizer, folder: Path, texts: list[str], expec
         ({"rerank": "best"}, "--rerank best: give one of none, consensus"),
         ({"rerank": "consensus", "rerank_utility": "bleu"}, "--rerank_utility bleu: give one of rouge1"),
         ({"rerank": "consensus", "rerank_samples": "many"}, "--rerank_samples many: give a number"),
+        ({"rerank": "consensus", "rerank_samples": 2.5}, "--rerank_samples 2.5: give a number"),
+        ({"rerank": "consensus", "rerank_temperature": float("inf")}, "--rerank_temperature inf: give a number"),
         ({"rerank": "consensus", "rerank_samples": -1}, "--rerank_samples -1: give a number from 0 up"),
         ({"rerank": "consensus", "rerank_samples": 0}, "2 beams and 0 samples are too few candidates"),
         ({"rerank_samples": 9}, "--rerank_samples 9: has no effect without --rerank consensus"),

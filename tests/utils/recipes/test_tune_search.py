@@ -143,7 +143,10 @@ def test_a_limit_of_flags_goes_into_the_configuration(
     setup: TinySetup, folder: Path, data: Path, tmp_path: Path
 ) -> None:
     grid = ["--num_beams", "1", "--min_length", "0,5", "--n_obs", "5", "--max_length", "9"]
-    run(SCRIPT, [str(folder), str(setup.config), str(data), str(tmp_path / "results"), *grid], tmp_path / "log")
+    others = ["--max_tokens_per_batch", "90", "--long_documents", "chunk"]
+    arguments = [str(folder), str(setup.config), str(data), str(tmp_path / "results"), *grid, *others]
+    command = run(SCRIPT, arguments, tmp_path / "log").splitlines()[-1]
+    assert command.endswith("results/config.json --long_documents chunk --max_tokens_per_batch 90")
     written = read_json(tmp_path / "results" / "config.json")
     assert written == json.loads(setup.config.read_text()) | {"max_length": 9}
 

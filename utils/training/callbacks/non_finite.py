@@ -45,7 +45,10 @@ class StopOnNonFinite(Callback):
         self, trainer: pl.Trainer, module: SummarizationModule, outputs: Any, batch: Batch, batch_index: int
     ) -> None:
         """Keep the loss and, at the end of a step, the norm of the gradient; check them if it is time."""
-        self._losses.append((batch_index, batch.indices, outputs["loss_sum"]))
+        loss = outputs["loss_sum"]
+        if "divergence_sum" in outputs:  # of R-Drop: it may be NaN although the cross entropy is finite
+            loss = loss + outputs["divergence_sum"]
+        self._losses.append((batch_index, batch.indices, loss))
         if not ends_step(trainer, batch_index):
             return
         if not self.scales_loss:

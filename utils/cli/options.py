@@ -4,9 +4,11 @@ A dataclass of ``option`` fields is a command line. A field whose type is such a
 flags like all others, and a function takes the group that it needs instead of all arguments.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import Field, field, fields, is_dataclass
 from typing import Any, Protocol, TypeVar
+
+from bart.errors import InputError
 
 Check = Callable[[Any], str | None]  # returns None for a value that is allowed, else a text that says what to give
 
@@ -106,6 +108,15 @@ def options_of(arguments_class: type) -> Iterator[Field[Any]]:
             yield entry
 
 
+def check_values(arguments_class: type, values: Mapping[str, Any]) -> None:
+    """Raise InputError, naming the flag, if the value of an option, by name, does not meet the option's condition."""
+    for entry in options_of(arguments_class):
+        check, value = entry.metadata.get("check"), values.get(entry.name)
+        problem = check(value) if check is not None and value is not None else None
+        if problem is not None:
+            raise InputError(f"--{entry.name} {value}: {problem}")
+
+
 def from_values(arguments_class: type[ArgumentsType], values: dict[str, Any]) -> ArgumentsType:
     """Build arguments from the values of some options by name; the other options take their defaults."""
     given = {}
@@ -124,3 +135,17 @@ def to_values(arguments: Any) -> dict[str, Any]:
         value = getattr(arguments, entry.name)
         values |= to_values(value) if is_dataclass(entry.type) else {entry.name: value}
     return values
+
+
+def changed_flags(arguments: Any, leave_out: Collection[str] = ()) -> list[str]:
+    """Return the words that give a dataclass of options, without groups, its values: of those that are not defaults."""
+    words = []
+    for entry in fields(arguments):
+        value = getattr(arguments, entry.name)
+        if value == entry.default or entry.name in leave_out:
+            continue
+        if isinstance(value, bool):
+            words.append(f"--{entry.name}" if value else f"--no-{entry.name}")
+        else:
+            words += [f"--{entry.name}", str(value)]
+    return words

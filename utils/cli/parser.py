@@ -13,7 +13,7 @@ from typing import Any, NoReturn, get_args
 
 from bart.errors import InputError
 
-from .options import Arguments, ArgumentsType, from_values, options_of
+from .options import Arguments, ArgumentsType, check_values, from_values, options_of
 
 _HELP_COLUMNS = (32, 110)  # the column at which help texts begin, and the widest line
 
@@ -47,11 +47,7 @@ def parse_arguments(arguments_class: type[ArgumentsType], description: str, argv
             values[argument.name] = {name: values.pop(name) for name in names}
 
     # Each value is checked alone, and then all of them together.
-    for argument in options_of(arguments_class):
-        check, value = argument.metadata.get("check"), values.get(argument.name)
-        problem = check(value) if check is not None and value is not None else None
-        if problem is not None:
-            raise InputError(f"--{argument.name} {value}: {problem}")
+    check_values(arguments_class, values)
     arguments = from_values(arguments_class, values)
     arguments.check()
     return arguments

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from bart.errors import InputError
 
-from .options import above, at_least, option
+from .options import above, at_least, check_values, option
 
 RERANKINGS = ("none", "consensus")
 UTILITIES = ("rouge1", "rouge2", "rougeL", "mean")
@@ -44,18 +44,18 @@ class RerankSettings:
 
         Raises InputError, naming the flag, as the parser does.
         """
+        # Types and choices, which argparse checks for flags.
         given = {name: value for name, value in values.items() if value is not None}
         for entry in fields(cls):
-            value, choices, check = given.get(entry.name), entry.metadata["choices"], entry.metadata["check"]
-            if value is None or callable(value):
+            value, choices = given.get(entry.name), entry.metadata["choices"]
+            if value is None or (entry.name == "rerank_utility" and callable(value)):
                 continue
-            if choices is not None and value not in choices:
-                raise InputError(f"--{entry.name} {value}: give one of {', '.join(choices)}")
-            kind = float if entry.name == "rerank_temperature" else int
-            is_number = isinstance(value, int | kind) and not isinstance(value, bool) and math.isfinite(value)
-            problem = None if check is None else check(value) if is_number else "give a number"
-            if problem is not None:
-                raise InputError(f"--{entry.name} {value}: {problem}")
+            if choices is not None:
+                if value not in choices:
+                    raise InputError(f"--{entry.name} {value}: give one of {', '.join(choices)}")
+            elif not _is_number(value, whole=entry.type is not float):
+                raise InputError(f"--{entry.name} {value}: give a number")
+        check_values(cls, given)
         settings = cls(**given)
         settings.check()
         return settings
@@ -79,8 +79,6 @@ class RerankSettings:
 
     def check_search(self, num_beams: int, num_return_sequences: int, do_sample: bool) -> None:
         """Raise InputError if candidates cannot be found beside a search with these settings."""
-        if not self.is_on:
-            return
         if do_sample:
             raise InputError("--rerank consensus: draws samples beside a search that draws none; leave out --do_sample")
         if num_return_sequences != 1:
@@ -95,3 +93,8 @@ class RerankSettings:
                 f"--rerank consensus: {beams} beams and {self.rerank_samples} samples are too few candidates; give "
                 f"--num_beams or --rerank_samples so that there are {_FEWEST_CANDIDATES} or more"
             )
+
+
+def _is_number(value: Any, whole: bool) -> bool:
+    """Tell whether a value is a finite number and, if it must be, a whole one."""
+    return isinstance(value, int if whole else int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
+from bart.configuration.configuration_bart import BartConfig
 from bart.configuration.generation_config import GenerationConfig
 from bart.modeling.modeling_bart import BartForConditionalGeneration
 
@@ -72,6 +73,11 @@ class EvaluationSettings:
     discard_other_journal: bool = False  # with resume: delete a journal of another evaluation instead of refusing it
     computation: dict[str, Any] = field(default_factory=dict)  # digest of the weights, precision: for the journal's key
     reranker: Reranker | None = None  # finds candidates and chooses among them, in place of the search
+
+    def draws(self, config: BartConfig) -> bool:
+        """Tell whether summaries depend on random draws."""
+        samples = self.search.get("do_sample", config.do_sample)
+        return samples or (self.reranker is not None and self.reranker.draws)
 
 
 def evaluate(
@@ -193,7 +199,6 @@ def _key(
     search = {**model.config.search_settings(), **settings.search}
     batches = {"bs": settings.batch_size.rows, "max_tokens_per_batch": settings.batch_size.tokens}
     reranker = settings.reranker
-    draws = search.get("do_sample") or (reranker is not None and reranker.draws)
     key = {
         "configuration": json_digest(shape),
         "tokenizer": json_digest(tokenizer_state(tokenizer)),
@@ -203,7 +208,7 @@ def _key(
         "long_documents": settings.long_documents,
         **search,
         **({} if reranker is None else {"rerank": reranker.facts}),
-        **({"seed": settings.seed, **batches} if draws else {}),
+        **({"seed": settings.seed, **batches} if settings.draws(model.config) else {}),
         "device": model.final_logits_bias.device.type,
         **settings.computation,
     }
@@ -243,13 +248,18 @@ def _generate_all(
     Returns:
         The rows of all processes on the first one, None on the others.
     """
-    reranker = settings.reranker
-    draws = settings.search.get("do_sample", model.config.do_sample) or (reranker is not None and reranker.draws)
-    seed = settings.seed if draws else None
-    search = settings.search
     try:
         own = generate(
-            model, tokenizer, tokens, settings.batch_size, search, group, settings.warm_up, journal, seed, reranker
+            model,
+            tokenizer,
+            tokens,
+            settings.batch_size,
+            settings.search,
+            group,
+            settings.warm_up,
+            journal,
+            seed=settings.seed if settings.draws(model.config) else None,
+            reranker=settings.reranker,
         )
         journal.sync()  # before the wait for slower processes
         parts = group.gather_to_first(own.rows)

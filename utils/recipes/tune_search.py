@@ -7,7 +7,7 @@ settings, and writes.
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from bart.errors import InputError
 from bart.generation.arguments import check_call
 from bart.modeling.modeling_bart import BartForConditionalGeneration
 
+from ..cli.options import changed_flags
 from ..cli.tuning_args import GridSettings, TuningArguments
 from ..data.tokens.encode import encode
 from ..evaluation.rouge import mean_scores, scorer_description
@@ -160,6 +161,7 @@ def _described(setting: SearchSetting) -> str:
 def _evaluation_command(arguments: TuningArguments, decision: Decision, chosen: SearchSetting) -> str:
     """Return the command that evaluates the test split: EVAL_BEAMS and MAX_TARGET_LEN override the configuration."""
     precision, settings = arguments.precision, decision.settings
+    groups = (arguments.model, arguments.texts, arguments.batches)
     quantization = [] if precision.quantization is None else ["--quantization", precision.quantization]
     words = [
         arguments.model.model,
@@ -172,20 +174,9 @@ def _evaluation_command(arguments: TuningArguments, decision: Decision, chosen: 
         arguments.texts.data_dir,
         Path(arguments.save_path) / TUNED_CONFIG_FILE,
         *quantization,
-        *_other_flags(arguments),
+        *(word for group in groups for word in changed_flags(group, _BY_POSITION)),
     ]
     return f"bash scripts/run_eval_summarization.sh {shlex.join(map(str, words))}"
-
-
-def _other_flags(arguments: TuningArguments) -> list[str]:
-    """Return the flags of the tuning that the evaluation needs, too, and that have no place among its arguments."""
-    flags = []
-    for group in (arguments.model, arguments.texts, arguments.batches):
-        for entry in fields(group):
-            value = getattr(group, entry.name)
-            if entry.name not in _BY_POSITION and value != entry.default:
-                flags += [f"--{entry.name}", str(value)]
-    return flags
 
 
 def _report(

@@ -15,10 +15,8 @@ def keep_freed_memory() -> None:
     By default glibc maps each large block anew, and the system clears every page at its first use: a fifth of a
     training step in float32, measured on a virtual machine.
     """
-    if not sys.platform.startswith("linux"):
-        return
-    library = ctypes.CDLL(None)
-    if hasattr(library, "mallopt"):  # musl has none
+    library = _glibc()
+    if library is not None:
         library.mallopt(_MMAP_MAX, 0)
         library.mallopt(_TRIM_THRESHOLD, _NEVER)
 
@@ -38,6 +36,13 @@ class FreedMemory:
         """Give it back, unless that was less than half a minute ago. Do nothing without glibc."""
         if time.monotonic() - self._last < _SECONDS_BETWEEN_TRIMS:
             return
-        if sys.platform.startswith("linux") and hasattr(library := ctypes.CDLL(None), "malloc_trim"):
+        library = _glibc()
+        if library is not None:
             library.malloc_trim(ctypes.c_size_t(0))
         self._last = time.monotonic()
+
+
+def _glibc() -> ctypes.CDLL | None:
+    """Return the C library if it is glibc."""
+    library = ctypes.CDLL(None) if sys.platform.startswith("linux") else None
+    return library if hasattr(library, "mallopt") else None  # musl has none

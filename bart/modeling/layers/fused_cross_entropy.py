@@ -3,6 +3,7 @@
 Shapes: N target tokens, n tokens of a portion, D model, V vocabulary.
 """
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -112,18 +113,16 @@ class _FusedCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, factor: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
+    def backward(ctx: Any, factor: Tensor) -> tuple[Tensor | None, ...]:
         """Scale the stored gradients in place, which works only once."""
-        state_gradient, weight_gradient = (
-            None if gradient is None else scale_gradient(gradient, factor) for gradient in ctx.saved_tensors
-        )
-        return state_gradient, weight_gradient, None, None, None
+        return *scale_gradients(ctx.saved_tensors, factor), None, None, None
 
 
-def scale_gradient(gradient: Tensor, factor: Tensor) -> Tensor:
-    """Multiply a gradient, in place, by a scalar that is not rounded to the gradient's type."""
-    # As a tensor with dimensions, the factor has a say in the type of the computation.
-    return torch.mul(gradient, factor.expand(1, 1), out=gradient)
+def scale_gradients(gradients: Iterable[Tensor | None], factor: Tensor) -> Iterator[Tensor | None]:
+    """Multiply gradients, in place, by a scalar that is not rounded to their type; leave out None."""
+    for gradient in gradients:
+        # As a tensor with dimensions, the factor has a say in the type of the computation.
+        yield None if gradient is None else torch.mul(gradient, factor.expand(1, 1), out=gradient)
 
 
 def _tokens_at_once(weight: Tensor, vocabulary: int) -> int:
@@ -167,8 +166,8 @@ def _loss_and_gradient(
     del logits
     if not wants_gradient:
         return loss, log_probabilities, scale
-    gradient = gradient_of_logits(log_probabilities, targets, label_smoothing, dtype, scale)
-    return loss, F.pad(gradient, (0, surplus)) if surplus else gradient, scale
+    gradient = gradient_of_logits(log_probabilities, targets, label_smoothing)
+    return loss, for_products(gradient, dtype, scale, surplus), scale
 
 
 def cross_entropy_of_logits(logits: Tensor, targets: Tensor, label_smoothing: float) -> tuple[Tensor, Tensor]:
@@ -180,15 +179,19 @@ def cross_entropy_of_logits(logits: Tensor, targets: Tensor, label_smoothing: fl
     return loss, log_probabilities
 
 
-def gradient_of_logits(
-    log_probabilities: Tensor, targets: Tensor, label_smoothing: float, dtype: torch.dtype, scale: float
-) -> Tensor:
-    """Return the gradient (n, V) in ``dtype``, times ``scale``. Overwrites the log probabilities."""
+def gradient_of_logits(log_probabilities: Tensor, targets: Tensor, label_smoothing: float) -> Tensor:
+    """Return the gradient (n, V) of the loss. Overwrites the log probabilities."""
     gradient = log_probabilities.exp_()
     if label_smoothing > 0:
         gradient.sub_(label_smoothing / gradient.size(1))
     gradient[torch.arange(len(targets), device=targets.device), targets] -= 1 - label_smoothing
-    return (gradient if scale == 1 else gradient.mul_(scale)).to(dtype)
+    return gradient
+
+
+def for_products(gradient: Tensor, dtype: torch.dtype, scale: float, surplus: int) -> Tensor:
+    """Return a gradient (n, V), times ``scale``, in ``dtype`` and with the columns of an aligned weight: (n, V + p)."""
+    gradient = (gradient if scale == 1 else gradient.mul_(scale)).to(dtype)
+    return F.pad(gradient, (0, surplus)) if surplus else gradient
 
 
 def add_product(weight_gradient: Tensor, gradient: Tensor, states: Tensor, factor: float) -> None:

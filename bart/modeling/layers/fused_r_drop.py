@@ -19,9 +19,10 @@ from bart.modeling.layers.fused_cross_entropy import (
     LOGITS_AT_ONCE,
     add_product,
     cross_entropy_of_logits,
+    for_products,
     gradient_of_logits,
     matrix_product,
-    scale_gradient,
+    scale_gradients,
 )
 
 
@@ -93,14 +94,9 @@ class _FusedRDrop(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(
-        ctx: Any, factor: Tensor, *_: Tensor
-    ) -> tuple[Tensor | None, Tensor | None, None, None, None, None]:
+    def backward(ctx: Any, factor: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         """Scale the stored gradients in place, which works only once."""
-        state_gradient, weight_gradient = (
-            None if gradient is None else scale_gradient(gradient, factor) for gradient in ctx.saved_tensors
-        )
-        return state_gradient, weight_gradient, None, None, None, None
+        return *scale_gradients(ctx.saved_tensors, factor), None, None, None, None
 
 
 def _losses_and_gradient(
@@ -124,10 +120,9 @@ def _losses_and_gradient(
     targets = targets.repeat(2)
     cross_entropy, log_probabilities = cross_entropy_of_logits(logits[:, :vocabulary], targets, label_smoothing)
     divergence, gradient = _divergence(log_probabilities)
-    of_cross_entropy = gradient_of_logits(log_probabilities, targets, label_smoothing, log_probabilities.dtype, 1.0)
+    of_cross_entropy = gradient_of_logits(log_probabilities, targets, label_smoothing)
     gradient.mul_(alpha / 2).add_(of_cross_entropy, alpha=0.5)
-    gradient = (gradient if scale == 1 else gradient.mul_(scale)).to(dtype)
-    return torch.stack([cross_entropy / 2, divergence]), F.pad(gradient, (0, surplus)) if surplus else gradient, scale
+    return torch.stack([cross_entropy / 2, divergence]), for_products(gradient, dtype, scale, surplus), scale
 
 
 def _divergence(log_probabilities: Tensor) -> tuple[Tensor, Tensor]:

@@ -42,7 +42,7 @@ def make_system(session: Session, arguments: CompareArguments, triton: bool) -> 
 def search(session: Session, settings: Settings) -> None:
     """Tell sequences per second of each round and their median, those of the first, cold run, and the peak memory."""
     arguments, triton = arguments_of(session, settings), settings.get("triton", True)
-    session.tell({"command": command_of(_MODULE, arguments, CompareArguments())})
+    session.tell({"command": command_of(_MODULE, arguments)})
     natural = settings.get("mode") == "natural"
     wanted = Search(arguments.beams, 4 if natural else arguments.target_length, arguments.target_length)
     sources, all_seconds = make_sources(arguments), []
@@ -69,7 +69,7 @@ def search(session: Session, settings: Settings) -> None:
 def profile_search(session: Session, settings: Settings) -> None:
     """Tell the longest kernels and the host's share of a search whose graphs are recorded."""
     arguments = arguments_of(session, settings)
-    session.tell({"command": command_of(_MODULE, arguments, CompareArguments())})
+    session.tell({"command": command_of(_MODULE, arguments)})
     wanted = Search(arguments.beams, arguments.target_length, arguments.target_length)
     sources, system = make_sources(arguments), make_system(session, arguments, triton=True)
     for _ in range(2):

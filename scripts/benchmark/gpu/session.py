@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from utils.cli.options import changed_flags
+
 Settings = dict[str, Any]
 
 
@@ -42,14 +44,9 @@ def kernels_switched(triton: bool) -> AbstractContextManager[None]:
     return nullcontext() if triton else without_kernels()
 
 
-def command_of(module: str, arguments: Any, default: Any) -> str:
+def command_of(module: str, arguments: Any) -> str:
     """Return the command that does the same work: the flags whose values are not the default ones."""
-    words = [f"python -m {module}"]
-    for name, value in vars(arguments).items():
-        if value == getattr(default, name):
-            continue
-        words += [f"--{name}" if value else f"--no-{name}"] if isinstance(value, bool) else [f"--{name} {value}"]
-    return " ".join(words)
+    return " ".join(["python -m", module, *changed_flags(arguments)])
 
 
 def spread(values: Sequence[float]) -> dict[str, Any]:

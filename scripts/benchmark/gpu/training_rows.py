@@ -121,7 +121,7 @@ def train(session: Session, settings: Settings) -> None:
     if settings.get("compile") and session.device == "cpu":
         raise Unfit("compiling takes more than a minute on a CPU")
     arguments = arguments_of(session, settings)
-    session.tell({"command": command_of(_MODULE, arguments, CompareArguments())})
+    session.tell({"command": command_of(_MODULE, arguments)})
     warm_ups, steps = settings.get("warm_ups", 2), settings.get("steps_per_round", 1)
     natural = settings.get("mode") == "natural"
     examples = arguments.documents if natural else arguments.batch_size
@@ -158,7 +158,7 @@ def train(session: Session, settings: Settings) -> None:
 def profile_training(session: Session, settings: Settings) -> None:
     """Tell the longest kernels and the host's share of some steps, after a warm-up."""
     arguments = arguments_of(session, settings)
-    session.tell({"command": command_of(_MODULE, arguments, CompareArguments())})
+    session.tell({"command": command_of(_MODULE, arguments)})
 
     class Profile(RoundsGate):
         def run(self) -> Iterator[None]:
@@ -202,7 +202,7 @@ def peak_gb(session: Session, settings: Settings, batch_size: int) -> float | No
 def memory(session: Session, settings: Settings) -> dict[int, float]:
     """Tell the peak memory of some batch sizes, and the line through the first and the last; return the peaks."""
     arguments = arguments_of(session, settings)
-    session.tell({"command": command_of(_MODULE, arguments, CompareArguments()) + " --batch_size SIZE"})
+    session.tell({"command": command_of(_MODULE, arguments) + " --batch_size SIZE"})
     peaks: dict[int, float] = {}
     for size in settings["batch_sizes"]:
         peak = peak_gb(session, settings, size)
@@ -259,7 +259,7 @@ def losses(session: Session, settings: Settings) -> None:
         session.tell({f"losses_of_{system}": found[system]})
     differences = [abs(theirs / ours - 1) for ours, theirs in zip(found["ours"], found["transformers"], strict=True)]
     arguments = arguments_of(session, {**settings, "system": "ours,transformers"}, check_losses=True)
-    command = command_of(_MODULE, arguments, CompareArguments())
+    command = command_of(_MODULE, arguments)
     session.tell({"command": command, "largest_difference": max(differences)})
     if not max(differences) < _LARGEST_DIFFERENCE:
         raise RuntimeError(f"losses differ by {max(differences):.2g}, more than {_LARGEST_DIFFERENCE}")

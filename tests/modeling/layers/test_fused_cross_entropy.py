@@ -24,12 +24,6 @@ def inputs(dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, Tensor, 
     return states.requires_grad_(), weight.requires_grad_(), torch.randn(V, dtype=dtype), torch.randint(0, V, (N,))
 
 
-@pytest.fixture(params=["as on a CPU", "aligned as on a GPU"])
-def rows(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The rows of the output layer."""
-    monkeypatch.setattr(aligned_vocabulary, "_DEVICES", {"cpu"} if "GPU" in request.param else set())
-
-
 @pytest.mark.usefixtures("rows")
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("at_once", [1, 4 * V, 2**20])

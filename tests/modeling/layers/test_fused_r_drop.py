@@ -6,7 +6,6 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from bart.modeling.layers import aligned_vocabulary
 from bart.modeling.layers import fused_r_drop as module
 from bart.modeling.layers.fused_r_drop import fused_r_drop
 from bart.modeling.modeling_bart import IGNORE_INDEX, find_target_indices
@@ -29,12 +28,6 @@ def plain(logits: Tensor, labels: Tensor, smoothing: float) -> tuple[Tensor, Ten
     back = F.kl_div(log_p, log_q, log_target=True, reduction="sum")
     of_paper = first + second + ALPHA * (there + back) / 2
     return of_paper / 2, (first + second) / 2, (there + back) / 2
-
-
-@pytest.fixture(params=["as on a CPU", "aligned as on a GPU"])
-def rows(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The rows of the output layer."""
-    monkeypatch.setattr(aligned_vocabulary, "_DEVICES", {"cpu"} if "GPU" in request.param else set())
 
 
 @pytest.mark.usefixtures("rows")

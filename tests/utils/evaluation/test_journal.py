@@ -14,6 +14,7 @@ import torch
 from bart.errors import InputError
 from bart.modeling.modeling_bart import BartForConditionalGeneration
 from bart.tokenization.tokenization_bart import BartTokenizer
+from tests.kills import Killed, kill, kill_after_appends
 from tests.tiny_setup import tiny_config
 from utils.data.splits import Pairs
 from utils.evaluation import evaluate as evaluation
@@ -190,15 +191,6 @@ def test_the_weights_digest_sees_every_bit() -> None:
         assert weights_digest(model.bfloat16()) != before
 
 
-class Killed(BaseException):
-    """In place of SIGKILL, within this process."""
-
-
-def kill(*_: object) -> None:
-    """Stands in for a function in which the process is killed."""
-    raise Killed
-
-
 @pytest.fixture
 def model() -> BartForConditionalGeneration:
     torch.manual_seed(0)
@@ -229,15 +221,7 @@ def test_another_batch_size_goes_on_in_float64(
     """A part of its batches is known; those that are known in part are generated whole."""
     (tmp_path / "whole").mkdir()
     whole = run(model, tokenizer, tmp_path / "whole", SETTINGS)
-    append, room = Journal.append, [3]
-
-    def killed_later(journal: Journal, rows: dict[int, Row]) -> None:
-        append(journal, rows)
-        room[0] -= 1
-        if room[0] == 0:
-            raise Killed
-
-    monkeypatch.setattr(Journal, "append", killed_later)
+    kill_after_appends(monkeypatch, 3)
     with pytest.raises(Killed):
         run(model, tokenizer, tmp_path, SETTINGS)
     known = (tmp_path / "test_journal.0.jsonl").read_bytes().count(b"\n") - 1

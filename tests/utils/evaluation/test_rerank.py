@@ -12,6 +12,7 @@ import torch
 from bart.errors import InputError
 from bart.modeling.modeling_bart import BartForConditionalGeneration
 from bart.tokenization.tokenization_bart import BartTokenizer
+from tests.kills import Killed, kill_after_appends
 from tests.tiny_setup import tiny_config
 from utils.cli.rerank_args import RerankSettings
 from utils.commands.compare_runs import paired_comparison
@@ -21,7 +22,6 @@ from utils.data.splits import Pairs
 from utils.evaluation.consensus import ConsensusChooser
 from utils.evaluation.evaluate import EvaluationSettings, result_text
 from utils.evaluation.generate import BatchGenerator, BatchSize, generate
-from utils.evaluation.journal import Journal, Row
 from utils.evaluation.rerank import Reranker
 from utils.io.json_files import read_json
 from utils.recipes.evaluate import evaluate_and_write
@@ -127,10 +127,6 @@ def test_what_is_impossible_is_refused(rerank: dict[str, Any], search: dict[str,
     assert "\n" not in str(refusal.value)
 
 
-class Killed(BaseException):
-    """In place of SIGKILL, within this process."""
-
-
 def evaluated(
     model: BartForConditionalGeneration,
     tokenizer: BartTokenizer,
@@ -194,16 +190,8 @@ def killed(
     model: BartForConditionalGeneration, tokenizer: BartTokenizer, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Evaluate until two batches are in the journal."""
-    append, room = Journal.append, [2]
-
-    def killed_later(journal: Journal, rows: dict[int, Row]) -> None:
-        append(journal, rows)
-        room[0] -= 1
-        if room[0] == 0:
-            raise Killed
-
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(Journal, "append", killed_later)
+        kill_after_appends(patch, 2)
         evaluated(model, tokenizer, folder, reranker())
 
 

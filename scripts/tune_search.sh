@@ -12,7 +12,8 @@ usage="usage: bash scripts/tune_search.sh MODEL DATA_DIR CONFIG [--flag ...]
   DATA_DIR  a folder of line files or of tables, or a data set of the hub; only its validation split is read
   CONFIG    configuration with the present search settings
   --num_beams 1,2,4,8 --length_penalty 0.6,1,2 --min_length 0,10 --no_repeat_ngram_size 0,3
-            values to try; by default a choice that follows from CONFIG and from the targets' lengths
+            values to try; by default a choice that follows from CONFIG and from the targets' lengths; lists that begin
+            with a minus need an equals sign: --length_penalty=-1,2
   --metric  rouge1, rouge2, rougeL, rougeLsum or mean (default: mean, the geometric mean of the first three)
   --budget  settings to draw if the grid has more of them (default: 36)
   --flag ...  further flags, such as --n_obs, --bs, --device cpu and --fp16

@@ -51,6 +51,15 @@ def test_it_learns_and_fine_tuning_starts_from_it(setup: TinySetup, pretrained: 
     assert first < 0.95 * losses[0]  # not from random weights
 
 
+def test_r_drop_compares_two_restorations(flags: list[str], tmp_path: Path) -> None:
+    steps = ["--max_steps", "2", "--warmup_steps", "1", "--log_every_n_steps", "1"]
+    changes = ["--r_drop", "0.7", "--dropout", "0.1", *steps, "--output_dir", str(tmp_path)]
+    run("finetune.py", [*flags, *changes], tmp_path / "log")
+    records = read_json(tmp_path / "metrics.json")["train"]
+    assert [record["step"] for record in records] == [1, 2]
+    assert all(0 < record["r_drop_divergence"] < record["loss"] for record in records)
+
+
 @pytest.mark.parametrize("workers", ["0", "2"])
 def test_resume_is_bit_identical(flags: list[str], pretrained: Path, tmp_path: Path, workers: str) -> None:
     """Killed in the second epoch, whose noise is another one than the first's."""

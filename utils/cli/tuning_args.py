@@ -56,7 +56,8 @@ class GridSettings:
     length_penalty: str | None = option(
         None,
         "search",
-        "length penalties to try (default: 0.6,1,2 and the configuration's)",
+        "length penalties to try; if the first one is negative, with an equals sign, as in --length_penalty=-1,2"
+        " (default: 0.6,1,2 and the configuration's)",
         check=some_numbers,
     )
     min_length: str | None = option(

@@ -50,6 +50,15 @@ def test_steps_stay_the_same(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     assert 1 <= chosen[0] < 24
 
 
+def test_r_drop_needs_twice_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = []
+    for alpha in (0.0, 0.7):
+        monkeypatch.setattr(auto_batch_size, "available_memory", lambda: 4 * 10**6)
+        fitting, _ = fit(OptimizationSettings(train_batch_size=32, r_drop=alpha), HERE)
+        chosen.append(fitting.train_batch_size)
+    assert chosen[0] == 2 * chosen[1] < 32
+
+
 def test_not_even_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(auto_batch_size, "available_memory", lambda: 10**5)
     with pytest.raises(InputError, match="--auto_batch_size: not one example of 40 and 24 tokens"):

@@ -45,7 +45,7 @@ def test_pages_are_touched_once() -> None:
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="it is glibc's setting")
 def test_memory_is_given_back_now_and_then() -> None:
-    """Free 100 MB, of pages of 4 KB."""
+    """Free 100 MB, of pages of 4 KB. The kernel counts resident pages to within some dozens."""
     run = subprocess.run([sys.executable, "-c", PROGRAM_OF_TRIMS], capture_output=True, text=True, check=True)
     kept, too_soon, trimmed = map(int, run.stdout.split())
-    assert too_soon == kept and trimmed < kept - 20_000
+    assert too_soon > kept - 1_000 and trimmed < kept - 20_000

@@ -25,8 +25,9 @@ EXCERPT = 400  # characters of a source
 SEED = 3  # chooses the examples
 SHOWN_TYPES = ("rouge1", "rouge2", "rougeL")
 
-# Folders of evaluations below the results folder, the trained model's own first, and their names in the table.
-EVALUATIONS = {".": "fine-tuned model", **COMPARED_WITH}
+# Folders of the evaluations that a quickstart makes, the trained model's own first, and their names in the table.
+_BASELINES = ("shuffled_sources", "pretrained", "from_scratch", "first_sentence")
+EVALUATIONS = {".": "fine-tuned model", **{folder: COMPARED_WITH[folder] for folder in _BASELINES}}
 
 MEANING = """\
 The pretrained model was fine-tuned for {steps:,} optimizer steps. The first sentence of the text, a baseline that is

@@ -354,9 +354,11 @@ def test_the_evaluation_after_training_takes_long_documents_too(scripts: Scripts
     assert scripts.training().seed == 7
 
 
-def test_the_evaluation_after_training_splits_sentences_as_it_did(scripts: Scripts) -> None:
-    assert scripts.run("run_summarization.sh d c.json 0 --rouge_sentence_splitter newline").returncode == 0
-    assert scripts.training().rouge_sentence_splitter == scripts.evaluation().rouge_sentence_splitter == "newline"
+def test_the_evaluation_after_training_splits_texts_as_it_did(scripts: Scripts) -> None:
+    flags = "--rouge_sentence_splitter newline --rouge_tokenizer=unicode"
+    assert scripts.run(f"run_summarization.sh d c.json 0 {flags}").returncode == 0
+    for arguments in (scripts.training(), scripts.evaluation()):
+        assert (arguments.rouge_sentence_splitter, arguments.rouge_tokenizer) == ("newline", "unicode")
 
 
 @pytest.mark.parametrize("flag", ["--data_report", "--dry_run"])

@@ -8,6 +8,7 @@ from typing import Any, Self
 from bart.errors import InputError
 
 from .options import above, at_least, check_values, option
+from .shared_args import RougeSettings
 
 RERANKINGS = ("none", "consensus")
 UTILITIES = ("rouge1", "rouge2", "rougeL", "mean")
@@ -73,7 +74,7 @@ class RerankSettings:
         """Raise InputError if a setting of re-ranking is given without --rerank."""
         if self.is_on:
             return
-        for name, default in vars(RerankSettings()).items():
+        for name, default in vars(type(self)()).items():
             if getattr(self, name) != default:
                 raise InputError(f"--{name} {getattr(self, name)}: has no effect without --rerank consensus")
 
@@ -93,6 +94,11 @@ class RerankSettings:
                 f"--rerank consensus: {beams} beams and {self.rerank_samples} samples are too few candidates; give "
                 f"--num_beams or --rerank_samples so that there are {_FEWEST_CANDIDATES} or more"
             )
+
+
+@dataclass(frozen=True)
+class RerankAloneSettings(RerankSettings, RougeSettings):
+    """The same, for programs that need ROUGE for nothing else."""
 
 
 def _is_number(value: Any, whole: bool) -> bool:

@@ -10,6 +10,7 @@ from .options import at_least, option
 
 LONG_DOCUMENTS = ("truncate", "chunk")
 QUANTIZATIONS = ("int8",)
+ROUGE_TOKENIZERS = ("ascii", "unicode")
 LARGEST_SEED = 2**31 - 1  # each process adds its rank; numpy's limit is twice as high
 DATA_DIR_HELP = (
     "folder with {train,val,test}.{source,target}, one example per line, or with tables {train,val,test}"
@@ -66,7 +67,21 @@ class TokenizerSettings:
 
 
 @dataclass(frozen=True)
-class SummarySettings:
+class RougeSettings:
+    """The words of ROUGE."""
+
+    rouge_tokenizer: str = option(
+        "ascii",
+        "scores",
+        "words that ROUGE compares; ascii: runs of ASCII letters and digits, as rouge-score has them; unicode: words of"
+        " any script, and characters of Chinese, Japanese, Thai and the like",
+        choices=ROUGE_TOKENIZERS,
+        fixed=True,
+    )
+
+
+@dataclass(frozen=True)
+class SummarySettings(RougeSettings):
     """Writing of summaries, and their comparison with the targets."""
 
     long_documents: str = option(

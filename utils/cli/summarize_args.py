@@ -8,7 +8,7 @@ from bart.configuration.generation_config import GenerationConfig
 from bart.errors import InputError
 
 from .options import at_least, between, option
-from .rerank_args import RerankSettings
+from .rerank_args import RerankAloneSettings
 from .shared_args import LARGEST_SEED, LONG_DOCUMENTS, QUANTIZATIONS, TokenizerSettings
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16", "tf32")
@@ -96,7 +96,7 @@ class SummarizeArguments:
     summarizer: SummarizerSettings = field(default_factory=SummarizerSettings)
     inputs: InputSettings = field(default_factory=InputSettings)
     search: SearchSettings = field(default_factory=SearchSettings)
-    rerank: RerankSettings = field(default_factory=RerankSettings)
+    rerank: RerankAloneSettings = field(default_factory=RerankAloneSettings)
     output: OutputSettings = field(default_factory=OutputSettings)
 
     def check(self) -> None:

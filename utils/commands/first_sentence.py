@@ -4,13 +4,14 @@ python -m utils.commands.first_sentence data/docstrings results/first_sentence
 """
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import nupunkt
 
 from ..cli.options import option
 from ..cli.run import run_command
+from ..cli.shared_args import RougeSettings
 from ..data.splits import read_pairs
 from ..evaluation.rouge import bootstrap_intervals, example_scores, mean_scores, scorer_description
 from ..io.atomic_files import atomic_write
@@ -22,6 +23,7 @@ from ..io.run_files import generations_file, report_file
 class FirstSentenceArguments:
     data_dir: str = option("", "Data", "folder of {train,val,test}.{source,target}", positional=True)
     save_path: str = option("", "Data", "folder to write to", positional=True)
+    rouge: RougeSettings = field(default_factory=RougeSettings)
 
     def check(self) -> None:
         """Nothing to check together."""
@@ -40,11 +42,12 @@ def evaluate_first_sentences(arguments: FirstSentenceArguments) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_write(folder / generations_file("test")) as file:
         file.writelines(f"{sentence}\n" for sentence in sentences)
-    scores = example_scores(sentences, pairs.targets)
+    tokenizer = arguments.rouge.rouge_tokenizer
+    scores = example_scores(sentences, pairs.targets, tokenizer=tokenizer)
     report = {
         **mean_scores(scores),
         "intervals_95": bootstrap_intervals(scores),
-        "scorer": scorer_description(),
+        "scorer": scorer_description(tokenizer=tokenizer),
         "split": "test",
         "n_obs": len(pairs),
         "model": f"first sentence by nupunkt {nupunkt.__version__}",

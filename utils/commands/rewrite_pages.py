@@ -17,7 +17,7 @@ from ..data.line_files import read_lines
 from ..data.sources import open_data
 from ..data.splits import deranged, read_pairs
 from ..evaluation.examples import ScoredExamples
-from ..evaluation.rouge import example_scores
+from ..evaluation.rouge import example_scores, splitter_of, tokenizer_of
 from ..io.json_files import read_json
 from ..io.run_files import PAGE_FILE, report_file
 from ..reporting.results_page.page import write_page
@@ -66,8 +66,9 @@ def _read_examples(arguments: PageArguments, folder: Path, report: dict[str, Any
             f"--data_dir {data_dir}: has {len(pairs):,} texts, but {folder} has {len(generations):,} summaries; "
             "give the data of that evaluation"
         )
-    splitter = report["scorer"]["splitter"].split()[0]  # without its version
-    scores = example_scores(generations, pairs.targets, splitter, processor_cores())
+    scorer = report["scorer"]
+    how = splitter_of(scorer), processor_cores(), tokenizer_of(scorer)
+    scores = example_scores(generations, pairs.targets, *how)
     return ScoredExamples(sources, pairs.targets, generations, scores)
 
 

@@ -15,6 +15,7 @@ from bart.errors import InputError
 
 from ..cli.rerank_args import UTILITIES
 from .rouge_pairs import RougeType, rouge_of_pairs
+from .unicode_words import RougeTokenizer
 
 Utility = Literal["rouge1", "rouge2", "rougeL", "mean"] | Callable[[str, str], float]
 
@@ -35,20 +36,21 @@ class ConsensusChooser:
     other, so among samples the choice depends on how often a text, or one close to it, was drawn.
     """
 
-    def __init__(self, utility: Utility) -> None:
+    def __init__(self, utility: Utility, tokenizer: RougeTokenizer = "ascii") -> None:
         """Take the utility.
 
         Args:
             utility: F-measure of ROUGE-1, ROUGE-2 or ROUGE-L with stemming, the mean of these three, or any function of
                 (candidate, reference) that returns a finite number. It is called once for each pair of different texts
                 and for each text that occurs twice or more; not for empty texts, which have utility 0.
+            tokenizer: of ROUGE, as for ``rouge.example_scores``.
 
         Raises:
             InputError: there is no utility of this name.
         """
         if not callable(utility) and utility not in UTILITIES:
             raise InputError(f"utility {utility!r}: give {', '.join(UTILITIES)} or a function of two texts")
-        self._utility = utility
+        self._utility, self._tokenizer = utility, tokenizer
 
     def choose(self, pools: Sequence[Sequence[str]], scores: Sequence[Sequence[float]] | None = None) -> list[int]:
         """Choose from each pool.
@@ -102,7 +104,7 @@ class ConsensusChooser:
         """Return the utilities (m, m) of m different texts, each with its number of occurrences in the pool."""
         texts = list(counts)
         if not callable(self._utility):
-            return rouge_of_pairs(texts, _ROUGE_TYPES[self._utility]).mean(0)
+            return rouge_of_pairs(texts, _ROUGE_TYPES[self._utility], self._tokenizer).mean(0)
         utilities = np.zeros((len(texts), len(texts)))
         for row, candidate in enumerate(texts):
             for column, reference in enumerate(texts):

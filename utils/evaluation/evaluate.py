@@ -45,7 +45,8 @@ from .rouge import (
     scorer_description,
 )
 from .score_files import write_example_scores
-from .summary_stats import summary_traits
+from .summary_stats import summary_traits, words
+from .unicode_words import RougeTokenizer, unicode_words
 
 
 @dataclass
@@ -67,6 +68,7 @@ class EvaluationSettings:
     long_documents: str  # "truncate" or "chunk"
     search: dict[str, Any]  # search settings that differ from the model's configuration
     splitter: Splitter = "period"  # splits texts into sentences, for rougeLsum
+    rouge_tokenizer: RougeTokenizer = "ascii"  # splits texts into words, for ROUGE
     warm_up: bool = False  # generate the first batch once before the clock starts
     seed: int = 42  # of sampling
     resume: bool = False  # go on from the journal of an interrupted evaluation
@@ -115,7 +117,7 @@ def evaluate(
     split = settings.split
     in_pieces = settings.long_documents == "chunk"
     key = _key(model, tokenizer, pairs, settings)
-    result_key = {**key, "targets": texts_digest(pairs.targets or []), "splitter": settings.splitter}
+    result_key = {**key, "targets": texts_digest(pairs.targets or []), **_scoring_key(settings)}
 
     # An evaluation that is complete is not done again.
     finished = _finished_report(folder, split, result_key) if settings.resume and group.rank == 0 else None
@@ -143,9 +145,9 @@ def evaluate(
     if settings.reranker is not None:
         plain = [written[1:] for written in in_order]
         in_order = [written[:1] for written in in_order]
-        plain_scores, plain_quality = _scored(plain, pairs, settings.splitter)
+        plain_scores, plain_quality = _scored(plain, pairs, settings)
     _write_generations(in_order, folder, split)
-    scores, quality = _scored(in_order, pairs, settings.splitter)
+    scores, quality = _scored(in_order, pairs, settings)
 
     # The report: quality, speed, what was lost of the sources, and the settings.
     report = {
@@ -215,6 +217,12 @@ def _key(
     return json.loads(json.dumps(key))  # as it is read from a file
 
 
+def _scoring_key(settings: EvaluationSettings) -> Key:
+    """Return what the scores depend on beside the summaries."""
+    tokenizer = settings.rouge_tokenizer
+    return {"splitter": settings.splitter, **({} if tokenizer == "ascii" else {"rouge_tokenizer": tokenizer})}
+
+
 def _finished_report(folder: Path, split: str, key: Key) -> dict[str, Any] | None:
     """Return the report of an evaluation with the same key if all of its results are there, else None."""
     path = folder / report_file(split)
@@ -282,20 +290,21 @@ def _generate_all(
 
 
 def _scored(
-    texts: list[list[str]], pairs: Pairs, splitter: Splitter
+    texts: list[list[str]], pairs: Pairs, settings: EvaluationSettings
 ) -> tuple[np.ndarray | None, dict[str, Any]]:
     """Score the best text of each source.
 
     Returns:
         The F-measures (N, 4) of the examples, None if there are no targets; and the report's entries.
     """
-    best = [written[0] for written in texts]
-    traits = {"traits": summary_traits(pairs.sources, best, pairs.targets)}
+    best, splitter, tokenizer = [written[0] for written in texts], settings.splitter, settings.rouge_tokenizer
+    words_of = unicode_words if tokenizer == "unicode" else words
+    traits = {"traits": summary_traits(pairs.sources, best, pairs.targets, words_of)}
     if pairs.targets is None:
         return None, traits
-    scores = example_scores(best, pairs.targets, splitter, processor_cores())
-    entries = {"intervals_95": bootstrap_intervals(scores), "scorer": scorer_description(splitter), **traits}
-    return scores, {**mean_scores(scores), **entries}
+    scores = example_scores(best, pairs.targets, splitter, processor_cores(), tokenizer)
+    scorer = scorer_description(splitter, tokenizer)
+    return scores, {**mean_scores(scores), "intervals_95": bootstrap_intervals(scores), "scorer": scorer, **traits}
 
 
 def result_text(report: dict[str, Any]) -> str:

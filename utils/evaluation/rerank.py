@@ -24,6 +24,7 @@ from bart.modeling.modeling_bart import BartForConditionalGeneration
 
 from ..cli.rerank_args import RerankSettings
 from .consensus import ConsensusChooser
+from .unicode_words import RougeTokenizer
 
 # Samples of all sources together that are drawn at once on a CPU: 16 samples of 64 sources take 1.4 times as long as
 # four times 4. On a GPU as many of each source as there are beams, for which there is memory.
@@ -37,7 +38,12 @@ class Reranker:
     """
 
     def __init__(
-        self, config: BartConfig, search: Mapping[str, Any], settings: RerankSettings, keep_plain: bool = False
+        self,
+        config: BartConfig,
+        search: Mapping[str, Any],
+        settings: RerankSettings,
+        keep_plain: bool = False,
+        tokenizer: RougeTokenizer = "ascii",
     ) -> None:
         """Check the settings, and decide how to search.
 
@@ -46,6 +52,7 @@ class Reranker:
             search: the plain search: settings that differ from the configuration. Those of sampling are for samples.
             settings: of the re-ranking.
             keep_plain: search for what the plain search finds even if no beam is a candidate.
+            tokenizer: of the ROUGE that is the utility.
 
         Raises:
             InputError: a setting is impossible, or contradicts re-ranking.
@@ -67,11 +74,12 @@ class Reranker:
             **{"do_sample": True, "temperature": settings.rerank_temperature},
         }
         check_call(config, self._sampling)
-        self._chooser = ConsensusChooser(settings.rerank_utility)
+        self._chooser = ConsensusChooser(settings.rerank_utility, tokenizer)
         utility = settings.rerank_utility
         self.facts: dict[str, Any] = {
             "method": settings.rerank,
             "utility": utility if isinstance(utility, str) else getattr(utility, "__name__", repr(utility)),
+            **({} if tokenizer == "ascii" or callable(utility) else {"tokenizer": tokenizer}),
             "beams": self._beams,
             "samples": samples,
             **({"temperature": settings.rerank_temperature} if samples else {}),

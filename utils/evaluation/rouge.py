@@ -1,20 +1,25 @@
-"""Score summaries by ROUGE (Lin 2004, https://aclanthology.org/W04-1013): Google's rouge-score, Porter stemmer."""
+"""Score summaries by ROUGE (Lin 2004, https://aclanthology.org/W04-1013): Google's rouge-score, Porter stemmer.
+
+The words are rouge-score's own, which are ASCII, or those of unicode_words.py, for any script.
+"""
 
 import logging
 import math
 import multiprocessing
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache
 from importlib import metadata
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 import nupunkt
 from rouge_score.rouge_scorer import RougeScorer
 
 from bart.errors import InputError
+
+from .unicode_words import RougeTokenizer, UnicodeTokenizer
 
 ROUGE_TYPES = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 Splitter = Literal["period", "nupunkt", "newline"]
@@ -27,13 +32,17 @@ _logger = logging.getLogger(__name__)
 
 
 def rouge_scores(
-    predictions: Sequence[str], references: Sequence[str], splitter: Splitter = "period", processes: int = 1
+    predictions: Sequence[str],
+    references: Sequence[str],
+    splitter: Splitter = "period",
+    processes: int = 1,
+    tokenizer: RougeTokenizer = "ascii",
 ) -> dict[str, float]:
     """Return the mean F-measures times 100: rouge1, rouge2, rougeL and rougeLsum.
 
     The arguments are those of ``example_scores``.
     """
-    return mean_scores(example_scores(predictions, references, splitter, processes))
+    return mean_scores(example_scores(predictions, references, splitter, processes, tokenizer))
 
 
 def mean_scores(scores: np.ndarray) -> dict[str, float]:
@@ -59,7 +68,11 @@ def resampled_means(scores: np.ndarray, resamples: int, seed: int) -> np.ndarray
 
 
 def example_scores(
-    predictions: Sequence[str], references: Sequence[str], splitter: Splitter = "period", processes: int = 1
+    predictions: Sequence[str],
+    references: Sequence[str],
+    splitter: Splitter = "period",
+    processes: int = 1,
+    tokenizer: RougeTokenizer = "ascii",
 ) -> np.ndarray:
     """Score ``predictions[i]`` against ``references[i]``.
 
@@ -70,6 +83,8 @@ def example_scores(
             ``nupunkt`` a trained splitter, ``newline`` takes every line as a sentence.
         processes: how many to use; the scores do not depend on it. They are spawned: a script that asks for more than
             one needs ``if __name__ == "__main__":``.
+        tokenizer: splits texts into the words that are compared: ``ascii`` is rouge-score's own, which drops all other
+            letters; ``unicode`` splits texts of any script, and those in ASCII as rouge-score does.
 
     Returns:
         F-measures from 0 to 1: (N, 4), in the order of ROUGE_TYPES.
@@ -84,15 +99,12 @@ def example_scores(
         )
     if not references:
         raise InputError("there are no references; give at least one example")
-    if _is_mostly_not_ascii(references[:_LINES_LOOKED_AT]):
+    if tokenizer == "ascii" and _is_mostly_not_ascii(references[:_LINES_LOOKED_AT]):
         _warn_of_other_scripts()
 
     # Score portions, in this process or in several.
-    starts = range(0, len(references), _EXAMPLES_PER_TASK)
-    tasks = [
-        (predictions[start : start + _EXAMPLES_PER_TASK], references[start : start + _EXAMPLES_PER_TASK], splitter)
-        for start in starts
-    ]
+    portions = [slice(start, start + _EXAMPLES_PER_TASK) for start in range(0, len(references), _EXAMPLES_PER_TASK)]
+    tasks = [(predictions[portion], references[portion], splitter, tokenizer) for portion in portions]
     if processes > 1 and len(tasks) > 1:
         context = multiprocessing.get_context("spawn")  # a fork of a process with threads (torch's) can hang
         with ProcessPoolExecutor(min(processes, len(tasks)), mp_context=context) as pool:
@@ -102,21 +114,27 @@ def example_scores(
     return np.array([score for part in parts for score in part])
 
 
-def scorer_description(splitter: Splitter = "period") -> dict[str, str]:
-    """Describe how the scores are computed, for reports: ROUGE values mean nothing without it."""
+def scorer_description(splitter: Splitter = "period", tokenizer: RougeTokenizer = "ascii") -> dict[str, str]:
+    """Describe how the scores are computed, for reports: ROUGE values mean nothing without it.
+
+    A tokenizer is named if it is not rouge-score's own.
+    """
+    of_words = {} if tokenizer == "ascii" else {"tokenizer": f"unicode (UAX 29, regex {metadata.version('regex')})"}
     return {
         "scorer": f"rouge-score {metadata.version('rouge-score')}",
         "stemmer": f"Porter (nltk {metadata.version('nltk')})",
+        **of_words,
         "splitter": f"nupunkt {metadata.version('nupunkt')}" if splitter == "nupunkt" else splitter,
         "aggregation": "mean F-measure",
     }
 
 
 def _score_examples(
-    predictions: Sequence[str], references: Sequence[str], splitter: Splitter
+    predictions: Sequence[str], references: Sequence[str], splitter: Splitter, tokenizer: RougeTokenizer
 ) -> list[tuple[float, ...]]:
     """Return the F-measures of each example, in the order of ROUGE_TYPES."""
-    scorer = RougeScorer(list(ROUGE_TYPES), use_stemmer=True)
+    own_words = UnicodeTokenizer() if tokenizer == "unicode" else None
+    scorer = RougeScorer(list(ROUGE_TYPES), use_stemmer=True, tokenizer=own_words)
     split_prediction, split_reference = _SPLITTERS[splitter]
     results = (
         scorer.score(split_reference(reference), split_prediction(prediction))
@@ -152,6 +170,16 @@ _SPLITTERS: dict[Splitter, tuple[Callable[[str], str], Callable[[str], str]]] = 
 }
 
 
+def splitter_of(scorer: Mapping[str, str]) -> Splitter:
+    """Return the splitter that a description names."""
+    return cast(Splitter, scorer["splitter"].split()[0])  # without its version
+
+
+def tokenizer_of(scorer: Mapping[str, str]) -> RougeTokenizer:
+    """Return the tokenizer that a description names."""
+    return cast(RougeTokenizer, scorer.get("tokenizer", "ascii").split()[0])
+
+
 def _is_mostly_not_ascii(texts: Sequence[str]) -> bool:
     letters = [character for text in texts for character in text if character.isalpha()]
     return 2 * sum(character.isascii() for character in letters) < len(letters)
@@ -161,5 +189,6 @@ def _is_mostly_not_ascii(texts: Sequence[str]) -> bool:
 def _warn_of_other_scripts() -> None:
     """Warn once per process."""
     _logger.warning(
-        "most letters of the references are not ASCII; rouge-score drops those, so these ROUGE values mean little"
+        "most letters of the references are not ASCII; rouge-score drops those, so these ROUGE values mean little: "
+        "give --rouge_tokenizer unicode"
     )

@@ -1,7 +1,7 @@
 """ROUGE (Lin 2004, https://aclanthology.org/W04-1013) of all pairs in a pool of texts, vectorized.
 
-The F-measures are those of rouge-score with its Porter stemmer (utils/evaluation/rouge.py), which scores one pair at a
-time. Here, every text of a pool is split into words once, and the stems are cached.
+The F-measures are those of rouge-score with its Porter stemmer and either tokenizer (utils/evaluation/rouge.py), which
+scores one pair at a time. Here, every text of a pool is split into words once, and the stems are cached.
 """
 
 from collections.abc import Sequence
@@ -12,6 +12,8 @@ import numpy as np
 from nltk.stem.porter import PorterStemmer
 from rouge_score.tokenize import tokenize
 
+from .unicode_words import RougeTokenizer, stemmed_unicode_words
+
 RougeType = Literal["rouge1", "rouge2", "rougeL"]
 
 # These bound the memory: a pool of 48 summaries is below them, and takes one step.
@@ -20,18 +22,22 @@ _NGRAMS_AT_A_TIME = 8192
 _TEXTS_PER_INTEGER = 64
 
 
-def rouge_of_pairs(texts: Sequence[str], rouge_types: Sequence[RougeType]) -> np.ndarray:
+def rouge_of_pairs(
+    texts: Sequence[str], rouge_types: Sequence[RougeType], tokenizer: RougeTokenizer = "ascii"
+) -> np.ndarray:
     """Score every text of a pool against every one, itself too.
 
     Args:
         texts: n texts, one or more.
         rouge_types: k types.
+        tokenizer: splits the texts into words, as for ``rouge.example_scores``.
 
     Returns:
         F-measures from 0 to 1: (k, n, n) float64, equal to those of rouge-score except for rounding. They are
         symmetric. A text without words scores 0, also against itself.
     """
-    split_texts = [_words(text) for text in texts]
+    words_of = stemmed_unicode_words if tokenizer == "unicode" else _words
+    split_texts = [words_of(text) for text in texts]
     return np.stack([_f_measures(split_texts, rouge_type) for rouge_type in rouge_types])
 
 

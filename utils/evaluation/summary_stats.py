@@ -1,10 +1,11 @@
 """Measure summaries beyond ROUGE: how much is new, how much is repeated, and how long they are.
 
-Words are runs of letters, digits and underscores, in lower case; a text of N words has N - n + 1 n-grams.
+Words are runs of letters, digits and underscores, in lower case, or those of unicode_words.py; a text of N words has
+N - n + 1 n-grams.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from statistics import fmean
 from typing import Any
 
@@ -18,9 +19,12 @@ def words(text: str) -> list[str]:
 
 
 def summary_traits(
-    sources: Sequence[str], generations: Sequence[str], references: Sequence[str] | None
+    sources: Sequence[str],
+    generations: Sequence[str],
+    references: Sequence[str] | None,
+    words_of: Callable[[str], list[str]] = words,
 ) -> dict[str, Any]:
-    """Measure the summaries and, for comparison, the references.
+    """Measure the summaries and, for comparison, the references. ``words_of`` splits a text into words without spaces.
 
     Returns:
         JSON types. Of the summaries ("generated") and of the references:
@@ -33,17 +37,16 @@ def summary_traits(
         Shares are from 0 to 1, means over the texts that are long enough for n-grams; None if no text is. Beside these,
         ``length_ratio``: the words of all summaries per word of all references.
     """
-    split_sources = [f" {' '.join(words(source))} " for source in sources]  # n-grams are found as " a b "
-    traits: dict[str, Any] = {"generated": _traits(split_sources, generations)}
+    split_sources = [f" {' '.join(words_of(source))} " for source in sources]  # n-grams are found as " a b "
+    traits: dict[str, Any] = {"generated": _traits(split_sources, [words_of(text) for text in generations])}
     if references is not None:
-        traits["references"] = _traits(split_sources, references)
+        traits["references"] = _traits(split_sources, [words_of(text) for text in references])
         expected = traits["references"]["words"]
         traits["length_ratio"] = traits["generated"]["words"] / expected if expected else None
     return traits
 
 
-def _traits(split_sources: Sequence[str], texts: Sequence[str]) -> dict[str, Any]:
-    split_texts = [words(text) for text in texts]
+def _traits(split_sources: Sequence[str], split_texts: Sequence[list[str]]) -> dict[str, Any]:
     novel, repeated = {}, {}
     for order in ORDERS:
         pairs = [

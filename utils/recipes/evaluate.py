@@ -101,8 +101,10 @@ def decide(arguments: EvaluationArguments) -> Decision:
     tokenizer = load_tokenizer(model.tokenizer_name_or_path, model.model, config)
     generation = arguments.generation
     search = search_settings(generation, model, config)
-    reranker = Reranker(config, search, arguments.rerank, keep_plain=True) if arguments.rerank.is_on else None
-    if reranker is None:
+    reranker = None
+    if arguments.rerank.is_on:
+        reranker = Reranker(config, search, arguments.rerank, keep_plain=True, tokenizer=generation.rouge_tokenizer)
+    else:
         check_call(config, search)  # an impossible setting is refused now, not after the model is loaded
     settings = EvaluationSettings(
         split=texts.type_path,
@@ -113,6 +115,7 @@ def decide(arguments: EvaluationArguments) -> Decision:
         long_documents=generation.long_documents,
         search=search,
         splitter=generation.rouge_sentence_splitter,
+        rouge_tokenizer=generation.rouge_tokenizer,
         seed=texts.seed,
         resume=arguments.resume,
         discard_other_journal=arguments.discard_other_journal,

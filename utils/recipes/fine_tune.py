@@ -328,6 +328,7 @@ def write_and_evaluate(
         long_documents=validation.long_documents,
         search=final_search(validation, inputs.config),
         splitter=validation.rouge_sentence_splitter,
+        rouge_tokenizer=validation.rouge_tokenizer,
         seed=arguments.optimization.seed,
         resume=arguments.run.resume,
         discard_other_journal=True,  # --resume is that of the training, which is done

@@ -100,8 +100,8 @@ class Summarizer:
             long_documents: ``chunk`` summarizes a longer text piece by piece, ``truncate`` cuts it off.
             search: Search settings, as of ``generate``, for the calls that do not give others. The others are the
                 model's. And settings of re-ranking: ``rerank="consensus"`` chooses among candidates, with
-                ``rerank_utility``, ``rerank_beams``, ``rerank_samples`` and ``rerank_temperature`` as the flags of
-                these names; the utility may be a function of two texts, too.
+                ``rerank_utility``, ``rerank_beams``, ``rerank_samples``, ``rerank_temperature`` and
+                ``rouge_tokenizer`` as the flags of these names; the utility may be a function of two texts, too.
 
         Raises:
             InputError: The model cannot be read, or a setting is impossible with it or on this machine.

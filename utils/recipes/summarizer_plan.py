@@ -9,7 +9,7 @@ from bart.configuration.generation_config import GenerationConfig
 from bart.errors import InputError
 from bart.generation.arguments import check_call
 
-from ..cli.rerank_args import RerankSettings
+from ..cli.rerank_args import RerankAloneSettings
 from ..cli.shared_args import LONG_DOCUMENTS, checked_length, output_limit
 from ..evaluation.generate import BatchSize
 from ..evaluation.rerank import Reranker
@@ -17,7 +17,7 @@ from ..evaluation.token_budget import TokenBudget
 
 _BATCHES_OF_POOL = 32  # that a stream sorts by length together
 _CHARACTERS_PER_TOKEN = 4  # about so many in English
-_RERANK_NAMES = [entry.name for entry in fields(RerankSettings)]
+_RERANK_NAMES = [entry.name for entry in fields(RerankAloneSettings)]
 
 
 @dataclass(frozen=True)
@@ -112,12 +112,12 @@ def resolve_search(
     Raises:
         InputError: A setting is impossible, or asks for something else than one summary.
     """
-    rerank = RerankSettings.checked({name: settings[name] for name in _RERANK_NAMES if name in settings})
+    rerank = RerankAloneSettings.checked({name: settings[name] for name in _RERANK_NAMES if name in settings})
     search = {name: value for name, value in settings.items() if name not in _RERANK_NAMES}
     chosen = {"num_return_sequences": 1, "return_dict_in_generate": False, **search}
     if chosen.get("max_length") is not None and chosen.get("max_new_tokens") is None:
         chosen |= output_limit(chosen["max_length"])
-    reranker = Reranker(config, chosen, rerank) if rerank.is_on else None
+    reranker = Reranker(config, chosen, rerank, tokenizer=rerank.rouge_tokenizer) if rerank.is_on else None
     resolved = check_call(config, chosen) if reranker is None else reranker.plain_settings
     if resolved.num_return_sequences != 1:
         raise InputError(

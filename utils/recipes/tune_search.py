@@ -207,6 +207,6 @@ def _report(
         **verdict.to_dict(),
         "chosen": chosen,
         "search": {**decision.config.search_settings(), **decision.settings.search, **chosen},
-        "scorer": scorer_description(decision.settings.splitter),
+        "scorer": scorer_description(decision.settings.splitter, decision.settings.rouge_tokenizer),
         **decision.facts,
     }

@@ -108,7 +108,8 @@ def _scores(scores: dict[str, Any], of_another: bool) -> str:
     ]
     scorer = scores["scorer"]
     search = ", ".join(f"{name} {value}" for name, value in scores["search"].items() if value not in (None, False))
-    scoring = f"{scorer['scorer']}, stemmer {scorer['stemmer']}, sentences by {scorer['splitter']}"
+    by_words = f", words by {scorer['tokenizer']}" if "tokenizer" in scorer else ""
+    scoring = f"{scorer['scorer']}, stemmer {scorer['stemmer']}{by_words}, sentences by {scorer['splitter']}"
     if "rerank" in scores:
         search = f"{method_text(scores['rerank'])}, found with {search}; {scores['rerank']['note']}"
     how = f"{scores['n_obs']:,} examples of {scores['split']}; {scoring}; {search}."

@@ -142,8 +142,8 @@ class SummarizationModule(pl.LightningModule):
         rouge = dict.fromkeys(ROUGE_TYPES, 0.0)
         if self._predictions:
             references = [self.references[index] for index in self._predictions]
-            splitter = self.validation.rouge_sentence_splitter
-            rouge = rouge_scores(list(self._predictions.values()), references, splitter)
+            splitter, tokenizer = self.validation.rouge_sentence_splitter, self.validation.rouge_tokenizer
+            rouge = rouge_scores(list(self._predictions.values()), references, splitter, tokenizer=tokenizer)
 
         # Means over the examples and tokens of all processes.
         examples = len(self._predictions)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bart.errors import InputError
 from tests.commands import ROOT
 from utils.commands.compare_runs import paired_comparison
 from utils.evaluation.rouge import ROUGE_TYPES, mean_scores, scorer_description
@@ -18,10 +19,10 @@ from utils.io.json_files import write_json
 REFERENCES = [f"reference {row}" for row in range(400)]
 
 
-def write_run(folder: Path, scores: np.ndarray, references: list[str] = REFERENCES, splitter: str = "period") -> Path:
+def write_run(folder: Path, scores: np.ndarray, references: list[str] = REFERENCES, **scorer: str) -> Path:
     folder.mkdir()
     write_example_scores(folder, "test", references, scores)
-    write_json(folder / "test_rouge.json", {**mean_scores(scores), "scorer": scorer_description(splitter)})
+    write_json(folder / "test_rouge.json", {**mean_scores(scores), "scorer": scorer_description(**scorer)})
     return folder
 
 
@@ -80,6 +81,7 @@ def test_what_cannot_be_compared(tmp_path: Path) -> None:
     fewer = write_run(tmp_path / "fewer", scores[:300], REFERENCES[:300])
     others = write_run(tmp_path / "others", scores, REFERENCES[::-1])
     newline = write_run(tmp_path / "newline", scores, splitter="newline")
+    unicode = write_run(tmp_path / "unicode", scores, tokenizer="unicode")
     damaged = write_run(tmp_path / "damaged", scores)
     (damaged / "test_example_scores.json").write_text('{"references": 1}')
     for other, said in (
@@ -92,3 +94,5 @@ def test_what_cannot_be_compared(tmp_path: Path) -> None:
         process = compare(run, other)
         assert process.returncode == 2 and said in process.stderr and process.stderr.count("\n") == 1, process.stderr
     assert compare(run).returncode == 2
+    with pytest.raises(InputError, match=r"scored differently .*'tokenizer': 'unicode"):
+        paired_comparison(run, unicode, "test")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from utils.cli.parser import parse_arguments
 from utils.commands.first_sentence import FirstSentenceArguments, evaluate_first_sentences, first_sentence
 
 ROOT = Path(__file__).parents[3]
@@ -33,7 +34,17 @@ def test_first_sentences_are_written_and_scored_line_by_line(tmp_path: Path) -> 
     report = json.loads((tmp_path / "scores" / "test_rouge.json").read_bytes())
     assert report["n_obs"] == 3
     assert report["rouge1"] == pytest.approx(100 / 3)
-    assert report["scorer"]["splitter"] == "period"
+    assert report["scorer"]["splitter"] == "period" and "tokenizer" not in report["scorer"]
+
+
+def test_texts_of_any_script(tmp_path: Path) -> None:
+    (tmp_path / "test.source").write_text("Читай файл. Потом закрой.\n")
+    (tmp_path / "test.target").write_text("Читай файл.\n")
+    unicode = ["--rouge_tokenizer", "unicode"]
+    for flags, score in (([], 0), (unicode, 100)):
+        argv = [str(tmp_path), str(tmp_path / "scores"), *flags]
+        evaluate_first_sentences(parse_arguments(FirstSentenceArguments, "", argv))
+        assert json.loads((tmp_path / "scores" / "test_rouge.json").read_bytes())["rouge1"] == score
 
 
 def test_the_command_refuses_a_missing_split_in_one_line(tmp_path: Path) -> None:

@@ -34,6 +34,15 @@ def test_the_utility_decides() -> None:
     assert [ConsensusChooser(name).choose([pool]) for name in ("rouge1", "rouge2", "rougeL")] == [[1], [2], [0]]
 
 
+def test_texts_of_any_script() -> None:
+    """The same pool in ASCII, and in characters that are words: by words of ASCII alone it is a pool of empty texts."""
+    pools = [["a b", "a b c", "b c d"], ["中文", "中文字", "文字典"]]
+    expected = ConsensusChooser("mean").mean_utilities(pools[0])
+    for pool in pools:
+        assert (ConsensusChooser("mean", "unicode").mean_utilities(pool) == expected).all()
+    assert not ConsensusChooser("mean").mean_utilities(pools[1]).any()
+
+
 def test_mean_is_of_the_three() -> None:
     pool = ["the cat sat here", "the cat sat on mats", "a dog here", "The cats sat."]
     parts = [ConsensusChooser(name).mean_utilities(pool) for name in ("rouge1", "rouge2", "rougeL")]

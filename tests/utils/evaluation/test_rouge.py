@@ -11,7 +11,15 @@ import pytest
 
 import utils.evaluation.rouge
 from bart.errors import InputError
-from utils.evaluation.rouge import ROUGE_TYPES, bootstrap_intervals, mean_scores, rouge_scores, scorer_description
+from utils.evaluation.rouge import (
+    ROUGE_TYPES,
+    bootstrap_intervals,
+    mean_scores,
+    rouge_scores,
+    scorer_description,
+    splitter_of,
+    tokenizer_of,
+)
 
 ROOT = Path(__file__).parents[3]
 
@@ -110,7 +118,14 @@ def test_other_scripts_are_warned_of_once(caplog: pytest.LogCaptureFixture) -> N
         assert rouge_scores(["中文文本"], ["中文文本"])["rouge1"] == 0
         rouge_scores(["中文文本"], ["中文文本"])
     assert len(caplog.records) == 1
-    assert "not ASCII" in caplog.text
+    assert "not ASCII" in caplog.text and "--rouge_tokenizer unicode" in caplog.text
+
+
+@pytest.mark.usefixtures("fresh_warning")
+def test_unicode_words_need_no_warning(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        assert rouge_scores(["中文文本"], ["中文文本"], tokenizer="unicode")["rouge1"] == 100
+    assert caplog.records == []
 
 
 def test_the_description_tells_versions() -> None:
@@ -118,6 +133,15 @@ def test_the_description_tells_versions() -> None:
     assert description["scorer"].startswith("rouge-score 0.")
     assert description["splitter"] == "period"
     assert scorer_description("nupunkt")["splitter"].startswith("nupunkt 0.")
+    assert "tokenizer" not in description
+    assert scorer_description(tokenizer="unicode")["tokenizer"].startswith("unicode (UAX 29, regex 20")
+
+
+@pytest.mark.parametrize("splitter", ["period", "nupunkt", "newline"])
+@pytest.mark.parametrize("tokenizer", ["ascii", "unicode"])
+def test_a_description_names_what_it_was_made_of(splitter, tokenizer) -> None:
+    description = scorer_description(splitter, tokenizer)
+    assert (splitter_of(description), tokenizer_of(description)) == (splitter, tokenizer)
 
 
 SCORE = """

@@ -6,6 +6,7 @@ from rouge_score.rouge_scorer import RougeScorer
 
 from utils.evaluation import rouge_pairs
 from utils.evaluation.rouge_pairs import rouge_of_pairs
+from utils.evaluation.unicode_words import UnicodeTokenizer
 
 TYPES = ("rouge1", "rouge2", "rougeL")
 # Words whose stems are equal, punctuation, digits, and characters that lower() or the tokenizer treats in its own way.
@@ -65,6 +66,17 @@ def test_by_hand() -> None:
     assert scores[:, 0, 1] == pytest.approx([6 / 7, 2 / 5, 4 / 7])
     assert scores[:, 1, 0] == pytest.approx(scores[:, 0, 1])
     assert [list(np.diag(score)) for score in scores] == [[1, 1]] * 3
+
+
+def test_unicode_words_equal_rouge_score_too() -> None:
+    pool = random_pool(random.Random(3), 12, longest=14)
+    scorer = RougeScorer(list(TYPES), tokenizer=UnicodeTokenizer())
+    scores = rouge_of_pairs(pool, TYPES, "unicode")
+    for row, text in enumerate(pool):
+        for column, reference in enumerate(pool):
+            expected = scorer.score(reference, text)
+            assert scores[:, row, column] == pytest.approx([expected[name].fmeasure for name in TYPES], abs=1e-12)
+    assert (scores != rouge_of_pairs(pool, TYPES)).any()
 
 
 def test_the_steps_that_bound_memory_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

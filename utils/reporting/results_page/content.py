@@ -9,7 +9,7 @@ from typing import Any
 from bart.errors import InputError
 
 from ...evaluation.reranked_report import method_text
-from ...evaluation.rouge import ROUGE_TYPES
+from ...evaluation.rouge import ROUGE_TYPES, tokenizer_of
 from ...io.json_files import read_json
 from ...io.run_files import BEAM_SEARCH_FOLDER
 from .charts import Chart, Series
@@ -123,6 +123,8 @@ def _score_row(name: str, path: Path, is_own: bool = False) -> ScoreRow:
     scores = {rouge: report[rouge] for rouge in ROUGE_TYPES}
     if "rerank" in report:
         name = f"{name}, {method_text(report['rerank'])}"
+    if tokenizer_of(report.get("scorer", {})) == "unicode":
+        name = f"{name}, scored by Unicode words"
     return ScoreRow(
         name, path.name.removesuffix(_ENDING), scores, report.get("intervals_95", {}), report.get("n_obs"), is_own
     )

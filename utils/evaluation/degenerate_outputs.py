@@ -49,6 +49,11 @@ def count_degenerate(texts: Mapping[int, Sequence[str]], repeating: Iterable[int
     }
 
 
+def count_empty(texts: Iterable[str]) -> int:
+    """Count the texts that hold nothing but white space."""
+    return sum(not text.strip() for text in texts)
+
+
 def degenerate_warning(report: Mapping[str, Any]) -> str | None:
     """Return a warning of one line; None if there are so few such outputs that the model may be sound."""
     counts = report["degenerate_outputs"]

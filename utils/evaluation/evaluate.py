@@ -30,7 +30,7 @@ from ..io.run_files import (
 from ..runtime.evaluation_group import EvaluationGroup
 from ..runtime.processor import processor_cores
 from ..runtime.signals import Interrupted
-from .degenerate_outputs import count_degenerate, degenerate_warning
+from .degenerate_outputs import count_degenerate, count_empty, degenerate_warning
 from .examples import ScoredExamples
 from .generate import BatchSize, Generations, generate
 from .journal import Journal, Key, has_journal, json_digest, open_journal, texts_digest
@@ -40,6 +40,7 @@ from .rouge import (
     ROUGE_TYPES,
     Splitter,
     bootstrap_intervals,
+    count_zeros,
     example_scores,
     mean_scores,
     scorer_description,
@@ -299,12 +300,21 @@ def _scored(
     """
     best, splitter, tokenizer = [written[0] for written in texts], settings.splitter, settings.rouge_tokenizer
     words_of = unicode_words if tokenizer == "unicode" else words
-    traits = {"traits": summary_traits(pairs.sources, best, pairs.targets, words_of)}
+    entries: dict[str, Any] = {
+        "empty_outputs": count_empty(best),
+        "traits": summary_traits(pairs.sources, best, pairs.targets, words_of),
+    }
     if pairs.targets is None:
-        return None, traits
+        return None, entries
     scores = example_scores(best, pairs.targets, splitter, processor_cores(), tokenizer)
-    scorer = scorer_description(splitter, tokenizer)
-    return scores, {**mean_scores(scores), "intervals_95": bootstrap_intervals(scores), "scorer": scorer, **traits}
+    return scores, {
+        **mean_scores(scores),
+        "intervals_95": bootstrap_intervals(scores),
+        "scorer": scorer_description(splitter, tokenizer),
+        "zero_scores": count_zeros(scores),
+        "empty_references": count_empty(pairs.targets),
+        **entries,
+    }
 
 
 def result_text(report: dict[str, Any]) -> str:

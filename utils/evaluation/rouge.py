@@ -51,6 +51,11 @@ def mean_scores(scores: np.ndarray) -> dict[str, float]:
     return {name: 100 * math.fsum(column) / len(scores) for name, column in zip(ROUGE_TYPES, scores.T, strict=True)}
 
 
+def count_zeros(scores: np.ndarray) -> dict[str, int]:
+    """Count the examples (N, 4) that score 0, by name: of rouge1, those that share no word with their reference."""
+    return dict(zip(ROUGE_TYPES, (scores == 0).sum(0).tolist(), strict=True))
+
+
 def bootstrap_intervals(scores: np.ndarray, seed: int = 0) -> dict[str, list[float]]:
     """Return 95% intervals of ``mean_scores`` by the percentile bootstrap (Efron 1979): [low, high] by name.
 

@@ -1,4 +1,4 @@
-"""Measure summaries beyond ROUGE: how much is new, how much is repeated, and how long they are.
+"""Measure summaries beyond ROUGE: what is new, what is repeated, what the source does not say, and how long they are.
 
 Words are runs of letters, digits and underscores, in lower case, or those of unicode_words.py; a text of N words has
 N - n + 1 n-grams.
@@ -8,6 +8,8 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from statistics import fmean
 from typing import Any
+
+from .names_and_numbers import mention_counts
 
 ORDERS = (1, 2, 3, 4)  # the n of n-grams
 _WORD = re.compile(r"\w+")
@@ -33,14 +35,20 @@ def summary_traits(
         - ``novel_ngrams``: the share of a text's distinct n-grams that its source does not have (See et al. 2017,
           https://arxiv.org/abs/1704.04368, section 6), by n.
         - ``repeated_ngrams``: the share of a text's n-grams that repeat an earlier one, by n.
+        - ``names``, ``numbers``: how many there are, and how many of these the sources do not contain, from
+          ``mention_counts``. Their share is of all occurrences in all texts.
 
         Shares are from 0 to 1, means over the texts that are long enough for n-grams; None if no text is. Beside these,
         ``length_ratio``: the words of all summaries per word of all references.
     """
     split_sources = [f" {' '.join(words_of(source))} " for source in sources]  # n-grams are found as " a b "
-    traits: dict[str, Any] = {"generated": _traits(split_sources, [words_of(text) for text in generations])}
+
+    def measured(texts: Sequence[str]) -> dict[str, Any]:
+        return {**_traits(split_sources, [words_of(text) for text in texts]), **mention_counts(sources, texts)}
+
+    traits: dict[str, Any] = {"generated": measured(generations)}
     if references is not None:
-        traits["references"] = _traits(split_sources, [words_of(text) for text in references])
+        traits["references"] = measured(references)
         expected = traits["references"]["words"]
         traits["length_ratio"] = traits["generated"]["words"] / expected if expected else None
     return traits

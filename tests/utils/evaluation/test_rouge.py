@@ -14,6 +14,8 @@ from bart.errors import InputError
 from utils.evaluation.rouge import (
     ROUGE_TYPES,
     bootstrap_intervals,
+    count_zeros,
+    example_scores,
     mean_scores,
     rouge_scores,
     scorer_description,
@@ -47,6 +49,11 @@ def test_words_are_stemmed_and_case_and_punctuation_ignored() -> None:
 def test_the_mean_is_over_examples() -> None:
     scores = rouge_scores(["a b", "x", "a"], ["a b", "y", "a b"])
     assert scores["rouge1"] == pytest.approx((100 + 0 + 200 / 3) / 3, abs=1e-12)
+
+
+def test_zeros_are_counted() -> None:
+    scores = example_scores(["a b", "b a", "x", ""], ["a b", "a b", "y", "a"])
+    assert count_zeros(scores) == {"rouge1": 2, "rouge2": 3, "rougeL": 2, "rougeLsum": 2}
 
 
 def test_intervals_hold_the_mean_as_often_as_they_say() -> None:

@@ -10,13 +10,17 @@ import json
 from typing import Any
 
 from ...evaluation.examples import ScoredExamples
+from ...evaluation.names_and_numbers import find_mentions
 from ...evaluation.rouge import ROUGE_TYPES
 
 _MOST_CHARACTERS = 20_000  # of a source; a model reads about 5,000
 
 
 def packed_summaries(examples: ScoredExamples) -> str:
-    """Pack references, generations, ROUGE values times 100, and the number of words of every text."""
+    """Pack references, generations, ROUGE values times 100, and the number of words of every text.
+
+    And ``absent``: the places of names and numbers in each generation that its source does not contain.
+    """
     texts = {"references": examples.references, "generations": examples.generations}
     content: dict[str, Any] = {name: list(lines) for name, lines in texts.items() if lines is not None}
     content["words"] = {
@@ -24,10 +28,17 @@ def packed_summaries(examples: ScoredExamples) -> str:
         for name, lines in {"sources": examples.sources, **texts}.items()
         if lines is not None
     }
+    content["absent"] = list(map(_absent_places, examples.sources, examples.generations))
     if examples.scores is not None:
         columns = zip(ROUGE_TYPES, (100 * examples.scores.T).round(2).tolist(), strict=True)
         content["scores"] = dict(columns)
     return _packed(content)
+
+
+def _absent_places(source: str, generation: str) -> list[int]:
+    """Return the start and the end of each mention, one after the other, in the units of JavaScript's strings."""
+    absent = [each for each in find_mentions(source, generation) if not each.is_in_source]
+    return [len(generation[:place].encode("utf-16-le")) // 2 for each in absent for place in (each.start, each.end)]
 
 
 def packed_sources(examples: ScoredExamples) -> str:

@@ -28,6 +28,7 @@ def write_results(folder: Path, count: int, words_of_a_source: int) -> ScoredExa
     generations = [" ".join(source.split()[2 : draw.randrange(5, 30)]) for source in sources]
     sources[2] = references[2] = generations[2] = HOSTILE
     generations[4] = ""
+    sources[6], generations[6] = f"{sources[6]} 1000", "\U0001f600 it was Paris with 1,000 or 2,000 of w1"
     scores = np.random.default_rng(0).random((count, 4)) if count > 1000 else example_scores(generations, references)
     report = {
         **mean_scores(scores),
@@ -150,6 +151,24 @@ def test_words_shared_with_the_reference_are_marked(page: Chromium, small: tuple
     assert marked[0][:3] == examples.references[0].split()[:3]
     page.click("#marks")
     page.wait_for("document.querySelectorAll('mark').length === 0")
+
+
+def test_names_and_numbers_that_the_source_does_not_have_are_underlined(page: Chromium) -> None:
+    choose(page, "#sort", 8)
+    choose(page, "#order", 1)
+    page.wait_for("document.querySelector('.example h3').textContent === 'Line 7'")
+    underlined = "[...document.querySelectorAll('u.absent')].map(each => each.textContent)"
+    assert page.value(underlined) == ["Paris", "2,000"]
+    assert page.value("document.querySelector('.chips').textContent").endswith("not in the source: 2")
+    text = page.value("document.querySelectorAll('.example .text')[2].textContent")
+    assert text == "\U0001f600 it was Paris with 1,000 or 2,000 of w1"
+    page.click("#absent")
+    page.wait_for("document.querySelectorAll('u.absent').length === 0")
+    page.click("#absent")
+    page.click("#search")
+    page.type("or 2,")  # a hit that holds a part of a number
+    page.wait_for("document.querySelectorAll('mark.hit').length === 1")
+    assert page.value(underlined) == ["Paris", "000"]
 
 
 def test_a_text_is_text_whatever_it_holds(page: Chromium) -> None:

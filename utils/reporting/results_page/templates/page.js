@@ -52,6 +52,7 @@ class Browser {
     this.rows = []; // the rows found, in order
     this.start = 0;
     this.lowered = {}; // lower-case texts by side, made for the first search
+    this.absent = data.absent.map((places) => places.length / 2); // names and numbers that the source does not have
     this.sides = Object.keys(SIDES).filter((side) => data.words[side]);
     this.fillControls();
     const controls = $("controls");
@@ -82,13 +83,14 @@ class Browser {
       new Option("line", "line"),
       ...scores.map((name) => new Option(title(name), name)),
       ...this.sides.map((side) => new Option(`words of the ${SIDES[side]}`, side)),
+      new Option("names and numbers not in the source", "absent"),
     );
     $("marks").parentElement.hidden = !this.data.references;
   }
 
   // Returns the numbers to sort or filter rows by, or null for the order of lines.
   numbers(name) {
-    return (this.data.scores || {})[name] || this.data.words[name] || null;
+    return (this.data.scores || {})[name] || this.data.words[name] || (name === "absent" ? this.absent : null);
   }
 
   update() {
@@ -144,18 +146,20 @@ class Browser {
     const inGenerated = marked ? wordsOf(data.generations[row]) : new Set();
     const inSource = new Set([...inReference].filter((word) => !COMMON.has(word)));
     const shared = { sources: inSource, references: inGenerated, generations: inReference };
+    const absent = $("absent").checked ? data.absent[row] : [];
     const columns = this.sides.map((side) => {
       const words = `${data.words[side][row].toLocaleString("en")} words`;
       const text = element("p", { className: "text", dir: "auto" });
       const column = element("div", {}, element("h4", {}, `${SIDES[side]}, ${words}`), text);
       if (!data[side]) text.textContent = "...";
       else if (!data[side][row].trim()) text.append(element("i", {}, "(nothing)"));
-      else paint(text, data[side][row], shared[side], query);
+      else paint(text, data[side][row], shared[side], query, side === "generations" ? absent : []);
       if (side === "sources" && data.sources && data.sources[row].length > FOLD) fold(column, text);
       return column;
     });
     const chips = Object.entries(data.scores || {}).map(([name, values]) =>
       element("span", {}, `${name.replace("rouge", "ROUGE-")} ${values[row].toFixed(1)}`));
+    if (this.absent[row]) chips.push(element("span", {}, `not in the source: ${this.absent[row]}`));
     const title = element("h3", {}, `Line ${(row + 1).toLocaleString("en")}`);
     const article = element("article", { className: "example" }, title, element("span", { className: "chips" }, ...chips),
       element("div", { className: "columns" }, ...columns));
@@ -165,16 +169,31 @@ class Browser {
 
 const wordsOf = (text) => new Set(text.toLowerCase().match(/[\p{L}\p{N}_]+/gu));
 
-// Puts a text into an element, with matches of the search and shared words in <mark>.
-function paint(target, text, shared, query) {
+// Puts a text into an element, with matches of the search and shared words in <mark>, and with what is absent from the
+// source in <u>. Its places are the start and the end of each, one after the other.
+function paint(target, text, shared, query, absent) {
   const hits = query ? new RegExp(query.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"), "giu") : null;
   let last = 0;
   for (const hit of hits ? text.matchAll(hits) : []) {
-    paintWords(target, text.slice(last, hit.index), shared);
+    paintPart(target, text, last, hit.index, shared, absent);
     target.append(element("mark", { className: "hit" }, hit[0]));
     last = hit.index + hit[0].length;
   }
-  paintWords(target, text.slice(last), shared);
+  paintPart(target, text, last, text.length, shared, absent);
+}
+
+function paintPart(target, text, start, end, shared, absent) {
+  let last = start;
+  for (let place = 0; place < absent.length; place += 2) {
+    const [from, to] = [Math.max(absent[place], last), Math.min(absent[place + 1], end)];
+    if (from >= to) continue;
+    paintWords(target, text.slice(last, from), shared);
+    const underlined = element("u", { className: "absent", title: "not in the source" });
+    paintWords(underlined, text.slice(from, to), shared);
+    target.append(underlined);
+    last = to;
+  }
+  paintWords(target, text.slice(last, end), shared);
 }
 
 function paintWords(target, text, shared) {

@@ -51,7 +51,8 @@ averages=false      # whether there may be an averaged model to evaluate
 for index in "${!flags[@]}"; do
     flag=${flags[index]}
     case $flag in
-        --text_column | --summary_column | --long_documents | --rouge_sentence_splitter | --rouge_tokenizer)
+        --text_column | --summary_column | --long_documents | --rouge_sentence_splitter | --rouge_tokenizer | \
+            --bertscore | --bertscore_layer)
             evaluation_flags+=("${flags[@]:index:2}")
             ;;
         --average_checkpoints | --average_checkpoints=*)
@@ -60,7 +61,8 @@ for index in "${!flags[@]}"; do
             averages=true
             ;;
         --resume) evaluation_flags+=("$flag" --discard_other_journal) ;; # which is given for the training
-        --text_column=* | --summary_column=* | --long_documents=* | --rouge_sentence_splitter=* | --rouge_tokenizer=*)
+        --text_column=* | --summary_column=* | --long_documents=* | --rouge_sentence_splitter=* | --rouge_tokenizer=* | \
+            --bertscore=* | --bertscore_layer=*)
             evaluation_flags+=("$flag")
             ;;
         --n_test | --n_test=*)

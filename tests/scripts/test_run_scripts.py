@@ -354,11 +354,12 @@ def test_the_evaluation_after_training_takes_long_documents_too(scripts: Scripts
     assert scripts.training().seed == 7
 
 
-def test_the_evaluation_after_training_splits_texts_as_it_did(scripts: Scripts) -> None:
-    flags = "--rouge_sentence_splitter newline --rouge_tokenizer=unicode"
+def test_the_evaluation_after_training_scores_as_it_did(scripts: Scripts) -> None:
+    flags = "--rouge_sentence_splitter newline --rouge_tokenizer=unicode --bertscore bert --bertscore_layer=2"
     assert scripts.run(f"run_summarization.sh d c.json 0 {flags}").returncode == 0
     for arguments in (scripts.training(), scripts.evaluation()):
         assert (arguments.rouge_sentence_splitter, arguments.rouge_tokenizer) == ("newline", "unicode")
+        assert (arguments.bertscore, arguments.bertscore_layer) == ("bert", 2)
 
 
 @pytest.mark.parametrize("flag", ["--data_report", "--dry_run"])

@@ -13,6 +13,7 @@ from .shared_args import (
     DATA_DIR_HELP,
     LARGEST_SEED,
     QUANTIZATIONS,
+    BertScoreSettings,
     PrecisionSettings,
     ProcessSettings,
     SummarySettings,
@@ -57,7 +58,7 @@ class BatchSettings(SummarySettings):
 
 
 @dataclass(frozen=True)
-class GenerationSettings(BatchSettings):
+class GenerationSettings(BatchSettings, BertScoreSettings):
     """Search for summaries, and its batches."""
 
     warm_up: bool = option(False, "search", "run the first batch once before the time is measured")
@@ -125,3 +126,4 @@ class EvaluationArguments:
         """Raise InputError, naming the flags, if a combination is impossible."""
         self.precision.check()
         self.rerank.check()
+        self.generation.check_bertscore()

@@ -81,6 +81,23 @@ class RougeSettings:
 
 
 @dataclass(frozen=True)
+class BertScoreSettings:
+    """BERTScore of the summaries."""
+
+    bertscore: str | None = option(
+        None, "scores", "folder or hub id of a BERT: score the summaries by BERTScore with it, too"
+    )
+    bertscore_layer: int | None = option(
+        None, "scores", "layer whose vectors BERTScore compares (default: the last one)", check=at_least(1)
+    )
+
+    def check_bertscore(self) -> None:
+        """Raise InputError if a layer is given without a model."""
+        if self.bertscore_layer is not None and self.bertscore is None:
+            raise InputError(f"--bertscore_layer {self.bertscore_layer}: has no effect without --bertscore")
+
+
+@dataclass(frozen=True)
 class SummarySettings(RougeSettings):
     """Writing of summaries, and their comparison with the targets."""
 

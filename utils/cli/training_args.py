@@ -20,6 +20,7 @@ from .options import (
 from .shared_args import (
     DATA_DIR_HELP,
     LARGEST_SEED,
+    BertScoreSettings,
     PrecisionSettings,
     ProcessSettings,
     SummarySettings,
@@ -202,7 +203,7 @@ class OptimizationSettings:
 
 
 @dataclass(frozen=True)
-class ValidationSettings(SummarySettings):
+class ValidationSettings(SummarySettings, BertScoreSettings):
     """Validations, early stopping, and the evaluation of the best model."""
 
     eval_batch_size: int = option(
@@ -371,6 +372,7 @@ class TrainingArguments:
         """Raise InputError, naming the flags, if a combination is impossible."""
         model, data, optimization, run = self.model, self.data, self.optimization, self.run
         self.precision.check()
+        self.validation.check_bertscore()
 
         # A new model, and pre-training.
         if model.model_name_or_path == "scratch":

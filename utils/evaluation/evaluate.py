@@ -28,26 +28,17 @@ from ..io.run_files import (
     report_file,
 )
 from ..runtime.evaluation_group import EvaluationGroup
-from ..runtime.processor import processor_cores
 from ..runtime.signals import Interrupted
-from .degenerate_outputs import count_degenerate, count_empty, degenerate_warning
+from .bertscore import bertscore_text
+from .degenerate_outputs import count_degenerate, degenerate_warning
 from .examples import ScoredExamples
 from .generate import BatchSize, Generations, generate
 from .journal import Journal, Key, has_journal, json_digest, open_journal, texts_digest
 from .rerank import Reranker
 from .reranked_report import comparison_lines, plain_report, rerank_entry
-from .rouge import (
-    ROUGE_TYPES,
-    Splitter,
-    bootstrap_intervals,
-    count_zeros,
-    example_scores,
-    mean_scores,
-    scorer_description,
-)
+from .rouge import ROUGE_TYPES
 from .score_files import write_example_scores
-from .summary_stats import summary_traits, words
-from .unicode_words import RougeTokenizer, unicode_words
+from .scoring import ScoringSettings, load_bert_scorer, score_summaries
 
 
 @dataclass
@@ -68,8 +59,7 @@ class EvaluationSettings:
     max_source_length: int  # tokens
     long_documents: str  # "truncate" or "chunk"
     search: dict[str, Any]  # search settings that differ from the model's configuration
-    splitter: Splitter = "period"  # splits texts into sentences, for rougeLsum
-    rouge_tokenizer: RougeTokenizer = "ascii"  # splits texts into words, for ROUGE
+    scoring: ScoringSettings = field(default_factory=ScoringSettings)
     warm_up: bool = False  # generate the first batch once before the clock starts
     seed: int = 42  # of sampling
     resume: bool = False  # go on from the journal of an interrupted evaluation
@@ -118,7 +108,7 @@ def evaluate(
     split = settings.split
     in_pieces = settings.long_documents == "chunk"
     key = _key(model, tokenizer, pairs, settings)
-    result_key = {**key, "targets": texts_digest(pairs.targets or []), **_scoring_key(settings)}
+    result_key = {**key, "targets": texts_digest(pairs.targets or []), **settings.scoring.key}
 
     # An evaluation that is complete is not done again.
     finished = _finished_report(folder, split, result_key) if settings.resume and group.rank == 0 else None
@@ -127,6 +117,7 @@ def evaluate(
         return EvaluationResult(finished, None) if group.rank == 0 else None
 
     # Every process generates its share of the sources; the first one gathers all.
+    bert_scorer = load_bert_scorer(settings.scoring.bertscore, model.final_logits_bias.device, group)
     sources = read_sources(pairs.sources, tokenizer, settings.max_source_length, settings.prefix, in_pieces)
     tokens = sources.tokens.read_by(smaller_vocabulary(tokenizer, model.config))
     journal = open_journal(folder, split, key, settings.resume, group, settings.discard_other_journal)
@@ -146,9 +137,12 @@ def evaluate(
     if settings.reranker is not None:
         plain = [written[1:] for written in in_order]
         in_order = [written[:1] for written in in_order]
-        plain_scores, plain_quality = _scored(plain, pairs, settings)
+        plain_scores, plain_quality = score_summaries(
+            [written[0] for written in plain], pairs, settings.scoring, bert_scorer
+        )
     _write_generations(in_order, folder, split)
-    scores, quality = _scored(in_order, pairs, settings)
+    best = [written[0] for written in in_order]
+    scores, quality = score_summaries(best, pairs, settings.scoring, bert_scorer)
 
     # The report: quality, speed, what was lost of the sources, and the settings.
     report = {
@@ -186,7 +180,6 @@ def evaluate(
         _write_generations(plain, folder / BEAM_SEARCH_FOLDER, split)
         _write_scores(folder / BEAM_SEARCH_FOLDER, split, pairs, plain_scores, plain_report(report))
     _write_scores(folder, split, pairs, scores, report)
-    best = [written[0] for written in in_order]
     return EvaluationResult(report, ScoredExamples(pairs.sources, pairs.targets, best, scores))
 
 
@@ -216,12 +209,6 @@ def _key(
         **settings.computation,
     }
     return json.loads(json.dumps(key))  # as it is read from a file
-
-
-def _scoring_key(settings: EvaluationSettings) -> Key:
-    """Return what the scores depend on beside the summaries."""
-    tokenizer = settings.rouge_tokenizer
-    return {"splitter": settings.splitter, **({} if tokenizer == "ascii" else {"rouge_tokenizer": tokenizer})}
 
 
 def _finished_report(folder: Path, split: str, key: Key) -> dict[str, Any] | None:
@@ -290,33 +277,6 @@ def _generate_all(
         journal.close()
 
 
-def _scored(
-    texts: list[list[str]], pairs: Pairs, settings: EvaluationSettings
-) -> tuple[np.ndarray | None, dict[str, Any]]:
-    """Score the best text of each source.
-
-    Returns:
-        The F-measures (N, 4) of the examples, None if there are no targets; and the report's entries.
-    """
-    best, splitter, tokenizer = [written[0] for written in texts], settings.splitter, settings.rouge_tokenizer
-    words_of = unicode_words if tokenizer == "unicode" else words
-    entries: dict[str, Any] = {
-        "empty_outputs": count_empty(best),
-        "traits": summary_traits(pairs.sources, best, pairs.targets, words_of),
-    }
-    if pairs.targets is None:
-        return None, entries
-    scores = example_scores(best, pairs.targets, splitter, processor_cores(), tokenizer)
-    return scores, {
-        **mean_scores(scores),
-        "intervals_95": bootstrap_intervals(scores),
-        "scorer": scorer_description(splitter, tokenizer),
-        "zero_scores": count_zeros(scores),
-        "empty_references": count_empty(pairs.targets),
-        **entries,
-    }
-
-
 def result_text(report: dict[str, Any]) -> str:
     """Describe a report for people: the scores in one line, then one line per problem.
 
@@ -328,6 +288,7 @@ def result_text(report: dict[str, Any]) -> str:
     unknown = report["unknown_tokens"]
     lines = [
         score_line,
+        bertscore_text(report),
         *comparison_lines(report),
         _long_documents_text(report),
         f"in the sources {unknown_tokens_text(unknown)}" if unknown else None,

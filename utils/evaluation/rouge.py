@@ -61,8 +61,13 @@ def bootstrap_intervals(scores: np.ndarray, seed: int = 0) -> dict[str, list[flo
 
     N of the N examples (N, 4) are drawn with replacement, 1,000 times.
     """
+    return resampled_intervals(scores, ROUGE_TYPES, seed)
+
+
+def resampled_intervals(scores: np.ndarray, names: Sequence[str], seed: int = 0) -> dict[str, list[float]]:
+    """Return the same of any k scores (N, k) with these names."""
     low, high = np.percentile(resampled_means(scores, _RESAMPLES, seed), [2.5, 97.5], axis=0)
-    return {name: [float(low[index]), float(high[index])] for index, name in enumerate(ROUGE_TYPES)}
+    return {name: [float(low[index]), float(high[index])] for index, name in enumerate(names)}
 
 
 def resampled_means(scores: np.ndarray, resamples: int, seed: int) -> np.ndarray:

@@ -26,10 +26,12 @@ from ..cli.training_args import ValidationSettings
 from ..data.formats.tables import AskedColumns
 from ..data.sources import open_data
 from ..data.splits import Pairs, deranged, read_pairs
+from ..evaluation.bertscore import check_bertscore
 from ..evaluation.evaluate import EvaluationResult, EvaluationSettings, evaluate, result_text
 from ..evaluation.generate import BatchSize
 from ..evaluation.journal import delete_journals, weights_digest
 from ..evaluation.rerank import Reranker
+from ..evaluation.scoring import ScoringSettings
 from ..io.atomic_files import make_folder
 from ..io.folder_lock import FolderLock
 from ..io.run_files import PAGE_FILE
@@ -100,6 +102,7 @@ def decide(arguments: EvaluationArguments) -> Decision:
     arguments = arguments.with_lengths_of(config)
     tokenizer = load_tokenizer(model.tokenizer_name_or_path, model.model, config)
     generation = arguments.generation
+    check_bertscore(generation)
     search = search_settings(generation, model, config)
     reranker = None
     if arguments.rerank.is_on:
@@ -114,8 +117,7 @@ def decide(arguments: EvaluationArguments) -> Decision:
         max_source_length=arguments.texts.max_source_length,
         long_documents=generation.long_documents,
         search=search,
-        splitter=generation.rouge_sentence_splitter,
-        rouge_tokenizer=generation.rouge_tokenizer,
+        scoring=ScoringSettings.of_flags(generation),
         seed=texts.seed,
         resume=arguments.resume,
         discard_other_journal=arguments.discard_other_journal,

@@ -39,9 +39,11 @@ from ..data.loaders import TrainingLoader, validation_loader
 from ..data.report import data_report
 from ..data.report_text import full_report, short_report
 from ..data.training_data import RawTexts, read_inputs, tokenize_inputs
+from ..evaluation.bertscore import check_bertscore
 from ..evaluation.evaluate import EvaluationSettings
 from ..evaluation.generate import BatchSize
 from ..evaluation.journal import delete_journals
+from ..evaluation.scoring import ScoringSettings
 from ..io.folder_lock import FolderLock
 from ..io.run_files import AVERAGED_MODEL_FOLDER, AVERAGED_RESULTS_FOLDER, BEST_MODEL_FOLDER
 from ..reporting.results_page.page import write_page
@@ -139,6 +141,7 @@ def decide(arguments: TrainingArguments, world: WorldInfo) -> Decision:
         check_unchanged(arguments.to_dict(), checkpoint)
     check_strategy(arguments.processes, inputs.config, world.on_gpu)
     check_dropout(optimization.r_drop, inputs.config)
+    check_bertscore(arguments.validation)
 
     # The searches to come: an impossible setting is refused now.
     if arguments.validation.eval_beams > 0:
@@ -327,8 +330,7 @@ def write_and_evaluate(
         max_source_length=arguments.data.max_source_length,
         long_documents=validation.long_documents,
         search=final_search(validation, inputs.config),
-        splitter=validation.rouge_sentence_splitter,
-        rouge_tokenizer=validation.rouge_tokenizer,
+        scoring=ScoringSettings.of_flags(validation),
         seed=arguments.optimization.seed,
         resume=arguments.run.resume,
         discard_other_journal=True,  # --resume is that of the training, which is done

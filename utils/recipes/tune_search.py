@@ -188,6 +188,7 @@ def _report(
     chosen: SearchSetting,
 ) -> dict[str, Any]:
     """Return what was tried, and how it scored."""
+    scoring = decision.settings.scoring
     return {
         "metric": grid.metric,
         "split": decision.settings.split,
@@ -207,6 +208,6 @@ def _report(
         **verdict.to_dict(),
         "chosen": chosen,
         "search": {**decision.config.search_settings(), **decision.settings.search, **chosen},
-        "scorer": scorer_description(decision.settings.splitter, decision.settings.rouge_tokenizer),
+        "scorer": scorer_description(scoring.splitter, scoring.tokenizer),
         **decision.facts,
     }

@@ -19,6 +19,7 @@ from tests.tiny_setup import tiny_config
 from utils.data.splits import Pairs
 from utils.evaluation import evaluate as evaluation
 from utils.evaluation import journal as journals
+from utils.evaluation import scoring
 from utils.evaluation.evaluate import EvaluationSettings, evaluate
 from utils.evaluation.generate import BatchSize, Generations
 from utils.evaluation.journal import Journal, Row, delete_journals, open_journal, weights_digest
@@ -318,7 +319,7 @@ def test_killed_behind_the_search(
     whole = run(model, tokenizer, tmp_path / "whole", SETTINGS)
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(recipe if name == "write_page" else evaluation, name, kill)
+        patch.setattr({"write_page": recipe, "write_json": evaluation}.get(name, scoring), name, kill)
         run(model, tokenizer, tmp_path, SETTINGS)
     (tmp_path / ".test_example_scores.json.go_1b32a.part").touch()  # as SIGKILL leaves it
     monkeypatch.setattr(model, "generate", kill)

@@ -6,10 +6,12 @@ from typing import Any
 from bart.checkpoints.weights import is_checkpoint
 from bart.configuration.configuration_bart import BartConfig
 
+from ..evaluation.bertscore import BERTSCORE_NAMES
 from ..evaluation.reranked_report import method_text
 from ..evaluation.rouge import ROUGE_TYPES
 from ..io.json_files import read_json
 from ..io.run_files import BEST_MODEL_FOLDER, CARD_FILE, RUN_FILE
+from .model_index import model_index
 
 _SCORES_FILE = "test_rouge.json"
 _SETTINGS = (
@@ -36,11 +38,12 @@ def model_card(model: str, config: BartConfig, parameters: int) -> str:
     scores = _read(beside / _SCORES_FILE)
     if run is None and own_card.is_file():
         return own_card.read_text(encoding="utf-8")
-    paragraphs = [_header(run, scores), f"# {beside.name if run else Path(model).name}", _shape(config, parameters)]
+    name = beside.name if run else Path(model).name
+    of_another = is_checkpoint(model) or Path(model).name != BEST_MODEL_FOLDER
+    paragraphs = [_header(run, scores, None if of_another else name), f"# {name}", _shape(config, parameters)]
     if run is not None:
         paragraphs += ["## Data", _data(run), "## Training", _training(run)]
     if scores is not None:
-        of_another = is_checkpoint(model) or Path(model).name != BEST_MODEL_FOLDER
         paragraphs += ["## Scores", _scores(scores, of_another)]
     return "\n\n".join([*paragraphs, "## Use", _use(config.prefix)]) + "\n"
 
@@ -64,13 +67,17 @@ def _read(path: Path) -> dict[str, Any] | None:
     return read_json(path) if path.is_file() else None
 
 
-def _header(run: dict[str, Any] | None, scores: dict[str, Any] | None) -> str:
+def _header(run: dict[str, Any] | None, scores: dict[str, Any] | None, scored: str | None) -> str:
+    """Return the part that the hub reads; ``scored`` is the name of the model if the scores are its own."""
     base = run["arguments"]["model_name_or_path"] if run else "scratch"
     lines = ["library_name: transformers", "pipeline_tag: summarization", "tags: [bart, summarization]"]
     if scores is not None:
         lines.append("metrics: [rouge]")
     if base.count("/") == 1 and not Path(base).exists():  # a hub id, which the hub makes a link
         lines.append(f"base_model: {base}")
+    data_dir = (scores or {}).get("data_dir") or (run["arguments"]["data_dir"] if run else None)
+    if scores is not None and scored is not None and data_dir is not None and not scores.get("shuffled_sources"):
+        lines.append(model_index(scored, data_dir, scores))
     return "\n".join(["---", *lines, "---"])
 
 
@@ -106,6 +113,13 @@ def _scores(scores: dict[str, Any], of_another: bool) -> str:
     rows = [
         [name, f"{scores[name]:.2f}", "[{:.2f}, {:.2f}]".format(*scores["intervals_95"][name])] for name in ROUGE_TYPES
     ]
+    if "bertscore" in scores:
+        bert = scores["bertscore"]
+        title = f"BERTScore {{}} ({bert['model']}, layer {bert['layer']})"
+        rows += [
+            [title.format(name), f"{bert[name]:.2f}", "[{:.2f}, {:.2f}]".format(*bert["intervals_95"][name])]
+            for name in BERTSCORE_NAMES
+        ]
     scorer = scores["scorer"]
     search = ", ".join(f"{name} {value}" for name, value in scores["search"].items() if value not in (None, False))
     by_words = f", words by {scorer['tokenizer']}" if "tokenizer" in scorer else ""

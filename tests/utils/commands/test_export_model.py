@@ -177,6 +177,7 @@ def test_the_card(run_folder: Path, exported: Path, tmp_path: Path) -> None:
             assert "| examples in a step | 64 |" in card and "| precision | bf16 |" in card
             assert "| rouge1 | 44.16 | [20.00, 50.00] |" in card and "num_beams 4." in card
             assert ("those of `best_tfmr`, the best model of the run" in card) == of_another
+            assert ("\nmodel-index:\n" in card) != of_another  # these are no scores of a checkpoint
     finally:
         for name in ("run.json", "test_rouge.json"):
             (run_folder / name).unlink()

@@ -32,11 +32,13 @@ def test_defaults_live_in_the_class() -> None:
 # Flags that are refused without others, and these others.
 DENOISING = ["--task", "denoising", "--no-freeze_embeds"]
 RERANK = ["--rerank", "consensus"]
+BERTSCORE = ["--bertscore", "bert"]
 NEEDED = {
-    TrainingArguments: {"task": DENOISING, "pairs_dir": DENOISING},
-    EvaluationArguments: dict.fromkeys(
-        ["rerank_utility", "rerank_beams", "rerank_samples", "rerank_temperature"], RERANK
-    ),
+    TrainingArguments: {"task": DENOISING, "pairs_dir": DENOISING, "bertscore_layer": BERTSCORE},
+    EvaluationArguments: {
+        **dict.fromkeys(["rerank_utility", "rerank_beams", "rerank_samples", "rerank_temperature"], RERANK),
+        "bertscore_layer": BERTSCORE,
+    },
 }
 
 

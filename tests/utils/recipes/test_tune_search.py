@@ -14,6 +14,7 @@ from tests.commands import Command, run
 from tests.tiny_setup import TinySetup
 from utils.cli.parser import parse_arguments
 from utils.cli.tuning_args import TuningArguments
+from utils.evaluation.rouge import scorer_description
 from utils.evaluation.search_grid import TUNED
 from utils.io.json_files import read_json
 from utils.recipes.tune_search import tune_search
@@ -21,7 +22,8 @@ from utils.recipes.tune_search import tune_search
 SCRIPT = "utils/commands/tune_search.py"
 ROWS = 61
 GRID = ["--num_beams", "1,3", "--length_penalty", "1", "--min_length", "0,9", "--no_repeat_ngram_size", "0,3"]
-FLAGS = [*GRID, "--budget", "6", "--smallest_subset", "7", "--bs", "8", "--metric", "rouge1"]
+UNICODE = ["--rouge_tokenizer", "unicode"]
+FLAGS = [*GRID, "--budget", "6", "--smallest_subset", "7", "--bs", "8", "--metric", "rouge1", *UNICODE]
 BEST = {"num_beams": 3, "length_penalty": 1.0, "min_length": 0, "no_repeat_ngram_size": 0}  # one of the six drawn
 
 
@@ -65,6 +67,7 @@ def test_the_report_has_what_was_tried(setup: TinySetup, whole: Path) -> None:
     given = json.loads(setup.config.read_text())
     assert present["setting"] == {name: given[name] for name in TUNED} and present["examples"] == ROWS
     assert sorted(scored["examples"] for scored in others) == [21] * 4 + [ROWS] * 2
+    assert report["scorer"] == scorer_description(tokenizer="unicode")
     assert report["test"]["settings_tried"] == len({json.dumps(scored["setting"]) for scored in others}) == 6
 
 
@@ -99,7 +102,7 @@ def test_the_configuration_has_the_best_setting_and_is_otherwise_as_it_was(setup
 def test_the_configuration_evaluates(folder: Path, data: Path, whole: Path, tmp_path: Path) -> None:
     """With the same scores but for the rounding of other batches."""
     arguments = [str(folder), str(whole / "config.json"), str(data), str(tmp_path / "val"), "--type_path", "val"]
-    run("run_eval.py", arguments, tmp_path / "log")
+    run("run_eval.py", [*arguments, *UNICODE], tmp_path / "log")
     tuning, evaluation = read_json(whole / "tuning.json"), read_json(tmp_path / "val" / "val_rouge.json")
     assert evaluation["search"] == tuning["search"] and evaluation["beams"] == 3
     assert evaluation["rouge1"] == pytest.approx(tuning["finalists"][0]["value"], abs=1)

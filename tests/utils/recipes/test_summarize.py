@@ -124,6 +124,7 @@ def test_consensus(summarizer: Summarizer, folder: Path, texts: list[str], expec
     other = Summarizer.from_pretrained(folder, device="cpu", **shortest)
     assert other(texts) == chosen and other(texts, rerank="none") == expected
     beams = {"rerank": "consensus", "rerank_samples": 0, "num_beams": 4}
+    assert summarizer(texts[0], **beams, rouge_tokenizer="unicode")
     assert list(summarizer(iter(texts[:3]), **beams)) == [summarizer(text, **beams) for text in texts[:3]]
 
 
@@ -138,6 +139,8 @@ def test_consensus(summarizer: Summarizer, folder: Path, texts: list[str], expec
         ({"rerank": "consensus", "rerank_samples": -1}, "--rerank_samples -1: give a number from 0 up"),
         ({"rerank": "consensus", "rerank_samples": 0}, "2 beams and 0 samples are too few candidates"),
         ({"rerank_samples": 9}, "--rerank_samples 9: has no effect without --rerank consensus"),
+        ({"rouge_tokenizer": "unicode"}, "--rouge_tokenizer unicode: has no effect without --rerank consensus"),
+        ({"rerank": "consensus", "rouge_tokenizer": "any"}, "--rouge_tokenizer any: give one of ascii, unicode"),
         ({"num_beams": 0}, "num_beams=0"),
         ({"num_return_sequences": 2}, "--num_return_sequences 2: each text gets one summary"),
         ({"return_dict_in_generate": True}, "--return_dict_in_generate"),

@@ -77,6 +77,7 @@ while ((${#flags[@]} > 0)); do
             flags=("${flags[@]:2}")
             ;;
         --rerank | --rerank=*) die "$flag: the published scores are those of a beam search alone; leave it out" ;;
+        --rouge_tokenizer | --rouge_tokenizer=*) die "$flag: the published scores are by words of ASCII; leave it out" ;;
         *)
             evaluation_flags+=("$flag")
             flags=("${flags[@]:1}")

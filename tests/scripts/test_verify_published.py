@@ -167,6 +167,7 @@ def test_what_is_refused(verify: Verify, tmp_path: Path) -> None:
         (["cnn", "--published"], "--published: its value is missing"),
         (["cnn", "--compare", "all"], "--compare is 'all': it must be a whole number"),
         (["cnn", "0", "--rerank", "consensus"], "--rerank: the published scores are those of a beam search alone"),
+        (["cnn", "0", "--rouge_tokenizer=unicode"], "unicode: the published scores are by words of ASCII"),
     ):
         process = verify(*arguments)
         assert process.returncode == 2 and said in process.stderr and process.stderr.count("\n") == 1

@@ -29,15 +29,20 @@ def scorer(bert: Path, layer: int | None = None) -> BertScorer:
     return BertScorer(BertScoreSettings(str(bert), layer), CPU)
 
 
-def by_definition(bert: Path, prediction: str, reference: str, layer: int) -> list[float]:
+def by_definition(bert: Path, predictions: list[str], references: list[str], layer: int) -> np.ndarray:
     tokenizer, model = AutoTokenizer.from_pretrained(bert), AutoModel.from_pretrained(bert).eval()
-    vectors = []
-    for text in (prediction, reference):
-        encoded = tokenizer(text, return_tensors="pt", truncation=True, max_length=POSITIONS)
+
+    def vectors(text: str) -> torch.Tensor:
         with torch.no_grad():
-            states = model(**encoded, output_hidden_states=True).hidden_states[layer][0]
-        vectors.append(F.normalize(states[1:-1].double(), dim=-1))  # without [CLS] and [SEP]
-    cosines = (vectors[0] @ vectors[1].T).clamp(min=0)  # as if a vector of zeros stood in each text
+            found = model(**tokenizer(text, return_tensors="pt"), output_hidden_states=True).hidden_states[layer][0]
+        return F.normalize(found[1:-1].double(), dim=-1)  # without [CLS] and [SEP]
+
+    pairs = zip(map(vectors, predictions), map(vectors, references), strict=True)
+    return np.array([scores_of(prediction @ reference.T) for prediction, reference in pairs])
+
+
+def scores_of(cosines: torch.Tensor) -> list[float]:
+    cosines = cosines.clamp(min=0)  # as if a vector of zeros stood in each text
     precision, recall = cosines.max(1).values.mean().item(), cosines.max(0).values.mean().item()
     return [precision, recall, 2 * precision * recall / (precision + recall)]
 
@@ -48,8 +53,8 @@ def test_it_is_what_the_paper_defines(bert: Path, layer: int | None) -> None:
     draw = np.random.default_rng(0)
     texts = [[" ".join(draw.choice(WORDS, draw.integers(1, 12))) for _ in range(7)] for _ in range(2)]
     found = scorer(bert, layer).scores(*texts)
-    expected = [by_definition(bert, *pair, layer or LAYERS) for pair in zip(*texts, strict=True)]
-    assert found.dtype == np.float64 and found == pytest.approx(np.array(expected), abs=1e-6)
+    expected = by_definition(bert, *texts, layer or LAYERS)
+    assert found.dtype == np.float64 and found == pytest.approx(expected, abs=1e-6)
     assert np.ptp(found[:, 2]) > 0.1
 
 

@@ -139,8 +139,9 @@ def test_tokens_are_those_of_their_lines(tmp_path: Path, inputs: int) -> None:
     try_many(inputs, check, rows=rows)
 
 
-def as_line(cell: str | None) -> str:
-    return re.sub(r"\r\n|\r|\n", " ", cell or "")
+def as_line(cell: str | list[str] | None) -> str:
+    text = " ".join(cell) if isinstance(cell, list) else cell or ""
+    return re.sub(r"\r\n|\r|\n", " ", text)
 
 
 @pytest.mark.parametrize("inputs", FORMS)
@@ -171,6 +172,38 @@ def test_tables(tmp_path: Path, inputs: int) -> None:
     try_many(inputs, check, kind=st.sampled_from(list(WRITERS)), rows=rows)
 
 
+spellings = st.sampled_from(["text/summary", "Text/SUMMARY", "TEXT / Summary", "text /summary  ", "sUMMARY/Text"])
+listed_rows = st.lists(st.tuples(*[st.one_of(cells, st.lists(texts, max_size=3))] * 2), min_size=1, max_size=6)
+
+
+@pytest.mark.parametrize("inputs", [pytest.param(20, id="short"), FORMS[1]])
+def test_headers_and_lists(tmp_path: Path, inputs: int) -> None:
+    """However the columns are spelled and the sentences of a cell are kept apart, row i becomes line i."""
+
+    def check(kind: str, spelled: str, rows: list[tuple[Any, Any]]) -> None:
+        names = spelled.split("/")
+        path = tmp_path / f"train.{kind.partition(' ')[0]}"
+        if kind.startswith("csv"):
+            rows = [tuple(map(as_line, row)) for row in rows]
+            with path.open("w", newline="", encoding="utf-8") as file:
+                csv.writer(file, delimiter=kind[-1]).writerows([names, *rows])
+        else:
+            objects = [dict(zip(names, row, strict=True)) for row in rows]
+            content = {"data": objects} if "object" in kind else objects
+            path.write_text(json.dumps(content, indent=1 if "lines" in kind else None), encoding="utf-8")
+        text = next(number for number, name in enumerate(names) if name.strip().lower() == "text")
+        read: list[tuple[str, str]] = []
+        said = refusal(lambda: read.extend(read_tables([path], find_columns(path, AskedColumns()))), path)
+        if any("\0" in as_line(cell) for row in rows for cell in row):
+            assert said is not None and "NUL" in said
+        else:
+            assert read == [(as_line(row[text]), as_line(row[1 - text])) for row in rows]
+        path.unlink()
+
+    kinds = ["csv ,", "csv ;", "json array", "json array lines", "json object", "json object lines"]
+    try_many(inputs, check, kind=st.sampled_from(kinds), spelled=spellings, rows=listed_rows)
+
+
 def edited(content: bytes, changes: list[tuple[float, int, bytes]]) -> bytes:
     for place, deleted, inserted in changes:
         at = round(place * len(content))
@@ -183,12 +216,29 @@ def rows_by_python(path: Path) -> list[tuple[str, str]]:
     content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     text = content.removeprefix(codecs.BOM_UTF8).decode()
     if ".json" in path.name:
-        objects = [json.loads(line) for line in text.split("\n") if line.strip()]
-        return [(as_line(row.get("text")), as_line(row.get("summary"))) for row in objects]
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter="\t" if ".tsv" in path.name else ",", strict=True)
+        try:
+            whole = json.loads(text)
+        except ValueError:
+            whole = None
+        if isinstance(whole, list) or (isinstance(whole, dict) and isinstance(whole.get("data"), list)):
+            objects = whole if isinstance(whole, list) else whole["data"]
+        else:
+            objects = [json.loads(line) for line in text.split("\n") if line.strip()]
+        names = list(dict.fromkeys(name for row in objects for name in row))
+        found = [as_usual(names, usual) for usual in ("text", "summary")]
+        return [tuple(as_line(row.get(name)) for name in found) for row in objects]
+    delimiter = "\t" if ".tsv" in path.name else ","
+    if ";" in text.partition("\n")[0] and ".csv" in path.name and "," not in text.partition("\n")[0]:
+        delimiter = ";"
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     header, *table = [row for row in reader if row]
-    places = header.index("text"), header.index("summary")
+    places = [header.index(as_usual(header, usual)) for usual in ("text", "summary")]
     return [(as_line(row[places[0]]), as_line(row[places[1]])) for row in table]
+
+
+def as_usual(names: list[str], usual: str) -> str:
+    """Find the name of a column, with other capitals or with spaces around if it is not there as it is."""
+    return usual if usual in names else next(name for name in names if name.strip(" ").lower() == usual)
 
 
 @pytest.mark.parametrize("inputs", FORMS)

@@ -1,24 +1,22 @@
-"""Read tables as a stream of pairs: CSV, TSV, JSON Lines and Parquet.
+"""Read tables as a stream of pairs: CSV, TSV, JSON and Parquet.
 
-Row i becomes pair i. A line break within a cell becomes a space, and a missing value an empty text. A value that is not
-text is refused with its place in the file.
+Row i becomes pair i. A line break within a cell becomes a space, a list of texts one text, and a missing value an empty
+text. A value that is not text is refused with its place in the file.
 """
 
 import csv
-import gzip
 import json
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
 
 from bart.errors import InputError
 
-from ..line_files import decode_lines
 from . import parquet
+from .json_rows import JSON_KINDS, LONGEST_CELL, Place, Rows, json_rows
 from .pair import Columns, Pair, without_line_breaks
+from .text_files import kind, open_lines
 
 # Tried in this order if the columns are not named.
 KNOWN_COLUMNS = tuple(
@@ -26,16 +24,12 @@ KNOWN_COLUMNS = tuple(
     for pair in (
         "article/highlights", "document/summary", "dialogue/summary", "text/summary", "source/target",
         "article/abstract", "article/summary", "content/summary", "body/summary", "input/target",
+        "article_text/abstract_text",
     )
 )  # fmt: skip
-_LONGEST_CELL = 10**8  # characters; limits the memory that a quote without an end takes
 _ROWS_LOOKED_AT = 1000  # of JSON Lines, to find the names of the columns
 _NAMES_SHOWN = 20  # of columns, in messages
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
-_JSON_KINDS = (".json", ".jsonl")
-_JSON_LINES = "write each row as one object on one line"
-
-Place = str  # of a row in its file, for messages
 
 
 class AskedColumns(NamedTuple):
@@ -46,20 +40,21 @@ class AskedColumns(NamedTuple):
 
 
 def find_columns(path: Path, asked: AskedColumns) -> Columns:
-    """Find the columns of the text and of its summary in a table.
+    """Find the columns of the text and of its summary in a table; the names are those that the table has.
 
     Raises:
         InputError: a named column is missing, or the columns are not named and have no usual names.
     """
     there = column_names(path)
-    named = [name for name in asked if name is not None]
-    _check_exist(named, there, path)
-    if asked.text is not None and asked.summary is not None:
-        return Columns(asked.text, asked.summary)
-    for pair in KNOWN_COLUMNS:
-        fits = asked.text in (None, pair.source) and asked.summary in (None, pair.target)
-        if fits and there.count(pair.source) == there.count(pair.target) == 1:
-            return pair
+    text, summary = (None if name is None else _found([name], there, path)[0] for name in asked)
+    if text is not None and summary is not None:
+        return Columns(text, summary)
+    for names in (there, [_loosely(name) for name in there]):  # as they are written, then in any case
+        for pair in KNOWN_COLUMNS:
+            given = zip((text, summary), pair, strict=True)
+            fits = all(name is None or names[there.index(name)] == usual for name, usual in given)
+            if fits and names.count(pair.source) == names.count(pair.target) == 1:
+                return Columns(*(there[names.index(usual)] for usual in pair))
     raise InputError(
         f"{path}: which columns are text and summary? Give --text_column and --summary_column; it has {_shown(there)}"
     )
@@ -88,12 +83,14 @@ def find_text_column(path: Path, asked: str | None) -> str:
     """
     there = column_names(path)
     if asked is not None:
-        _check_exist([asked], there, path)
-        return asked
-    usual = there if len(there) == 1 else (pair.source for pair in KNOWN_COLUMNS if there.count(pair.source) == 1)
-    if (column := next(iter(usual), None)) is None:
-        raise InputError(f"{path}: which column holds the texts? Give --text_column; it has {_shown(there)}")
-    return column
+        return _found([asked], there, path)[0]
+    if len(there) == 1:
+        return there[0]
+    for names in (there, [_loosely(name) for name in there]):  # as they are written, then in any case
+        for pair in KNOWN_COLUMNS:
+            if names.count(pair.source) == 1:
+                return there[names.index(pair.source)]
+    raise InputError(f"{path}: which column holds the texts? Give --text_column; it has {_shown(there)}")
 
 
 def read_records(path: Path, needed: Sequence[str] | None = None) -> Iterator[tuple[Place, dict[str, object]]]:
@@ -106,18 +103,16 @@ def read_records(path: Path, needed: Sequence[str] | None = None) -> Iterator[tu
     Raises:
         InputError: the file cannot be read, or two columns have one name. The message names file and row.
     """
-    if _kind(path) in _JSON_KINDS:
-        with _open(path) as lines:
-            yield from _json_rows(lines, path)
+    if kind(path) in JSON_KINDS:
+        yield from json_rows(path)
         return
     names = column_names(path)
-    needed = names if needed is None else needed
-    _check_exist(needed, names, path)
-    if _kind(path) == ".parquet":
+    needed = _found(names if needed is None else needed, names, path)
+    if kind(path) == ".parquet":
         for row, cells in parquet.iterate_rows(path, needed):
             yield f"row {row}", dict(zip(needed, cells, strict=True))
         return
-    with _open(path) as lines:
+    with open_lines(path) as lines:
         rows = _csv_rows(lines, path)
         next(rows)
         for place, row_cells in rows:
@@ -125,41 +120,40 @@ def read_records(path: Path, needed: Sequence[str] | None = None) -> Iterator[tu
 
 
 def column_names(path: Path) -> list[str]:
-    """Return the names of the columns of a table; of JSON Lines those of the first 1,000 rows. Raises InputError."""
-    if _kind(path) == ".parquet":
+    """Return the names of the columns of a table; of JSON those of the first 1,000 rows. Raises InputError."""
+    if kind(path) == ".parquet":
         return parquet.column_names(path)
-    with _open(path) as lines:
-        if _kind(path) in _JSON_KINDS:
-            return _json_names(_first_rows(_json_rows(lines, path), path))
+    if kind(path) in JSON_KINDS:
+        return _json_names(_first_rows(json_rows(path), path))
+    with open_lines(path) as lines:
         return next(_csv_rows(lines, path))[1]
 
 
 def _rows(path: Path, columns: Columns) -> Iterator[tuple[Place, object, object]]:
     """Yield the place of each row, its text and its summary, as the file holds them."""
-    if _kind(path) == ".parquet":
-        _check_exist(columns, parquet.column_names(path), path)
-        yield from ((f"row {row}", source, target) for row, (source, target) in parquet.iterate_rows(path, columns))
-        return
-    with _open(path) as lines:
-        if _kind(path) in _JSON_KINDS:
-            objects = _json_rows(lines, path)
-            first = _first_rows(objects, path)
-            _check_exist(columns, _json_names(first), path)
-            for place, row in chain(first, objects):
-                yield place, row.get(columns.source), row.get(columns.target)
-        else:
+    if kind(path) == ".parquet":
+        names = _found(columns, parquet.column_names(path), path)
+        yield from ((f"row {row}", source, target) for row, (source, target) in parquet.iterate_rows(path, names))
+    elif kind(path) in JSON_KINDS:
+        objects = json_rows(path)
+        first = _first_rows(objects, path)
+        source, target = _found(columns, _json_names(first), path)
+        for place, row in chain(first, objects):
+            yield place, row.get(source), row.get(target)
+    else:
+        with open_lines(path) as lines:
             rows = _csv_rows(lines, path)
             _, header = next(rows)
-            _check_exist(columns, header, path)
-            source, target = map(header.index, columns)
+            source_at, target_at = map(header.index, _found(columns, header, path))
             for place, cells in rows:
-                yield place, cells[source], cells[target]
+                yield place, cells[source_at], cells[target_at]
 
 
 def _csv_rows(lines: Iterator[str], path: Path) -> Iterator[tuple[Place, list[str]]]:
     """Yield the place and the cells of each row, the header first. All rows have equally many cells."""
-    csv.field_size_limit(_LONGEST_CELL)
-    reader = csv.reader(lines, delimiter=_SEPARATORS[_kind(path)], strict=True)
+    csv.field_size_limit(LONGEST_CELL)
+    header = list(islice(lines, 1))
+    reader = csv.reader(chain(header, lines), delimiter=_separator(header, path), strict=True)
     begins, width, blank = 1, 0, None  # begins: the first line of a row; blank: the place of an empty row
     try:
         for row, cells in enumerate(reader):
@@ -185,26 +179,23 @@ def _csv_rows(lines: Iterator[str], path: Path) -> Iterator[tuple[Place, list[st
         raise InputError(f"{path}: is empty; line 1 must name the columns")
 
 
-def _json_rows(lines: Iterator[str], path: Path) -> Iterator[tuple[Place, dict[str, object]]]:
-    """Yield the place and the values by column of each row."""
-    blank = None  # the number of an empty line
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            blank = blank or number
-            continue
-        if blank is not None:
-            raise InputError(f"{path}: line {blank} is empty, and rows follow; delete it or write {{}} in it")
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            reason = f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else str(error)
-            raise InputError(f"{path}: line {number} is not JSON ({reason}); {_JSON_LINES}") from None
-        if not isinstance(row, dict):
-            raise InputError(f"{path}: line {number} is not a JSON object; {_JSON_LINES}")
-        yield f"line {number}", row
+def _separator(header: list[str], path: Path) -> str:
+    """Return what separates the cells: in .csv a semicolon, if the first line has columns by it but none by commas."""
+    usual = _SEPARATORS[kind(path)]
+    if usual == "," and _cells(header, ",") < 2 <= _cells(header, ";"):
+        return ";"
+    return usual
 
 
-def _first_rows(rows: Iterator[tuple[Place, dict[str, object]]], path: Path) -> list[tuple[Place, dict[str, object]]]:
+def _cells(header: list[str], separator: str) -> int:
+    """Count the cells of a first line; 0 if it is none by itself with this separator."""
+    try:
+        return len(next(csv.reader(header, delimiter=separator, strict=True), []))
+    except csv.Error:
+        return 0
+
+
+def _first_rows(rows: Rows, path: Path) -> list[tuple[Place, dict[str, object]]]:
     """Take enough rows to find the names of all columns: a row may lack some."""
     first = list(islice(rows, _ROWS_LOOKED_AT))
     if not first:
@@ -216,28 +207,27 @@ def _json_names(rows: Iterable[tuple[Place, dict[str, object]]]) -> list[str]:
     return list(dict.fromkeys(chain.from_iterable(row for _, row in rows)))
 
 
-@contextmanager
-def _open(path: Path) -> Iterator[Iterator[str]]:
-    """Yield the lines of a file, decompressed, with their line ends."""
-    try:
-        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
-            yield decode_lines(file, path)
-    except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{path}: cannot be read: {error}") from error
+def _found(names: Iterable[str], there: list[str], path: Path) -> list[str]:
+    """Return these columns under the names that the table has: in another case, or with spaces around, if need be.
 
-
-def _kind(path: Path) -> str:
-    """Return the suffix of the format, without .gz."""
-    return Path(path.name.removesuffix(".gz")).suffix
-
-
-def _check_exist(names: Iterable[str], there: list[str], path: Path) -> None:
+    Raises InputError if one is missing, or there more than once.
+    """
+    found = []
     for name in names:
-        if there.count(name) != 1:
-            problem = "has no column" if name not in there else "has more than one column"
+        same = [other for other in there if other == name] or [
+            other for other in there if _loosely(other) == _loosely(name)
+        ]
+        if len(same) != 1:
+            problem = "has more than one column" if same else "has no column"
             raise InputError(
                 f"{path}: {problem} {_short(name)}; it has {_shown(there)}; see --text_column and --summary_column"
             )
+        found += same
+    return found
+
+
+def _loosely(name: str) -> str:
+    return name.strip(" ").casefold()
 
 
 def _shown(names: list[str]) -> str:
@@ -245,9 +235,14 @@ def _shown(names: list[str]) -> str:
 
 
 def cell_text(cell: object, path: Path, place: Place) -> str:
-    """Return a cell on one line. Raises InputError if it is not text or cannot be a line of a file."""
+    """Return a cell on one line: a text, or texts such as sentences, which are joined by spaces.
+
+    Raises InputError if it is something else, or cannot be a line of a file.
+    """
     if cell is None:
         return ""
+    if isinstance(cell, list) and all(isinstance(text, str) for text in cell):
+        cell = " ".join(cell)
     if not isinstance(cell, str):
         shown = _short(json.dumps(cell, default=str))
         raise InputError(f"{path}: {place} holds {shown}, which is not text; write it as text")

@@ -47,11 +47,12 @@ read_machines "$NUM_GPU"
 leave_start_to_finetune "$NUM_GPU"
 
 evaluation_flags=() # the flags that go to the evaluation too
+evaluates=true      # whether the test split is evaluated after the training, if there is one
 averages=false      # whether there may be an averaged model to evaluate
 for index in "${!flags[@]}"; do
     flag=${flags[index]}
     case $flag in
-        --text_column | --summary_column | --long_documents | --rouge_sentence_splitter | --rouge_tokenizer | \
+        --text_column | --summary_column | --split | --long_documents | --rouge_sentence_splitter | --rouge_tokenizer | \
             --bertscore | --bertscore_layer)
             evaluation_flags+=("${flags[@]:index:2}")
             ;;
@@ -61,13 +62,15 @@ for index in "${!flags[@]}"; do
             averages=true
             ;;
         --resume) evaluation_flags+=("$flag" --discard_other_journal) ;; # which is given for the training
-        --text_column=* | --summary_column=* | --long_documents=* | --rouge_sentence_splitter=* | --rouge_tokenizer=* | \
-            --bertscore=* | --bertscore_layer=*)
+        --text_column=* | --summary_column=* | --split=* | --long_documents=* | --rouge_sentence_splitter=* | \
+            --rouge_tokenizer=* | --bertscore=* | --bertscore_layer=*)
             evaluation_flags+=("$flag")
             ;;
         --n_test | --n_test=*)
-            die "--n_test: this script evaluates the whole test split after the training: for a part of it, run" \
-                "run_eval_summarization.sh with --n_obs"
+            [[ $flag == --n_test=0 || "$flag ${flags[index + 1]:-}" == "--n_test 0" ]] ||
+                die "--n_test: this script evaluates the whole test split after the training, or with 0 none of it:" \
+                    "for a part of it, run run_eval_summarization.sh with --n_obs"
+            evaluates=false
             ;;
         --data_dir* | --config_path* | --gpus* | --max_source_length* | --max_target_length* | --eval_max_gen_length* | \
             --max_length* | --fp16 | --bf16 | --tf32 | --no-fp16 | --no-bf16 | --no-tf32)
@@ -96,13 +99,14 @@ recipe=(
 
 name_arguments
 log_defaults
-# --n_test 0: this script evaluates by itself below, with EVAL_BEAMS and PRED_BS. --needs_test: refuses to train without
-# a sound test split, whose lack would otherwise be noticed only after the training.
+# --n_test 0: this script evaluates by itself below, with EVAL_BEAMS and PRED_BS. A fault of the test split is refused
+# before the training all the same; if there is none, finetune.py says so.
 run_into_results "$log_name" "$python" "${launcher[@]}" "$root/finetune.py" \
     --num_nodes "$NNODES" "${results_flags[@]}" "${program_flags[@]}" \
-    --n_test 0 --needs_test "${recipe[@]}" "${flags[@]}"
-$writes_results || exit 0
+    --n_test 0 "${recipe[@]}" "${flags[@]}"
+$writes_results && $evaluates || exit 0
 ((NNODES == 1)) || await_file "$results/best_tfmr/config.json"
+! grep -qs '"no_test_split": true' -- "$results/run.json" || exit 0
 
 evaluation=("$PRED_BS" "$NUM_GPU" "$PREC" "$EVAL_BEAMS" "$MAX_SOURCE_LEN" "$MAX_TARGET_LEN" "$DATA_DIR" "$CONFIG_PATH"
     "${evaluation_flags[@]}")

@@ -1,5 +1,6 @@
 """Groups of settings that training and evaluation share."""
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -14,8 +15,32 @@ ROUGE_TOKENIZERS = ("ascii", "unicode")
 LARGEST_SEED = 2**31 - 1  # each process adds its rank; numpy's limit is twice as high
 DATA_DIR_HELP = (
     "folder with {train,val,test}.{source,target}, one example per line, or with tables {train,val,test}"
-    ".{csv,tsv,jsonl,parquet}; or a data set of the hub: OWNER/NAME[@REVISION][:CONFIG]"
+    ".{csv,tsv,jsonl,json,parquet}; or a data set of the hub: OWNER/NAME[@REVISION][:CONFIG]"
 )
+SPLIT_HELP = (
+    "shares of train, val and test, such as 0.9,0.05,0.05: divide the train split, the only one there, by a hash of the"
+    " text (the data folder may then be a table itself)"
+)
+Shares = tuple[float, float, float]  # of train, val and test
+
+
+def three_shares(text: str) -> str | None:
+    """Check that a text is shares of train, val and test. This function is itself a ``Check``."""
+    advice = "give the shares of train, val and test, which add up to 1, such as 0.9,0.05,0.05 (test may get 0)"
+    try:
+        train, val, test = map(float, text.split(","))
+    except ValueError:
+        return advice
+    valid = train > 0 and val > 0 and test >= 0 and math.isclose(train + val + test, 1, abs_tol=1e-6)
+    return None if valid else advice
+
+
+def shares_of(text: str | None) -> Shares | None:
+    """Return the shares that a valid --split gives, or None if it is not given."""
+    if text is None:
+        return None
+    train, val, test = map(float, text.split(","))
+    return train, val, test
 
 
 @dataclass(frozen=True)
@@ -28,6 +53,7 @@ class TextSettings:
     summary_column: str | None = option(
         None, "data", "column of the summaries in tables (default: a usual name, such as highlights or summary)"
     )
+    split: str | None = option(None, "data", SPLIT_HELP, check=three_shares, fixed=True)
     max_source_length: int | None = option(
         None,
         "data",

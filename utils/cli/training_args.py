@@ -386,6 +386,8 @@ class TrainingArguments:
                 )
         if data.task == "denoising" and model.freeze_embeds:
             raise InputError("--task denoising: pre-training trains the embeddings too; give --no-freeze_embeds")
+        if data.split is not None and data.task == "denoising":
+            raise InputError("--split: divides pairs; for --task denoising make a val.source")
         if data.pairs_dir is not None and data.task != "denoising":
             raise InputError("--pairs_dir: is for --task denoising alone; to learn summaries give --data_dir")
 

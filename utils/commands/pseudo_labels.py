@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..cli.options import option
 from ..cli.run import run_command
-from ..cli.shared_args import DATA_DIR_HELP
+from ..cli.shared_args import DATA_DIR_HELP, SPLIT_HELP, shares_of, three_shares
 from ..data.formats.tables import AskedColumns
 
 
@@ -20,6 +20,7 @@ class PseudoLabelArguments:
     folder: str = option("", "Data", "data folder to write, which must not be there yet", positional=True)
     text_column: str | None = option(None, "Data", "column of the texts, if the data are tables")
     summary_column: str | None = option(None, "Data", "column of the summaries, if the data are tables")
+    split: str | None = option(None, "Data", SPLIT_HELP, check=three_shares)
 
     def check(self) -> None:
         """Nothing to check together."""
@@ -31,7 +32,8 @@ def write(arguments: PseudoLabelArguments) -> None:
     from ..recipes.pseudo_labels import write_pseudo_labels
 
     columns = AskedColumns(arguments.text_column, arguments.summary_column)
-    said = write_pseudo_labels(Path(arguments.results), arguments.data_dir, columns, Path(arguments.folder))
+    results, folder, shares = Path(arguments.results), Path(arguments.folder), shares_of(arguments.split)
+    said = write_pseudo_labels(results, arguments.data_dir, columns, folder, shares)
     print(f"Wrote {arguments.folder}: {said}.")
 
 

@@ -12,9 +12,10 @@ from bart.errors import InputError
 
 from ..cli.options import option
 from ..cli.run import run_command
+from ..cli.shared_args import shares_of
+from ..data.divided import open_splits
 from ..data.formats.tables import AskedColumns
 from ..data.line_files import read_lines
-from ..data.sources import open_data
 from ..data.splits import deranged, read_pairs
 from ..evaluation.examples import ScoredExamples
 from ..evaluation.rouge import example_scores, splitter_of, tokenizer_of
@@ -56,11 +57,12 @@ def _read_examples(arguments: PageArguments, folder: Path, report: dict[str, Any
     data_dir = arguments.data_dir or report.get("data_dir")
     if data_dir is None:
         raise InputError(f"{folder}: its report does not name the folder of its texts; give --data_dir")
-    data = open_data(data_dir, AskedColumns(arguments.text_column, arguments.summary_column))
-    data.check_has([arguments.split])
-    pairs = read_pairs(data.lines_of(arguments.split), arguments.split, report["n_obs"])
+    columns, split = AskedColumns(arguments.text_column, arguments.summary_column), arguments.split
+    data = open_splits(data_dir, columns, shares_of(report.get("data_split")))
+    data.check_has([split])
+    pairs = read_pairs(data.lines_of(split), split, report["n_obs"], rows=data.rows_of(split))
     sources = deranged(pairs.sources, report["seed"]) if report.get("shuffled_sources") else pairs.sources
-    generations = read_lines(folder / f"{arguments.split}_generations.txt")
+    generations = read_lines(folder / f"{split}_generations.txt")
     if len(generations) != len(pairs):
         raise InputError(
             f"--data_dir {data_dir}: has {len(pairs):,} texts, but {folder} has {len(generations):,} summaries; "
@@ -69,7 +71,8 @@ def _read_examples(arguments: PageArguments, folder: Path, report: dict[str, Any
     scorer = report["scorer"]
     how = splitter_of(scorer), processor_cores(), tokenizer_of(scorer)
     scores = example_scores(generations, pairs.targets, *how)
-    return ScoredExamples(sources, pairs.targets, generations, scores)
+    rows = None if pairs.rows is None else pairs.rows.numbers
+    return ScoredExamples(sources, pairs.targets, generations, scores, rows)
 
 
 if __name__ == "__main__":

@@ -25,9 +25,11 @@ from .formats.hub import HubDataset, HubTables, HubUnreachable, list_tables
 from .formats.line_corpus import write_split
 from .formats.table_names import check_complete, find_tables
 from .formats.tables import AskedColumns, find_columns, read_tables
+from .splits import Rows, line_file
 
 FORMAT = 1  # of the kept folders; raise it to have them made anew
-_HEADER = "lines.json"
+LINES_HEADER = "lines.json"
+_SIDES = ("source", "target")
 _HUB_ID = re.compile(r"(?P<name>\w[\w.-]*/\w[\w.-]*)(?:@(?P<revision>[^:\s]+))?(?::(?P<config>\S+))?", re.ASCII)
 
 
@@ -41,7 +43,7 @@ class DataFolder:
 
     def has(self, split: str) -> bool:
         """Tell whether a split is there, at least in part."""
-        return split in self.tables or _has_lines(self.folder, split)
+        return split in self.tables or any(line_file(self.folder, split, side).exists() for side in _SIDES)
 
     def check_has(self, splits: Iterable[str]) -> None:
         """Raise InputError if a split is missing; does no expensive work, so call it first."""
@@ -49,7 +51,7 @@ class DataFolder:
             if not self.has(split):
                 raise InputError(
                     f"{self.folder / split}.source: No such file or directory; a data folder holds {split}.source and "
-                    f"{split}.target, or a table: {split}.csv, .tsv, .jsonl or .parquet"
+                    f"{split}.target, or a table: {split}.csv, .tsv, .jsonl or .parquet (see also --split)"
                 )
 
     def lines_of(self, split: str) -> Path:
@@ -61,7 +63,7 @@ class DataFolder:
             return self.folder  # if they are missing, reading them says so
         paths = self.tables[split]
         stamps = list(map(_stamp, paths))
-        content = _key([FORMAT, [[_digest(path), "".join(path.suffixes)] for path in paths]])
+        content = key_of([FORMAT, [[_digest(path), "".join(path.suffixes)] for path in paths]])
 
         def write(part: Path) -> None:
             _write_lines(part, split, paths, self.columns, str(self.folder))
@@ -73,8 +75,12 @@ class DataFolder:
                 if not folder.name.startswith(f"lines-{split}-{content}"):  # its tables have changed since
                     shutil.rmtree(folder, ignore_errors=True)
 
-        name = f"lines-{split}-{content}-{_key(self.columns)}"
-        return get_or_create(places_of(self.folder), name, "line files", _complete_lines, write, delete_outdated)
+        name = f"lines-{split}-{content}-{key_of(self.columns)}"
+        return get_or_create(places_of(self.folder), name, "line files", complete_lines, write, delete_outdated)
+
+    def rows_of(self, split: str) -> Rows | None:
+        """Return None: line i is row i of the user's own file."""
+        return None
 
 
 @dataclass(frozen=True)
@@ -105,9 +111,13 @@ class HubData:
             paths = [file.path for file in self.tables.download(self.dataset, split)]
             _write_lines(part, split, paths, self.columns, f"{self.dataset.name} at {self.tables.commit}")
 
-        key = _key([FORMAT, self.tables.commit, self.tables.names.get(split), self.columns])
+        key = key_of([FORMAT, self.tables.commit, self.tables.names.get(split), self.columns])
         name = f"lines-{split}-{key}"
-        return get_or_create([self.place], name, "line files", _complete_lines, write, lambda place: None)
+        return get_or_create([self.place], name, "line files", complete_lines, write, lambda place: None)
+
+    def rows_of(self, split: str) -> Rows | None:
+        """Return None: line i is row i of the data set."""
+        return None
 
 
 def open_data(data_dir: str, columns: AskedColumns) -> DataFolder | HubData:
@@ -118,6 +128,8 @@ def open_data(data_dir: str, columns: AskedColumns) -> DataFolder | HubData:
     """
     folder = Path(data_dir)
     is_path = folder.exists() or folder.parent.is_dir()  # a missing data/cnn_dm is a path if data/ exists
+    if folder.is_file():
+        raise InputError(f"{data_dir}: is a file; give its folder, or if it is a table --split to divide its rows")
     match = None if is_path else _HUB_ID.fullmatch(data_dir)
     if match is not None:
         return _open_hub(match, columns)
@@ -155,7 +167,7 @@ def _open_hub(match: re.Match[str], columns: AskedColumns) -> HubData:
 
     # Ask the hub for the tables, and remember its answer for a time without it.
     place = cache_place(f"the hub's {name}")
-    remembered = place / f"tables-{_key([FORMAT, match['config'], match['revision']])}.json"
+    remembered = place / f"tables-{key_of([FORMAT, match['config'], match['revision']])}.json"
     try:
         tables = list_tables(dataset)
     except HubUnreachable:
@@ -178,7 +190,7 @@ def _write_lines(part: Path, split: str, paths: list[Path], asked: AskedColumns,
     if count == 0:
         raise InputError(f"{paths[0]}: has no rows; give at least one")
     names = [path.name for path in paths]
-    write_json(part / _HEADER, {"tables": names, "columns": columns._asdict(), "pairs": count, "files": files})
+    write_json(part / LINES_HEADER, {"tables": names, "columns": columns._asdict(), "pairs": count, "files": files})
     print(
         f"{origin}: {count:,} {split} pairs from {names[0]}{' ...' if len(names) > 1 else ''}, texts from the column "
         f"{columns.source}, summaries from {columns.target}",
@@ -186,10 +198,10 @@ def _write_lines(part: Path, split: str, paths: list[Path], asked: AskedColumns,
     )
 
 
-def _complete_lines(folder: Path) -> Path | None:
+def complete_lines(folder: Path) -> Path | None:
     """Return the folder, or None if it or a file is missing, or if a file has another size than was written."""
     try:
-        files = json.loads((folder / _HEADER).read_bytes())["files"]
+        files = json.loads((folder / LINES_HEADER).read_bytes())["files"]
         if any((folder / name).stat().st_size != file["bytes"] for name, file in files.items()):
             return None
     except (OSError, ValueError, KeyError, TypeError):
@@ -198,7 +210,8 @@ def _complete_lines(folder: Path) -> Path | None:
 
 
 def _has_lines(folder: Path, split: str) -> bool:
-    return any((folder / f"{split}.{side}").exists() for side in ("source", "target"))
+    """Tell whether a split has line files that go before tables: not so a .txt."""
+    return any((folder / f"{split}.{side}").exists() for side in _SIDES)
 
 
 def _digest(path: Path) -> str:
@@ -217,5 +230,5 @@ def _stamp(path: Path) -> tuple[int, int] | None:
     return status.st_size, status.st_mtime_ns
 
 
-def _key(parts: Any) -> str:
+def key_of(parts: Any) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:20]

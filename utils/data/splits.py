@@ -1,6 +1,7 @@
 """Read the pairs of a split: line i of its target file summarizes line i of its source file."""
 
 import hashlib
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -12,6 +13,17 @@ from bart.errors import InputError
 
 from .line_files import LineFile, iterate_lines, read_lines, scan
 
+# The line files of a split, by what follows its name: the first that is there is read. Texts alone may be in a .txt.
+_ENDINGS = {"source": (".source", ".source.txt", ".txt"), "target": (".target", ".target.txt")}
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Tells where the lines of a split were before --split has divided a file."""
+
+    path: Path  # of the sources
+    numbers: np.ndarray  # (lines,) int64, the line of each there, from 0
+
 
 @dataclass
 class Pairs:
@@ -19,6 +31,7 @@ class Pairs:
 
     sources: list[str]
     targets: list[str] | None  # None if there is no target file and none is needed
+    rows: Rows | None = None  # None if line i is row i of the user's own file
 
     def __len__(self) -> int:
         return len(self.sources)
@@ -38,14 +51,23 @@ class SplitFiles:
     split: str
     source: LineFile
     target: LineFile
+    rows: Rows | None = None  # None if line i is row i of the user's own file
 
     @property
     def name(self) -> str:
         """Path of both files without their suffixes, for messages."""
-        return str(self.source.path.with_suffix(""))
+        return str(self.source.path.parent / self.split) if self.rows is None else f"{self.split} of {self.rows.path}"
 
 
-def read_pairs(data_dir: str | Path, split: str, limit: int = -1, needs_targets: bool = True) -> Pairs:
+def line_file(data_dir: str | Path, split: str, side: str) -> Path:
+    """Return the path of the sources or the targets of a split, under the usual name if no file is there."""
+    paths = [Path(data_dir) / f"{split}{ending}" for ending in _ENDINGS[side]]
+    return next((path for path in paths if path.exists()), paths[0])
+
+
+def read_pairs(
+    data_dir: str | Path, split: str, limit: int = -1, needs_targets: bool = True, rows: Rows | None = None
+) -> Pairs:
     """Read the first ``limit`` pairs of a split, -1 for all. A text may be empty.
 
     Raises InputError if a file is missing, unreadable or empty, or if one is longer than the other.
@@ -59,15 +81,15 @@ def read_pairs(data_dir: str | Path, split: str, limit: int = -1, needs_targets:
         return Pairs(sources[:end], None)
     targets = read_lines(paths[1])
     _check_counts(paths, len(sources), len(targets))
-    return Pairs(sources[:end], targets[:end])
+    return Pairs(sources[:end], targets[:end], rows and Rows(rows.path, rows.numbers[:end]))
 
 
-def scan_split(data_dir: str | Path, split: str) -> SplitFiles:
+def scan_split(data_dir: str | Path, split: str, rows: Rows | None = None) -> SplitFiles:
     """Check both files of a split in one pass over each. Raises InputError as read_pairs does."""
     paths = _paths(data_dir, split)
     source, target = (scan(path) for path in paths)
     _check_counts(paths, source.lines, target.lines)
-    return SplitFiles(split, source, target)
+    return SplitFiles(split, source, target, rows)
 
 
 def scan_documents(data_dir: str | Path, split: str) -> LineFile:
@@ -101,7 +123,24 @@ def deranged(texts: list[str], seed: int) -> list[str]:
 
 
 def _paths(data_dir: str | Path, split: str) -> tuple[Path, Path]:
-    return Path(data_dir) / f"{split}.source", Path(data_dir) / f"{split}.target"
+    source, target = (line_file(data_dir, split, side) for side in _ENDINGS)
+    if source.name == f"{split}.txt":
+        _check_no_json(source)
+    return source, target
+
+
+def _check_no_json(path: Path) -> None:
+    """Raise InputError if a .txt is JSON Lines, as those of arXiv and PubMed are: its lines are no texts."""
+    first = next(iterate_lines(path), "")
+    try:
+        is_row = first.startswith("{") and isinstance(json.loads(first), dict)
+    except (ValueError, RecursionError):
+        return
+    if is_row:
+        raise InputError(
+            f"{path}: line 1 is a JSON object; rename the file to {path.stem}.jsonl if it is a table, or to "
+            f"{path.stem}.source if its lines are the texts"
+        )
 
 
 def _check_counts(paths: tuple[Path, Path], sources: int, targets: int) -> None:

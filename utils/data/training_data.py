@@ -8,11 +8,13 @@ from bart.errors import InputError
 from bart.tokenization.tokenization_bart import BartTokenizer, check_fits_mask
 
 from ..checkpoint.pretrained import load_config, load_tokenizer
+from ..cli.shared_args import shares_of
 from ..cli.training_args import DataSettings, ModelSettings, OptimizationSettings
 from ..runtime.world import WorldInfo
 from .batch import EXACT, FEW, BatchDataset, padded_shapes
 from .batch_sampler import LengthBucketSampler
 from .denoising import Noise, NoiseSettings
+from .divided import open_splits
 from .examples import DenoisingExamples, Examples, JoinedExamples, Origin, PairExamples
 from .formats.tables import AskedColumns
 from .line_files import LineFile, iterate_lines
@@ -30,7 +32,7 @@ class RawTexts:
     train: SplitFiles | LineFile  # pairs, or for denoising documents
     val: SplitFiles | LineFile
     test: Pairs | None  # None if it is not evaluated
-    test_files: SplitFiles | None  # None if there are none
+    test_files: SplitFiles | None  # None if there is no test split
     pairs: SplitFiles | None  # learnt beside documents
     config: BartConfig
     tokenizer: BartTokenizer
@@ -71,14 +73,19 @@ _ScannedTexts = tuple[SplitFiles | LineFile, SplitFiles | LineFile, Pairs | None
 
 
 def _scan_pairs(settings: DataSettings) -> _ScannedTexts:
-    """Scan the splits of the pairs to learn, and the test split if it is evaluated."""
-    data = open_data(settings.data_dir, AskedColumns(settings.text_column, settings.summary_column))
-    data.check_has(["train", "val", "test"] if settings.needs_test or settings.n_test != 0 else ["train", "val"])
-    train, val = (scan_split(data.lines_of(split), split) for split in ("train", "val"))
-    test = read_pairs(data.lines_of("test"), "test", settings.n_test) if settings.n_test != 0 else None
+    """Scan the splits of the pairs to learn, and the test split if there is one."""
+    columns = AskedColumns(settings.text_column, settings.summary_column)
+    data = open_splits(settings.data_dir, columns, shares_of(settings.split))
+    data.check_has(["train", "val", "test"] if settings.needs_test else ["train", "val"])
+    train, val = (scan_split(data.lines_of(split), split, data.rows_of(split)) for split in ("train", "val"))
+    if not data.has("test"):
+        return train, val, None, None, None
+    rows = data.rows_of("test")
+    test = None
+    if settings.n_test != 0:
+        test = read_pairs(data.lines_of("test"), "test", settings.n_test, rows=rows)
     # Also if nothing is evaluated here: an evaluation that follows must not be the first to find a fault.
-    test_files = scan_split(data.lines_of("test"), "test") if data.has("test") else None
-    return train, val, test, test_files, None
+    return train, val, test, scan_split(data.lines_of("test"), "test", rows), None
 
 
 def _scan_documents(settings: DataSettings) -> _ScannedTexts:
@@ -175,7 +182,9 @@ def _tokenize_documents(settings: DataSettings, seed: int, inputs: RawTexts) -> 
 def _pair_examples(files: SplitFiles, prepared: PreparedPairs, inputs: RawTexts) -> PairExamples:
     vocabulary = smaller_vocabulary(inputs.tokenizer, inputs.config)
     sources, targets = (store.read_by(vocabulary) for store in (prepared.sources, prepared.targets))
-    return PairExamples(sources, targets, Origin(files.source.path, prepared.lines))
+    if files.rows is None:
+        return PairExamples(sources, targets, Origin(files.source.path, prepared.lines))
+    return PairExamples(sources, targets, Origin(files.rows.path, files.rows.numbers[prepared.lines]))
 
 
 def _check_each_fits(max_tokens: int, examples: Examples, multiples: tuple[int, int]) -> None:

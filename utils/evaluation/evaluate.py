@@ -26,6 +26,7 @@ from ..io.run_files import (
     evaluation_files,
     generations_file,
     report_file,
+    rows_file,
 )
 from ..runtime.evaluation_group import EvaluationGroup
 from ..runtime.signals import Interrupted
@@ -179,8 +180,12 @@ def evaluate(
         make_folder(folder / BEAM_SEARCH_FOLDER, "SAVE_PATH")
         _write_generations(plain, folder / BEAM_SEARCH_FOLDER, split)
         _write_scores(folder / BEAM_SEARCH_FOLDER, split, pairs, plain_scores, plain_report(report))
+    rows = None if pairs.rows is None else pairs.rows.numbers
+    if rows is not None:
+        with atomic_write(folder / rows_file(split)) as file:
+            file.writelines(f"{row + 1}\n" for row in rows)
     _write_scores(folder, split, pairs, scores, report)
-    return EvaluationResult(report, ScoredExamples(pairs.sources, pairs.targets, best, scores))
+    return EvaluationResult(report, ScoredExamples(pairs.sources, pairs.targets, best, scores, rows))
 
 
 def _key(

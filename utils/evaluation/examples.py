@@ -14,3 +14,4 @@ class ScoredExamples:
     references: Sequence[str] | None
     generations: Sequence[str]
     scores: np.ndarray | None  # (N, 4), from rouge.example_scores
+    rows: np.ndarray | None = None  # (N,) the row of each in the user's own file, from 0, if that is not its line

@@ -27,6 +27,11 @@ def all_generations_file(split: str) -> str:
     return f"{split}_generations.jsonl"
 
 
+def rows_file(split: str) -> str:
+    """Name the file whose line i is the row, from 1, that line i of the split was in the file which --split divided."""
+    return f"{split}_rows.txt"
+
+
 def report_file(split: str) -> str:
     """Name the file of the scores of an evaluation, and of how they were computed."""
     return f"{split}_rouge.json"
@@ -50,4 +55,4 @@ def journal_pattern(split: str) -> str:
 def evaluation_files(split: str) -> list[str]:
     """Name all files that an evaluation of the split writes, except the page."""
     names = [generations_file(split), report_file(split), example_scores_file(split)]
-    return [*names, all_generations_file(split), *(f"{BEAM_SEARCH_FOLDER}/{name}" for name in names)]
+    return [*names, all_generations_file(split), rows_file(split), *(f"{BEAM_SEARCH_FOLDER}/{name}" for name in names)]

@@ -21,10 +21,10 @@ from bart.modeling.modeling_bart import BartForConditionalGeneration
 
 from ..checkpoint.pretrained import load_tokenizer
 from ..cli.evaluation_args import DeviceSettings, EvaluatedModel, EvaluationArguments, GenerationSettings
-from ..cli.shared_args import output_limit
+from ..cli.shared_args import output_limit, shares_of
 from ..cli.training_args import ValidationSettings
+from ..data.divided import open_splits
 from ..data.formats.tables import AskedColumns
-from ..data.sources import open_data
 from ..data.splits import Pairs, deranged, read_pairs
 from ..evaluation.bertscore import check_bertscore
 from ..evaluation.evaluate import EvaluationResult, EvaluationSettings, evaluate, result_text
@@ -91,11 +91,12 @@ def decide(arguments: EvaluationArguments) -> Decision:
         raise InputError(f"--quantization {precision.quantization}: is for the CPU; on a GPU give --bf16 or --fp16")
 
     # The texts.
-    data = open_data(texts.data_dir, AskedColumns(texts.text_column, texts.summary_column))
-    data.check_has([texts.type_path])
-    pairs = read_pairs(data.lines_of(texts.type_path), texts.type_path, texts.n_obs, needs_targets=False)
+    columns = AskedColumns(texts.text_column, texts.summary_column)
+    data, split = open_splits(texts.data_dir, columns, shares_of(texts.split)), texts.type_path
+    data.check_has([split])
+    pairs = read_pairs(data.lines_of(split), split, texts.n_obs, needs_targets=False, rows=data.rows_of(split))
     if texts.shuffle_sources:
-        pairs = Pairs(deranged(pairs.sources, texts.seed), pairs.targets)
+        pairs = replace(pairs, sources=deranged(pairs.sources, texts.seed))
 
     # The model's configuration and tokenizer, and what follows from them for the settings.
     config = evaluated_config(model)
@@ -129,10 +130,16 @@ def decide(arguments: EvaluationArguments) -> Decision:
         "shuffled_sources": texts.shuffle_sources,
         "seed": texts.seed,
         "data_dir": texts.data_dir,
+        **divided_fact(texts.split),
         "command": sys.argv,
         **software(),
     }
     return Decision(pairs, config, tokenizer, settings, device, facts)
+
+
+def divided_fact(split: str | None) -> dict[str, Any]:
+    """Return what a report says of --split: the shares, if it is given."""
+    return {} if split is None else {"data_split": split}
 
 
 def computation(model: BartForConditionalGeneration, precision: str) -> dict[str, Any]:

@@ -71,7 +71,7 @@ from ..training.run_description import record_data_report, write_run_description
 from ..training.strategies.select import check_strategy
 from ..training.trainer import build_callbacks, build_trainer, shared_trainer_kwargs, validate_alone
 from .average_checkpoints import average_checkpoints
-from .evaluate import computation, evaluate_and_write, final_search, print_result
+from .evaluate import computation, divided_fact, evaluate_and_write, final_search, print_result
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,10 @@ def decide(arguments: TrainingArguments, world: WorldInfo) -> Decision:
         check_call(inputs.config, validation_search(arguments.validation))
     if inputs.test is not None:
         check_call(inputs.config, final_search(arguments.validation, inputs.config))
-    return Decision(arguments, world, checkpoint, inputs, [] if amp_backend is None else [amp_backend])
+    notes = [] if amp_backend is None else [amp_backend]
+    if inputs.test_files is None and arguments.data.task == "summarization":
+        notes.append(f"{arguments.data.data_dir}: has no test split, so the evaluation after the training is left out")
+    return Decision(arguments, world, checkpoint, inputs, notes)
 
 
 def check_dropout(r_drop: float, config: BartConfig) -> None:
@@ -307,7 +310,7 @@ def _validate(decision: Decision, training: Training, model: BartForConditionalG
 def write_and_evaluate(
     decision: Decision, model: BartForConditionalGeneration, model_folder: Path, folder: Path, has_trained: bool
 ) -> None:
-    """Write a model as a Hugging Face folder and, unless --n_test is 0, evaluate it on the test split.
+    """Write a model as a Hugging Face folder and, unless --n_test is 0 or there is none, evaluate it on the test split.
 
     scripts/run_summarization.sh gives --n_test 0, and evaluates by run_eval.py.
 
@@ -338,6 +341,7 @@ def write_and_evaluate(
     )
     precision = arguments.precision.name
     facts = {"model": str(model_folder), "precision": precision, "data_dir": arguments.data.data_dir}
+    facts |= divided_fact(arguments.data.split)
     device = "cuda" if decision.world.on_gpu else "cpu"
     model.to(device, evaluation_dtype(precision)).prepack()
     print_result(evaluate_and_write(model, inputs.tokenizer, inputs.test, settings, folder, facts), folder)

@@ -6,9 +6,12 @@ from pathlib import Path
 from bart.atomic_directory import atomic_directory
 from bart.errors import InputError
 
+from ..cli.shared_args import Shares
+from ..data.divided import DividedData, open_splits
 from ..data.formats.tables import AskedColumns
 from ..data.line_files import LineFile, iterate_lines, read_lines, scan
-from ..data.sources import DataFolder, HubData, open_data
+from ..data.sources import DataFolder, HubData
+from ..data.splits import line_file
 from ..evaluation.journal import texts_digest
 from ..io.json_files import read_json
 from ..io.run_files import generations_file, report_file
@@ -17,7 +20,9 @@ _LABELLED = "train"
 _AS_THEY_ARE = ("val", "test")
 
 
-def write_pseudo_labels(results: Path, data_dir: str, columns: AskedColumns, folder: Path) -> str:
+def write_pseudo_labels(
+    results: Path, data_dir: str, columns: AskedColumns, folder: Path, shares: Shares | None = None
+) -> str:
     """Write a data folder like ``data_dir``, with the summaries of an evaluation as targets of the training split.
 
     A summary that is empty stays an empty line, so that no later line moves; a training leaves such a pair out.
@@ -27,6 +32,7 @@ def write_pseudo_labels(results: Path, data_dir: str, columns: AskedColumns, fol
         data_dir: The data whose training split was evaluated.
         columns: The columns of text and summary, if the data are tables.
         folder: The folder to write, which must not be there yet; complete or not at all.
+        shares: Those of --split, if the evaluation was given it.
 
     Returns:
         A line for people: how many targets there are, and how many of them are empty.
@@ -37,9 +43,9 @@ def write_pseudo_labels(results: Path, data_dir: str, columns: AskedColumns, fol
     """
     if folder.exists():
         raise InputError(f"{folder} exists; give a new folder")
-    data = open_data(data_dir, columns)
+    data = open_splits(data_dir, columns, shares)
     data.check_has([_LABELLED])
-    sources = data.lines_of(_LABELLED) / f"{_LABELLED}.source"
+    sources = line_file(data.lines_of(_LABELLED), _LABELLED, "source")
     labels = _labels_of(results, sources)
     with atomic_directory(folder) as partial:
         shutil.copyfile(sources, partial / f"{_LABELLED}.source")
@@ -69,9 +75,9 @@ def _labels_of(results: Path, sources: Path) -> LineFile:
     return labels
 
 
-def _copy(data: DataFolder | HubData, split: str, folder: Path) -> None:
+def _copy(data: DataFolder | HubData | DividedData, split: str, folder: Path) -> None:
     """Copy the line files of a split, as far as they are there."""
-    paths = [data.lines_of(split) / f"{split}.{side}" for side in ("source", "target")] if data.has(split) else []
-    for path in paths:
+    for side in ("source", "target") if data.has(split) else ():
+        path = line_file(data.lines_of(split), split, side)
         if path.is_file():
-            shutil.copyfile(path, folder / path.name)
+            shutil.copyfile(path, folder / f"{split}.{side}")

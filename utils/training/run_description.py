@@ -41,6 +41,8 @@ def write_run_description(
         "steps": data.total_steps,
         "steps_per_epoch": data.sampler.steps_per_epoch,
         "processes": data.sampler.processes,
+        # scripts/run_summarization.sh reads it.
+        **({"no_test_split": True} if inputs.test_files is None and flags["task"] == "summarization" else {}),
         **software(),
     }
     write_json(folder / RUN_FILE, description)

@@ -57,6 +57,8 @@ def _other_value(argument: Any, arguments_class: type) -> tuple[list[str], Any]:
     name = f"--{argument.name}"
     if argument.name == "logger":
         return [name, "csv"], "csv"
+    if argument.name == "split":
+        return [name, "0.8,0.1,0.1"], "0.8,0.1,0.1"
     if argument.type is bool:
         return ([f"--no-{argument.name}"], False) if argument.default else ([name], True)
     if argument.metadata["choices"]:

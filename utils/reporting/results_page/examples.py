@@ -17,7 +17,7 @@ _MOST_CHARACTERS = 20_000  # of a source; a model reads about 5,000
 
 
 def packed_summaries(examples: ScoredExamples) -> str:
-    """Pack references, generations, ROUGE values times 100, and the number of words of every text.
+    """Pack references, generations, ROUGE values times 100, the number of words of every text, and its row if known.
 
     And ``absent``: the places of names and numbers in each generation that its source does not contain.
     """
@@ -29,6 +29,8 @@ def packed_summaries(examples: ScoredExamples) -> str:
         if lines is not None
     }
     content["absent"] = list(map(_absent_places, examples.sources, examples.generations))
+    if examples.rows is not None:
+        content["rows"] = (examples.rows + 1).tolist()
     if examples.scores is not None:
         columns = zip(ROUGE_TYPES, (100 * examples.scores.T).round(2).tolist(), strict=True)
         content["scores"] = dict(columns)

@@ -203,7 +203,7 @@ def test_json_is_read_in_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     text = "\u00e4 \U0001f600 \\u0041"
     rows = [{"n": [-1.5e-7, True, None], "text": text, "summary": "s" * number} for number in range(9)]
     objects = ({"x": -12345, "data": rows, "y": False}, rows)
-    for block in range(1, 40):
+    for block in (*range(1, 12), 17, 40):
         monkeypatch.setattr(text_files, "_BLOCK_BYTES", block)
         for content in objects:
             for ensure_ascii, indent in ((True, None), (False, 3)):

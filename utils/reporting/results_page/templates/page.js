@@ -160,7 +160,8 @@ class Browser {
     const chips = Object.entries(data.scores || {}).map(([name, values]) =>
       element("span", {}, `${name.replace("rouge", "ROUGE-")} ${values[row].toFixed(1)}`));
     if (this.absent[row]) chips.push(element("span", {}, `not in the source: ${this.absent[row]}`));
-    const title = element("h3", {}, `Line ${(row + 1).toLocaleString("en")}`);
+    const name = data.rows ? `Row ${data.rows[row].toLocaleString("en")}` : `Line ${(row + 1).toLocaleString("en")}`;
+    const title = element("h3", {}, name);
     const article = element("article", { className: "example" }, title, element("span", { className: "chips" }, ...chips),
       element("div", { className: "columns" }, ...columns));
     return article;

@@ -21,6 +21,7 @@ CNN_DM = {
     **{"num_beams": 4, "min_length": 56, "max_length": 142, "length_penalty": 2.0, "no_repeat_ngram_size": 3},
     **{"early_stopping": True, "forced_bos_token_id": 0, "forced_eos_token_id": 2},
 }
+DIALOGUE = CNN_DM | {"min_length": 5, "max_length": 100, "length_penalty": 1.0}
 XSUM = CNN_DM | {
     **{"num_beams": 6, "min_length": 11, "max_length": 62, "length_penalty": 1.0, "forced_bos_token_id": None}
 }
@@ -30,6 +31,7 @@ XSUM = CNN_DM | {
     ("name", "figures"),
     [
         *[("config", LARGE | CNN_DM), ("config_xsum", LARGE | XSUM), ("config_base", BASE | CNN_DM)],
+        ("config_dialogue", LARGE | DIALOGUE),
         *[("config_tiny", {}), ("config_mini", {})],
     ],
 )

@@ -121,6 +121,23 @@ def test_the_embedded_default_trains_on_the_cpu() -> None:
     assert " ".join(scratch[16:]) == start
 
 
+@pytest.mark.parametrize(
+    ("corpus", "examples", "epochs", "texts_per_step"), [("samsum", 14_732, 10, 8), ("dialogsum", 12_460, 5, 32)]
+)
+def test_dialogues(corpus: str, examples: int, epochs: int, texts_per_step: int) -> None:
+    """Every preset takes the steps and has the lengths of the recipe that it follows, and the evaluation of it too."""
+    lines = {name: line.split() for name, line in printed(corpus).items()}
+    machines = ["dgxa100_1gpu_fp16", "h200_1gpu_bf16", "rtx4090_1gpu_bf16", "t4_1gpu_fp16"]
+    assert lines.keys() == {name + ending for name in [*machines, "cpu"] for ending in ("", "_eval")}
+    for name in [*machines, "cpu"]:
+        train, evaluation = lines[name], lines[f"{name}_eval"]
+        assert train[0] == f"data/{corpus}" and (ROOT / train[1]).is_file()
+        assert evaluation == [train[13], train[2], train[6], train[11], *train[9:11], *train[:2]]
+        if name in machines:
+            assert (train[3], int(train[4]) * int(train[5])) == ("3e-5", texts_per_step)
+            assert int(train[7]) == pytest.approx(epochs * examples / texts_per_step, rel=0.005)
+
+
 def test_pretraining() -> None:
     """The paper's texts per step and steps; every preset is a command line of finetune.py by way of its script."""
     lines = {name: line.split() for name, line in printed("pretraining").items()}
@@ -136,7 +153,7 @@ def test_pretraining() -> None:
         assert line[13].startswith("--") and (ROOT / line[1]).is_file()
 
 
-@pytest.mark.parametrize("corpus", ["cnn_dm", "xsum", "docstrings", "pretraining"])
+@pytest.mark.parametrize("corpus", ["cnn_dm", "xsum", "docstrings", "pretraining", "samsum", "dialogsum"])
 def test_sourcing_prints_nothing_and_changes_no_shell_option(corpus: str) -> None:
     script = f'before=$-$SHELLOPTS; source "{ROOT}/scripts/params/{corpus}_params.sh"; [[ $-$SHELLOPTS == "$before" ]]'
     run = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True, timeout=60)

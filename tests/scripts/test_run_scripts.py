@@ -25,6 +25,7 @@ from utils.cli.options import options_of, to_values
 from utils.cli.parser import parse_arguments
 from utils.cli.training_args import TrainingArguments
 from utils.cli.tuning_args import TuningArguments
+from utils.io.json_files import write_json
 
 ROOT = Path(__file__).parents[2]
 STANDALONE = "-m torch.distributed.run --standalone --local_addr 127.0.0.1"
@@ -156,17 +157,37 @@ def test_flags_end_the_positional_arguments_and_win(scripts: Scripts) -> None:
     assert "--seed" not in scripts.calls()[1]  # they are finetune.py's
 
 
-@pytest.mark.parametrize("flags", ["--text_column words --summary_column gist", "--text_column=words"])
+@pytest.mark.parametrize(
+    "flags",
+    ["--text_column words --summary_column gist --split 0.8,0.1,0.1", "--text_column=words --split=0.8,0.1,0.1"],
+)
 def test_the_columns_of_tables_go_to_the_evaluation_too(scripts: Scripts, flags: str) -> None:
     scripts.run(f"run_summarization.sh d c.json 0 --seed 7 {flags} --max_steps 600")
     for arguments in (scripts.training(), scripts.evaluation()):
         assert (arguments.text_column, arguments.summary_column) == ("words", "gist" if "gist" in flags else None)
-    assert scripts.training().needs_test
+        assert arguments.split == "0.8,0.1,0.1"
+    assert not scripts.training().needs_test
 
 
-@pytest.mark.parametrize("corpus", ["cnn_dm", "xsum", "docstrings"])
+@pytest.mark.parametrize("flags", ["--n_test 0 --average_checkpoints 2", "--n_test=0"])
+def test_no_evaluation_if_it_is_not_asked_for(scripts: Scripts, flags: str) -> None:
+    assert scripts.run(f"run_summarization.sh d c.json 0 {flags}").stdout == "ran finetune.py\n"
+    assert scripts.training().n_test == 0
+
+
+def test_no_evaluation_if_there_is_no_test_split(scripts: Scripts) -> None:
+    """The training has said so in run.json, which stays from it: the script reads that of its own results alone."""
+    (scripts.folder / "here").mkdir()
+    for facts, programs in (({"no_test_split": True}, 1), ({}, 2)):
+        write_json(scripts.folder / "here" / "run.json", facts)
+        run = scripts.run("run_summarization.sh d c.json 0", RESULTS_DIR="here")
+        assert run.returncode == 0 and run.stdout.splitlines() == ["ran finetune.py", "ran run_eval.py"][:programs]
+
+
+@pytest.mark.parametrize("corpus", ["cnn_dm", "xsum", "docstrings", "samsum", "dialogsum"])
 def test_presets_are_understood_by_the_programs(scripts: Scripts, corpus: str) -> None:
     names = {"cnn_dm": ["dgx2_16gpu_fp32", "t4_1gpu_fp16"], "xsum": ["dgxa100_8gpu_tf32", "h200_1gpu_bf16"]}
+    names |= {"samsum": ["t4_1gpu_fp16"], "dialogsum": ["rtx4090_1gpu_bf16"]}
     for name in names.get(corpus, ["cpu"]):
         scripts.run(f"run_summarization.sh {preset(corpus, name)}", GPUS_PRESENT="16")
         trained = scripts.evaluation()
@@ -273,7 +294,8 @@ def test_the_folder_is_chosen_by_results_dir_alone(scripts: Scripts) -> None:
     refused(scripts.run("run_summarization.sh --output_dir x"), "--output_dir", "RESULTS_DIR")
     for flag in ("--data_dir x", "--gpus=1", "--max_target_length 9", "--max_length 9", "--bf16", "--no-fp16"):
         refused(scripts.run(f"run_summarization.sh {flag}"), flag.split()[0].split("=")[0], "by position")
-    refused(scripts.run("run_summarization.sh --n_test 5"), "--n_test", "run_eval_summarization.sh", "--n_obs")
+    for flag in ("--n_test 5", "--n_test=5", "--n_test"):
+        refused(scripts.run(f"run_summarization.sh {flag}"), "--n_test", "run_eval_summarization.sh", "--n_obs")
     assert scripts.calls() == []
 
 

@@ -13,7 +13,7 @@ from ...evaluation.rouge import ROUGE_TYPES, tokenizer_of
 from ...io.json_files import read_json
 from ...io.run_files import BEAM_SEARCH_FOLDER
 from .charts import Chart, Series
-from .published import CORPUS_NAMES, PUBLISHED, Published, corpus_of
+from .published import CORPUS_NAMES, OTHERS, PUBLISHED, OtherScores, Published, corpus_of
 
 # Folders below the results folder in which run_eval.py and the quickstart put evaluations, and their names on the page.
 COMPARED_WITH = {
@@ -68,8 +68,13 @@ class Content:
 
     @property
     def published(self) -> list[tuple[str, list[Published]]]:
-        """The published tables by name: that of this corpus, or all if it has none."""
+        """The reference's tables by name: that of this corpus, or all if its name tells none."""
         return [(CORPUS_NAMES[name], rows) for name, rows in PUBLISHED.items() if self.corpus in (None, name)]
+
+    @property
+    def others(self) -> list[OtherScores]:
+        """What others published for this corpus, if the reference has nothing."""
+        return OTHERS.get(self.corpus or "", [])
 
 
 def collect(folder: Path, report: dict[str, Any] | None) -> Content:

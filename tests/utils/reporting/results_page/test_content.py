@@ -19,6 +19,9 @@ def report(value: float) -> dict[str, object]:
         ("abisee/cnn_dailymail@3.0.0", "cnn_dm"),
         ("EdinburghNLP/xsum", "xsum"),
         ("/d/XSum", "xsum"),
+        ("data/samsum", "samsum"),
+        ("knkarthick/dialogsum", "dialogsum"),
+        ("DialogueSum.json", "dialogsum"),
         ("data/docstrings", None),
         ("", None),
     ],
@@ -51,6 +54,12 @@ def test_published_scores_of_the_same_corpus_alone(tmp_path: Path) -> None:
     assert (rows[3].gpus, rows[3].batch, rows[3].rouge1, rows[3].rouge_lsum) == (8, 320, 45.31, 36.6)
     assert [name for name, _ in collect(tmp_path, report(1.0)).published] == ["CNN-DM", "XSum"]
     assert all(len(rows) == 8 for rows in PUBLISHED.values())
+
+
+def test_published_scores_of_dialogues(tmp_path: Path) -> None:
+    content = collect(tmp_path, {**report(1.0), "data_dir": "data/samsum"})
+    assert content.published == [] and [row[1:4] for row in content.others] == [(52.31, 27.57, 49.57)]
+    assert collect(tmp_path, {**report(1.0), "data_dir": "data/xsum"}).others == []
 
 
 def test_commands_can_be_typed_in(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from bart.errors import InputError
 from bart.tokenization.tokenization_bart import BartTokenizer
 from tests.tiny_setup import write_tiny_setup
 from tests.utils.data.formats.test_tables import COLUMNS, WRITERS
+from utils.data.divided import open_splits, split_of
 from utils.data.formats.tables import AskedColumns, find_columns, read_tables
 from utils.data.line_files import read_lines, scan
 from utils.data.sources import open_data
@@ -137,6 +139,30 @@ def test_tokens_are_those_of_their_lines(tmp_path: Path, inputs: int) -> None:
             assert [store[index].tolist() for index in range(len(whole))] == expected["input_ids"]
 
     try_many(inputs, check, rows=rows)
+
+
+@pytest.mark.parametrize("inputs", [pytest.param(10, id="short"), FORMS[1]])
+def test_divided_files(tmp_path: Path, inputs: int) -> None:
+    """Every row is in one split, with its number; rows that are added or moved change no other's split."""
+    shares = (0.4, 0.3, 0.3)
+
+    def check(rows: list[tuple[str | None, str | None]], order: Random) -> None:
+        lines = [tuple(re.sub(r"[\n\0]", "", cell or "") for cell in row) for row in rows]
+        lines += [(f"{row}", "") for row in range(40)]  # so that no split is empty
+        order.shuffle(lines)
+        for side, place in (("source", 0), ("target", 1)):
+            (tmp_path / f"train.{side}").write_bytes("".join(f"{line[place]}\n" for line in lines).encode())
+        whole = read_pairs(tmp_path, "train")
+        data, numbers = open_splits(str(tmp_path), AskedColumns(), shares), []
+        for split in ("train", "val", "test"):
+            pairs = read_pairs(data.lines_of(split), split, rows=data.rows_of(split))
+            assert pairs.sources == [whole.sources[row] for row in pairs.rows.numbers]
+            assert pairs.targets == [whole.targets[row] for row in pairs.rows.numbers]
+            assert {split_of(text.removesuffix("\r"), shares) for text in pairs.sources} == {split}
+            numbers += pairs.rows.numbers.tolist()
+        assert sorted(numbers) == list(range(len(lines)))
+
+    try_many(inputs, check, rows=rows, order=st.randoms())
 
 
 def as_line(cell: str | list[str] | None) -> str:

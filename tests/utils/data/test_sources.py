@@ -94,6 +94,14 @@ def test_line_files_go_before_tables(folder: Path) -> None:
         pairs_of(folder)
 
 
+def test_tables_go_before_txt(folder: Path) -> None:
+    (folder / "train.txt").write_text("notes on the table\n")
+    (folder / "val.source.txt").write_text("v\n")
+    (folder / "val.target.txt").write_text("V\n")
+    assert pairs_of(folder).sources == ["a b", "", "c"] and pairs_of(folder, "val") == Pairs(["v"], ["V"])
+    assert open_data(str(folder), NONE).has("val") and not open_data(str(folder), NONE).has("test")
+
+
 def test_shards_are_one_table(folder: Path) -> None:
     (folder / "train.csv").unlink()
     for number, texts in enumerate((["a", "b"], ["c"])):

@@ -11,6 +11,7 @@ import pyarrow.parquet
 import pytest
 
 from tests.loopback_hub import LoopbackHub
+from utils.data.divided import split_of
 from utils.data.splits import read_pairs
 
 ROOT = Path(__file__).parents[3]
@@ -18,11 +19,14 @@ ROOT = Path(__file__).parents[3]
 ASK = """
 import json, sys
 from bart.errors import InputError
+from utils.cli.shared_args import shares_of
+from utils.data.divided import open_splits
 from utils.data.formats.tables import AskedColumns
-from utils.data.sources import open_data
-for data_dir, split in json.loads(sys.argv[1]):
+for asked, split in json.loads(sys.argv[1]):
+    data_dir, *shares = asked.split()
     try:
-        print(json.dumps(str(open_data(data_dir, AskedColumns()).lines_of(split))))
+        data = open_splits(data_dir, AskedColumns(), shares_of(shares[0] if shares else None))
+        print(json.dumps(str(data.lines_of(split))))
     except InputError as error:
         print(json.dumps({"error": str(error)}))
 """
@@ -66,6 +70,7 @@ def hub(tmp_path: Path):
     (owner / "script").mkdir()
     (owner / "script" / "script.py").write_text("")
     write_table(owner / "script@refs_convert_parquet" / "default" / "test" / "0000.parquet", ["converted"])
+    write_table(owner / "single" / "train.parquet", list("abcdefgh"))
     (owner / "nothing").mkdir()
     (owner / "nothing" / "README.md").write_text("")
     with LoopbackHub(tmp_path / "hub") as hub:
@@ -82,6 +87,10 @@ def test_what_is_on_the_hub(hub: LoopbackHub, tmp_path: Path) -> None:
         ("owner/configs:2.0.0", "test"): "2.0.0",
         ("owner/configs@main:1.0.0", "test"): "1.0.0",
         ("owner/script", "test"): "converted",
+        ("owner/single 0.4,0.3,0.3", "test"): " ".join(
+            text for text in "abcdefgh" if split_of(text, (0.4, 0.3, 0.3)) == "test"
+        ),
+        ("owner/shards 0.4,0.3,0.3", "test"): "--split: owner/shards has a val split already; omit --split, or move",
         ("owner/configs", "test"): "has several configurations: it has tables in the folders 1.0.0, 2.0.0; give one",
         ("owner/configs:3", "test"): "has no configuration 3: it has tables in the folders 1.0.0, 2.0.0; give one",
         ("owner/script", "train"): "owner/script has no table of the split train; give another: owner/script@REVISION",

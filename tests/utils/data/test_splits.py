@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from bart.errors import InputError
-from utils.data.splits import complete_pairs, deranged, read_pairs, scan_split
+from utils.data.splits import Pairs, complete_pairs, deranged, read_pairs, scan_documents, scan_split
 
 
 def write_split(folder: Path, split: str, sources: str, targets: str) -> None:
@@ -21,6 +21,35 @@ def test_bad_files_are_named(tmp_path: Path, read) -> None:
     write_split(tmp_path, "val", "", "")
     with pytest.raises(InputError, match=r"val\.source: is empty"):
         read(tmp_path, "val")
+
+
+def test_line_files_may_end_in_txt(tmp_path: Path) -> None:
+    """Files without that ending go first; so does .source.txt before a .txt."""
+    for split, names in {"train": ("source.txt", "target.txt"), "val": ("txt", "target"), "test": ("txt",)}.items():
+        for name in names:
+            (tmp_path / f"{split}.{name}").write_text(f"{name}\n")
+    assert read_pairs(tmp_path, "train") == Pairs(["source.txt"], ["target.txt"])
+    assert scan_split(tmp_path, "val").name == str(tmp_path / "val")
+    assert read_pairs(tmp_path, "val") == Pairs(["txt"], ["target"])
+    assert read_pairs(tmp_path, "test", needs_targets=False) == Pairs(["txt"], None)
+    assert scan_documents(tmp_path, "test").lines == 1
+    (tmp_path / "test.source.txt").write_text("source.txt\n")
+    (tmp_path / "train.source").write_text("source\n")
+    assert read_pairs(tmp_path, "test", needs_targets=False).sources == ["source.txt"]
+    assert read_pairs(tmp_path, "train").sources == ["source"]
+    with pytest.raises(InputError, match=r"test\.target: No such file"):
+        read_pairs(tmp_path, "test")
+
+
+def test_json_lines_in_a_txt_are_no_texts(tmp_path: Path) -> None:
+    """As arXiv and PubMed come: train.txt has an object on each line."""
+    write_split(tmp_path, "val", '{"article_text": ["a"]}\n', "b\n")
+    (tmp_path / "train.txt").write_text('{"article_text": ["a"]}\n')
+    with pytest.raises(InputError, match=r"train\.txt: line 1 is a JSON object; rename the file to train\.jsonl if it"):
+        read_pairs(tmp_path, "train", needs_targets=False)
+    (tmp_path / "train.txt").write_text("{not JSON\n")
+    assert read_pairs(tmp_path, "train", needs_targets=False).sources == ["{not JSON"]
+    assert read_pairs(tmp_path, "val").sources == ['{"article_text": ["a"]}']
 
 
 def test_a_pair_without_a_text_is_not_learnt_from_but_is_answered(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from bart.errors import InputError
 from tests.tiny_setup import EXAMPLES, TinySetup
+from utils.data.divided import open_splits
 from utils.data.formats.tables import AskedColumns
 from utils.data.splits import complete_pairs, read_pairs, scan_split
 from utils.evaluation.journal import texts_digest
@@ -71,6 +72,22 @@ def test_tables_become_line_files(setup: TinySetup, tmp_path: Path) -> None:
     write_pseudo_labels(results, str(data), AskedColumns("long", "short"), tmp_path / "data")
     for name in AS_THEY_WERE:
         assert (tmp_path / "data" / name).read_bytes() == (setup.data / name).read_bytes(), name
+
+
+def test_data_that_split_divides(setup: TinySetup, tmp_path: Path) -> None:
+    """With the flag that the evaluation was given, the labels are of its training split."""
+    data = tmp_path / "whole"
+    data.mkdir()
+    for side in ("source", "target"):
+        shutil.copy(setup.data / f"train.{side}", data / f"train.{side}.txt")
+    divided = open_splits(str(data), NO_COLUMNS, (0.5, 0.2, 0.3))
+    sources = read_pairs(divided.lines_of("train"), "train").sources
+    results = write_results(tmp_path / "results", labels(len(sources)), sources)
+    with pytest.raises(InputError, match=r"train\.source\.txt has 61; evaluate the whole split"):
+        write_pseudo_labels(results, str(data), NO_COLUMNS, tmp_path / "data")
+    write_pseudo_labels(results, str(data), NO_COLUMNS, tmp_path / "data", (0.5, 0.2, 0.3))
+    for name in AS_THEY_WERE:
+        assert (tmp_path / "data" / name).read_bytes() == (divided.lines_of(name) / name).read_bytes(), name
 
 
 def test_what_is_refused(setup: TinySetup, tmp_path: Path) -> None:

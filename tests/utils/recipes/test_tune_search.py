@@ -12,6 +12,7 @@ from bart.configuration.configuration_bart import BartConfig
 from bart.errors import InputError
 from tests.commands import Command, run
 from tests.tiny_setup import TinySetup
+from utils.cli.options import changed_flags
 from utils.cli.parser import parse_arguments
 from utils.cli.tuning_args import TuningArguments
 from utils.evaluation.rouge import scorer_description
@@ -51,6 +52,13 @@ def whole(setup: TinySetup, folder: Path, data: Path, tmp_path_factory: pytest.T
 def tune(arguments: list[Path | str]) -> None:
     """Tune in this process; for what is refused."""
     tune_search(parse_arguments(TuningArguments, "", list(map(str, arguments))))
+
+
+def test_the_data_that_split_divides_are_those_of_the_evaluation() -> None:
+    """The flag stays in the command that evaluates the test split."""
+    arguments = parse_arguments(TuningArguments, "", ["model", "config", "data", "out", "--split", "0.8,0.1,0.1"])
+    assert arguments.as_evaluation().texts.split == "0.8,0.1,0.1"
+    assert changed_flags(arguments.texts, {"data_dir"}) == ["--split", "0.8,0.1,0.1"]
 
 
 def without_times(report: dict[str, Any]) -> dict[str, Any]:

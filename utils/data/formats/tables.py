@@ -24,7 +24,7 @@ KNOWN_COLUMNS = tuple(
     for pair in (
         "article/highlights", "document/summary", "dialogue/summary", "text/summary", "source/target",
         "article/abstract", "article/summary", "content/summary", "body/summary", "input/target",
-        "article_text/abstract_text",
+        "article_text/abstract_text", "dialogue/summary1",
     )
 )  # fmt: skip
 _ROWS_LOOKED_AT = 1000  # of JSON Lines, to find the names of the columns

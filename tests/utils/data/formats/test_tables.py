@@ -163,6 +163,7 @@ def test_blank_lines_at_the_end_are_no_rows(tmp_path: Path) -> None:
         ('"my, text";"head"', ("my, text", "head"), ("my, text", "head")),
         ("a;b,text,summary", (None, None), ("text", "summary")),
         ("article_text,abstract_text", (None, None), ("article_text", "abstract_text")),
+        ("dialogue,summary1,summary2", (None, None), ("dialogue", "summary1")),  # the test table of DialogSum
     ],
 )
 def test_columns_are_found_or_named(

@@ -7,12 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands import ROOT, Command, refusal, run
+from bart.errors import InputError
+from tests.commands import ROOT, run
 from tests.tiny_setup import EXAMPLES, TinySetup
+from utils.cli.parser import parse_arguments
+from utils.cli.training_args import TrainingArguments
 from utils.commands.rewrite_pages import PageArguments, write_again
 from utils.data.divided import split_of
 from utils.data.splits import read_pairs
+from utils.data.training_data import read_inputs, tokenize_inputs
 from utils.io.json_files import read_json
+from utils.runtime.world import WorldInfo
 
 SHARES = "0.6,0.2,0.2"
 
@@ -53,10 +58,12 @@ def test_the_same_rows_are_tested_everywhere(setup: TinySetup, tmp_path: Path) -
     long = ("word " * words for words in range(90, 99))
     lines[40] = next(text for text in long if split_of(text, (0.6, 0.2, 0.2)) == "train")
     (data / "train.source").write_text("".join(f"{text}\n" for text in lines))
-    budget = ["--max_tokens_per_batch", "71", "--max_target_length", "8"]
-    command = Command("finetune.py", [*flags, *budget, "--output_dir", str(tmp_path / "new")], tmp_path / "log")
-    assert command.wait() == 2
-    assert f"{data / 'train.source'}, line 41, has 72 tokens" in command.output.splitlines()[-1]
+    limits = ["--max_tokens_per_batch", "71", "--max_target_length", "8"]
+    arguments = parse_arguments(TrainingArguments, "", [*flags, *limits])
+    inputs = read_inputs(arguments.data, arguments.model, None)
+    arguments = arguments.with_lengths_of(inputs.config)
+    with pytest.raises(InputError, match=f"{data / 'train.source'}, line 41, has 72 tokens"):
+        tokenize_inputs(arguments.data, arguments.optimization, inputs, WorldInfo(on_gpu=False, processes=1, rank=0))
 
 
 def test_without_a_test_split_the_training_runs(setup: TinySetup, tmp_path: Path) -> None:
@@ -68,9 +75,6 @@ def test_without_a_test_split_the_training_runs(setup: TinySetup, tmp_path: Path
     assert run("finetune.py", flags, tmp_path / "log").count(line) == 1
     assert (results / "best_tfmr").is_dir() and (results / "results.html").is_file()
     assert read_json(results / "run.json")["no_test_split"] and not list(results.glob("test_*"))
-    evaluation = [str(results / "best_tfmr"), str(setup.config), str(data), str(tmp_path / "x"), "--split", "0.8,0.2,0"]
-    asked = refusal("run_eval.py", evaluation, tmp_path / "log")
-    assert "--split 0.8,0.2,0: gives no pair of" in asked
 
 
 @pytest.mark.slow

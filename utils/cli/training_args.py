@@ -65,11 +65,14 @@ class DataSettings(TextSettings):
     )
     n_val: int = option(-1, "data", "number of validation examples to use, -1 for all", check=all_or_at_least(1))
     n_test: int = option(
-        -1, "data", "number of test examples to evaluate the best model on at the end, -1 for all, 0 for no evaluation",
+        -1,
+        "data",
+        "number of test examples to evaluate the best model on at the end, -1 for all, 0 for no evaluation; without a"
+        " test split there is none",
         check=all_or_at_least(0),
     )  # fmt: skip
     needs_test: bool = option(
-        False, "data", "refuse to start without a valid test split: another command evaluates the model afterwards"
+        False, "data", "refuse to start without a test split, such as for another command that evaluates the model"
     )
     val_max_target_length: int | None = option(
         None,

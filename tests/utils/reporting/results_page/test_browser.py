@@ -235,12 +235,14 @@ def luminance(color: str) -> float:
 
 
 def test_without_scores_there_are_the_texts(browser: Chromium, tmp_path: Path) -> None:
-    """An evaluation without targets has no scores."""
+    """An evaluation without targets has none. Texts of a file that --split divided have the numbers of its rows."""
     report = {"split": "test", "n_obs": 2, "traits": summary_traits(["a b", "c"], ["a", "c"], None)}
-    write_page(tmp_path, report, ScoredExamples(["a b", "c"], None, ["a", "c"], None))
+    write_page(tmp_path, report, ScoredExamples(["a b", "c"], None, ["a", "c"], None, np.array([6, 1233])))
     open_whole(browser, tmp_path / "results.html")
     texts = browser.value("[...document.querySelectorAll('.text')].map(text => text.textContent)")
     assert texts == ["a b", "a", "c", "c"]
+    titles = browser.value("[...document.querySelectorAll('.example h3')].map(title => title.textContent)")
+    assert titles == ["Row 7", "Row 1,234"]
     assert browser.errors == []
 
 

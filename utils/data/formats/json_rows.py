@@ -116,7 +116,7 @@ def _rows_under_key(text: "_Text") -> Rows:
     text.take("}")
     if not found:
         raise InputError(
-            f"{text.path}: is one JSON object without a list of rows under `{_ROWS_KEY}`; {_ARRAY}, or {_JSON_LINES}"
+            f"{text.path}: holds a JSON object without a list of rows under `{_ROWS_KEY}`; {_ARRAY}, or {_JSON_LINES}"
         )
 
 

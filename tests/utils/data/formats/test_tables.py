@@ -314,7 +314,7 @@ ROW = b'{"text": "a", "summary": "b"}'
         (b"[" + ROW + b',\n{"text": "\xff"}]', "line 2 is not UTF-8 at byte 11 (0xff)"),
         (b"[" + ROW + b',\n{"text": "\0"}]', "line 2, byte 11 is NUL"),
         (b"[" + ROW + b", " + b"[" * 100_000, "line 1 is not JSON"),
-        (b'{\n"data": {}}', "is one JSON object without a list of rows under `data`"),
+        (b'{\n"data": {}}', "holds a JSON object without a list of rows under `data`"),
         (b'{"data": [' + ROW + b'],\n"data": []}', "line 2 is not JSON (data is there twice"),
         (b'{"data": [' + ROW + b"]\n", "line 2 is not JSON (Expecting ',' at column 1)"),
         (b"{\n7: []}", "line 2 is not JSON (Expecting property name enclosed in double quotes at column 1)"),

@@ -2,8 +2,8 @@
 # Presets for DialogSum, spoken dialogues and their summaries: put its tables into data/dialogsum as train, val and test
 # (.csv or .jsonl). Each function prints the positional arguments of scripts/run_summarization.sh; the one named with
 # `_eval` prints those of scripts/run_eval_summarization.sh after INIT_CKPT. Paths are relative to the checkout. The JSON
-# Lines of github.com/cylnlp/dialogsum have three summaries of each test dialogue: evaluate with --summary_column
-# summary1, and so on. The CSV of the hub's knkarthick/dialogsum has a row for each.
+# Lines of github.com/cylnlp/dialogsum have three summaries of each test dialogue, of which the first is taken; for the
+# second give run_eval_summarization.sh --text_column dialogue --summary_column summary2.
 #
 # To compare with, bart-large on the test split, ROUGE-1/2/L:
 #   45.95 / 21.36 / 38.72  against summary1, by rouge-score (github.com/cylnlp/dialogsum, Baseline/README.md)

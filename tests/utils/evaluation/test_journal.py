@@ -273,7 +273,7 @@ def test_the_first_journal_gets_all_rows(
     whole = run(model, tokenizer, tmp_path / "whole", SETTINGS)
 
     # Rows in the journals of two processes, the second of which may have no successor.
-    monkeypatch.setattr(evaluation, "example_scores", kill)
+    monkeypatch.setattr(evaluation, "score_summaries", kill)
     with pytest.raises(Killed):
         run(model, tokenizer, tmp_path, SETTINGS)
     first, second = tmp_path / "test_journal.0.jsonl", tmp_path / "test_journal.1.jsonl"

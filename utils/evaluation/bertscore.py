@@ -53,9 +53,12 @@ class BertScorer:
     """A BERT that compares texts."""
 
     def __init__(self, settings: BertScoreSettings, device: torch.device) -> None:
-        """Load the model, and try it. Raises InputError if it cannot be read, or is of another kind."""
+        """Load the model, and try it on the CPU: the device's memory is for the search, until scores are asked for.
+
+        Raises InputError if the model cannot be read, or is of another kind.
+        """
         assert settings.bertscore is not None
-        self._name, self._layer, self._device = settings.bertscore, settings.bertscore_layer, device
+        self._name, self._layer, self._device = settings.bertscore, settings.bertscore_layer, torch.device("cpu")
         self._texts_cut = 0
         try:
             self._load()
@@ -68,6 +71,7 @@ class BertScorer:
                 f"--bertscore {self._name}: cannot be used ({reason}); give a BERT with its tokenizer in transformers'"
                 " form"
             ) from error
+        self._device = device
 
     def _load(self) -> None:
         # These imports take seconds, and only this score needs them.
@@ -132,13 +136,19 @@ class BertScorer:
         """Return the scores (N, 3) of a few texts with tokens."""
         from torchmetrics.functional.text import bert_score
 
-        encoded = []
-        for texts in (predictions, references):
+        def encoded(texts: list[str]) -> dict[str, Any]:
             found = self._tokenizer(
                 texts, padding=True, truncation=True, max_length=self._longest, return_tensors="pt"
             )
-            encoded.append({name: found[name] for name in ("input_ids", "attention_mask")})
-        scores = bert_score(*encoded, model=self._model, num_layers=self._layer, device=self._device)
+            return {name: found[name] for name in ("input_ids", "attention_mask")}
+
+        scores = bert_score(
+            encoded(predictions),
+            encoded(references),
+            model=self._model,
+            num_layers=self._layer,
+            device=self._device,
+        )
         columns = [np.atleast_1d(torch.as_tensor(scores[name]).double().numpy()) for name in BERTSCORE_NAMES]
         return np.nan_to_num(np.stack(columns, axis=1))  # F1 of 0 and 0
 

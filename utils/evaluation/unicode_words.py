@@ -12,7 +12,7 @@ and t, 1,000 is 1 and 000), and so does the apostrophe of typography: texts in A
 
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal
 from unicodedata import normalize
 
 import regex
@@ -22,6 +22,7 @@ from rouge_score.tokenizers import Tokenizer
 RougeTokenizer = Literal["ascii", "unicode"]
 
 _PARTS_KEPT = 30_000  # most texts of a corpus share what is between their spaces
+_LONGEST_KEPT = 60  # characters; without spaces between words, a part is a sentence that hardly comes back
 _SHORTEST_STEMMED = 4  # letters, as in rouge-score
 
 _BOUNDARY = regex.compile(r"(?w)\b", regex.VERSION1)  # with the flag w, \b is a boundary of UAX 29
@@ -36,15 +37,15 @@ _stemmer = PorterStemmer()
 
 def unicode_words(text: str) -> list[str]:
     """Return the words of a text, in the form in which they are compared."""
-    return [word for part in text.split() for word in _words_of_part(part)]
+    return [word for part in text.split() for word in _looked_up(_kept_words, part)]
 
 
 def stemmed_unicode_words(text: str) -> list[str]:
     """Return the words of a text, for ROUGE: Porter's stemmer knows English, so it gets the words in ASCII alone."""
-    return [word for part in text.split() for word in _stems_of_part(part)]
+    return [word for part in text.split() for word in _looked_up(_kept_stems, part)]
 
 
-class UnicodeTokenizer(Tokenizer):  # type: ignore[misc] -- rouge-score has no types
+class UnicodeTokenizer(Tokenizer):
     """Splits texts for rouge-score."""
 
     def tokenize(self, text: str) -> list[str]:
@@ -53,9 +54,16 @@ class UnicodeTokenizer(Tokenizer):  # type: ignore[misc] -- rouge-score has no t
 
 
 @lru_cache(_PARTS_KEPT)
-def _words_of_part(part: str) -> tuple[str, ...]:
+def _kept_words(part: str) -> tuple[str, ...]:
+    """Return the words of what is between two spaces."""
     folded = normalize("NFKC", normalize("NFKC", part).casefold())
     return tuple(word for segment in _BOUNDARY.split(folded) for word in _words_of_segment(segment))
+
+
+def _looked_up(split: Any, part: str) -> tuple[str, ...]:
+    """Split a part by a cached function, and leave long ones out of its cache."""
+    words: tuple[str, ...] = split(part) if len(part) <= _LONGEST_KEPT else split.__wrapped__(part)
+    return words
 
 
 def _words_of_segment(segment: str) -> Iterator[str]:
@@ -67,6 +75,6 @@ def _words_of_segment(segment: str) -> Iterator[str]:
 
 
 @lru_cache(_PARTS_KEPT)
-def _stems_of_part(part: str) -> tuple[str, ...]:
-    words = _words_of_part(part)
+def _kept_stems(part: str) -> tuple[str, ...]:
+    words = _looked_up(_kept_words, part)
     return tuple(_stemmer.stem(word) if word.isascii() and len(word) >= _SHORTEST_STEMMED else word for word in words)

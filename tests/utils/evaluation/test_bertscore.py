@@ -58,8 +58,11 @@ def test_it_is_what_the_paper_defines(bert: Path, layer: int | None) -> None:
     assert np.ptp(found[:, 2]) > 0.1
 
 
-def test_equal_empty_and_long_texts(bert: Path) -> None:
-    long, cut = " ".join(WORDS * 3), " ".join((WORDS * 3)[: POSITIONS - 2])
+@pytest.mark.parametrize("roberta", [False, True])
+def test_equal_empty_and_long_texts(tmp_path: Path, roberta: bool) -> None:
+    """A RoBERTa's first position is not used, as token 0 is its padding."""
+    bert = write_tiny_bert(tmp_path / "bert", roberta)
+    long, cut = " ".join(WORDS * 3), " ".join((WORDS * 3)[: POSITIONS - 2 - roberta])
     one = scorer(bert)
     found = one.scores(["a cat", "", "a cat", "  ", long, "dog"], ["a cat", "a cat", "", "", cut, "dog"])
     assert found[[0, 4, 5]] == pytest.approx(1, abs=1e-6) and not found[1:4].any()

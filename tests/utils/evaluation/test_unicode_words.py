@@ -1,6 +1,7 @@
 """Words of any script: those of rouge-score in ASCII, and scores of other scripts that were computed by hand."""
 
 import random
+import unicodedata
 
 import numpy as np
 import pytest
@@ -80,6 +81,17 @@ def test_by_hand(prediction: str, reference: str, rouge1: float, rouge2: float, 
 )
 def test_what_a_word_is(text: str, words: list[str]) -> None:
     assert unicode_words(text) == words
+
+
+def test_any_text_at_all() -> None:
+    """No word holds a space, and a text in decomposed characters has the same words."""
+    generator = random.Random(2)
+    for _ in range(500):
+        codes = [generator.randrange(*generator.choice([(0x3000,), (0x110000,)])) for _ in range(30)]
+        text = "".join(" " if 0xD800 <= code < 0xE000 or generator.random() < 0.1 else chr(code) for code in codes)
+        words = unicode_words(text)
+        assert not any(character.isspace() for word in words for character in word), repr(text)
+        assert unicode_words(unicodedata.normalize("NFD", text)) == words, repr(text)
 
 
 def test_words_of_ascii_alone_are_stemmed() -> None:

@@ -38,12 +38,9 @@ def find_mentions(source: str, summary: str) -> list[Mention]:
     places = [*_names(summary), *_numbers(summary)]
     if not places:
         return []
-    words, numbers = set[str](), set[str]()
-    for match in _TOKENS.finditer(source):
-        if match["word"]:
-            words.add(_folded(match["word"]))
-        else:
-            numbers.add(_plain(match["number"]))
+    tokens = set(_TOKENS.findall(source))  # distinct pairs of a word and a number, one of them empty
+    words = {_folded(word) for word, _ in tokens if word}
+    numbers = {_plain(number) for _, number in tokens if number}
     return sorted(
         Mention(start, end, is_number, text in (numbers if is_number else words))
         for start, end, is_number, text in places

@@ -127,10 +127,9 @@ def open_data(data_dir: str, columns: AskedColumns) -> DataFolder | HubData:
     has no such data set.
     """
     folder = Path(data_dir)
-    is_path = folder.exists() or folder.parent.is_dir()  # a missing data/cnn_dm is a path if data/ exists
     if folder.is_file():
         raise InputError(f"{data_dir}: is a file; give its folder, or if it is a table --split to divide its rows")
-    match = None if is_path else _HUB_ID.fullmatch(data_dir)
+    match = match_hub_id(data_dir)
     if match is not None:
         return _open_hub(match, columns)
     tables = {split: paths for split, paths in _tables_in(folder).items() if not _has_lines(folder, split)}
@@ -153,6 +152,13 @@ def _tables_in(folder: Path) -> dict[str, list[Path]]:
     tables = find_tables(path.relative_to(folder).as_posix() for path in paths if path.is_file()).get("", {})
     check_complete({split: names for split, names in tables.items() if not _has_lines(folder, split)}, str(folder))
     return {split: [folder / name for name in names] for split, names in tables.items()}
+
+
+def match_hub_id(data_dir: str) -> re.Match[str] | None:
+    """Match a data set of the hub: its ``name``, and its ``revision`` and ``config`` or None. None if it is a path."""
+    path = Path(data_dir)
+    is_path = path.exists() or path.parent.is_dir()  # a missing data/cnn_dm is a path if data/ exists
+    return None if is_path else _HUB_ID.fullmatch(data_dir)
 
 
 def _open_hub(match: re.Match[str], columns: AskedColumns) -> HubData:

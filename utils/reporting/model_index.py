@@ -9,6 +9,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
+from ..data.sources import match_hub_id
 from ..evaluation.bertscore import BERTSCORE_NAMES
 from ..evaluation.reranked_report import method_text
 from ..evaluation.rouge import ROUGE_TYPES
@@ -50,15 +51,10 @@ def model_index(name: str, data_dir: str, report: Mapping[str, Any]) -> str:
 
 
 def _dataset(data_dir: str) -> dict[str, Any]:
-    """Return what is known of the data: OWNER/NAME[@REVISION][:CONFIG] of the hub, or the name of a folder."""
-    location, _, config = data_dir.partition(":")
-    hub_id, _, revision = location.partition("@")
-    if hub_id.count("/") == 1 and not hub_id.startswith("/") and not Path(hub_id).parent.is_dir():
-        return {
-            "dataset_type": hub_id,
-            "dataset_name": hub_id,
-            "dataset_revision": revision or None,
-            "dataset_config": config or None,
-        }
-    folder = Path(data_dir).absolute().name
-    return {"dataset_type": folder, "dataset_name": folder}
+    """Return what is known of the data: those of a data set of the hub, or the name of a folder."""
+    match = match_hub_id(data_dir)
+    if match is None:
+        folder = Path(data_dir).absolute().name
+        return {"dataset_type": folder, "dataset_name": folder}
+    name, revision, config = match["name"], match["revision"], match["config"]
+    return {"dataset_type": name, "dataset_name": name, "dataset_revision": revision, "dataset_config": config}

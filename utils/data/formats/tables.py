@@ -49,7 +49,7 @@ def find_columns(path: Path, asked: AskedColumns) -> Columns:
     text, summary = (None if name is None else _found([name], there, path)[0] for name in asked)
     if text is not None and summary is not None:
         return Columns(text, summary)
-    for names in (there, [_loosely(name) for name in there]):  # as they are written, then in any case
+    for names in _spellings(there):
         for pair in KNOWN_COLUMNS:
             given = zip((text, summary), pair, strict=True)
             fits = all(name is None or names[there.index(name)] == usual for name, usual in given)
@@ -86,7 +86,7 @@ def find_text_column(path: Path, asked: str | None) -> str:
         return _found([asked], there, path)[0]
     if len(there) == 1:
         return there[0]
-    for names in (there, [_loosely(name) for name in there]):  # as they are written, then in any case
+    for names in _spellings(there):
         for pair in KNOWN_COLUMNS:
             if names.count(pair.source) == 1:
                 return there[names.index(pair.source)]
@@ -224,6 +224,11 @@ def _found(names: Iterable[str], there: list[str], path: Path) -> list[str]:
             )
         found += same
     return found
+
+
+def _spellings(names: list[str]) -> tuple[list[str], list[str]]:
+    """Return names as they are written, then in any case and without spaces around them."""
+    return names, [_loosely(name) for name in names]
 
 
 def _loosely(name: str) -> str:

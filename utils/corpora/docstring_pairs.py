@@ -7,9 +7,9 @@ import ast
 import re
 import warnings
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 from ..data.formats.pair import Pair
+from .python_sources import Readable
 
 FEWEST_SOURCE_WORDS = 10
 MOST_SOURCE_WORDS = 400  # the rest is cut off; few bodies have more
@@ -23,13 +23,14 @@ _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 _LITERAL_DIRECTIVES = {"code", "code-block", "doctest", "figure", "image", "ipython", "math", "plot", "sourcecode"}
 _DIRECTIVE = re.compile(r"\.\. ([\w-]+)::\s*(.*)")
 _ROLE = re.compile(r":[\w:+-]+:`[~!]?([^`<]+)[^`]*`")  # :class:`~package.Name` and :ref:`text <label>`
+_EPYDOC = re.compile(r"[BCILMU]\{([^{}<]*)[^{}]*\}")  # L{Deferred<twisted.internet.defer.Deferred>}: the text alone
 _ONLY_MARKS = re.compile(r"[\W_]*")  # rulers and the underlines of headings
 _EXAMPLE_HEADING = re.compile(r"(?:code )?examples?:*", re.IGNORECASE)  # nothing is left under it
 
 
-def pairs_of_file(path: Path) -> list[Pair]:
-    """Read the pairs of the module at ``path``."""
-    return pairs_of_module(path.read_bytes())
+def pairs_of_file(file: Readable) -> list[Pair]:
+    """Read the pairs of a module's file."""
+    return pairs_of_module(file.read_bytes())
 
 
 def pairs_of_module(content: bytes) -> list[Pair]:
@@ -41,9 +42,9 @@ def pairs_of_module(content: bytes) -> list[Pair]:
     return [pair for pair in pairs if pair is not None]
 
 
-def documents_of_file(path: Path) -> list[list[str]]:
-    """Read the documents of the module at ``path``."""
-    return documents_of_module(path.read_bytes())
+def documents_of_file(file: Readable) -> list[list[str]]:
+    """Read the documents of a module's file."""
+    return documents_of_module(file.read_bytes())
 
 
 def documents_of_module(content: bytes) -> list[list[str]]:
@@ -134,7 +135,7 @@ def _pair_of_docstring(docstring: str) -> Pair | None:
 
 
 def _without_inline_markup(text: str) -> str:
-    return _ROLE.sub(r"\1", text).replace("`", "").replace("**", "")
+    return _EPYDOC.sub(r"\1", _ROLE.sub(r"\1", text)).replace("`", "").replace("**", "")
 
 
 def _prose_lines(body: str) -> Iterator[str]:

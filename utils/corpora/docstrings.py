@@ -1,9 +1,10 @@
-"""Makes the default corpus without a download: docstrings of the installed Python sources and their summary lines.
+"""Makes the default corpus: docstrings of 26 packages and their summary lines.
 
     python -m utils.corpora.docstrings data/docstrings
 
 writes {train,val,test}.{source,target}, a tokenizer trained on the train split, and corpus.json with the versions of
-the sources and the numbers of pairs. The same versions give the same files, byte for byte.
+the packages and the numbers of pairs. The files are the same everywhere, byte for byte: pip downloads the wheels that
+requirements/docstrings.txt fixes, and their modules are read without installing them.
 """
 
 import gc
@@ -26,9 +27,10 @@ from ..cli.run import run_command
 from ..data.formats.pair import Pair
 from ..io.json_files import read_json, write_json
 from ..runtime.processor import processor_cores
+from .coverage import covers
 from .docstring_pairs import pairs_of_file
 from .leaks import LeakFilter
-from .python_sources import PythonSources, find_python_sources
+from .python_sources import DOCSTRINGS, PythonSources, Readable, find_python_sources
 
 Content = TypeVar("Content")
 
@@ -39,13 +41,14 @@ MOST_PAIRS_PER_SUMMARY = 3  # more are a template: "Plot a single or multiple va
 MOST_PROCESSES = 8  # more take longer to start than they save
 # Version of the rules by which this package and bart/tokenization/training.py make corpora. Raise it if the same
 # sources give other files, so that corpora are made anew. tests/utils/corpora/test_version.py has a hash per version.
-RULES_VERSION = 1
+RULES_VERSION = 2
 
 
 @dataclass(frozen=True)
 class CorpusArguments:
     folder: str = option("", "Corpus", "folder to write, such as data/docstrings", positional=True)
     config: str = option("configs/config_tiny.json", "Corpus", "model configuration with the tokenizer's vocab_size")
+    wheels: str = option("data/wheels", "Corpus", "folder of the wheels to read; pip downloads those that it lacks")
 
     def check(self) -> None:
         """Nothing to check together."""
@@ -61,8 +64,6 @@ def build_corpus(sources: PythonSources, config: BartConfig, folder: Path) -> No
     if is_up_to_date(folder, made_from):
         print(f"{folder} is up to date.")
         return
-    if sources.absent:
-        print(f"Not installed, so not in the corpus: {', '.join(sources.absent)}", file=sys.stderr)
     print(f"Reading the docstrings of {len(sources.modules):,} modules.")
     splits, counts = make_splits(read_pairs(sources.modules))
     for name, count in counts.items():
@@ -73,12 +74,12 @@ def build_corpus(sources: PythonSources, config: BartConfig, folder: Path) -> No
     print(f"Wrote {folder}.")
 
 
-def read_pairs(modules: Mapping[str, Path]) -> dict[str, list[Pair]]:
+def read_pairs(modules: Mapping[str, Readable]) -> dict[str, list[Pair]]:
     """Read the pairs of every module; returns them by its name."""
     return for_every_module(pairs_of_file, modules)
 
 
-def for_every_module(read: Callable[[Path], Content], modules: Mapping[str, Path]) -> dict[str, Content]:
+def for_every_module(read: Callable[[Readable], Content], modules: Mapping[str, Readable]) -> dict[str, Content]:
     """Call ``read`` for every module, in a process for each processor core, up to eight; return the results by name."""
     context = multiprocessing.get_context("spawn")
     processes = min(processor_cores(), MOST_PROCESSES)
@@ -107,6 +108,10 @@ def make_splits(pairs_of: Mapping[str, Iterable[Pair]]) -> tuple[dict[str, list[
                 summaries[pair.target] += 1
             sources.add(pair.source)
     counts = {"docstrings with a summary line and a body": read, "distinct pairs": sum(map(len, splits.values()))}
+
+    # Keep those whose summary can be known from the text.
+    splits = {split: [pair for pair in pairs if covers(pair)] for split, pairs in splits.items()}
+    counts["pairs whose text has half of the summary's content words"] = sum(map(len, splits.values()))
 
     # Drop what gives a test pair away.
     leaks = LeakFilter(splits["test"])
@@ -181,7 +186,7 @@ def _write_corpus(folder: Path, splits: Mapping[str, list[Pair]], config: BartCo
 
 def _main(arguments: CorpusArguments) -> None:
     config = BartConfig.from_json_file(arguments.config)
-    build_corpus(find_python_sources(), config, Path(arguments.folder))
+    build_corpus(find_python_sources([DOCSTRINGS], Path(arguments.wheels)), config, Path(arguments.folder))
 
 
 if __name__ == "__main__":

@@ -1,17 +1,17 @@
-"""Makes a corpus to pre-train on without a download: the docstrings and comments of the installed Python sources.
+"""Makes a corpus to pre-train on: the docstrings and comments of 78 packages, and their long descriptions.
 
     python -m utils.corpora.prose data/prose data/docstrings
 
 writes {train,val}.source, one paragraph a line and an empty line after each document; a tokenizer trained on the train
 split and on the pairs of the docstring corpus; and corpus.json. Modules of that corpus's test split are left out, and
-so is every document that gives one of its test pairs away. The same versions give the same files, byte for byte.
+so is every document that gives one of its test pairs away. The files are the same everywhere, byte for byte: they come
+from the wheels that requirements/docstrings.txt and prose.txt fix.
 """
 
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 
 from bart.atomic_directory import atomic_directory
@@ -32,7 +32,7 @@ from .docstrings import (
     write_manifest,
 )
 from .leaks import LeakFilter
-from .python_sources import PythonSources, find_python_sources
+from .python_sources import DOCSTRINGS, PROSE, PythonSources, find_python_sources
 
 Document = list[str]  # its paragraphs
 
@@ -44,6 +44,7 @@ class ProseArguments:
     folder: str = option("", "Corpus", "folder to write, such as data/prose", positional=True)
     docstrings: str = option("", "Corpus", "folder of the docstring corpus, such as data/docstrings", positional=True)
     config: str = option("configs/config_mini.json", "Corpus", "model configuration with the tokenizer's vocab_size")
+    wheels: str = option("data/wheels", "Corpus", "folder of the wheels to read; pip downloads those that it lacks")
 
     def check(self) -> None:
         """Nothing to check together."""
@@ -69,7 +70,7 @@ def build_prose(sources: PythonSources, pairs: Mapping[str, Pairs], config: Bart
     # Read the documents, and keep those that may be trained on.
     documents = {
         **for_every_module(documents_of_file, sources.modules),
-        **{name: [description] for name, description in descriptions(sources.versions).items()},
+        **{name: [paragraphs_of_text(text)] for name, text in sources.descriptions.items()},
     }
     test = pairs["test"]
     splits, counts = make_splits(documents, LeakFilter(map(Pair, test.sources, test.targets)))
@@ -85,19 +86,6 @@ def build_prose(sources: PythonSources, pairs: Mapping[str, Pairs], config: Bart
         train_corpus_tokenizer(partial / "tokenizer", (text for texts in train for text in texts), config)
         write_manifest(partial, made_from, {"documents": counts})
     print(f"Wrote {folder}.")
-
-
-def descriptions(versions: Mapping[str, str]) -> dict[str, Document]:
-    """Read the long descriptions of the distributions; returns them by name."""
-    found = {}
-    for name in versions:
-        try:
-            text = metadata.metadata(name).get_payload()
-        except metadata.PackageNotFoundError:  # Python itself
-            continue
-        if isinstance(text, str):
-            found[name] = paragraphs_of_text(text)
-    return found
 
 
 def make_splits(
@@ -151,7 +139,8 @@ def _hash_of_document(document: Document) -> str:
 def _main(arguments: ProseArguments) -> None:
     config = BartConfig.from_json_file(arguments.config)
     pairs = {split: read_pairs(arguments.docstrings, split) for split in ("train", "test")}
-    build_prose(find_python_sources(), pairs, config, Path(arguments.folder))
+    sources = find_python_sources([DOCSTRINGS, PROSE], Path(arguments.wheels))
+    build_prose(sources, pairs, config, Path(arguments.folder))
 
 
 if __name__ == "__main__":

@@ -1,67 +1,47 @@
-"""Finds the Python sources that every machine with this project has: standard library and locked requirements."""
+"""Finds the Python sources that the corpora are made from: the modules of wheels that requirements/*.txt fix.
 
-import platform
-import sysconfig
-from importlib import metadata
+They are the same for every machine, every Python, and whatever else is installed.
+"""
+
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
-from bart.errors import InputError
+from .wheels import description_of_wheel, fetch_wheels, modules_of_wheel
 
-_RUNTIME_LOCK = Path(__file__).parents[2] / "requirements" / "runtime.txt"
-# Parts of the standard library that the same version of Python may lack, as Linux distributions have separate packages
-# for them; and folders in it for what is installed later.
-_OPTIONAL_PARTS = {"distutils", "ensurepip", "idlelib", "lib2to3", "tkinter", "turtle.py", "turtledemo"}
-_INSTALLED_PARTS = {"dist-packages", "site-packages"}
-_TEST_FOLDERS = {"test", "tests"}
+_REQUIREMENTS = Path(__file__).parents[2] / "requirements"
+DOCSTRINGS = _REQUIREMENTS / "docstrings.txt"  # what the docstring corpus is made from
+PROSE = _REQUIREMENTS / "prose.txt"  # what is read besides for pre-training
+
+
+class Readable(Protocol):
+    """A file on disk or in a wheel."""
+
+    def read_bytes(self) -> bytes:
+        """Read the file's content."""
+        ...
 
 
 class PythonSources(NamedTuple):
     """The modules to make a corpus from, and the versions that they are of."""
 
-    modules: dict[str, Path]  # by path below the library or below site-packages, in alphabetical order
-    versions: dict[str, str]  # of Python and of every distribution that was found
-    absent: list[str]  # locked distributions that are not installed
+    modules: Mapping[str, Readable]  # by path in their wheel, in alphabetical order
+    versions: Mapping[str, str]  # of the packages
+    descriptions: Mapping[str, str]  # their long descriptions, by package
 
 
-def find_python_sources() -> PythonSources:
-    """Find the modules, but no tests, that the running interpreter imports. Their folders make no difference.
+def find_python_sources(locks: list[Path], wheels: Path) -> PythonSources:
+    """List the modules of the locked wheels, but no tests; pip downloads the wheels that are not in ``wheels`` yet.
 
-    Raises InputError if the lock is missing: it is not installed with the package.
+    Raises:
+        InputError: A lock cannot be read, or pip failed.
     """
-    modules = _standard_library()
-    versions = {platform.python_implementation(): platform.python_version()}
-    absent = []
-    for name in _locked_names():
-        try:
-            distribution = metadata.distribution(name)
-        except metadata.PackageNotFoundError:
-            absent.append(name)
-            continue
-        versions[name] = distribution.version
-        for file in distribution.files or ():
-            path = Path(str(distribution.locate_file(file)))
-            if _is_wanted(file.parts) and path.is_file():
-                modules.setdefault(file.as_posix(), path)
-    return PythonSources(dict(sorted(modules.items())), versions, absent)
-
-
-def _locked_names() -> list[str]:
-    if not _RUNTIME_LOCK.is_file():
-        raise InputError(f"{_RUNTIME_LOCK}: no such file; this corpus is made by a checkout, which has that list")
-    lines = (line.partition("#")[0].strip() for line in _RUNTIME_LOCK.read_text(encoding="utf-8").splitlines())
-    return sorted(line.partition("==")[0] for line in lines if line)
-
-
-def _standard_library() -> dict[str, Path]:
-    library = Path(sysconfig.get_path("stdlib"))
-    parts = {path.relative_to(library).parts: path for path in library.rglob("*.py")}
-    left_out = _OPTIONAL_PARTS | _INSTALLED_PARTS
-    return {"/".join(name): path for name, path in parts.items() if name[0] not in left_out and _is_wanted(name)}
-
-
-def _is_wanted(parts: tuple[str, ...]) -> bool:
-    """Whether a path is that of a module that is no test and lies inside the folder of the installed packages."""
-    *folders, file = parts
-    is_test = file.startswith("test_") or file == "conftest.py" or not _TEST_FOLDERS.isdisjoint(folders)
-    return file.endswith(".py") and not is_test and ".." not in folders
+    modules: dict[str, Readable] = {}
+    versions, descriptions = {}, {}
+    for lock in locks:
+        for locked, wheel in fetch_wheels(lock, wheels).items():
+            for name, file in modules_of_wheel(wheel).items():
+                modules.setdefault(name, file)
+            versions[locked.name] = locked.version
+            descriptions[locked.name] = description_of_wheel(wheel)
+    return PythonSources(dict(sorted(modules.items())), versions, descriptions)

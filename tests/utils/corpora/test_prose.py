@@ -94,7 +94,7 @@ def test_the_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in (train, val):
         modules[name] = tmp_path / name
         modules[name].write_bytes(MODULE + f"# {words(len(modules))} makes them differ\n".encode())
-    sources = PythonSources(modules, {"CPython": "3"}, [])
+    sources = PythonSources(modules, {"alpha": "1.0"}, {"alpha": "What alpha is good for in general."})
     pairs = {"train": Pairs([words(9)] * 3, ["A summary."] * 3), "test": Pairs([words(8)], ["Another summary."])}
     folder = tmp_path / "prose"
     build_prose(sources, pairs, CONFIG, folder)

@@ -14,9 +14,9 @@ CONFIG = BartConfig(vocab_size=400)
 MODULES = 120
 # Hashes of both corpora by version. If the test finds others, raise the version and add the new hashes here.
 MADE_BY_VERSION = {
-    1: (
-        "38cc949117de7acf5f4bb66c8694d22608ce31bef1d9e736d17aca334599b238",
-        "ecd7f74c3f08b18f739566e69a4a31db3c826ff261feab0f473d18d6c1f4a33e",
+    2: (
+        "ebf804f0ae16f12b50a1f8e540193b210c1e130a63befde6eb403e35cf392d20",
+        "5b8a71c2be490eb96bfa4ac76f93177fb7c84a8d18dbf946a9253c18ed9608f2",
     )
 }
 
@@ -30,8 +30,8 @@ def write_modules(folder: Path) -> PythonSources:
         return f"{' '.join(rng.choices(vocabulary, k=rng.randint(6, 12))).capitalize()}."
 
     def docstring() -> str:
-        body = " ".join(sentence() for _ in range(rng.randint(2, 4)))
-        return f'"""{sentence()}\n\n    {body}\n    """'
+        summary, body = sentence(), " ".join(sentence() for _ in range(rng.randint(2, 4)))
+        return f'"""{summary}\n\n    {body} {summary.split(" ", 2)[2]}\n    """'
 
     modules = {}
     for number in range(MODULES):
@@ -39,7 +39,7 @@ def write_modules(folder: Path) -> PythonSources:
         comment = f"# {sentence()}\n# {sentence()}\n"
         modules[f"module{number}.py"] = folder / f"module{number}.py"
         modules[f"module{number}.py"].write_text("\n\n".join([docstring(), comment, *functions]), encoding="utf-8")
-    return PythonSources(modules, {"CPython": "3"}, [])
+    return PythonSources(modules, {"alpha": "1.0"}, {"alpha": "What alpha is good for in general."})
 
 
 def hash_of(folder: Path) -> str:

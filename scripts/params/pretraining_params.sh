@@ -16,11 +16,11 @@ bart_base_8gpu_bf16() {
 }
 
 # models/bart_mini, in two stages: first on short pieces of text, on which a model learns soonest to copy; then on whole
-# paragraphs and the pairs of the docstring corpus. The second stage reads results/mini_short: set RESULTS_DIR to it for
-# the first.
+# paragraphs. It sees no pair of a text and its summary. The second stage reads results/mini_short: set RESULTS_DIR to it
+# for the first.
 mini_short_cpu() { _mini_short 0; }
 
-mini_cpu() { _mini 0 5000 200; }
+mini_cpu() { _mini 0 11000 200; }
 
 mini_short_1gpu() {
     _mini_short 1
@@ -28,7 +28,7 @@ mini_short_1gpu() {
 }
 
 mini_1gpu() {
-    _mini 1 20000 400
+    _mini 1 44000 400
     echo --num_workers 8
 }
 
@@ -40,6 +40,6 @@ _mini_short() { # NUM_GPU
 
 _mini() { # NUM_GPU TRAIN_STEPS WARMUP_STEPS
     echo data/prose configs/config_mini.json "$1" 1e-3 512 1 bf16 "$2" "$3" 128 64 1e6 10 \
-        --model_name_or_path results/mini_short/best_tfmr --pairs_dir data/docstrings --max_tokens_per_batch 6144 \
+        --model_name_or_path results/mini_short/best_tfmr --max_tokens_per_batch 6144 \
         --dropout 0 --attention_dropout 0 --n_val 1000 --log_every_n_steps 50
 }

@@ -62,7 +62,7 @@ def build_prose(sources: PythonSources, pairs: Mapping[str, Pairs], config: Bart
     Raises:
         InputError: ``folder`` holds files that are not a corpus.
     """
-    made_from = describe_origin(sources, config)
+    made_from = {**describe_origin(sources, config), "pairs": _hash_of_pairs(pairs)}
     if is_up_to_date(folder, made_from):
         print(f"{folder} is up to date.")
         return
@@ -130,6 +130,11 @@ def _views(document: Document) -> Iterator[str]:
     yield " ".join(document)
     if len(document) > 1:
         yield " ".join(document[1:])
+
+
+def _hash_of_pairs(pairs: Mapping[str, Pairs]) -> str:
+    lines = (line for split in ("train", "test") for side in (pairs[split].sources, pairs[split].targets) for line in side)
+    return sha256("\n".join(lines).encode())
 
 
 def _hash_of_document(document: Document) -> str:

@@ -104,6 +104,8 @@ def test_the_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "train documents" in capsys.readouterr().out
     build_prose(sources, pairs, CONFIG, folder)
     assert "is up to date" in capsys.readouterr().out
+    build_prose(sources, {**pairs, "test": Pairs([words(7)], ["Yet another summary."])}, CONFIG, folder)
+    assert "is up to date" not in capsys.readouterr().out  # what must be kept out has changed
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").touch()
     with pytest.raises(InputError, match="holds other files"):

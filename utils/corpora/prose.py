@@ -133,8 +133,8 @@ def _views(document: Document) -> Iterator[str]:
 
 
 def _hash_of_pairs(pairs: Mapping[str, Pairs]) -> str:
-    lines = (line for split in ("train", "test") for side in (pairs[split].sources, pairs[split].targets) for line in side)
-    return sha256("\n".join(lines).encode())
+    sides = (side for split in ("train", "test") for side in (pairs[split].sources, pairs[split].targets))
+    return sha256("\n".join(line for side in sides for line in side).encode())
 
 
 def _hash_of_document(document: Document) -> str:

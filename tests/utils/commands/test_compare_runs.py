@@ -11,7 +11,7 @@ import pytest
 
 from bart.errors import InputError
 from tests.commands import ROOT
-from utils.commands.compare_runs import paired_comparison
+from utils.evaluation.paired_bootstrap import paired_comparison
 from utils.evaluation.rouge import ROUGE_TYPES, mean_scores, scorer_description
 from utils.evaluation.score_files import read_example_scores, write_example_scores
 from utils.io.json_files import write_json

@@ -15,13 +15,13 @@ from bart.tokenization.tokenization_bart import BartTokenizer
 from tests.kills import Killed, kill_after_appends
 from tests.tiny_setup import tiny_config
 from utils.cli.rerank_args import RerankSettings
-from utils.commands.compare_runs import paired_comparison
 from utils.data.chunking import read_sources
 from utils.data.line_files import read_lines
 from utils.data.splits import Pairs
 from utils.evaluation.consensus import ConsensusChooser
 from utils.evaluation.evaluate import EvaluationSettings, result_text
 from utils.evaluation.generate import BatchGenerator, BatchSize, generate
+from utils.evaluation.paired_bootstrap import paired_comparison
 from utils.evaluation.rerank import Reranker
 from utils.io.json_files import read_json
 from utils.recipes.evaluate import evaluate_and_write

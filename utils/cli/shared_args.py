@@ -44,8 +44,8 @@ def shares_of(text: str | None) -> Shares | None:
 
 
 @dataclass(frozen=True)
-class TextSettings:
-    """Columns of the texts in tables, and limits on tokens."""
+class TableSettings:
+    """Columns of the texts in tables, and the division of a table."""
 
     text_column: str | None = option(
         None, "data", "column of the texts in tables (default: a usual name, such as article, document or text)"
@@ -54,6 +54,12 @@ class TextSettings:
         None, "data", "column of the summaries in tables (default: a usual name, such as highlights or summary)"
     )
     split: str | None = option(None, "data", SPLIT_HELP, check=three_shares, fixed=True)
+
+
+@dataclass(frozen=True)
+class TextSettings(TableSettings):
+    """Columns of the texts in tables, and limits on tokens."""
+
     max_source_length: int | None = option(
         None,
         "data",
@@ -124,7 +130,19 @@ class BertScoreSettings:
 
 
 @dataclass(frozen=True)
-class SummarySettings(RougeSettings):
+class RougeLsumSettings(RougeSettings):
+    """The words of ROUGE, and the sentences of ROUGE-Lsum."""
+
+    rouge_sentence_splitter: str = option(
+        "period",
+        "scores",
+        "end of a sentence for ROUGE-Lsum; period: `. `, the reference's rule; nupunkt: a trained splitter; newline",
+        choices=("period", "nupunkt", "newline"),
+    )
+
+
+@dataclass(frozen=True)
+class SummarySettings(RougeLsumSettings):
     """Writing of summaries, and their comparison with the targets."""
 
     long_documents: str = option(
@@ -139,12 +157,6 @@ class SummarySettings(RougeSettings):
         "maximum number of tokens of a generated summary (default: --max_target_length)",
         check=at_least(2),
         aliases=["max_length"],
-    )
-    rouge_sentence_splitter: str = option(
-        "period",
-        "scores",
-        "end of a sentence for ROUGE-Lsum; period: `. `, the reference's rule; nupunkt: a trained splitter; newline",
-        choices=("period", "nupunkt", "newline"),
     )
 
     def with_longest_summary(self, max_target_length: int, config: BartConfig) -> Self:

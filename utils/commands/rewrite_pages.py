@@ -13,14 +13,14 @@ from bart.errors import InputError
 from ..cli.options import option
 from ..cli.run import run_command
 from ..cli.shared_args import shares_of
-from ..data.divided import open_splits
+from ..data.divided import read_split
 from ..data.formats.tables import AskedColumns
 from ..data.line_files import read_lines
-from ..data.splits import deranged, read_pairs
+from ..data.splits import Pairs, deranged
 from ..evaluation.examples import ScoredExamples
 from ..evaluation.rouge import example_scores, splitter_of, tokenizer_of
 from ..io.json_files import read_json
-from ..io.run_files import PAGE_FILE, report_file
+from ..io.run_files import PAGE_FILE, generations_file, report_file
 from ..reporting.results_page.page import write_page
 from ..runtime.processor import processor_cores
 
@@ -47,27 +47,34 @@ def write_again(arguments: PageArguments) -> Path:
     path = folder / report_file(arguments.split)
     if path.exists():
         report = read_json(path)
-        write_page(folder, report, _read_examples(arguments, folder, report))
+        write_page(folder, report, _scored_examples(*read_evaluated(arguments, report), report))
     else:
         write_page(folder)
     return folder / PAGE_FILE
 
 
-def _read_examples(arguments: PageArguments, folder: Path, report: dict[str, Any]) -> ScoredExamples:
+def read_evaluated(arguments: PageArguments, report: dict[str, Any]) -> tuple[Pairs, list[str]]:
+    """Read the pairs of an evaluation and its summaries, line by line.
+
+    Raises InputError if they cannot be read, or if there are not as many of each.
+    """
+    folder, split = Path(arguments.results), arguments.split
     data_dir = arguments.data_dir or report.get("data_dir")
     if data_dir is None:
         raise InputError(f"{folder}: its report does not name the folder of its texts; give --data_dir")
-    columns, split = AskedColumns(arguments.text_column, arguments.summary_column), arguments.split
-    data = open_splits(data_dir, columns, shares_of(report.get("data_split")))
-    data.check_has([split])
-    pairs = read_pairs(data.lines_of(split), split, report["n_obs"], rows=data.rows_of(split))
-    sources = deranged(pairs.sources, report["seed"]) if report.get("shuffled_sources") else pairs.sources
-    generations = read_lines(folder / f"{split}_generations.txt")
+    columns = AskedColumns(arguments.text_column, arguments.summary_column)
+    pairs = read_split(data_dir, split, columns, shares_of(report.get("data_split")), report["n_obs"])
+    generations = read_lines(folder / generations_file(split))
     if len(generations) != len(pairs):
         raise InputError(
             f"--data_dir {data_dir}: has {len(pairs):,} texts, but {folder} has {len(generations):,} summaries; "
             "give the data of that evaluation"
         )
+    return pairs, generations
+
+
+def _scored_examples(pairs: Pairs, generations: list[str], report: dict[str, Any]) -> ScoredExamples:
+    sources = deranged(pairs.sources, report["seed"]) if report.get("shuffled_sources") else pairs.sources
     scorer = report["scorer"]
     how = splitter_of(scorer), processor_cores(), tokenizer_of(scorer)
     scores = example_scores(generations, pairs.targets, *how)

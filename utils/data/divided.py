@@ -26,7 +26,7 @@ from ..runtime.world import process_rank
 from .formats.table_names import SPLITS, is_table
 from .formats.tables import AskedColumns
 from .sources import LINES_HEADER, DataFolder, HubData, complete_lines, key_of, open_data
-from .splits import Rows, SplitFiles, line_file, scan_split
+from .splits import Pairs, Rows, SplitFiles, line_file, read_pairs, scan_split
 
 FORMAT = 1  # of the kept folders; raise it to have them made anew
 _WHOLE = "train"  # the split that is divided
@@ -116,6 +116,20 @@ def open_splits(data_dir: str, columns: AskedColumns, shares: Shares | None) -> 
         if split != _WHOLE and whole.has(split):
             raise InputError(f"--split: {data_dir} has a {split} split already; omit --split, or move its files away")
     return DividedData(whole, shares, data_dir)
+
+
+def read_split(
+    data_dir: str,
+    split: str,
+    columns: AskedColumns,
+    shares: Shares | None,
+    limit: int = -1,
+    needs_targets: bool = True,
+) -> Pairs:
+    """Read one split of DATA_DIR. Raises InputError as ``open_splits`` and ``read_pairs`` do."""
+    data = open_splits(data_dir, columns, shares)
+    data.check_has([split])
+    return read_pairs(data.lines_of(split), split, limit, needs_targets, data.rows_of(split))
 
 
 def split_of(text: str, shares: Shares) -> str:

@@ -23,9 +23,9 @@ from ..checkpoint.pretrained import load_tokenizer
 from ..cli.evaluation_args import DeviceSettings, EvaluatedModel, EvaluationArguments, GenerationSettings
 from ..cli.shared_args import output_limit, shares_of
 from ..cli.training_args import ValidationSettings
-from ..data.divided import open_splits
+from ..data.divided import read_split
 from ..data.formats.tables import AskedColumns
-from ..data.splits import Pairs, deranged, read_pairs
+from ..data.splits import Pairs, deranged
 from ..evaluation.bertscore import check_bertscore
 from ..evaluation.evaluate import EvaluationResult, EvaluationSettings, evaluate, result_text
 from ..evaluation.generate import BatchSize
@@ -92,9 +92,8 @@ def decide(arguments: EvaluationArguments) -> Decision:
 
     # The texts.
     columns = AskedColumns(texts.text_column, texts.summary_column)
-    data, split = open_splits(texts.data_dir, columns, shares_of(texts.split)), texts.type_path
-    data.check_has([split])
-    pairs = read_pairs(data.lines_of(split), split, texts.n_obs, needs_targets=False, rows=data.rows_of(split))
+    shares = shares_of(texts.split)
+    pairs = read_split(texts.data_dir, texts.type_path, columns, shares, texts.n_obs, needs_targets=False)
     if texts.shuffle_sources:
         pairs = replace(pairs, sources=deranged(pairs.sources, texts.seed))
 

@@ -14,6 +14,7 @@ BEST_MODEL_FOLDER = "best_tfmr"
 AVERAGED_MODEL_FOLDER = "averaged_tfmr"
 AVERAGED_RESULTS_FOLDER = "averaged"  # how the averaged model compares, and its evaluation
 AVERAGE_FILE = "average.json"
+PRETRAINED_FOLDER = "pretrained"  # below a training's results: an evaluation of the model that it began with
 BEAM_SEARCH_FOLDER = "beam_search"  # beside summaries that were re-ranked: what the plain search found
 
 

@@ -11,7 +11,7 @@ from bart.errors import InputError
 from ...evaluation.reranked_report import method_text
 from ...evaluation.rouge import ROUGE_TYPES, tokenizer_of
 from ...io.json_files import read_json
-from ...io.run_files import BEAM_SEARCH_FOLDER
+from ...io.run_files import BEAM_SEARCH_FOLDER, PRETRAINED_FOLDER
 from .charts import Chart, Series
 from .published import CORPUS_NAMES, OTHERS, PUBLISHED, OtherScores, Published, corpus_of
 
@@ -19,7 +19,7 @@ from .published import CORPUS_NAMES, OTHERS, PUBLISHED, OtherScores, Published, 
 COMPARED_WITH = {
     BEAM_SEARCH_FOLDER: "beam search alone, without re-ranking",
     "shuffled_sources": "the same, given another text",
-    "pretrained": "the pretrained model as it came",
+    PRETRAINED_FOLDER: "the pretrained model as it came",
     "from_scratch": "fine-tuned from random weights",
     "first_sentence": "first sentence of the text",
 }

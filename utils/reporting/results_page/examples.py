@@ -9,32 +9,44 @@ import gzip
 import json
 from typing import Any
 
+import numpy as np
+
 from ...evaluation.examples import ScoredExamples
 from ...evaluation.names_and_numbers import find_mentions
 from ...evaluation.rouge import ROUGE_TYPES
+from .before import Before
 
 _MOST_CHARACTERS = 20_000  # of a source; a model reads about 5,000
 
 
-def packed_summaries(examples: ScoredExamples) -> str:
+def packed_summaries(examples: ScoredExamples, before: Before | None = None) -> str:
     """Pack references, generations, ROUGE values times 100, the number of words of every text, and its row if known.
 
-    And ``absent``: the places of names and numbers in each generation that its source does not contain.
+    And ``absent``: the places of names and numbers in each summary that its source does not contain. With ``before``,
+    the summaries before fine-tuning are packed in the same way.
     """
-    texts = {"references": examples.references, "generations": examples.generations}
+    summaries = {**({} if before is None else {"before": before.generations}), "generations": examples.generations}
+    texts = {"references": examples.references, **summaries}
     content: dict[str, Any] = {name: list(lines) for name, lines in texts.items() if lines is not None}
     content["words"] = {
         name: [len(text.split()) for text in lines]
         for name, lines in {"sources": examples.sources, **texts}.items()
         if lines is not None
     }
-    content["absent"] = list(map(_absent_places, examples.sources, examples.generations))
+    content["absent"] = {
+        name: list(map(_absent_places, examples.sources, lines)) for name, lines in summaries.items()
+    }
     if examples.rows is not None:
         content["rows"] = (examples.rows + 1).tolist()
     if examples.scores is not None:
-        columns = zip(ROUGE_TYPES, (100 * examples.scores.T).round(2).tolist(), strict=True)
-        content["scores"] = dict(columns)
+        content["scores"] = _by_type(examples.scores)
+    if before is not None:
+        content["scores_before"] = _by_type(before.scores)
     return _packed(content)
+
+
+def _by_type(scores: np.ndarray) -> dict[str, list[float]]:
+    return dict(zip(ROUGE_TYPES, (100 * scores.T).round(2).tolist(), strict=True))
 
 
 def _absent_places(source: str, generation: str) -> list[int]:

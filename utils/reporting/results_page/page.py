@@ -12,6 +12,7 @@ from ...evaluation.examples import ScoredExamples
 from ...evaluation.rouge import ROUGE_TYPES
 from ...io.atomic_files import atomic_write
 from ...io.run_files import PAGE_FILE
+from .before import read_before
 from .content import collect
 from .examples import packed_sources, packed_summaries
 
@@ -22,7 +23,8 @@ def write_page(folder: Path, report: dict[str, Any] | None = None, examples: Sco
     """Write results.html into a results folder.
 
     Args:
-        folder: The results folder. The course of a training and other evaluations are read from it.
+        folder: The results folder. The course of a training and other evaluations are read from it; summaries of the
+            pretrained model for the same examples, if it has them, are shown beside those of the evaluation.
         report: The evaluation to show, if there is one.
         examples: Its examples.
 
@@ -36,13 +38,15 @@ def write_page(folder: Path, report: dict[str, Any] | None = None, examples: Sco
         lstrip_blocks=True,
     )
     style, script = ((_TEMPLATES / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    before = read_before(folder, report["split"]) if report and examples else None
     parts = environment.get_template("page.html").generate(
         content=collect(folder, report),
+        comparison=before.comparison if before else None,
         rouge_types=ROUGE_TYPES,
         style=Markup(style),
         script=Markup(script),
         policy=_policy(style, script),
-        summaries=Markup(packed_summaries(examples)) if examples else None,
+        summaries=Markup(packed_summaries(examples, before)) if examples else None,
         sources=Markup(packed_sources(examples)) if examples else None,
     )
     with atomic_write(folder / PAGE_FILE) as file:

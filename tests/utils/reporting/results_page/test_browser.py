@@ -11,6 +11,7 @@ import pytest
 from tests.chromium import PROGRAM, Chromium
 from utils.evaluation.examples import ScoredExamples
 from utils.evaluation.rouge import ROUGE_TYPES, example_scores, mean_scores, scorer_description
+from utils.evaluation.score_files import write_example_scores
 from utils.evaluation.summary_stats import summary_traits
 from utils.io.json_files import write_json
 from utils.reporting.results_page.page import write_page
@@ -243,6 +244,45 @@ def test_without_scores_there_are_the_texts(browser: Chromium, tmp_path: Path) -
     assert texts == ["a b", "a", "c", "c"]
     titles = browser.value("[...document.querySelectorAll('.example h3')].map(title => title.textContent)")
     assert titles == ["Row 7", "Row 1,234"]
+    assert browser.errors == []
+
+
+def test_before_and_after_fine_tuning_are_side_by_side(browser: Chromium, tmp_path: Path) -> None:
+    """They can be searched, and sorted by what has changed."""
+    sources = [f"Number {row} is read from a file." for row in range(30)]
+    references = [f"Return number {row}." for row in range(30)]
+    before = [" ".join(["number", *["word"] * (row % 7)]) for row in range(30)]
+    after = [f"Return {'number ' * (row % 3)}{row}" for row in range(30)]
+    scores = [example_scores(texts, references) for texts in (before, after)]
+    for folder, texts, own in zip((tmp_path / "pretrained", tmp_path), (before, after), scores, strict=True):
+        folder.mkdir(exist_ok=True)
+        write_example_scores(folder, "test", references, own)
+        (folder / "test_generations.txt").write_text("".join(f"{text}\n" for text in texts))
+        report = {**mean_scores(own), "scorer": scorer_description(), "split": "test", "n_obs": 30}
+        write_json(folder / "test_rouge.json", report)
+    write_page(tmp_path, report, ScoredExamples(sources, references, after, scores[1]))
+    browser.emulate(1300, 800)
+    open_whole(browser, tmp_path / "results.html")
+    titles = browser.value("[...document.querySelector('.example').querySelectorAll('h4')].map(h => h.textContent)")
+    kinds = ["source", "reference", "summary before fine-tuning", "summary after fine-tuning"]
+    assert [title.split(",")[0] for title in titles] == kinds
+    tops = browser.value(
+        "[...document.querySelector('.example').querySelectorAll('.columns > div')].map("
+        "column => column.getBoundingClientRect().top)"
+    )
+    assert tops[0] < tops[1] == tops[2] == tops[3]
+    chip = browser.value("document.querySelector('.chips span').textContent")
+    assert chip == f"ROUGE-1 {100 * scores[1][0, 0]:.1f} (before: {100 * scores[0][0, 0]:.1f})"
+
+    old, new = ((100 * each[:, 0]).round(2) for each in scores)
+    choose(browser, "#sort", 5)  # past the four scores
+    browser.wait_for(f"document.querySelector('.example h3').textContent === 'Line {np.argmin(new - old) + 1}'")
+    choose(browser, "#where", 3)
+    browser.click("#search")
+    browser.type("word word word word word word")
+    browser.wait_for("document.getElementById('count').textContent.includes('of 4 found')")
+    browser.emulate(360, 800)
+    assert browser.value("document.documentElement.scrollWidth") <= 360
     assert browser.errors == []
 
 

@@ -4,7 +4,9 @@
 
 const PER_PAGE = 10;
 const FOLD = 700; // a source of more characters is folded
-const SIDES = { sources: "source", references: "reference", generations: "generated" };
+const SIDES = {
+  sources: "source", references: "reference", before: "summary before fine-tuning", generations: "generated",
+};
 // Words too common to be marked in a source if the reference has them, too.
 const COMMON = new Set(("a about after all also an and are as at be been but by can for from had has have he her his if in into is it " +
   "its more not of on one or other out said she so than that the their there they this to up was were what when which who will with would you")
@@ -52,8 +54,13 @@ class Browser {
     this.rows = []; // the rows found, in order
     this.start = 0;
     this.lowered = {}; // lower-case texts by side, made for the first search
-    this.absent = data.absent.map((places) => places.length / 2); // names and numbers that the source does not have
+    this.absent = data.absent.generations.map((places) => places.length / 2); // names and numbers not in the source
     this.sides = Object.keys(SIDES).filter((side) => data.words[side]);
+    this.names = data.before ? { ...SIDES, generations: "summary after fine-tuning" } : SIDES;
+    this.changes = {}; // of each score, if there are summaries before fine-tuning
+    for (const [name, values] of Object.entries(data.scores_before || {})) {
+      this.changes[`change of ${name}`] = values.map((value, row) => data.scores[name][row] - value);
+    }
     this.fillControls();
     const controls = $("controls");
     let waiting = 0;
@@ -73,16 +80,17 @@ class Browser {
   fillControls() {
     const scores = Object.keys(this.data.scores || {});
     const title = (name) => name.replace("rouge", "ROUGE-");
-    $("where").append(...this.sides.map((side) => new Option(SIDES[side], side)));
+    $("where").append(...this.sides.map((side) => new Option(this.names[side], side)));
     $("score").append(...scores.map((name) => new Option(title(name), name)));
     $("score").parentElement.hidden = !scores.length;
-    $("length").append(...this.sides.map((side) => new Option(SIDES[side], side)));
+    $("length").append(...this.sides.map((side) => new Option(this.names[side], side)));
     $("length").value = "generations";
     $("length").options[this.sides.length - 1].defaultSelected = true;
     $("sort").append(
       new Option("line", "line"),
       ...scores.map((name) => new Option(title(name), name)),
-      ...this.sides.map((side) => new Option(`words of the ${SIDES[side]}`, side)),
+      ...Object.keys(this.changes).map((name) => new Option(title(name), name)),
+      ...this.sides.map((side) => new Option(`words of the ${this.names[side]}`, side)),
       new Option("names and numbers not in the source", "absent"),
     );
     $("marks").parentElement.hidden = !this.data.references;
@@ -90,7 +98,8 @@ class Browser {
 
   // Returns the numbers to sort or filter rows by, or null for the order of lines.
   numbers(name) {
-    return (this.data.scores || {})[name] || this.data.words[name] || (name === "absent" ? this.absent : null);
+    const { scores, words } = this.data;
+    return (scores || {})[name] || this.changes[name] || words[name] || (name === "absent" ? this.absent : null);
   }
 
   update() {
@@ -145,25 +154,27 @@ class Browser {
     const inReference = marked ? wordsOf(data.references[row]) : new Set();
     const inGenerated = marked ? wordsOf(data.generations[row]) : new Set();
     const inSource = new Set([...inReference].filter((word) => !COMMON.has(word)));
-    const shared = { sources: inSource, references: inGenerated, generations: inReference };
-    const absent = $("absent").checked ? data.absent[row] : [];
+    const shared = { sources: inSource, references: inGenerated, before: inReference, generations: inReference };
+    const absent = (side) => ($("absent").checked && data.absent[side] ? data.absent[side][row] : []);
     const columns = this.sides.map((side) => {
       const words = `${data.words[side][row].toLocaleString("en")} words`;
       const text = element("p", { className: "text", dir: "auto" });
-      const column = element("div", {}, element("h4", {}, `${SIDES[side]}, ${words}`), text);
+      const column = element("div", {}, element("h4", {}, `${this.names[side]}, ${words}`), text);
       if (!data[side]) text.textContent = "...";
       else if (!data[side][row].trim()) text.append(element("i", {}, "(nothing)"));
-      else paint(text, data[side][row], shared[side], query, side === "generations" ? absent : []);
+      else paint(text, data[side][row], shared[side], query, absent(side));
       if (side === "sources" && data.sources && data.sources[row].length > FOLD) fold(column, text);
       return column;
     });
-    const chips = Object.entries(data.scores || {}).map(([name, values]) =>
-      element("span", {}, `${name.replace("rouge", "ROUGE-")} ${values[row].toFixed(1)}`));
+    const chips = Object.entries(data.scores || {}).map(([name, values]) => {
+      const before = data.scores_before ? ` (before: ${data.scores_before[name][row].toFixed(1)})` : "";
+      return element("span", {}, `${name.replace("rouge", "ROUGE-")} ${values[row].toFixed(1)}${before}`);
+    });
     if (this.absent[row]) chips.push(element("span", {}, `not in the source: ${this.absent[row]}`));
     const name = data.rows ? `Row ${data.rows[row].toLocaleString("en")}` : `Line ${(row + 1).toLocaleString("en")}`;
     const title = element("h3", {}, name);
     const article = element("article", { className: "example" }, title, element("span", { className: "chips" }, ...chips),
-      element("div", { className: "columns" }, ...columns));
+      element("div", { className: data.before ? "columns compared" : "columns" }, ...columns));
     return article;
   }
 }

@@ -46,26 +46,19 @@ find_python
 read_machines "$NUM_GPU"
 leave_start_to_finetune "$NUM_GPU"
 
-evaluation_flags=() # the flags that go to the evaluation too
-evaluates=true      # whether the test split is evaluated after the training, if there is one
-averages=false      # whether there may be an averaged model to evaluate
+select_flags "$evaluation_flag_names" "${flags[@]}"
+evaluation_flags=("${selected_flags[@]}")
+evaluates=true # whether the test split is evaluated after the training, if there is one
+averages=false # whether there may be an averaged model to evaluate
 for index in "${!flags[@]}"; do
     flag=${flags[index]}
     case $flag in
-        --text_column | --summary_column | --split | --long_documents | --rouge_sentence_splitter | --rouge_tokenizer | \
-            --bertscore | --bertscore_layer)
-            evaluation_flags+=("${flags[@]:index:2}")
-            ;;
         --average_checkpoints | --average_checkpoints=*)
             ((NNODES == 1)) || die "--average_checkpoints: machine 0 averages alone, and the others would not wait:" \
                 "use one machine, or run finetune.py by torchrun"
             averages=true
             ;;
         --resume) evaluation_flags+=("$flag" --discard_other_journal) ;; # which is given for the training
-        --text_column=* | --summary_column=* | --split=* | --long_documents=* | --rouge_sentence_splitter=* | \
-            --rouge_tokenizer=* | --bertscore=* | --bertscore_layer=*)
-            evaluation_flags+=("$flag")
-            ;;
         --n_test | --n_test=*)
             [[ $flag == --n_test=0 || "$flag ${flags[index + 1]:-}" == "--n_test 0" ]] ||
                 die "--n_test: this script evaluates the whole test split after the training, or with 0 none of it:" \

@@ -11,6 +11,11 @@
 # The table gives the usage, the defaults, the checks, the flags of the Python program and the names in messages. A
 # script that only passes its arguments on calls `read_command_line` with its usage instead.
 
+# Flags of finetune.py that other programs need to read the same texts and to score in the same way, for `select_flags`.
+table_flag_names="--text_column --summary_column --split"
+rouge_flag_names="--rouge_sentence_splitter --rouge_tokenizer"
+evaluation_flag_names="$table_flag_names $rouge_flag_names --long_documents --bertscore --bertscore_layer"
+
 argument_names=()    # in the order of their positions
 required_arguments=0 # how many of them have no default
 explanations=()      # lines of the usage, in pairs: a name, its text, the next name, its text, ...
@@ -84,6 +89,18 @@ read_command_line() { # USAGE MOST_POSITIONALS ARGUMENT...
     ((${#positionals[@]} <= most)) ||
         die "at most $most positional arguments allowed, ${#positionals[@]} given: remove ${positionals[*]:most}" \
             "(see --help)"
+}
+
+# Sets `selected_flags` to those of some flags that have one of the names, with their values.
+select_flags() { # NAMES [--flag ...]
+    local index flag given=("${@:2}")
+    selected_flags=()
+    for index in "${!given[@]}"; do
+        flag=${given[index]}
+        [[ " $1 " == *" ${flag%%=*} "* ]] || continue
+        selected_flags+=("$flag")
+        [[ $flag == *=* ]] || selected_flags+=("${given[@]:index+1:1}")
+    done
 }
 
 print_usage() { # NOTES

@@ -564,6 +564,54 @@ def test_a_relative_python(scripts: Scripts) -> None:
     assert "utils.corpora.docstrings" in scripts.calls()[2]
 
 
+def programs_and_flags(scripts: Scripts) -> list[tuple[str, list[str]]]:
+    """Name the program of every call, and the flags behind its positional arguments."""
+    named = []
+    for call in scripts.calls():
+        program, *arguments = call[1:] if call[0] == "-m" else call
+        first = next((place for place, each in enumerate(arguments) if each.startswith("--")), len(arguments))
+        named.append((program.rpartition("/")[2], arguments[first:]))
+    return named
+
+
+def test_the_quickstart_gives_each_program_the_flags_that_it_needs(scripts: Scripts) -> None:
+    flags = "--seed 7 --text_column=body --controls --summary_column head --rouge_tokenizer unicode --bertscore bert"
+    run = scripts.run(f"quickstart.sh {flags}", DATA_DIR="my data", RESULTS_DIR="r")
+    assert run.returncode == 0, run.stderr
+    calls = programs_and_flags(scripts)
+    assert [program for program, _ in calls] == [
+        *("finetune.py", "run_eval.py"),
+        *("run_eval.py", "utils.commands.first_sentence"),  # baselines
+        *("run_eval.py", "finetune.py", "run_eval.py"),  # controls
+        "utils.commands.quickstart_report",
+    ]
+    columns = ["--text_column=body", "--summary_column", "head"]
+    rouge = ["--rouge_tokenizer", "unicode"]
+    for program, given in calls:
+        if program == "finetune.py":
+            assert given[-9:] == ["--seed", "7", *columns, *rouge, "--bertscore", "bert"]
+            assert "--controls" not in given
+        elif program == "run_eval.py":
+            without = [flag for flag in given if flag != "--shuffle_sources"]
+            assert without[-7:] == [*columns, *rouge, "--bertscore", "bert"]
+    assert [("--shuffle_sources" in given) for program, given in calls if program == "run_eval.py"] == [0, 0, 1, 0]
+    assert calls[3][1] == [*columns, *rouge]
+    assert calls[-1][1] == [*columns, "--own_data", "--controls"]
+    data = {each for call in scripts.calls() for each in call if each.endswith("my data")}
+    assert data == {"my data"}  # it is not there: as it was given
+
+
+def test_the_quickstart_without_controls_and_on_the_docstrings(scripts: Scripts) -> None:
+    assert scripts.run("quickstart.sh --seed 7", RESULTS_DIR="r").returncode == 0
+    corpus, *others = programs_and_flags(scripts)
+    assert corpus[0] == "utils.corpora.docstrings" and scripts.calls()[0][2] == "data/docstrings"
+    assert [program for program, _ in others] == [
+        *("finetune.py", "run_eval.py", "run_eval.py"),
+        *("utils.commands.first_sentence", "utils.commands.quickstart_report"),
+    ]
+    assert others[-1][1] == []
+
+
 THIN = ["compare_runs.sh a b", "export_hf.sh a b", "make_student.sh a b", "pseudo_labels.sh a b c", "summarize.sh a"]
 
 

@@ -50,7 +50,7 @@ from ..reporting.results_page.page import write_page
 from ..runtime.collectives import leave_process_group
 from ..runtime.cpu_affinity import bind_to_gpu_cores
 from ..runtime.gpu_memory import use_expandable_segments
-from ..runtime.malloc import keep_freed_memory
+from ..runtime.malloc import keep_freed_memory, limit_primitive_cache
 from ..runtime.precision import apply_matmul_precision, check_precision, evaluation_dtype
 from ..runtime.signals import Interrupted
 from ..runtime.world import (
@@ -123,6 +123,7 @@ def decide(arguments: TrainingArguments, world: WorldInfo) -> Decision:
     check_loggers(run)
     if not world.on_gpu:
         keep_freed_memory()
+        limit_primitive_cache()
     precision, amp_backend = choose_amp_backend(arguments.precision, model, world.processes)
     arguments = replace(arguments, precision=precision)
 

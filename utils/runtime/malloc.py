@@ -1,12 +1,14 @@
 """Keep freed memory within the process: a model on a CPU allocates and frees large tensors over and over."""
 
 import ctypes
+import os
 import sys
 import time
 
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # numbers of mallopt's parameters, in glibc's malloc.h
 _NEVER = -1
 _SECONDS_BETWEEN_TRIMS = 30.0
+_PRIMITIVES = 16
 
 
 def keep_freed_memory() -> None:
@@ -19,6 +21,16 @@ def keep_freed_memory() -> None:
     if library is not None:
         library.mallopt(_MMAP_MAX, 0)
         library.mallopt(_TRIM_THRESHOLD, _NEVER)
+
+
+def limit_primitive_cache() -> None:
+    """Have oneDNN remember as many of its primitives as one step uses. Call this before the first of them runs.
+
+    By default it keeps 1,024, with the code that it wrote for each shape. The batches of a training have ever new
+    shapes, so the process would grow for hundreds of steps, and hardly a primitive would be used again. The variable
+    of oneDNN that says how many may be set by the user.
+    """
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", str(_PRIMITIVES))
 
 
 class FreedMemory:

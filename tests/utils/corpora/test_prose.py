@@ -87,6 +87,17 @@ def test_templates_are_kept_a_few_times() -> None:
     assert sum(len(document) for document in splits["train"]) == 8
 
 
+def test_what_is_left_of_a_document_is_looked_at_too() -> None:
+    """Without the paragraphs that recur, it may be half of a test text."""
+    (module,) = named("train", 1)
+    template = words(0) + words(9)
+    first, second = words(1)[: words(1).index(" word1x7")], words(1)[words(1).index("word1x7") :]
+    documents = [[template]] * 3 + [[first, second, template]]
+    splits, counts = make_splits({module: documents}, LeakFilter([Pair(words(1), "Another summary.")]))
+    assert splits["train"] == [[template]] * 3
+    assert counts["dropped: too close to a test pair"] == 1
+
+
 def test_the_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A paragraph has a line, and a document ends with an empty one. A second call writes nothing."""
     train, val = (named(split, 1)[0] for split in ("train", "val"))

@@ -32,6 +32,25 @@ freed.trim_if_due()
 print(kept, too_soon, resident())
 """
 
+PROGRAM_OF_SHAPES = """
+import sys
+from pathlib import Path
+import torch
+from utils.runtime.malloc import limit_primitive_cache
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1])
+if sys.argv[1] == "limit":
+    limit_primitive_cache()
+torch.set_num_threads(1)
+def run(shapes):
+    for rows in shapes:
+        torch.nn.functional.gelu(torch.ones(rows, 8, requires_grad=True)).sum().backward()
+run(range(1, 100))
+before = resident()
+run(range(100, 900))
+print(resident() - before)
+"""
+
 
 def page_faults(how: str) -> int:
     return int(subprocess.run([sys.executable, "-c", PROGRAM, how], capture_output=True, text=True, check=True).stdout)
@@ -49,3 +68,13 @@ def test_memory_is_given_back_now_and_then() -> None:
     run = subprocess.run([sys.executable, "-c", PROGRAM_OF_TRIMS], capture_output=True, text=True, check=True)
     kept, too_soon, trimmed = map(int, run.stdout.split())
     assert too_soon > kept - 1_000 and trimmed < kept - 20_000
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="it reads /proc")
+def test_new_shapes_take_little_memory() -> None:
+    """Run small operations of 800 shapes; in pages of 4 KB."""
+    grown = {
+        how: int(subprocess.run([sys.executable, "-c", PROGRAM_OF_SHAPES, how], capture_output=True, check=True).stdout)
+        for how in ("as it is", "limit")
+    }
+    assert grown["limit"] < grown["as it is"] / 2

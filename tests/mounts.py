@@ -1,6 +1,7 @@
 """File systems with a fault: a small one that is soon full, one that cannot be written to."""
 
 import os
+import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -25,6 +26,18 @@ def read_only(folder: Path, place: Path) -> Iterator[Path]:
     with _mounted(place, "--bind", str(folder)):
         _mount("-o", "remount,bind,ro", str(place))
         yield place
+
+
+def with_shared_memory(options: str, command: list[str]) -> list[str]:
+    """The command with a /dev/shm of its own, mounted with such options as size=4k; the test may be skipped."""
+    mount = f"mount -t tmpfs -o {shlex.quote(options)} tmpfs /dev/shm"
+    try:
+        tried = subprocess.run(["unshare", "--mount", "sh", "-c", mount], capture_output=True, text=True)
+    except FileNotFoundError:
+        pytest.skip("there is no program unshare")
+    if tried.returncode != 0:
+        pytest.skip(f"file systems cannot be mounted here: {tried.stderr.strip()}")
+    return ["unshare", "--mount", "sh", "-c", f"{mount} && exec {shlex.join(command)}"]
 
 
 @contextmanager

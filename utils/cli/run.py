@@ -9,6 +9,7 @@ from collections.abc import Callable
 from bart.errors import InputError, OutOfMemory
 
 from ..runtime.signals import Interrupted, raise_on_signal
+from ..runtime.system_limits import LimitReached, limit_reached
 from .options import ArgumentsType
 from .parser import parse_arguments
 
@@ -20,12 +21,12 @@ def run_command(
 ) -> int:
     """Parse the command line and call ``command`` with the arguments.
 
-    Bad input, and a signal that ends the program (see utils/runtime/signals.py), print one line to stderr. If processes
-    work together, the first one of each machine prints it: machines may fail for different reasons. ``OutOfMemory`` is
-    printed by the process in which it is raised.
+    Bad input, a limit of the system that is reached, and a signal that ends the program (see utils/runtime/signals.py)
+    print one line to stderr. If processes work together, the first one of each machine prints it: machines may fail for
+    different reasons. A limit, and ``OutOfMemory``, are printed by the process in which they are raised.
 
     Returns:
-        The exit code: 0, or 2 for bad input, 130 for SIGINT, 143 for another signal.
+        The exit code: 0, or 2 for bad input or a limit, 130 for SIGINT, 143 for another signal.
     """
     # Only one process of a machine prints messages and the library's warnings.
     prints_errors = os.environ.get("LOCAL_RANK", "0") == "0"
@@ -37,14 +38,26 @@ def run_command(
     try:
         command(parse_arguments(arguments_class, description, sys.argv[1:]))
     except InputError as error:
-        if prints_errors or isinstance(error, OutOfMemory):
-            print("error:", " ".join(with_argument_names(str(error)).split()), file=sys.stderr)
+        names_limit = isinstance(error, OutOfMemory | LimitReached)
+        limit = None if names_limit else limit_reached(error.__cause__)
+        if prints_errors or names_limit or limit is not None:
+            _print_error(str(error) if limit is None else f"{error}; {limit}")
         return 2
     except Interrupted as interruption:
         if prints_errors:
             print(f"{interruption}: interrupted", file=sys.stderr)
         return interruption.exit_code
+    except Exception as error:
+        limit = limit_reached(error)
+        if limit is None:
+            raise
+        _print_error(limit)
+        return 2
     return 0
+
+
+def _print_error(message: str) -> None:
+    print("error:", " ".join(with_argument_names(message).split()), file=sys.stderr)
 
 
 def with_argument_names(message: str) -> str:

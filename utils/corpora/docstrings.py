@@ -9,11 +9,9 @@ requirements/docstrings.txt fixes, and their modules are read without installing
 
 import gc
 import hashlib
-import multiprocessing
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,6 +24,7 @@ from ..cli.options import option
 from ..cli.run import run_command
 from ..data.formats.pair import Pair
 from ..io.json_files import read_json, write_json
+from ..runtime.process_pool import map_in_processes
 from ..runtime.processor import processor_cores
 from .coverage import covers
 from .docstring_pairs import pairs_of_file
@@ -81,11 +80,10 @@ def read_pairs(modules: Mapping[str, Readable]) -> dict[str, list[Pair]]:
 
 def for_every_module(read: Callable[[Readable], Content], modules: Mapping[str, Readable]) -> dict[str, Content]:
     """Call ``read`` for every module, in a process for each processor core, up to eight; return the results by name."""
-    context = multiprocessing.get_context("spawn")
     processes = min(processor_cores(), MOST_PROCESSES)
     # Syntax trees are large and have no cycles; the search for cycles would take a fifth of the time.
-    with ProcessPoolExecutor(processes, context, gc.disable) as pool:
-        return dict(zip(modules, pool.map(read, modules.values(), chunksize=32), strict=True))
+    contents = map_in_processes(read, list(modules.values()), processes, chunksize=32, initializer=gc.disable)
+    return dict(zip(modules, contents, strict=True))
 
 
 def make_splits(pairs_of: Mapping[str, Iterable[Pair]]) -> tuple[dict[str, list[Pair]], dict[str, int]]:

@@ -5,10 +5,8 @@ The words are rouge-score's own, which are ASCII, or those of unicode_words.py, 
 
 import logging
 import math
-import multiprocessing
 import re
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from functools import cache
 from importlib import metadata
 from typing import Literal, cast
@@ -19,6 +17,7 @@ from rouge_score.rouge_scorer import RougeScorer
 
 from bart.errors import InputError
 
+from ..runtime.process_pool import map_in_processes
 from .unicode_words import RougeTokenizer, UnicodeTokenizer
 
 ROUGE_TYPES = ("rouge1", "rouge2", "rougeL", "rougeLsum")
@@ -116,11 +115,9 @@ def example_scores(
     portions = [slice(start, start + _EXAMPLES_PER_TASK) for start in range(0, len(references), _EXAMPLES_PER_TASK)]
     tasks = [(predictions[portion], references[portion], splitter, tokenizer) for portion in portions]
     if processes > 1 and len(tasks) > 1:
-        context = multiprocessing.get_context("spawn")  # a fork of a process with threads (torch's) can hang
-        with ProcessPoolExecutor(min(processes, len(tasks)), mp_context=context) as pool:
-            parts = list(pool.map(_score_examples, *zip(*tasks, strict=True)))
+        parts = map_in_processes(_score_task, tasks, processes)
     else:
-        parts = [_score_examples(*task) for task in tasks]
+        parts = list(map(_score_task, tasks))
     return np.array([score for part in parts for score in part])
 
 
@@ -139,10 +136,9 @@ def scorer_description(splitter: Splitter = "period", tokenizer: RougeTokenizer 
     }
 
 
-def _score_examples(
-    predictions: Sequence[str], references: Sequence[str], splitter: Splitter, tokenizer: RougeTokenizer
-) -> list[tuple[float, ...]]:
+def _score_task(task: tuple[Sequence[str], Sequence[str], Splitter, RougeTokenizer]) -> list[tuple[float, ...]]:
     """Return the F-measures of each example, in the order of ROUGE_TYPES."""
+    predictions, references, splitter, tokenizer = task
     own_words = UnicodeTokenizer() if tokenizer == "unicode" else None
     scorer = RougeScorer(list(ROUGE_TYPES), use_stemmer=True, tokenizer=own_words)
     split_prediction, split_reference = _SPLITTERS[splitter]

@@ -1,4 +1,6 @@
 import logging
+import os
+import resource
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -114,6 +116,46 @@ def test_of_the_processes_of_a_machine_one_says_the_error(
     monkeypatch.setattr("sys.argv", ["finetune.py"])
     assert run_command(TrainingArguments, "", fail) == 2
     assert capsys.readouterr().err == ("error: what is wrong\n" if says else "")
+
+
+@pytest.fixture
+def few_files() -> Iterator[int]:
+    """A limit that leaves this process no descriptor."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    yield 3
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.usefixtures("messages_of_the_library")
+@pytest.mark.parametrize("named", [True, False])
+def test_a_limit_is_said_by_every_process(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], few_files: int, named: bool
+) -> None:
+    """Whether or not the error names what could not be done."""
+
+    def fail(_: TrainingArguments) -> None:
+        try:
+            open(os.devnull).close()
+        except OSError as error:
+            if named:
+                raise InputError("cannot be read") from error
+            raise
+
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setattr("sys.argv", ["finetune.py"])
+    assert run_command(TrainingArguments, "", fail) == 2
+    limit = f"no more than {few_files} files can be open at once: raise this limit (ulimit -n)"
+    assert capsys.readouterr().err == f"error: {'cannot be read; ' * named}{limit}\n"
+
+
+def test_other_errors_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: TrainingArguments) -> None:
+        raise FileNotFoundError("a bug")
+
+    monkeypatch.setattr("sys.argv", ["finetune.py"])
+    with pytest.raises(FileNotFoundError):
+        run_command(TrainingArguments, "", fail)
 
 
 def test_every_training_flag_of_the_recipe_is_there() -> None:

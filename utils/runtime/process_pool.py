@@ -1,0 +1,48 @@
+"""Call a function for many items, in several processes."""
+
+import multiprocessing
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import TypeVar
+
+from .system_limits import check_room_for_processes, limit_reached
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def map_in_processes(
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    processes: int,
+    chunksize: int = 1,
+    initializer: Callable[[], object] | None = None,
+) -> list[Result]:
+    """Return what ``function`` returns for each item, in their order.
+
+    The processes are spawned: a script needs ``if __name__ == "__main__":``. If the system refuses them, this process
+    does the work alone, and a warning says so.
+
+    Args:
+        function: Can be pickled, as its arguments and results.
+        items: Any number.
+        processes: How many to start at most.
+        chunksize: How many items a process is given at once.
+        initializer: Each process calls it first.
+    """
+    context = multiprocessing.get_context("spawn")  # a fork of a process with threads (torch's) can hang
+    processes = min(processes, len(items))
+    try:
+        check_room_for_processes(processes)
+        with ProcessPoolExecutor(processes, context, initializer) as pool:
+            return list(pool.map(function, items, chunksize=chunksize))
+    except (OSError, RuntimeError) as error:
+        reason = limit_reached(error)
+        if reason is None and not isinstance(error, BrokenProcessPool):
+            raise
+        reason = reason or "one of them was killed, or lacked memory or threads"
+    text = f"warning: one process does what {processes} should do, which takes longer: {reason}"
+    print(text, file=sys.stderr, flush=True)
+    return [function(item) for item in items]

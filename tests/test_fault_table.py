@@ -24,6 +24,7 @@ FAULTS = [
     "a process dies or hangs",
     "a process dies, with `MAX_RESTARTS`",
     "memory runs out",
+    "descriptors, shared memory, inodes, processes or threads run out",
     "one machine of many lacks something",
     "source and target have different numbers of lines",
     "U+2028, U+2029, NEL, VT, FF, FS, CR, CRLF, a byte order mark, an empty line, a million characters",
@@ -38,7 +39,8 @@ FAULTS = [
     "`--resume` with other settings",
 ]
 OF_FAULTS_ALONE = (
-    *("deaths", "evaluation_resume", "folder_in_use", "full_disk", "hostile_lines", "lost_numbers", "told_to_end"),
+    *("deaths", "evaluation_resume", "folder_in_use", "full_disk", "hostile_lines", "lost_numbers", "system_limits"),
+    "told_to_end",
 )
 
 

@@ -12,9 +12,9 @@ from torch.utils.data import DataLoader, Dataset
 from bart.errors import InputError
 
 from ..runtime.collectives import check_same_count
-from ..runtime.launcher import start_data_worker
 from .batch import EXACT, Batch, BatchDataset, BatchIndices, padded_shapes
 from .batch_sampler import LengthBucketSampler, batches_by_length, longest_of
+from .workers import BatchLoader, start_worker
 
 
 class TrainingLoader:
@@ -116,8 +116,11 @@ def validation_batches(
 def batch_loader(
     dataset: Dataset[Batch], batches: Iterable[BatchIndices], num_workers: int, pin_memory: bool
 ) -> DataLoader[Batch]:
-    """Load ``dataset[batch]`` for each of the batches, in their order."""
-    return DataLoader(
+    """Load ``dataset[batch]`` for each of the batches, in their order.
+
+    An iteration raises LimitReached if the system has too little for so many workers.
+    """
+    return BatchLoader(
         dataset,
         batch_size=None,
         sampler=batches,
@@ -129,6 +132,5 @@ def batch_loader(
         # From Python 3.14 on the default is a server process. Workers would be its children, which
         # ``start_data_worker`` takes for orphans, and each would get a copy of the data.
         multiprocessing_context="fork" if num_workers > 0 else None,
-        # Workers ignore the signals that end a training, such as Ctrl-C, and end with the training instead.
-        worker_init_fn=partial(start_data_worker, parent=os.getpid()),
+        worker_init_fn=partial(start_worker, parent=os.getpid()),
     )

@@ -39,6 +39,7 @@ from ..data.loaders import TrainingLoader, validation_loader
 from ..data.report import data_report
 from ..data.report_text import full_report, short_report
 from ..data.training_data import RawTexts, read_inputs, tokenize_inputs
+from ..data.workers import check_workers, worker_death_named
 from ..evaluation.bertscore import check_bertscore
 from ..evaluation.evaluate import EvaluationSettings
 from ..evaluation.generate import BatchSize
@@ -121,6 +122,7 @@ def decide(arguments: TrainingArguments, world: WorldInfo) -> Decision:
         use_expandable_segments()
     check_precision(arguments.precision.name, world.on_gpu)
     check_loggers(run)
+    check_workers(arguments.data.num_workers, loaders=2)  # a validation comes while the training's workers wait
     if not world.on_gpu:
         keep_freed_memory()
         limit_primitive_cache()
@@ -257,12 +259,15 @@ def build_model(settings: ModelSettings, config: BartConfig, checkpoint: Path | 
 
 
 def train(decision: Decision, training: Training) -> None:
-    """Take all steps. Raises OutOfMemory, which names the flags, and Interrupted after a signal."""
+    """Take all steps. Raises OutOfMemory and LimitReached, which name the flags, and Interrupted after a signal."""
     trainer = training.trainer
     try:
-        with out_of_memory_as(
-            "out of memory: lower --train_batch_size and raise --gradient_accumulation_steps as much, or give "
-            "--auto_batch_size or --gradient_checkpointing; if it was in validation, lower --eval_batch_size"
+        with (
+            worker_death_named(decision.arguments.data.num_workers),
+            out_of_memory_as(
+                "out of memory: lower --train_batch_size and raise --gradient_accumulation_steps as much, or give "
+                "--auto_batch_size or --gradient_checkpointing; if it was in validation, lower --eval_batch_size"
+            ),
         ):
             trainer.fit(
                 training.module,

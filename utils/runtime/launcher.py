@@ -68,7 +68,7 @@ def exit_with_parent() -> None:
         _die_with_parent()
 
 
-def start_data_worker(_: int, parent: int) -> None:
+def start_data_worker(parent: int) -> None:
     """Prepare a data worker: ignore signals, and end with the ``parent`` process, however that ends.
 
     Torch's own watch fails if the parent is killed before the watch begins: the worker would never end.

@@ -13,7 +13,7 @@ from tests.tiny_setup import TinySetup
 from tests.utils.data.test_batch import tokenized
 from tests.utils.data.test_batch_sampler import make_sampler
 from utils.data.batch import BatchIndices
-from utils.data.loaders import TrainingLoader, validation_loader
+from utils.data.loaders import TrainingLoader, batch_loader, validation_loader
 
 
 class Indices(Dataset[torch.Tensor]):
@@ -44,6 +44,13 @@ def test_loader_resumes_at_its_position(workers: int) -> None:
     resumed = loader()
     resumed.load_state_dict(interrupted.state_dict())
     assert first + [indices.tolist() for indices in resumed] == expected
+
+
+def test_batches_of_workers_need_no_shared_memory() -> None:
+    batches = make_sampler().batches(0, 9)
+    (batch,) = islice(batch_loader(Indices(), batches, 1, pin_memory=False), 1)
+    assert torch.equal(batch, next(iter(TrainingLoader(Indices(), make_sampler(), 5, 0, False, 1))))
+    assert not batch.is_shared()
 
 
 def test_loader_leaves_random_numbers_alone() -> None:

@@ -91,7 +91,7 @@ parent = os.getpid()
 if os.fork() == 0:
     while {killed} and os.getppid() == parent:
         time.sleep(0.01)
-    start_data_worker(0, parent)
+    start_data_worker(parent)
     os.write(1, f"{{os.getpid()}}\\n".encode())
     time.sleep(600)
 os.write(1, f"{{os.getpid()}}\\n".encode())

@@ -11,7 +11,7 @@ import pytest
 
 from tests.commands import ROOT, Command, start_process
 from tests.few_processes import with_most_processes
-from tests.mounts import with_shared_memory
+from tests.mounts import small_disk, with_shared_memory
 from tests.tiny_setup import TinySetup
 from tests.utils.data.test_batch_sampler import make_sampler
 from tests.utils.data.test_loaders import Indices
@@ -44,6 +44,17 @@ def test_a_worker_is_killed(setup: TinySetup, tmp_path: Path) -> None:
     line = command.output.splitlines()[-1]
     assert line.startswith("error: --num_workers 2: a process that prepares batches was killed")
     assert is_intact(checkpoints(tmp_path / "results")[-1])
+
+
+def test_no_inode_is_left(setup: TinySetup, whole_run: Path, tmp_path: Path) -> None:
+    """The system's own message is that of a full disk."""
+    with small_disk(tmp_path / "disk", "1m,nr_inodes=4") as disk:
+        arguments = map(str, [whole_run / "best_tfmr", setup.config, setup.data, disk])
+        command = Command("run_eval.py", list(arguments), tmp_path / "log")
+        assert command.wait() == 2, command.output
+        line = command.output.splitlines()[-1]
+        assert line.startswith(f"error: {disk}/test_") and line.endswith("no inode left (df -i): delete files")
+        assert (disk / "test_journal.0.jsonl").exists() and not list(disk.glob(".*.part"))
 
 
 def fail_with_a_worker() -> None:
@@ -83,3 +94,14 @@ def test_too_few_threads(setup: TinySetup, whole_run: Path) -> None:
     assert result.returncode == 2 and "Traceback" not in result.stderr, result.stderr
     line = result.stderr.splitlines()[-1]
     assert line.startswith("error: no more processes and threads can be started: raise this limit (ulimit -u, now 1;")
+
+
+@pytest.mark.slow
+def test_a_small_address_space(setup: TinySetup, whole_run: Path, tmp_path: Path) -> None:
+    arguments = list(map(str, [whole_run / "best_tfmr", setup.config, setup.data, tmp_path / "results"]))
+    command = ["prlimit", "--as=700000000:700000000", sys.executable, str(ROOT / "run_eval.py"), *arguments]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 2, result.stderr
+    line = result.stderr.splitlines()[-1]
+    assert line == "error: out of memory: the address space has 0.7 GB: raise this limit (ulimit -v)"

@@ -13,6 +13,7 @@ from multiprocessing.synchronize import Lock
 from bart.errors import InputError
 
 _SHARED_MEMORY = "/dev/shm"
+_FEW_INODES = 16
 # Messages of plain RuntimeErrors, of threading and of torch.
 _NO_FILES = ("Too many open files",)
 _NO_PROCESSES = ("can't start new thread", "Resource temporarily unavailable")
@@ -104,6 +105,8 @@ def _limit(error: BaseException) -> str | None:
 def _is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
+    if isinstance(error, ImportError):
+        return "failed to map segment" in str(error)  # of a library, when the address space is full
     if "torch" not in sys.modules:
         return isinstance(error, MemoryError)
     from bart.out_of_memory import is_out_of_memory  # imports torch, which takes seconds
@@ -138,7 +141,8 @@ def _of_disk(path: str) -> str | None:
         state = os.statvfs(os.path.dirname(path) or ".")
     except OSError:
         return None
-    has_bytes, has_inodes = state.f_bavail > 0, state.f_files == 0 or state.f_favail > 0
+    # Some files, such as a lock, may have been deleted since.
+    has_bytes, has_inodes = state.f_bavail > 0, state.f_files == 0 or state.f_favail > _FEW_INODES
     return None if has_inodes or not has_bytes else "there is room, but no inode left (df -i): delete files"
 
 

@@ -1,13 +1,18 @@
 """BART's byte-level BPE tokenizer: transformers' own, with checks when it is loaded."""
 
+import json
 import os
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Protocol, Self
 
 import transformers
 from tokenizers import AddedToken
+from tokenizers.decoders import ByteLevel
 
 from bart.errors import InputError
-from bart.tokenization.tokenizer_files import find_tokenizer
+from bart.tokenization.added_token_decoder import added_token_decoder, is_misread
+from bart.tokenization.tokenizer_files import ADDED_TOKENS_FILE, CONFIG_FILE, find_tokenizer, read_json_object
 
 MAX_LENGTH = 1024  # tokens: the number of positions of the published models
 UNLIMITED = 10**29  # transformers writes 1e30 for a tokenizer without a greatest length
@@ -16,10 +21,12 @@ UNLIMITED = 10**29  # transformers writes 1e30 for a tokenizer without a greates
 class BartTokenizer(transformers.BartTokenizer):
     """Converts text to token ids and back, with the same tokens as transformers' BartTokenizer.
 
-    Four things differ. A folder without a sound BART tokenizer is an InputError. ``model_max_length`` is 1024 if the
+    Five things differ. A folder without a sound BART tokenizer is an InputError. ``model_max_length`` is 1024 if the
     folder has none, never 1e30. A ``<mask>`` in a text includes the space before it, as in the published tokenizer.json
     and in transformers 4, unless the folder's files say otherwise; transformers 5 loses that with vocab.json and
-    merges.txt. Saving also writes vocab.json and merges.txt, for older programs.
+    merges.txt. Saving also writes vocab.json and merges.txt, for older programs. An added token such as "café" is
+    decoded as itself, while transformers' class takes its letters for bytes. A folder with such a token names
+    transformers' general class, with which AutoTokenizer reads the decoder from tokenizer.json.
     """
 
     # Without an __init__ of its own, transformers would load a subclass in another way that drops the given settings.
@@ -53,10 +60,19 @@ class BartTokenizer(transformers.BartTokenizer):
         tokenizer: Self = super().from_pretrained(folder, *arguments, **settings)
         return tokenizer
 
+    def _add_tokens(self, new_tokens: Sequence[str | AddedToken], special_tokens: bool = False) -> int:
+        """Add tokens, and decode them as themselves; all ways to add tokens end here."""
+        count: int = super()._add_tokens(new_tokens, special_tokens)
+        if misread := [token for token in self.get_added_vocab() if is_misread(token)]:
+            self.backend_tokenizer.decoder = added_token_decoder(misread)
+        return count
+
     def save_pretrained(
         self, save_directory: str | os.PathLike[str], *arguments: Any, **settings: Any
     ) -> tuple[str, ...]:
         """Write tokenizer.json and tokenizer_config.json as transformers does, and vocab.json and merges.txt.
+
+        added_tokens.json holds the tokens that vocab.json lacks, if there are any.
 
         Returns:
             the paths of all files
@@ -66,11 +82,24 @@ class BartTokenizer(transformers.BartTokenizer):
         """
         try:
             files: tuple[str, ...] = super().save_pretrained(save_directory, *arguments, **settings)
-            return (*files, *self.backend_tokenizer.model.save(os.fspath(save_directory)))
+            files += tuple(self.backend_tokenizer.model.save(os.fspath(save_directory)))
+            return (*files, *self._save_added_tokens(Path(save_directory)))
         except Exception as error:
             if type(error) is Exception:  # tokenizers raises it for a full disk
                 raise OSError(f"{os.fspath(save_directory)}: {error}") from error
             raise
+
+    def _save_added_tokens(self, folder: Path) -> list[str]:
+        """Write what vocab.json does not hold, and which class decodes it; return the paths of further files."""
+        if not isinstance(self.backend_tokenizer.decoder, ByteLevel):
+            config = read_json_object(folder / CONFIG_FILE) | {"tokenizer_class": "PreTrainedTokenizerFast"}
+            (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        vocabulary = self.backend_tokenizer.get_vocab(with_added_tokens=False)
+        added = {token: number for token, number in self.get_added_vocab().items() if token not in vocabulary}
+        if not added:
+            return []
+        (folder / ADDED_TOKENS_FILE).write_text(json.dumps(added, indent=2) + "\n", encoding="utf-8")
+        return [str(folder / ADDED_TOKENS_FILE)]
 
 
 def check_fits_mask(tokenizer: BartTokenizer, config: "VocabularyConfig") -> None:

@@ -102,6 +102,12 @@ class ModelSettings(TokenizerSettings):
         "model",
         "weights to start from: hub id, Hugging Face folder, .ckpt, model.pt of fairseq, or `scratch` for random ones",
     )
+    add_tokens: str | None = option(
+        None,
+        "model",
+        "file of words that the tokenizer and the model are to learn as a whole, one a line",
+        fixed=True,
+    )
     dropout: float | None = option(
         None, "model", "dropout of the activations (default: the configuration's)", check=probability, fixed=True
     )

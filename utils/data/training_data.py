@@ -19,6 +19,7 @@ from .examples import DenoisingExamples, Examples, JoinedExamples, Origin, PairE
 from .formats.tables import AskedColumns
 from .line_files import LineFile, iterate_lines
 from .model_vocabulary import smaller_vocabulary
+from .new_tokens import NewTokens, add_tokens_of_file, check_tokens_of_file, grown
 from .sources import open_data
 from .splits import Pairs, SplitFiles, complete_pairs, read_pairs, scan_documents, scan_split
 from .tokens.block_cache import BlockLimits, prepare_blocks
@@ -34,8 +35,9 @@ class RawTexts:
     test: Pairs | None  # None if it is not evaluated
     test_files: SplitFiles | None  # None if there is no test split
     pairs: SplitFiles | None  # learnt beside documents
-    config: BartConfig
+    config: BartConfig  # of the model that is trained
     tokenizer: BartTokenizer
+    new_tokens: NewTokens | None  # that the model to start from lacks; None if there are none
 
 
 @dataclass
@@ -65,7 +67,13 @@ def read_inputs(data: DataSettings, model: ModelSettings, checkpoint: Path | Non
         tokenizer = load_tokenizer(None, str(checkpoint), config)
     if data.task == "denoising":
         check_fits_mask(tokenizer, config)
-    return RawTexts(*texts, config, tokenizer)
+    new_tokens = None
+    if model.add_tokens is not None and checkpoint is not None:
+        check_tokens_of_file(Path(model.add_tokens), tokenizer)
+    elif model.add_tokens is not None:
+        new_tokens = add_tokens_of_file(Path(model.add_tokens), tokenizer, config)
+        config = grown(config, new_tokens)
+    return RawTexts(*texts, config, tokenizer, new_tokens)
 
 
 # train, val, test, test_files and pairs of RawTexts

@@ -20,6 +20,7 @@ from bart.configuration.configuration_bart import BartConfig
 from bart.errors import InputError
 from bart.generation.arguments import check_call
 from bart.modeling.modeling_bart import BartForConditionalGeneration
+from bart.modeling.vocabulary_growth import grow_vocabulary
 from bart.out_of_memory import out_of_memory_as
 
 from ..checkpoint.disk_space import check_disk_space
@@ -152,6 +153,10 @@ def decide(arguments: TrainingArguments, world: WorldInfo) -> Decision:
     if inputs.test is not None:
         check_call(inputs.config, final_search(arguments.validation, inputs.config))
     notes = [] if amp_backend is None else [amp_backend]
+    if inputs.new_tokens is not None:
+        notes += inputs.new_tokens.remarks
+        if model.freeze_embeds:
+            notes.append("--add_tokens: the new embeddings are frozen, as all are; --no-freeze_embeds trains them")
     if inputs.test_files is None and arguments.data.task == "summarization":
         notes.append(f"{arguments.data.data_dir}: has no test split, so the evaluation after the training is left out")
     return Decision(arguments, world, checkpoint, inputs, notes)
@@ -175,7 +180,7 @@ def build(decision: Decision, lock: FolderLock) -> Training | None:
 
     # The model. Random weights, too, are the same in all processes; then dropout differs between them.
     pl.seed_everything(optimization.seed, verbose=False)
-    model = build_model(arguments.model, inputs.config, decision.checkpoint)
+    model = build_model(arguments.model, inputs, decision.checkpoint)
     if arguments.model.compile:
         why_not_compiled = compile_where_possible(model, world.on_gpu)
         notes += [] if why_not_compiled is None else [why_not_compiled]
@@ -246,12 +251,16 @@ def build(decision: Decision, lock: FolderLock) -> Training | None:
     )
 
 
-def build_model(settings: ModelSettings, config: BartConfig, checkpoint: Path | None) -> BartForConditionalGeneration:
+def build_model(settings: ModelSettings, inputs: RawTexts, checkpoint: Path | None) -> BartForConditionalGeneration:
     """Make the model to start from, in training mode and with its frozen parts frozen."""
+    config, new_tokens = inputs.config, inputs.new_tokens
+    before = config if new_tokens is None else config.copy(vocab_size=new_tokens.vocab_size)
     if checkpoint is not None or settings.model_name_or_path == "scratch":
-        model = BartForConditionalGeneration(config)  # the trainer reads a checkpoint's weights
+        model = BartForConditionalGeneration(before)  # the trainer reads a checkpoint's weights
     else:
-        model = BartForConditionalGeneration.from_pretrained(settings.model_name_or_path, config)
+        model = BartForConditionalGeneration.from_pretrained(settings.model_name_or_path, before)
+    if new_tokens is not None:
+        grow_vocabulary(model, config.vocab_size, new_tokens.pieces)
     freeze(model.train(), settings.freeze_embeds, settings.freeze_encoder)
     if settings.gradient_checkpointing:
         model.enable_gradient_checkpointing()
@@ -370,6 +379,8 @@ def print_data_report(
     data = data.with_lengths_of(inputs.config)
     validation.with_longest_summary(data.max_target_length, inputs.config)  # refused here as by the training
     tokenized = tokenize_inputs(data, optimization, inputs, world)
+    for remark in inputs.new_tokens.remarks if inputs.new_tokens is not None else []:
+        print(remark)
     print("\n".join(full_report(data_report(data, inputs, tokenized))))
 
 

@@ -52,9 +52,9 @@ def _use(prefix: str) -> str:
     text = repr(f"{prefix}A long text.")
     begins = f"Begin every text with {prefix!r}, as in training. " if prefix else ""
     return f"""```python
-from transformers import BartForConditionalGeneration, BartTokenizer
+from transformers import AutoTokenizer, BartForConditionalGeneration
 
-tokenizer = BartTokenizer.from_pretrained("<this folder>")
+tokenizer = AutoTokenizer.from_pretrained("<this folder>")
 model = BartForConditionalGeneration.from_pretrained("<this folder>")
 inputs = tokenizer({text}, return_tensors="pt", truncation=True)
 print(tokenizer.batch_decode(model.generate(**inputs), skip_special_tokens=True))

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from bart.atomic_directory import new_file_mode
+from bart.checkpoints.adapters import merge_adapters
 from bart.checkpoints.checksummed_file import matches_checksum
 from bart.checkpoints.fairseq import SUFFIX, read_fairseq_config, read_fairseq_weights
 from bart.checkpoints.safe_load import UNREADABLE, first_line, load_weights_only
@@ -139,7 +140,11 @@ def read_weights(name_or_path: str | os.PathLike[str], expected: dict[str, Tenso
 def write_weights(state_dict: dict[str, Tensor], folder: str | os.PathLike[str]) -> None:
     """Write model.safetensors into ``folder``, with tied tensors once. Raises OSError."""
     tensors = {name: tensor for name, tensor in state_dict.items() if name not in TIED_TO_EMBEDDINGS}
-    path = Path(folder) / "model.safetensors"
+    write_tensors(tensors, Path(folder) / "model.safetensors")
+
+
+def write_tensors(tensors: dict[str, Tensor], path: Path) -> None:
+    """Write a file of safetensors. Raises OSError."""
     try:
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path, {"format": "pt"})
     except SafetensorError as error:  # also if the disk is full
@@ -187,7 +192,7 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def _checkpoint_weights(path: Path) -> dict[str, Tensor]:
-    """Read the model's tensors from a checkpoint of this project, after its checksum."""
+    """Read the model's tensors from a checkpoint of this project, after its checksum, with adapters merged."""
     if matches_checksum(path) is False:
         raise InputError(f"{path}: is damaged: its content does not match its checksum; give another checkpoint")
     stored = _only_tensors(_read_checkpoint(path).get("state_dict"), path)
@@ -198,7 +203,7 @@ def _checkpoint_weights(path: Path) -> dict[str, Tensor]:
     }
     if not weights:
         raise InputError(f"{path}: holds no weights of a model; is it a checkpoint of this project?")
-    return weights
+    return merge_adapters(weights, os.fspath(path))
 
 
 def _read_checkpoint(path: Path) -> dict[str, Any]:

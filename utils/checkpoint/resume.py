@@ -12,7 +12,8 @@ from .checkpoint_io import checkpoint_step, stored_arguments
 # These flags say how the program is started, not what it computes.
 _NOT_OF_THE_RUN = {"output_dir", "overwrite_output_dir", "resume", "data_report", "needs_test", "check_disk_space"}
 _TAKEN_FROM_CHECKPOINT = ("config_path", "model_name_or_path")  # a resumed run ignores these flags
-_BEFORE_THE_FLAG = {"batch_shapes": "exact"}  # what versions without a flag did, if that is not its default
+# What versions without a flag did, if that is not its default, or if None is not what is found out.
+_BEFORE_THE_FLAG = {"batch_shapes": "exact", "add_tokens": None, "lora": None}
 
 
 def with_batches_of(optimization: OptimizationSettings, checkpoint: Path) -> OptimizationSettings:

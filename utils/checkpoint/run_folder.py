@@ -11,6 +11,7 @@ from ..cli.training_args import RunSettings
 from ..io.atomic_files import make_folder
 from ..io.folder_lock import FolderLock
 from ..io.run_files import (
+    ADAPTER_FOLDER,
     AVERAGED_MODEL_FOLDER,
     AVERAGED_RESULTS_FOLDER,
     BEST_MODEL_FOLDER,
@@ -27,7 +28,7 @@ from .checkpoint_io import checkpoints, newest_checkpoint
 from .resume import changes
 
 _OF_AVERAGE = (AVERAGED_MODEL_FOLDER, AVERAGED_RESULTS_FOLDER)
-_FOLDERS = (BEST_MODEL_FOLDER, TOKENIZER_FOLDER, LOGS_FOLDER, *_OF_AVERAGE)
+_FOLDERS = (BEST_MODEL_FOLDER, ADAPTER_FOLDER, TOKENIZER_FOLDER, LOGS_FOLDER, *_OF_AVERAGE)
 _FILES = (METRICS_FILE, RUN_FILE, DATA_REPORT_FILE, PAGE_FILE, *evaluation_files("test"))
 
 

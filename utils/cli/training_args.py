@@ -116,6 +116,13 @@ class ModelSettings(TokenizerSettings):
     )
     freeze_embeds: bool = option(True, "model", "do not train the token and position embeddings", fixed=True)
     freeze_encoder: bool = option(False, "model", "do not train the encoder", fixed=True)
+    lora: int | None = option(
+        None,
+        "model",
+        "rank of adapters (LoRA) to train instead of the model; needs the package peft",
+        check=at_least(1),
+        fixed=True,
+    )
     gradient_checkpointing: bool = option(
         False,
         "optimization",
@@ -400,6 +407,9 @@ class TrainingArguments:
         if data.pairs_dir is not None and data.task != "denoising":
             raise InputError("--pairs_dir: is for --task denoising alone; to learn summaries give --data_dir")
 
+        if model.lora is not None:
+            self._check_lora()
+
         # Processes, batches, and the results folder.
         if self.processes.strategy == "fsdp":
             self._check_fsdp()
@@ -409,6 +419,19 @@ class TrainingArguments:
             raise InputError("--compile: cannot compile layers that are sharded over processes; give --strategy ddp")
         if run.resume and run.overwrite_output_dir:
             raise InputError("--resume and --overwrite_output_dir exclude each other; give one of them")
+
+    def _check_lora(self) -> None:
+        """Raise InputError if a flag asks for something that a training of adapters cannot do."""
+        if not self.model.freeze_embeds:
+            raise InputError("--lora: adapters are trained and embeddings are not; leave out --no-freeze_embeds")
+        if self.model.add_tokens is not None:
+            raise InputError(
+                "--lora: adapters hold no new embeddings; train with --add_tokens first, and then its best_tfmr"
+            )
+        if self.processes.strategy == "fsdp":
+            raise InputError("--lora: adapters cannot be sharded over processes; give --strategy ddp")
+        if self.precision.amp_level == "O2":
+            raise InputError("--lora: adapters need float32 weights; give --amp_level O1")
 
     def _check_fsdp(self) -> None:
         """Raise InputError if a flag asks for something that a sharded model cannot do."""

@@ -11,6 +11,7 @@ SCORED_SETTINGS_FOLDER = "scored_settings"
 LOGS_FOLDER = "logs"
 TOKENIZER_FOLDER = "tokenizer"  # beside a run's checkpoints
 BEST_MODEL_FOLDER = "best_tfmr"
+ADAPTER_FOLDER = "adapter"  # of a training with --lora, in peft's format
 AVERAGED_MODEL_FOLDER = "averaged_tfmr"
 AVERAGED_RESULTS_FOLDER = "averaged"  # how the averaged model compares, and its evaluation
 AVERAGE_FILE = "average.json"

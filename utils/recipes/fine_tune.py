@@ -47,7 +47,7 @@ from ..evaluation.generate import BatchSize
 from ..evaluation.journal import delete_journals
 from ..evaluation.scoring import ScoringSettings
 from ..io.folder_lock import FolderLock
-from ..io.run_files import AVERAGED_MODEL_FOLDER, AVERAGED_RESULTS_FOLDER, BEST_MODEL_FOLDER
+from ..io.run_files import ADAPTER_FOLDER, AVERAGED_MODEL_FOLDER, AVERAGED_RESULTS_FOLDER, BEST_MODEL_FOLDER
 from ..reporting.results_page.page import write_page
 from ..runtime.collectives import leave_process_group
 from ..runtime.cpu_affinity import bind_to_gpu_cores
@@ -62,6 +62,7 @@ from ..runtime.world import (
     process_rank,
     resolve_world,
 )
+from ..training.adapters import add_adapters, check_peft, save_adapter
 from ..training.amp import choose_amp_backend
 from ..training.batch_size_finder import fit_batch
 from ..training.compilation import compile_where_possible
@@ -124,6 +125,7 @@ def decide(arguments: TrainingArguments, world: WorldInfo) -> Decision:
     check_precision(arguments.precision.name, world.on_gpu)
     check_loggers(run)
     check_workers(arguments.data.num_workers, loaders=2)  # a validation comes while the training's workers wait
+    check_peft(model.lora)
     if not world.on_gpu:
         keep_freed_memory()
         limit_primitive_cache()
@@ -181,6 +183,8 @@ def build(decision: Decision, lock: FolderLock) -> Training | None:
     # The model. Random weights, too, are the same in all processes; then dropout differs between them.
     pl.seed_everything(optimization.seed, verbose=False)
     model = build_model(arguments.model, inputs, decision.checkpoint)
+    if arguments.model.lora is not None:
+        notes.append(add_adapters(model, arguments.model, arguments.precision.is_mixed))
     if arguments.model.compile:
         why_not_compiled = compile_where_possible(model, world.on_gpu)
         notes += [] if why_not_compiled is None else [why_not_compiled]
@@ -297,6 +301,8 @@ def finish(decision: Decision, training: Training) -> None:
     folder, saver = Path(decision.arguments.run.output_dir), training.trainer.checkpoint_callback
     best, has_trained = saver.best_checkpoint(), saver.last_saved_step > 0
     model = BartForConditionalGeneration.from_pretrained(best)
+    if decision.arguments.model.lora is not None:
+        save_adapter(best, decision.arguments.model, folder / ADAPTER_FOLDER)
     write_and_evaluate(decision, model, folder / BEST_MODEL_FOLDER, folder, has_trained)
     if decision.inputs.test is None:
         write_page(folder)

@@ -103,6 +103,7 @@ def _training(run: dict[str, Any]) -> str:
         "examples in a step": f"as many as fit into {budget:,} tokens per pass" if budget else f"{in_a_step:,}",
         "precision": precision,
         **{name: arguments[name] for name in _SETTINGS if name in arguments},  # runs of earlier versions lack some
+        **({"rank of adapters (LoRA)": arguments["lora"]} if arguments.get("lora") else {}),
         **{name: versions[name] for name in _VERSIONS if name in versions},
         "git commit": run["git_commit"] or "unknown",
     }

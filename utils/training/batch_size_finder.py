@@ -14,7 +14,7 @@ from ..cli.training_args import MixedPrecisionSettings, OptimizationSettings
 from ..data.batch_sampler import LengthBucketSampler
 from ..runtime.gpu_memory import free_unused_memory
 from ..runtime.world import WorldInfo
-from .memory_estimate import WEIGHT_BYTES, MemoryPlan, activation_bytes, half_copy_bytes, state_bytes
+from .memory_estimate import WEIGHT_BYTES, MemoryPlan, activation_bytes, half_copy_bytes, memory_plan, state_bytes
 
 _CONTROL_GROUP = Path("/sys/fs/cgroup")
 _USABLE = 0.85  # share of the memory to fill: the rest is for fragmentation and for what the formula leaves out
@@ -45,7 +45,7 @@ def fit_batch(
     copies = 2 if optimization.r_drop > 0 else 1
     examples = optimization.train_batch_size * optimization.gradient_accumulation_steps
     longest = sampler.longest
-    plan = _plan(precision, model)
+    plan = memory_plan(model, precision.is_mixed)
     usable = int(_USABLE * _memory(world)) - _state_of_process(strategy, plan, world)
     sizes = divisors(examples)
     batch_size = largest_that_fits(sizes, lambda size: activation_bytes(plan, copies * size, *longest) <= usable)
@@ -134,16 +134,6 @@ def _state_of_process(strategy: str, plan: MemoryPlan, world: WorldInfo) -> int:
         in_full = half_copy_bytes(plan) + 2 * WEIGHT_BYTES * plan.config.vocab_size * plan.config.d_model
         return (state - half_copy_bytes(plan)) // world.processes + in_full
     return state if world.on_gpu or world.processes > 1 else state - WEIGHT_BYTES * plan.parameters
-
-
-def _plan(precision: MixedPrecisionSettings, model: BartForConditionalGeneration) -> MemoryPlan:
-    return MemoryPlan(
-        model.config,
-        parameters=sum(weight.numel() for weight in model.parameters()),
-        trained_parameters=sum(weight.numel() for weight in model.parameters() if weight.requires_grad),
-        mixed_precision=precision.is_mixed,
-        gradient_checkpointing=model.model.encoder.gradient_checkpointing,
-    )
 
 
 def _largest_by_trial(

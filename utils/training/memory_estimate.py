@@ -8,8 +8,10 @@ their inputs in float32.
 
 from dataclasses import dataclass
 
+from bart.checkpoints.adapters import has_adapters
 from bart.configuration.configuration_bart import BartConfig
 from bart.modeling.layers.fused_cross_entropy import LOGITS_AT_ONCE
+from bart.modeling.modeling_bart import BartForConditionalGeneration
 
 WEIGHT_BYTES, _GRADIENT, _MOMENTS = 4, 4, 8  # bytes per parameter: all float32, and Adam has two moments
 
@@ -23,6 +25,19 @@ class MemoryPlan:
     trained_parameters: int
     mixed_precision: bool
     gradient_checkpointing: bool
+    adapters: bool = False  # whether linear layers have them
+
+
+def memory_plan(model: BartForConditionalGeneration, mixed_precision: bool) -> MemoryPlan:
+    """Return the plan of a training of a model, of which some parts may be frozen."""
+    return MemoryPlan(
+        model.config,
+        parameters=sum(weight.numel() for weight in model.parameters()),
+        trained_parameters=sum(weight.numel() for weight in model.parameters() if weight.requires_grad),
+        mixed_precision=mixed_precision,
+        gradient_checkpointing=model.model.encoder.gradient_checkpointing,
+        adapters=has_adapters(name for name, _ in model.named_parameters()),
+    )
 
 
 def state_bytes(plan: MemoryPlan) -> int:
@@ -49,7 +64,8 @@ def activation_bytes(plan: MemoryPlan, examples: int, source_length: int, target
     sources, targets, d = examples * source_length, examples * target_length, config.d_model
 
     # Parts of a layer, in bytes per token. Of a GELU without dropout only the input is kept, else the output too.
-    inner = 1 if config.activation_function == "gelu" and config.activation_dropout == 0 else 2
+    only_input = config.activation_function == "gelu" and config.activation_dropout == 0 and not plan.adapters
+    inner = 1 if only_input else 2
     feed_forward = half * d + (5 + 1) * d  # its input; the norm's input, the mask of dropout, and a byte to spare
     attention = half * 4 * d + (0 if plan.mixed_precision else 4 * d)
 

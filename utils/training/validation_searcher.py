@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bart.checkpoints.adapters import merge_adapters
 from bart.checkpoints.state_dict import TIED_TO_EMBEDDINGS
 from bart.generation.cuda_graphs import CudaGraphCache
 from bart.modeling.modeling_bart import BartForConditionalGeneration
@@ -63,10 +64,12 @@ class ValidationSearcher:
 def inference_copy(model: BartForConditionalGeneration, dtype: torch.dtype) -> BartForConditionalGeneration:
     """Make a model with the same weights in ``dtype``, prepared for inference.
 
-    It is made anew rather than copied: hooks, compiled layers and gradient checkpointing are not wanted in it.
+    It is made anew rather than copied: hooks, compiled layers and gradient checkpointing are not wanted in it. Adapters
+    are merged into the weights.
     """
     with torch.device("meta"), SkipInitialization():
         copy = BartForConditionalGeneration(model.config)
-    stored = {name: tensor for name, tensor in model.state_dict().items() if name not in TIED_TO_EMBEDDINGS}
+    stored = merge_adapters(model.state_dict(), "the model")
+    stored = {name: tensor for name, tensor in stored.items() if name not in TIED_TO_EMBEDDINGS}
     copy.load_state_dict({name: tensor.to(dtype) for name, tensor in stored.items()}, strict=False, assign=True)
     return copy.requires_grad_(False).eval().prepack()

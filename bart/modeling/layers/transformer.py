@@ -15,7 +15,7 @@ from bart.configuration.configuration_bart import POSITION_OFFSET, BartConfig
 from bart.errors import InputError
 from bart.modeling.layers.attention import MultiHeadAttention, cast_for_autocast
 from bart.modeling.layers.dropout import Dropout
-from bart.modeling.layers.fused_layers import add_norm, kernels_instead_of, project_add_norm
+from bart.modeling.layers.fused_layers import add_norm, is_plain, kernels_instead_of, project_add_norm
 from bart.modeling.layers.gelu_linear import gelu_feed_forward, gelu_linear
 from bart.modeling.layers.kv_cache import DecodeStep, LayerCache
 from bart.modeling.layers.unpadding import Unpadding
@@ -184,9 +184,9 @@ def _exceeds_cpu_cache(states: Tensor) -> bool:
 
 
 def _suits_gelu_linear(layer: EncoderLayer | DecoderLayer) -> bool:
-    """Return whether this is training, not compiled, with no dropout between GELU and the second linear layer."""
+    """Return whether this is training, not compiled, with only GELU before a second layer that is plainly linear."""
     is_training = layer.training and torch.is_grad_enabled()
-    return is_training and _has_plain_gelu(layer) and not torch.compiler.is_compiling()
+    return is_training and _has_plain_gelu(layer) and is_plain(layer.fc2) and not torch.compiler.is_compiling()
 
 
 def _has_plain_gelu(layer: EncoderLayer | DecoderLayer) -> bool:

@@ -1,16 +1,18 @@
 """Attention in blocks, for a CPU: torch's fast kernel takes no dropout there and is slow in bfloat16.
 
-A block is a few sentences, or a few heads of a long one: its attention weights fit into the processor's cache. The
-backward pass computes these weights again, so only queries, keys and values are kept. On two cores of
-a Zen 4, a layer of BART base with 8 sentences of 256 tokens took 28 ms forward and backward in bfloat16 (torch: 46),
-with dropout 39 (torch: 94), and with dropout in float32 60 (torch: 88); in float32 without dropout both take 46.
-Forward alone, 4 sentences of 512 tokens took 18 ms in bfloat16 (torch: 24).
+A block is a few sentences, a few heads of a long one, or some queries of one head of a very long one: its attention
+weights fit into the processor's cache, whatever the length. The backward pass computes these weights again, so only
+queries, keys and values are kept. On two cores of a Zen 4, a layer of BART base with 8 sentences of 256 tokens took
+28 ms forward and backward in bfloat16 (torch: 46), with dropout 39 (torch: 94), and with dropout in float32 60 (torch:
+88); in float32 without dropout both take 46. Forward alone, 4 sentences of 512 tokens took 18 ms in bfloat16 (torch:
+24).
 
-Shapes: B sentences, b sentences of a block, T queries, S keys, H heads, Dh head size.
+Shapes: B sentences, b sentences of a block, T queries, t queries of a block, S keys, H heads, Dh head size.
 """
 
 import math
 from collections.abc import Iterator
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -58,12 +60,12 @@ class _BlockedAttention(torch.autograd.Function):
         # Attend block by block, in the type that queries, keys and values have.
         attn_output = _empty_like(queries)
         with torch.autocast("cpu", enabled=False):
-            for block in _blocks(queries, keys):
-                hidden = None if mask is None else ~mask[block[0]]
-                weights = _attention_weights(queries[block], keys[block], hidden, is_causal)
+            for group, rows in product(_groups(queries, keys), _rows(queries, keys)):
+                hidden = None if mask is None else ~mask[group[0]]
+                weights = _attention_weights(queries[*group, rows], keys[group], hidden, rows if is_causal else None)
                 if bits is not None:
                     weights = _kept(weights, draw_kept(weights.shape, dropout, bits))
-                attn_output[block] = weights @ values[block]
+                attn_output[*group, rows] = weights @ values[group]
 
         if (blind := sees_nothing(mask)) is not None:
             attn_output.masked_fill_(blind, 0)
@@ -83,18 +85,24 @@ class _BlockedAttention(torch.autograd.Function):
         # Compute the weights of each block again, draw the same dropout, and go backward through both products.
         query_gradient, key_gradient, value_gradient = map(_empty_like, (queries, keys, values))
         scale = 1 / math.sqrt(queries.size(-1))
-        for block in _blocks(queries, keys):
-            hidden = None if mask is None else ~mask[block[0]]
-            weights = _attention_weights(queries[block], keys[block], hidden, ctx.is_causal)
-            weight_gradient = gradient[block] @ values[block].transpose(-1, -2)
-            used = weights
-            if bits is not None:
-                keep = draw_kept(weights.shape, ctx.dropout, bits)
-                used, weight_gradient = _kept(weights, keep), _kept(weight_gradient, keep)
-            value_gradient[block] = used.transpose(-1, -2) @ gradient[block]
-            score_gradient = torch._softmax_backward_data(weight_gradient, weights, -1, weights.dtype).mul_(scale)
-            query_gradient[block] = score_gradient @ keys[block]
-            key_gradient[block] = score_gradient.transpose(-1, -2) @ queries[block]
+        for group in _groups(queries, keys):
+            hidden = None if mask is None else ~mask[group[0]]
+            key_sum: Tensor | None = None
+            value_sum: Tensor | None = None
+            for rows in _rows(queries, keys):
+                block = (*group, rows)
+                weights = _attention_weights(queries[block], keys[group], hidden, rows if ctx.is_causal else None)
+                weight_gradient = gradient[block] @ values[group].transpose(-1, -2)
+                used = weights
+                if bits is not None:
+                    keep = draw_kept(weights.shape, ctx.dropout, bits)
+                    used, weight_gradient = _kept(weights, keep), _kept(weight_gradient, keep)
+                value_sum = _added(value_sum, used.transpose(-1, -2) @ gradient[block])
+                score_gradient = torch._softmax_backward_data(weight_gradient, weights, -1, weights.dtype).mul_(scale)
+                query_gradient[block] = score_gradient @ keys[group]
+                key_sum = _added(key_sum, score_gradient.transpose(-1, -2) @ queries[block])
+            assert key_sum is not None and value_sum is not None
+            key_gradient[group], value_gradient[group] = key_sum, value_sum
         return query_gradient, key_gradient, value_gradient, None, None, None
 
 
@@ -114,14 +122,22 @@ def sees_nothing(mask: Tensor | None) -> Tensor | None:
     return blind if bool(blind.any()) else None
 
 
-def _attention_weights(queries: Tensor, keys: Tensor, hidden: Tensor | None, is_causal: bool) -> Tensor:
-    """Compute the attention weights of a block: (b, H, T, S), each row of which sums to 1."""
+def _attention_weights(queries: Tensor, keys: Tensor, hidden: Tensor | None, causal_rows: slice | None) -> Tensor:
+    """Compute the attention weights of a block: (b, H, t, S), each row of which sums to 1.
+
+    ``causal_rows`` are the places of the queries if these see only keys up to their own.
+    """
     scores = (queries * (1 / math.sqrt(queries.size(-1)))) @ keys.transpose(-1, -2)
     if hidden is not None:
         scores.masked_fill_(hidden, lowest(scores))
-    if is_causal:
-        scores.masked_fill_(torch.ones(scores.shape[-2:], dtype=torch.bool).triu_(1), -math.inf)
+    if causal_rows is not None:
+        scores.masked_fill_(torch.ones(scores.shape[-2:], dtype=torch.bool).triu_(1 + causal_rows.start), -math.inf)
     return scores.softmax(-1)
+
+
+def _added(total: Tensor | None, part: Tensor) -> Tensor:
+    """Add a part to a sum, in float32 at least: many roundings to 16 bits would add up."""
+    return part if total is None else total.to(torch.promote_types(total.dtype, torch.float32)).add_(part)
 
 
 def _kept(weights: Tensor, keep: Tensor) -> Tensor:
@@ -129,14 +145,21 @@ def _kept(weights: Tensor, keep: Tensor) -> Tensor:
     return keep.to(weights.dtype).mul_(weights)
 
 
-def _blocks(queries: Tensor, keys: Tensor) -> Iterator[tuple[slice, slice]]:
-    """Yield the slices of sentences and of heads of each block: several sentences, or several heads of one."""
+def _groups(queries: Tensor, keys: Tensor) -> Iterator[tuple[slice, slice]]:
+    """Yield slices of sentences and of heads: several sentences, or several heads of one."""
     sentences, heads, length, _ = queries.shape
     fitting = max(1, _WEIGHTS_AT_ONCE // (length * keys.size(2)))  # heads that fit into a block
     at_once = max(1, fitting // heads)
     for first in range(0, sentences, at_once):
         for first_head in range(0, heads, fitting):
             yield slice(first, first + at_once), slice(first_head, first_head + fitting)
+
+
+def _rows(queries: Tensor, keys: Tensor) -> Iterator[slice]:
+    """Yield slices of the queries: all of them, unless a single head is too large for a block."""
+    at_once = max(1, _WEIGHTS_AT_ONCE // keys.size(2))
+    for first in range(0, queries.size(2), at_once):
+        yield slice(first, first + at_once)
 
 
 def _empty_like(states: Tensor) -> Tensor:

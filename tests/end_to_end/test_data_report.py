@@ -43,6 +43,8 @@ def test_it_needs_no_weights_and_no_empty_folder(
     lines = output.splitlines()
     assert "train: 61 pairs; 0 more lack a source or target" in lines
     assert "  repeat an earlier one: 6 sources, 1 pairs of source and target" in lines
+    whole = ", ".join(f"100.0% at {length} tokens" for length in ("1,024", "2,048", "4,096", "8,192", "16,384"))
+    assert lines.count(f"  sources kept whole: {whole}") == 3
     assert "test in train: 2 sources and 3 targets of 7" in lines
     assert "warning: train: 6 of 61 sources repeat one before them" in lines
     assert "warning: test: 2 of 7 sources are in train as well; its scores will be too good" in lines

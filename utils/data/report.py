@@ -11,6 +11,7 @@ from bart.modeling.modeling_bart import IGNORE_INDEX
 
 from ..cli.training_args import DataSettings
 from .batch import Batch
+from .kept_whole import share_kept_whole
 from .model_vocabulary import ModelVocabulary, smaller_vocabulary, unknown_tokens_text
 from .tokens.duplicates import found_in, pair_hashes, repeats
 from .tokens.pair_cache import PreparedPairs, TextFacts
@@ -23,10 +24,18 @@ _SHOWN_EXAMPLES = 2
 _SHOWN_START, _SHOWN_END = 240, 80  # characters
 
 
-def data_report(settings: DataSettings, inputs: RawTexts, data: TokenizedData) -> dict[str, Any]:
-    """Report all that is known without reading the texts again, as plain JSON types.
+def data_report(
+    settings: DataSettings, inputs: RawTexts, data: TokenizedData, reads_again: bool = False
+) -> dict[str, Any]:
+    """Report what the data are like, as plain JSON types.
 
     The tokens of the test split are prepared if they were not yet.
+
+    Args:
+        settings: of the data, with all lengths set.
+        inputs: the texts.
+        data: their tokens.
+        reads_again: read the sources that may be cut once more, to the end, to report the lengths that keep them whole.
     """
     splits = dict(data.prepared)
     test = prepare_test(settings, inputs)
@@ -41,6 +50,12 @@ def data_report(settings: DataSettings, inputs: RawTexts, data: TokenizedData) -
         "cut_is_counted_in": CUT_IS_COUNTED_IN,
         "first_batch": _describe_batch(data.train[next(data.sampler.batches(0, 1))], inputs.tokenizer),
     }
+    if reads_again:
+        tokenizer, prefix, limit = inputs.tokenizer, inputs.config.prefix, settings.max_source_length
+        files = {"train": inputs.train, "val": inputs.val, "test": inputs.test_files}
+        for split, pairs in splits.items():
+            shares = share_kept_whole(files[split], pairs, tokenizer, prefix, limit)
+            report["splits"][split]["source"]["share_kept_whole"] = shares
     return {**report, "warnings": _warnings(report)}
 
 

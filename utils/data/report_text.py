@@ -10,6 +10,8 @@ def full_report(report: dict[str, Any]) -> Iterator[str]:
         yield f"{split}: {facts['pairs']:,} pairs; {facts['left_out']:,} more lack a source or target"
         for side in ("source", "target"):
             yield f"  {side} tokens: {_lengths(facts[side])}; {_cut(facts[side])}"
+        if "share_kept_whole" in facts["source"]:
+            yield f"  sources kept whole: {_kept_whole(facts['source']['share_kept_whole'])}"
         yield (
             f"  repeat an earlier one: {facts['repeated_sources']:,} sources,"
             f" {facts['repeated_pairs']:,} pairs of source and target"
@@ -56,6 +58,10 @@ def _cut(side: dict[str, Any]) -> str:
         f"{side['cut_texts']:,} ({side['share_of_texts_cut']:.1%}) cut at {limit:,} tokens,"
         f" {side['share_of_bytes_cut']:.1%} of all bytes lost"
     )
+
+
+def _kept_whole(shares: dict[int, float]) -> str:
+    return ", ".join(f"{share:.1%} at {length:,} tokens" for length, share in shares.items())
 
 
 def _overlap(overlap: dict[str, int]) -> str:

@@ -387,7 +387,7 @@ def print_data_report(
     tokenized = tokenize_inputs(data, optimization, inputs, world)
     for remark in inputs.new_tokens.remarks if inputs.new_tokens is not None else []:
         print(remark)
-    print("\n".join(full_report(data_report(data, inputs, tokenized))))
+    print("\n".join(full_report(data_report(data, inputs, tokenized, reads_again=True))))
 
 
 def _quieten_libraries() -> None:

@@ -36,6 +36,7 @@ FAULTS = [
     "a web page or half a file instead of data",
     "a results folder in use",
     "two runs in one folder",
+    "a source longer than the model's positions",
     "`--resume` with other settings",
 ]
 OF_FAULTS_ALONE = (

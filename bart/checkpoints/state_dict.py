@@ -8,6 +8,7 @@ import logging
 import torch
 from torch import Tensor
 
+from bart.checkpoints.more_positions import repeat_positions
 from bart.errors import InputError
 
 EMBEDDINGS = "model.shared.weight"
@@ -27,13 +28,16 @@ _NOT_NEEDED = (
 _log = logging.getLogger(__name__)
 
 
-def match_state_dict(stored: dict[str, Tensor], expected: dict[str, Tensor], source: str) -> dict[str, Tensor]:
+def match_state_dict(
+    stored: dict[str, Tensor], expected: dict[str, Tensor], source: str, more_positions: bool = False
+) -> dict[str, Tensor]:
     """Convert the tensors of a file to the state dict of a model, in float32.
 
     Args:
         stored: tensors by the names that the file gives them.
         expected: the model's state dict; only its names and shapes count.
         source: name of the file, for messages.
+        more_positions: repeat the positions of the file if the model has more.
 
     Raises:
         InputError: tensors are missing, unexpected or of another shape, or tables differ that BART ties together.
@@ -43,6 +47,8 @@ def match_state_dict(stored: dict[str, Tensor], expected: dict[str, Tensor], sou
     wanted = {name: tensor for name, tensor in expected.items() if name not in TIED_TO_EMBEDDINGS}
     _refuse(source, "lacks", wanted.keys() - tensors.keys())
     _refuse(source, "has tensors that this model does not have:", tensors.keys() - wanted.keys())
+    if more_positions:
+        tensors = repeat_positions(tensors, expected)
     for name, tensor in wanted.items():
         if tensors[name].shape != tensor.shape:
             raise InputError(

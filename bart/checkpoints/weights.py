@@ -6,6 +6,7 @@ Only tensors and plain containers are unpickled, so the worst that a hostile fil
 import json
 import logging
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,11 @@ from bart.configuration.configuration_bart import BartConfig
 from bart.errors import InputError
 from bart.hub import find_file
 
+_POSITIONS = "max_position_embeddings"
 _LAYERS = ("encoder_layers", "decoder_layers")
+_OWN_SIZES = (_POSITIONS, *_LAYERS)  # may differ between models that share a configuration file
 _SHAPE = (
-    *("max_position_embeddings", "d_model", *_LAYERS),
+    *(_POSITIONS, "d_model", *_LAYERS),
     *("encoder_attention_heads", "decoder_attention_heads", "encoder_ffn_dim", "decoder_ffn_dim"),
 )
 _CHECKPOINT_PREFIX = "model."  # the Lightning module holds the model as its attribute `model`
@@ -62,14 +65,17 @@ def read_config(name_or_path: str | os.PathLike[str]) -> BartConfig:
     return BartConfig(**stored)
 
 
-def config_for(name_or_path: str | os.PathLike[str], config: BartConfig, own_layers: bool = False) -> BartConfig:
+def config_for(
+    name_or_path: str | os.PathLike[str], config: BartConfig, own_sizes: bool = False, more_positions: bool = False
+) -> BartConfig:
     """Return ``config`` with the vocabulary size of the stored model, if that has a configuration.
 
     Args:
         name_or_path: a folder, hub id, .ckpt or .pt.
         config: the configuration to use for this model.
-        own_layers: take the stored numbers of layers, too, with a warning if they differ: a student has fewer layers
-            than the model that it was made from.
+        own_sizes: take the stored numbers of layers and of positions, too, with a warning if they differ: a student
+            has fewer layers than the model that it was made from, and a model of long documents has more positions.
+        more_positions: let the configuration have another number of positions.
 
     Raises:
         InputError: the stored configuration differs in any other part of the model's shape.
@@ -78,16 +84,13 @@ def config_for(name_or_path: str | os.PathLike[str], config: BartConfig, own_lay
         stored = read_config(name_or_path)
     except InputError:
         return config
-    if own_layers:
-        config = _with_layers_of(name_or_path, stored, config)
-    differing = [
-        f"{name} {getattr(stored, name)} (given: {getattr(config, name)})"
-        for name in _SHAPE
-        if getattr(stored, name) != getattr(config, name)
-    ]
+    may_differ = _OWN_SIZES if own_sizes else (_POSITIONS,) if more_positions else ()
+    differing = _differing([name for name in _SHAPE if name not in may_differ], stored, config)
     if differing:
-        found = f"{os.fspath(name_or_path)}: the model has {', '.join(differing)}"
+        found = f"{os.fspath(name_or_path)}: the model has {differing}"
         raise InputError(f"{found}; give the configuration that belongs to it")
+    if own_sizes:
+        config = _with_sizes_of(name_or_path, stored, config)
     if stored.vocab_size == config.vocab_size:
         return config
     say_vocabulary(name_or_path, stored, config)
@@ -103,24 +106,30 @@ def say_vocabulary(name_or_path: str | os.PathLike[str], stored: BartConfig, giv
         )
 
 
-def _with_layers_of(name_or_path: str | os.PathLike[str], stored: BartConfig, given: BartConfig) -> BartConfig:
-    """Return ``given`` with the stored numbers of layers; log a warning if they differ."""
-    own, others = ({name: getattr(config, name) for name in _LAYERS} for config in (stored, given))
-    if own == others:
+def _with_sizes_of(name_or_path: str | os.PathLike[str], stored: BartConfig, given: BartConfig) -> BartConfig:
+    """Return ``given`` with the stored numbers of layers and of positions; log a warning if they differ."""
+    differing = _differing(_OWN_SIZES, stored, given)
+    if not differing:
         return given
-    _log.warning(
-        "%s: the model has %s encoder and %s decoder layers, the configuration says %s and %s: the model's own count",
-        *(os.fspath(name_or_path), *own.values(), *others.values()),
-    )
-    return given.copy(**own)
+    _log.warning("%s: the model has %s: the model's own numbers count", os.fspath(name_or_path), differing)
+    return given.copy(**{name: getattr(stored, name) for name in _OWN_SIZES})
 
 
-def read_weights(name_or_path: str | os.PathLike[str], expected: dict[str, Tensor]) -> dict[str, Tensor]:
+def _differing(names: Iterable[str], stored: BartConfig, given: BartConfig) -> str:
+    """List the fields in which two configurations differ, with both values; empty if they do not."""
+    values = [(name, getattr(stored, name), getattr(given, name)) for name in names]
+    return ", ".join(f"{name} {own} (given: {other})" for name, own, other in values if own != other)
+
+
+def read_weights(
+    name_or_path: str | os.PathLike[str], expected: dict[str, Tensor], more_positions: bool = False
+) -> dict[str, Tensor]:
     """Read the weights of a model.
 
     Args:
         name_or_path: a folder, hub id, .ckpt or .pt.
         expected: the state dict of the model that they are for; only its names and shapes count.
+        more_positions: repeat the stored positions if the model has more.
 
     Returns:
         A state dict with these names and shapes, in float32.
@@ -134,7 +143,7 @@ def read_weights(name_or_path: str | os.PathLike[str], expected: dict[str, Tenso
         stored = _checkpoint_weights(Path(name_or_path))
     else:
         stored = _hugging_face_weights(name_or_path)
-    return match_state_dict(stored, expected, os.fspath(name_or_path))
+    return match_state_dict(stored, expected, os.fspath(name_or_path), more_positions)
 
 
 def write_weights(state_dict: dict[str, Tensor], folder: str | os.PathLike[str]) -> None:

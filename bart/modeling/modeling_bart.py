@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from bart.checkpoints.more_positions import with_positions
 from bart.checkpoints.weights import config_for, read_config, read_weights, write_weights
 from bart.configuration.configuration_bart import BartConfig
 from bart.configuration.generation_config import GenerationConfig
@@ -435,21 +436,31 @@ class BartForConditionalGeneration(nn.Module):
         return bool((is_target[:, 1:] <= is_target[:, :-1]).all())
 
     @classmethod
-    def from_pretrained(cls, name_or_path: str | os.PathLike[str], config: BartConfig | None = None) -> Self:
+    def from_pretrained(
+        cls,
+        name_or_path: str | os.PathLike[str],
+        config: BartConfig | None = None,
+        max_positions: int | None = None,
+    ) -> Self:
         """Load a model, in evaluation mode and float32.
 
         Args:
             name_or_path: a Hugging Face folder or hub id, a .ckpt of this project, or a model.pt of fairseq.
             config: used instead of the stored configuration, except for the vocabulary size; its shape must be that of
                 the weights.
+            max_positions: the positions that the model is to have, at least as many as are stored: these are repeated,
+                and the model must be trained before it is of use. None: those of the configuration.
 
         Raises:
             InputError: there is no usable model, or tensors are missing, unexpected or of another shape.
         """
-        config = read_config(name_or_path) if config is None else config_for(name_or_path, config)
+        more = max_positions is not None
+        config = read_config(name_or_path) if config is None else config_for(name_or_path, config, more_positions=more)
+        if max_positions is not None:
+            config = with_positions(config, max_positions)
         with torch.device("meta"), SkipInitialization():
             model = cls(config)
-        model.load_state_dict(read_weights(name_or_path, model.state_dict()), assign=True)
+        model.load_state_dict(read_weights(name_or_path, model.state_dict(), more), assign=True)
         return model.eval()
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from bart.checkpoints.more_positions import with_positions
 from bart.checkpoints.weights import config_for, is_checkpoint, is_fairseq, read_config
 from bart.configuration.configuration_bart import BartConfig
 from bart.errors import InputError
@@ -11,16 +12,26 @@ from bart.tokenization.tokenization_bart import BartTokenizer, check_fits
 from ..io.run_files import BEST_MODEL_FOLDER, TOKENIZER_FOLDER
 
 
-def load_config(config_path: str | None, model_name_or_path: str) -> BartConfig:
+def load_config(config_path: str | None, model_name_or_path: str, max_positions: int | None = None) -> BartConfig:
     """Read the configuration from a JSON file, or without a file from the model.
 
-    The model's own numbers of layers and of tokens count. Raises InputError if there is no configuration, or if the
-    model's shape differs otherwise; ``scratch`` may have any.
+    The model's own numbers of layers, of positions and of tokens count.
+
+    Args:
+        config_path: of the JSON file.
+        model_name_or_path: of the model; ``scratch`` may have any shape.
+        max_positions: positions that the model will be given; None for those that it has.
+
+    Raises:
+        InputError: There is no configuration, the model's shape differs otherwise, or it has more positions.
     """
     if config_path is None:
-        return read_config(model_name_or_path)
-    config = BartConfig.from_json_file(config_path)
-    return config if model_name_or_path == "scratch" else config_for(model_name_or_path, config, own_layers=True)
+        config = read_config(model_name_or_path)
+    else:
+        config = BartConfig.from_json_file(config_path)
+        if model_name_or_path != "scratch":
+            config = config_for(model_name_or_path, config, own_sizes=True)
+    return config if max_positions is None else with_positions(config, max_positions)
 
 
 def load_tokenizer(tokenizer_name_or_path: str | None, model_name_or_path: str, config: BartConfig) -> BartTokenizer:

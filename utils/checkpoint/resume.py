@@ -12,8 +12,8 @@ from .checkpoint_io import checkpoint_step, stored_arguments
 # These flags say how the program is started, not what it computes.
 _NOT_OF_THE_RUN = {"output_dir", "overwrite_output_dir", "resume", "data_report", "needs_test", "check_disk_space"}
 _TAKEN_FROM_CHECKPOINT = ("config_path", "model_name_or_path")  # a resumed run ignores these flags
-# What versions without a flag did, if that is not its default, or if None is not what is found out.
-_BEFORE_THE_FLAG = {"batch_shapes": "exact", "add_tokens": None, "lora": None}
+# What versions without a flag did, if that is not its default; None if that cannot be known, or is found out elsewhere.
+_BEFORE_THE_FLAG = {"batch_shapes": "exact", "add_tokens": None, "lora": None, "max_positions": None}
 
 
 def with_batches_of(optimization: OptimizationSettings, checkpoint: Path) -> OptimizationSettings:
@@ -39,9 +39,11 @@ def with_batch_shapes(
 
 
 def check_unchanged(flags: dict[str, Any], checkpoint: Path) -> None:
-    """Raise InputError if a flag differs from the interrupted run's and the steps already done depend on it."""
+    """Raise InputError if one of ``flags`` differs from the interrupted run's and the steps done depend on it."""
     stored = _stored(checkpoint)
     for flag, default in TrainingArguments.fixed_on_resume().items():
+        if flag not in flags:
+            continue
         now = flags[flag]
         # A version that lacked the flag did as its default says. Some defaults stand for what is found out.
         before = stored.get(flag, now if default in (None, "auto") else default)

@@ -12,6 +12,7 @@ from .options import at_least, option
 LONG_DOCUMENTS = ("truncate", "chunk")
 QUANTIZATIONS = ("int8",)
 ROUGE_TOKENIZERS = ("ascii", "unicode")
+MOST_POSITIONS = 16_384  # of --max_positions: those of LED
 LARGEST_SEED = 2**31 - 1  # each process adds its rank; numpy's limit is twice as high
 DATA_DIR_HELP = (
     "folder with {train,val,test}.{source,target}, one example per line, or with tables {train,val,test}"
@@ -199,7 +200,8 @@ def checked_length(name: str, length: int, config: BartConfig) -> int:
     """Return the length. Raises InputError, naming its flag, if it exceeds the model's positions."""
     positions = config.max_position_embeddings
     if length > positions:
-        raise InputError(f"--{name} {length}: the model has {positions} positions; give {positions} or less")
+        more = f", or train it with finetune.py --max_positions {length}" if length <= MOST_POSITIONS else ""
+        raise InputError(f"--{name} {length}: the model has {positions} positions; give {positions} or less{more}")
     return length
 
 

@@ -20,6 +20,7 @@ from .options import (
 from .shared_args import (
     DATA_DIR_HELP,
     LARGEST_SEED,
+    MOST_POSITIONS,
     BertScoreSettings,
     PrecisionSettings,
     ProcessSettings,
@@ -113,6 +114,14 @@ class ModelSettings(TokenizerSettings):
     )
     attention_dropout: float | None = option(
         None, "model", "dropout of the attention weights (default: the configuration's)", check=probability, fixed=True
+    )
+    max_positions: int | None = option(
+        None,
+        "model",
+        "positions of the model, for long documents: its own are repeated, and trained also with --freeze_embeds"
+        " (default: as many as it has)",
+        check=between(2, MOST_POSITIONS),
+        fixed=True,
     )
     freeze_embeds: bool = option(True, "model", "do not train the token and position embeddings", fixed=True)
     freeze_encoder: bool = option(False, "model", "do not train the encoder", fixed=True)
@@ -399,6 +408,11 @@ class TrainingArguments:
             if model.freeze_embeds:
                 raise InputError(
                     "--model_name_or_path scratch: random embeddings must be trained; give --no-freeze_embeds"
+                )
+            if model.max_positions is not None:
+                raise InputError(
+                    "--max_positions: repeats the positions of a trained model; for a new one set "
+                    "max_position_embeddings in --config_path"
                 )
         if data.task == "denoising" and model.freeze_embeds:
             raise InputError("--task denoising: pre-training trains the embeddings too; give --no-freeze_embeds")

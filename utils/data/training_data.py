@@ -60,7 +60,8 @@ def read_inputs(data: DataSettings, model: ModelSettings, checkpoint: Path | Non
     scan = _scan_documents if data.task == "denoising" else _scan_pairs
     texts = scan(data)
     if checkpoint is None:
-        config = _with_dropouts(load_config(model.config_path, model.model_name_or_path), model)
+        config = load_config(model.config_path, model.model_name_or_path, model.max_positions)
+        config = _with_dropouts(config, model)
         tokenizer = load_tokenizer(model.tokenizer_name_or_path, model.model_name_or_path, config)
     else:
         config = load_config(None, str(checkpoint))

@@ -27,6 +27,7 @@ from ..checkpoint.disk_space import check_disk_space
 from ..checkpoint.export import save_model
 from ..checkpoint.resume import check_steps, check_unchanged, with_batch_shapes, with_batches_of
 from ..checkpoint.run_folder import checkpoint_to_resume, open_run_folder
+from ..cli.options import to_values
 from ..cli.run import with_argument_names
 from ..cli.training_args import (
     DataSettings,
@@ -138,6 +139,8 @@ def decide(arguments: TrainingArguments, world: WorldInfo) -> Decision:
     if not run.dry_run and (world.rank == 0 or run.resume):
         checkpoint = checkpoint_to_resume(run)
     inputs = read_inputs(arguments.data, model, checkpoint)
+    if checkpoint is not None:
+        check_unchanged(to_values(model), checkpoint)  # before the lengths, which depend on the model's positions
     arguments = arguments.with_lengths_of(inputs.config)
     optimization = with_batch_shapes(arguments.optimization, world.on_gpu, checkpoint)
     if checkpoint is not None and optimization.auto_batch_size:
@@ -262,10 +265,13 @@ def build_model(settings: ModelSettings, inputs: RawTexts, checkpoint: Path | No
     if checkpoint is not None or settings.model_name_or_path == "scratch":
         model = BartForConditionalGeneration(before)  # the trainer reads a checkpoint's weights
     else:
-        model = BartForConditionalGeneration.from_pretrained(settings.model_name_or_path, before)
+        model = BartForConditionalGeneration.from_pretrained(
+            settings.model_name_or_path, before, settings.max_positions
+        )
     if new_tokens is not None:
         grow_vocabulary(model, config.vocab_size, new_tokens.pieces)
-    freeze(model.train(), settings.freeze_embeds, settings.freeze_encoder)
+    more_positions = settings.max_positions is not None
+    freeze(model.train(), settings.freeze_embeds, settings.freeze_encoder, trains_positions=more_positions)
     if settings.gradient_checkpointing:
         model.enable_gradient_checkpointing()
     return model

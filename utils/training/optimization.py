@@ -25,12 +25,22 @@ _ADAM_EPSILON = 1e-8
 _LAMB_EPSILON = 1e-6
 
 
-def freeze(model: BartForConditionalGeneration, embeddings: bool, encoder: bool) -> None:
-    """Exclude the token and position embeddings of encoder and decoder, or the whole encoder, from training."""
+def freeze(
+    model: BartForConditionalGeneration, embeddings: bool, encoder: bool, trains_positions: bool = False
+) -> None:
+    """Exclude parts of a model from training.
+
+    Args:
+        model: to train.
+        embeddings: exclude the token and position embeddings of encoder and decoder.
+        encoder: exclude the whole encoder.
+        trains_positions: with ``embeddings``, exclude only those of tokens: repeated positions are not learnt yet.
+    """
     sides = (model.model.encoder, model.model.decoder)
     frozen: list[nn.Module] = []
     if embeddings:
-        frozen += [model.model.shared, *(side.embed_positions for side in sides)]
+        frozen.append(model.model.shared)
+        frozen += [] if trains_positions else [side.embed_positions for side in sides]
     if encoder:
         frozen.append(model.model.encoder)
     for module in frozen:

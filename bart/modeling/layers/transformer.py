@@ -44,7 +44,8 @@ class LearnedPositions(nn.Embedding):
         max_positions = self.num_embeddings - POSITION_OFFSET
         if start + length > max_positions:
             raise InputError(
-                f"a sequence of {start + length} tokens exceeds max_position_embeddings={max_positions}; truncate it"
+                f"a sequence of {start + length} tokens exceeds max_position_embeddings={max_positions}; truncate it,"
+                " or load the model with max_positions and train it"
             )
         return self.weight[POSITION_OFFSET + start : POSITION_OFFSET + start + length]
 

@@ -35,6 +35,14 @@ def test_a_flag_that_the_run_did_not_have_stays_at_its_default(stored: dict[str,
         check_unchanged(flags(adam_beta2=0.98), Path("some.ckpt"))
 
 
+def test_a_run_before_the_flag_had_the_models_positions(stored: dict[str, object]) -> None:
+    """A part of the flags may be compared alone."""
+    del stored["max_positions"]
+    check_unchanged({"max_positions": None}, Path("some.ckpt"))
+    with pytest.raises(InputError, match="--max_positions was None and is now 4096"):
+        check_unchanged({"max_positions": 4096}, Path("some.ckpt"))
+
+
 def test_the_shapes_of_batches_stay_those_of_the_run(stored: dict[str, object]) -> None:
     """Wherever it is resumed; without a checkpoint they follow the device."""
     auto, few = OptimizationSettings(), OptimizationSettings(batch_shapes="few")

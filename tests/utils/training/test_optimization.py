@@ -25,6 +25,11 @@ def test_frozen_embeddings(model: BartForConditionalGeneration) -> None:
     assert frozen(model) == {"model.shared.weight", *sides}
 
 
+def test_repeated_positions_are_trained_beside_frozen_tokens(model: BartForConditionalGeneration) -> None:
+    freeze(model, embeddings=True, encoder=False, trains_positions=True)
+    assert frozen(model) == {"model.shared.weight"}
+
+
 def test_frozen_encoder(model: BartForConditionalGeneration) -> None:
     """The token embeddings are trained, because the decoder shares them."""
     freeze(model, embeddings=False, encoder=True)

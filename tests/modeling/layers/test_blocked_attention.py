@@ -40,11 +40,36 @@ def test_agrees_with_plain_mathematics(kind: str, at_once: int, monkeypatch: pyt
         torch.testing.assert_close(found, wanted, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("shape", [(40, 12, 90, 90), (3, 16, 600, 700), (2, 3, 142, 16_384), (1, 2, 5000, 5000)])
+def test_no_block_is_too_large(shape: tuple[int, int, int, int]) -> None:
+    """Whatever the lengths are; and each weight is in one block."""
+    sentences, heads, queries, keys = shape
+    states = [torch.empty(sentences, heads, length, 0) for length in (queries, keys)]
+    seen = torch.zeros(sentences, heads, queries, dtype=torch.int8)
+    for group in module._groups(*states):
+        for rows in module._rows(*states):
+            seen[*group, rows] += 1
+            assert seen[*group, rows].numel() * keys <= 2**20
+    assert (seen == 1).all()
+
+
+def test_many_blocks_round_no_worse_than_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The gradients of keys and values are sums over blocks of queries."""
+    given = tensors(200, 100, torch.bfloat16)
+    exact = torch.autograd.grad(plain(*(wide := [states.double() for states in given]), None, False).sum(), wide)
+    errors = []
+    for at_once in (2**20, 100):
+        monkeypatch.setattr(module, "_WEIGHTS_AT_ONCE", at_once)
+        found = torch.autograd.grad(blocked_attention(*given, None, 0.0, False).sum(), given)
+        errors.append([(ours - theirs).square().mean().sqrt() for ours, theirs in zip(found, exact, strict=True)])
+    assert all(many < 1.5 * one for one, many in zip(*errors, strict=True)), errors
+
+
 @pytest.mark.parametrize("at_once", [4, 2**20])
 def test_dropout_has_the_gradient_of_what_it_drew(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The backward pass draws the same weights again: with the draw held fixed, numerical and exact gradient agree."""
     monkeypatch.setattr(module, "_WEIGHTS_AT_ONCE", at_once)
-    given = tensors(3, 4)
+    given = [states.detach()[:2, :2].requires_grad_() for states in tensors(3, 4)]
 
     def attend(*states: Tensor) -> Tensor:
         torch.manual_seed(3)

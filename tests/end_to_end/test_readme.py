@@ -25,6 +25,7 @@ from scripts.benchmark import (
     count_shapes,
     count_structure,
     gpu_acceptance,
+    long_documents,
     prepare_tokens,
     profile_generation,
     rerank_candidates,
@@ -177,6 +178,7 @@ PROGRAMS = {
     "scripts.benchmark.count_launches": count_launches.CountArguments,
     "scripts.benchmark.count_shapes": count_shapes.ShapeArguments,
     "scripts.benchmark.count_structure": count_structure.CountArguments,
+    "scripts.benchmark.long_documents": long_documents.LongDocumentsArguments,
     "scripts.benchmark.rerank_candidates": rerank_candidates.RerankArguments,
 }
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import transformers
 from torch import Tensor
 
 from bart.checkpoints.weights import read_config
@@ -12,6 +13,8 @@ from tests.commands import Command, refusal, run
 from tests.same_end import assert_same_end
 from tests.tiny_setup import MAX_POSITIONS, TinySetup
 from utils.checkpoint.checkpoint_io import checkpoints, stored_arguments
+from utils.cli.training_args import DataSettings, ModelSettings
+from utils.data.training_data import read_inputs
 from utils.io.json_files import read_json
 
 POSITIONS = 100
@@ -54,6 +57,14 @@ def test_what_is_written_has_the_new_table(whole_run: Path, long_run: Path) -> N
     torch.testing.assert_close(after[ENCODER], repeated, rtol=0, atol=0.01)
     first, again = after[ENCODER][2 : 2 + POSITIONS - MAX_POSITIONS], after[ENCODER][2 + MAX_POSITIONS :]
     assert (first - again).abs().max() > 1e-3
+
+
+def test_its_tokenizer_truncates_at_its_length(setup: TinySetup, whole_run: Path, tmp_path: Path) -> None:
+    """In transformers, too: BART's limit of 1,024 tokens is not that of the new model."""
+    model = ModelSettings(model_name_or_path=str(whole_run / "best_tfmr"), max_positions=2000)
+    read_inputs(DataSettings(data_dir=str(setup.data)), model, None).tokenizer.save_pretrained(tmp_path)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    assert len(tokenizer("x " * 3000, truncation=True)["input_ids"]) == 2000
 
 
 def test_resumed_it_goes_on_with_the_same_table(

@@ -63,6 +63,8 @@ def read_inputs(data: DataSettings, model: ModelSettings, checkpoint: Path | Non
         config = load_config(model.config_path, model.model_name_or_path, model.max_positions)
         config = _with_dropouts(config, model)
         tokenizer = load_tokenizer(model.tokenizer_name_or_path, model.model_name_or_path, config)
+        if model.max_positions is not None:  # its own limit is BART's, and transformers truncates at it
+            tokenizer.model_max_length = max(tokenizer.model_max_length, model.max_positions)
     else:
         config = load_config(None, str(checkpoint))
         tokenizer = load_tokenizer(None, str(checkpoint), config)

@@ -7,6 +7,7 @@ import pytest
 import torch
 import transformers
 
+from bart.errors import InputError
 from bart.modeling.modeling_bart import BartForConditionalGeneration
 from bart.tokenization.tokenization_bart import BartTokenizer
 from tests.commands import Command, run
@@ -14,6 +15,8 @@ from tests.same_end import assert_same_end
 from tests.tiny_setup import TinySetup, tiny_config
 from utils.checkpoint.checkpoint_io import checkpoints, load_checkpoint
 from utils.checkpoint.export import save_model
+from utils.cli.parser import parse_arguments
+from utils.cli.training_args import TrainingArguments
 from utils.io.json_files import read_json
 
 STEPS = 6
@@ -79,3 +82,16 @@ def test_killed_and_resumed(flags: list[str], whole: Path, tmp_path: Path) -> No
     for folder in ("best_tfmr", "adapter"):
         for file in (whole / folder).iterdir():
             assert (tmp_path / "run" / folder / file.name).read_bytes() == file.read_bytes(), file.name
+
+
+@pytest.mark.parametrize(
+    ("flag", "text"),
+    [
+        (["--no-freeze_embeds"], "embeddings are not"),
+        (["--max_positions", "128"], "adapters hold no new positions; train with --max_positions first"),
+        (["--amp_level", "O2"], "adapters need float32 weights"),
+    ],
+)
+def test_what_adapters_cannot_do_is_refused(flags: list[str], flag: list[str], text: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=text):
+        parse_arguments(TrainingArguments, "Train.", [*flags, "--output_dir", str(tmp_path), *flag])

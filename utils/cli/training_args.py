@@ -442,6 +442,10 @@ class TrainingArguments:
             raise InputError(
                 "--lora: adapters hold no new embeddings; train with --add_tokens first, and then its best_tfmr"
             )
+        if self.model.max_positions is not None:
+            raise InputError(
+                "--lora: adapters hold no new positions; train with --max_positions first, and then its best_tfmr"
+            )
         if self.processes.strategy == "fsdp":
             raise InputError("--lora: adapters cannot be sharded over processes; give --strategy ddp")
         if self.precision.amp_level == "O2":

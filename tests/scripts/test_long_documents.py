@@ -27,7 +27,7 @@ def test_the_answer_stands_behind_the_given_token(rumours: int) -> None:
         before, secret = text.split(" The secret is ")
         assert secret.startswith(f"{answer} .")
         assert len(tokenizer(f" {before}", add_special_tokens=False)["input_ids"]) >= 99
-        assert before.count("The rumour is ") == rumours and "rumour" not in secret
+        assert before.count("The rumour is ") == rumours and "The rumour is " not in secret
     assert len({answer for _, answer in pairs}) > 10
     assert pairs == list(make_texts(iter(lengths), 99, rumours, tokenizer, random.Random(0)))
 

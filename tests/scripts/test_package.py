@@ -190,7 +190,7 @@ def test_the_corpus_of_the_checkout_is_refused(installed: Installed, setup: Tiny
     module = "bart_summarization.corpora.docstrings"
     ended = installed.run("python", "-m", module, "corpus", "--config", setup.config)
     assert ended.returncode == 2
-    assert "requirements/runtime.txt: no such file; this corpus is made by a checkout" in ended.stderr
+    assert "requirements/docstrings.txt: no such file; this corpus is made by a checkout" in ended.stderr
     assert ended.stderr.count("\n") == 1
 
 

@@ -105,14 +105,14 @@ class BertScorer:
         Returns:
             From 0 to 1: (N, 3) float64, in the order of BERTSCORE_NAMES.
         """
-        lengths = [self._lengths(texts) for texts in (predictions, references)]
-        self._texts_cut = sum(int((each > self._longest).sum()) for each in lengths)
-        empty = self._lengths([""])[0]
-        rows = np.flatnonzero((lengths[0] > empty) & (lengths[1] > empty))
+        self._texts_cut = 0
+        empty, of_predictions, of_references = map(self._tokenize, ([""], predictions, references))
+        pairs = zip(of_predictions, of_references, strict=True)
+        rows = [row for row, pair in enumerate(pairs) if min(map(len, pair)) > len(empty[0])]
         found = np.zeros((len(predictions), len(BERTSCORE_NAMES)))
         for start in range(0, len(rows), _TEXTS_AT_ONCE):
             some = rows[start : start + _TEXTS_AT_ONCE]
-            found[some] = self._compare([predictions[row] for row in some], [references[row] for row in some])
+            found[some] = self._compare([of_predictions[row] for row in some], [of_references[row] for row in some])
         return found
 
     def report_entry(self, scores: np.ndarray) -> dict[str, Any]:
@@ -128,23 +128,26 @@ class BertScorer:
             "scorer": f"torchmetrics {metadata.version('torchmetrics')}",
         }
 
-    def _lengths(self, texts: Sequence[str]) -> np.ndarray:
-        """Return the number of tokens of each text (N,), special ones included."""
-        return np.array([len(ids) for ids in self._tokenizer(list(texts), verbose=False)["input_ids"]], dtype=int)
+    def _tokenize(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the tokens of each text, special ones included; cut those that are too long, and count them."""
+        tokens: list[list[int]] = self._tokenizer(list(texts), verbose=False)["input_ids"]
+        for row, text in enumerate(texts):
+            if len(tokens[row]) > self._longest:
+                tokens[row] = self._tokenizer(text, truncation=True, max_length=self._longest)["input_ids"]
+                self._texts_cut += 1
+        return tokens
 
-    def _compare(self, predictions: list[str], references: list[str]) -> np.ndarray:
-        """Return the scores (N, 3) of a few texts with tokens."""
+    def _compare(self, predictions: list[list[int]], references: list[list[int]]) -> np.ndarray:
+        """Return the scores (N, 3) of a few texts, given as tokens."""
         from torchmetrics.functional.text import bert_score
 
-        def encoded(texts: list[str]) -> dict[str, Any]:
-            found = self._tokenizer(
-                texts, padding=True, truncation=True, max_length=self._longest, return_tensors="pt"
-            )
+        def padded(tokens: list[list[int]]) -> dict[str, Any]:
+            found = self._tokenizer.pad({"input_ids": tokens}, return_tensors="pt")
             return {name: found[name] for name in ("input_ids", "attention_mask")}
 
         scores = bert_score(
-            encoded(predictions),
-            encoded(references),
+            padded(predictions),
+            padded(references),
             model=self._model,
             num_layers=self._layer,
             device=self._device,

@@ -3,6 +3,7 @@
 import logging
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -74,6 +75,23 @@ def test_equal_empty_and_long_texts(tmp_path: Path, roberta: bool) -> None:
         f"BERTScore ({bert}, layer 2): precision 50.00  recall 50.00  f1 50.00; 1 texts are longer than it can read, "
         "and were cut"
     )
+
+
+def test_each_text_is_tokenized_once(bert: Path) -> None:
+    """But for those that are cut."""
+    one, long, tokenized = scorer(bert), " ".join(WORDS * 3), []
+    tokenizer = one._tokenizer
+
+    class Noted:
+        pad = staticmethod(tokenizer.pad)
+
+        def __call__(self, texts: str | list[str], **how: Any) -> Any:
+            tokenized.extend([texts] if isinstance(texts, str) else texts)
+            return tokenizer(texts, **how)
+
+    one._tokenizer = Noted()
+    assert one.scores(["a cat", long, "a dog"], ["the mat", "one", "a dog"])[:, 2].all()
+    assert tokenized == ["", "a cat", long, "a dog", long, "the mat", "one", "a dog"]
 
 
 def test_what_cannot_be_used(bert: Path, folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

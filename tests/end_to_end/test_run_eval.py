@@ -191,7 +191,7 @@ def test_the_report_says_what_the_summaries_are_like(setup: TinySetup, talkative
     report = evaluate(talkative_model, setup, tmp_path / "out")
     pairs = read_pairs(setup.data, "test")
     written = read_lines(tmp_path / "out" / "test_generations.txt")
-    assert report["traits"] == summary_traits(pairs.sources, written, pairs.targets)
+    assert report["traits"] == summary_traits(pairs.sources, [written], pairs.targets)[0].entry
     # A target is the first line of its source: nothing in it is new.
     assert report["traits"]["references"]["novel_ngrams"]["1"] == 0
 

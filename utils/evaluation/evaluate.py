@@ -135,19 +135,20 @@ def evaluate(
     # Put the texts in the order of the split, join those of pieces, and score them.
     texts = generations.texts
     in_order = sources.joined([texts[row] for row in range(len(tokens))])
+    plain = None
     if settings.reranker is not None:
         plain = [written[1:] for written in in_order]
         in_order = [written[:1] for written in in_order]
-        plain_scores, plain_quality = score_summaries(
-            [written[0] for written in plain], pairs, settings.scoring, bert_scorer
-        )
     _write_generations(in_order, folder, split)
-    best = [written[0] for written in in_order]
-    scores, quality = score_summaries(best, pairs, settings.scoring, bert_scorer)
+    systems = [[written[0] for written in found] for found in (in_order, plain) if found is not None]
+    scored, *scored_plain = score_summaries(systems, pairs, settings.scoring, bert_scorer)
+    of_reranking = {}
+    if settings.reranker is not None:
+        of_reranking["rerank"] = rerank_entry(settings.reranker.facts, scored_plain[0].quality)
 
     # The report: quality, speed, what was lost of the sources, and the settings.
     report = {
-        **quality,
+        **scored.quality,
         "degenerate_outputs": count_degenerate(texts, generations.repeating),
         "split": split,
         "n_obs": len(pairs),
@@ -170,22 +171,23 @@ def evaluate(
             "pieces": int(sources.pieces[sources.pieces > 1].sum()),
         },
         "search": {**model.config.search_settings(), **settings.search},
-        **({} if settings.reranker is None else {"rerank": rerank_entry(settings.reranker.facts, plain_quality)}),
+        **of_reranking,
         **facts,
         "key": result_key,  # of what was evaluated: --resume compares it
     }
 
     # The plain search has a folder of its own. The report comes last: it says that all other files are there.
-    if settings.reranker is not None:
+    if plain is not None:
         make_folder(folder / BEAM_SEARCH_FOLDER, "SAVE_PATH")
         _write_generations(plain, folder / BEAM_SEARCH_FOLDER, split)
-        _write_scores(folder / BEAM_SEARCH_FOLDER, split, pairs, plain_scores, plain_report(report))
+        _write_scores(folder / BEAM_SEARCH_FOLDER, split, pairs, scored_plain[0].scores, plain_report(report))
     rows = None if pairs.rows is None else pairs.rows.numbers
     if rows is not None:
         with atomic_write(folder / rows_file(split)) as file:
             file.writelines(f"{row + 1}\n" for row in rows)
-    _write_scores(folder, split, pairs, scores, report)
-    return EvaluationResult(report, ScoredExamples(pairs.sources, pairs.targets, best, scores, rows))
+    _write_scores(folder, split, pairs, scored.scores, report)
+    examples = ScoredExamples(pairs.sources, pairs.targets, systems[0], scored.scores, rows, scored.mentions)
+    return EvaluationResult(report, examples)
 
 
 def _key(

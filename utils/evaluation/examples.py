@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .names_and_numbers import Mention
+
 
 @dataclass
 class ScoredExamples:
@@ -15,3 +17,4 @@ class ScoredExamples:
     generations: Sequence[str]
     scores: np.ndarray | None  # (N, 4), from rouge.example_scores
     rows: np.ndarray | None = None  # (N,) the row of each in the user's own file, from 0, if that is not its line
+    mentions: Sequence[Sequence[Mention]] | None = None  # the names and numbers of each generation, if they are known

@@ -7,8 +7,8 @@ stands alone or before letters, as in 1980s. 1,000 and 1000 are the same, 3 and 
 """
 
 import unicodedata
-from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, pairwise
 from typing import Any, NamedTuple
 
 import nupunkt
@@ -33,31 +33,31 @@ class Mention(NamedTuple):
     is_in_source: bool
 
 
-def find_mentions(source: str, summary: str) -> list[Mention]:
-    """Return the names and numbers of a summary in their order, every occurrence, and whether its source has them."""
-    places = [*_names(summary), *_numbers(summary)]
-    if not places:
-        return []
-    tokens = set(_TOKENS.findall(source))  # distinct pairs of a word and a number, one of them empty
-    words = {_folded(word) for word, _ in tokens if word}
-    numbers = {_plain(number) for _, number in tokens if number}
-    return sorted(
-        Mention(start, end, is_number, text in (numbers if is_number else words))
-        for start, end, is_number, text in places
-    )
+def find_mentions(sources: Sequence[str], systems: Sequence[Sequence[str]]) -> list[list[list[Mention]]]:
+    """Find the names and numbers of summaries, and whether the sources have them.
+
+    Args:
+        sources: the sources.
+        systems: what each of several systems wrote, one summary of each source. The references may be one of them:
+            reading a source takes longer than reading its summaries, and it is read once for all systems.
+
+    Returns:
+        Of each system and each source, the mentions of the summary in their order, every occurrence.
+    """
+    by_source = [_mentions_of(source, summaries) for source, *summaries in zip(sources, *systems, strict=True)]
+    return [[of_systems[index] for of_systems in by_source] for index in range(len(systems))]
 
 
-def mention_counts(sources: Sequence[str], summaries: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Count the names and the numbers of all summaries, for a report.
+def mention_counts(mentions: Iterable[Sequence[Mention]]) -> dict[str, dict[str, Any]]:
+    """Count the names and the numbers of all summaries of a system, for a report.
 
     Returns:
         Of ``names`` and of ``numbers``: ``count``; ``not_in_source``, how many of these the sources do not contain; and
         ``share``, the second by the first, None if there are none.
     """
-    pairs = zip(sources, summaries, strict=True)
-    mentions = [each for source, summary in pairs for each in find_mentions(source, summary)]
+    of_all = list(chain.from_iterable(mentions))
     return {
-        name: _counts([each for each in mentions if each.is_number == is_number])
+        name: _counts([each for each in of_all if each.is_number == is_number])
         for name, is_number in (("names", False), ("numbers", True))
     }
 
@@ -69,6 +69,27 @@ def _counts(mentions: Sequence[Mention]) -> dict[str, Any]:
         "not_in_source": absent,
         "share": absent / len(mentions) if mentions else None,
     }
+
+
+def _mentions_of(source: str, summaries: Sequence[str]) -> list[list[Mention]]:
+    """Return the mentions of each summary of a source."""
+    places = [[*_names(summary), *_numbers(summary)] for summary in summaries]
+    if not any(places):
+        return [[] for _ in summaries]
+    words, numbers = _words_and_numbers(source)
+    return [
+        sorted(
+            Mention(start, end, is_number, text in (numbers if is_number else words))
+            for start, end, is_number, text in of_summary
+        )
+        for of_summary in places
+    ]
+
+
+def _words_and_numbers(source: str) -> tuple[set[str], set[str]]:
+    """Return the compared forms of the words and of the numbers of a source."""
+    tokens = set(_TOKENS.findall(source))  # distinct pairs of a word and a number, one of them empty
+    return {_folded(word) for word, _ in tokens if word}, {_plain(number) for _, number in tokens if number}
 
 
 def _names(text: str) -> Iterator[tuple[int, int, bool, str]]:

@@ -17,6 +17,7 @@ from ..runtime.evaluation_group import EvaluationGroup
 from ..runtime.processor import processor_cores
 from .bertscore import BertScorer
 from .degenerate_outputs import count_empty
+from .names_and_numbers import Mention
 from .rouge import Splitter, bootstrap_intervals, count_zeros, example_scores, mean_scores, scorer_description
 from .summary_stats import summary_traits, words
 from .unicode_words import RougeTokenizer, unicode_words
@@ -49,6 +50,15 @@ class ScoringSettings:
         }
 
 
+@dataclass(frozen=True)
+class ScoredSummaries:
+    """How good the summaries of a system are."""
+
+    scores: np.ndarray | None  # F-measures of ROUGE (N, 4) of the examples; None if there are no targets
+    quality: dict[str, Any]  # entries of the report
+    mentions: list[list[Mention]]  # the names and numbers of each summary
+
+
 def load_bert_scorer(
     settings: BertScoreSettings, device: torch.device, group: EvaluationGroup
 ) -> BertScorer | None:
@@ -71,28 +81,35 @@ def load_bert_scorer(
 
 
 def score_summaries(
-    summaries: Sequence[str], pairs: Pairs, settings: ScoringSettings, bert_scorer: BertScorer | None
-) -> tuple[np.ndarray | None, dict[str, Any]]:
-    """Score the summary of each source.
-
-    Returns:
-        The F-measures of ROUGE (N, 4) of the examples, None if there are no targets; and the report's entries.
-    """
+    systems: Sequence[Sequence[str]], pairs: Pairs, settings: ScoringSettings, bert_scorer: BertScorer | None
+) -> list[ScoredSummaries]:
+    """Score what each of several systems wrote, one summary of each source."""
     words_of = unicode_words if settings.tokenizer == "unicode" else words
-    of_texts: dict[str, Any] = {
-        "empty_outputs": count_empty(summaries),
-        "traits": summary_traits(pairs.sources, summaries, pairs.targets, words_of),
-    }
-    if pairs.targets is None:
-        return None, of_texts
-    scores = example_scores(summaries, pairs.targets, settings.splitter, processor_cores(), settings.tokenizer)
-    by_bert = None if bert_scorer is None else bert_scorer.report_entry(bert_scorer.scores(summaries, pairs.targets))
+    traits = summary_traits(pairs.sources, systems, pairs.targets, words_of)
+    scored = []
+    for summaries, measured in zip(systems, traits, strict=True):
+        of_texts = {"empty_outputs": count_empty(summaries), "traits": measured.entry}
+        scores, of_scores = _scores(summaries, pairs.targets, settings, bert_scorer)
+        scored.append(ScoredSummaries(scores, {**of_scores, **of_texts}, measured.mentions))
+    return scored
+
+
+def _scores(
+    summaries: Sequence[str],
+    targets: Sequence[str] | None,
+    settings: ScoringSettings,
+    bert_scorer: BertScorer | None,
+) -> tuple[np.ndarray | None, dict[str, Any]]:
+    """Return the F-measures of ROUGE (N, 4), and what the report says of these and of BERTScore."""
+    if targets is None:
+        return None, {}
+    scores = example_scores(summaries, targets, settings.splitter, processor_cores(), settings.tokenizer)
+    by_bert = None if bert_scorer is None else bert_scorer.report_entry(bert_scorer.scores(summaries, targets))
     return scores, {
         **mean_scores(scores),
         "intervals_95": bootstrap_intervals(scores),
         "scorer": scorer_description(settings.splitter, settings.tokenizer),
         "zero_scores": count_zeros(scores),
-        "empty_references": count_empty(pairs.targets),
+        "empty_references": count_empty(targets),
         **({} if by_bert is None else {"bertscore": by_bert}),
-        **of_texts,
     }

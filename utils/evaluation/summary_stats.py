@@ -6,13 +6,22 @@ N - n + 1 n-grams.
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from .names_and_numbers import mention_counts
+from .names_and_numbers import Mention, find_mentions, mention_counts
 
 ORDERS = (1, 2, 3, 4)  # the n of n-grams
 _WORD = re.compile(r"\w+")
+
+
+@dataclass(frozen=True)
+class SystemTraits:
+    """What was measured of a system's summaries."""
+
+    entry: dict[str, Any]  # of the report
+    mentions: list[list[Mention]]  # the names and numbers of each summary
 
 
 def words(text: str) -> list[str]:
@@ -22,14 +31,21 @@ def words(text: str) -> list[str]:
 
 def summary_traits(
     sources: Sequence[str],
-    generations: Sequence[str],
+    systems: Sequence[Sequence[str]],
     references: Sequence[str] | None,
     words_of: Callable[[str], list[str]] = words,
-) -> dict[str, Any]:
-    """Measure the summaries and, for comparison, the references. ``words_of`` splits a text into words without spaces.
+) -> list[SystemTraits]:
+    """Measure the summaries of one or more systems and, for comparison, the references.
+
+    Args:
+        sources: the sources.
+        systems: what each system wrote, one summary of each source.
+        references: one of each source, if there are any.
+        words_of: splits a text into words without spaces. Each text is split once.
 
     Returns:
-        JSON types. Of the summaries ("generated") and of the references:
+        Of each system the names and numbers, and an entry of JSON types. It has, of the summaries ("generated") and of
+        the references:
 
         - ``words``: the mean number of words.
         - ``novel_ngrams``: the share of a text's distinct n-grams that its source does not have (See et al. 2017,
@@ -43,15 +59,24 @@ def summary_traits(
     """
     split_sources = [f" {' '.join(words_of(source))} " for source in sources]  # n-grams are found as " a b "
 
-    def measured(texts: Sequence[str]) -> dict[str, Any]:
-        return {**_traits(split_sources, [words_of(text) for text in texts]), **mention_counts(sources, texts)}
+    texts = [*systems, *([] if references is None else [references])]
+    mentions = find_mentions(sources, texts)
+    measured = [
+        {**_traits(split_sources, [words_of(text) for text in of_system]), **mention_counts(found)}
+        for of_system, found in zip(texts, mentions, strict=True)
+    ]
+    of_references = None if references is None else measured[-1]
+    return [
+        SystemTraits(_entry(measured[system], of_references), mentions[system]) for system in range(len(systems))
+    ]
 
-    traits: dict[str, Any] = {"generated": measured(generations)}
-    if references is not None:
-        traits["references"] = measured(references)
-        expected = traits["references"]["words"]
-        traits["length_ratio"] = traits["generated"]["words"] / expected if expected else None
-    return traits
+
+def _entry(generated: dict[str, Any], references: dict[str, Any] | None) -> dict[str, Any]:
+    if references is None:
+        return {"generated": generated}
+    expected = references["words"]
+    ratio = generated["words"] / expected if expected else None
+    return {"generated": generated, "references": references, "length_ratio": ratio}
 
 
 def _traits(split_sources: Sequence[str], split_texts: Sequence[list[str]]) -> dict[str, Any]:

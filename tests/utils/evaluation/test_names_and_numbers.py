@@ -1,5 +1,6 @@
 import pytest
 
+from utils.evaluation import names_and_numbers
 from utils.evaluation.names_and_numbers import find_mentions, mention_counts
 
 SOURCE = (
@@ -30,16 +31,31 @@ SOURCE = (
     ],
 )
 def test_by_hand(summary: str, found: str) -> None:
-    mentions = find_mentions(SOURCE, summary)
+    ((mentions,),) = find_mentions([SOURCE], [[summary]])
     texts = [f"{summary[each.start : each.end]}{'+' if each.is_in_source else '-'}" for each in mentions]
     assert " ".join(texts) == found
     assert all(each.is_number == summary[each.start].isdecimal() for each in mentions)
 
 
 def test_counts_are_of_all_occurrences() -> None:
-    counts = mention_counts([SOURCE, "7 of Rome"], ["in Rome, in Rome, in Berlin", "in Rome in 7, 8"])
-    assert counts == {
+    summaries = ["in Rome, in Rome, in Berlin", "in Rome in 7, 8"]
+    (mentions,) = find_mentions([SOURCE, "7 of Rome"], [summaries])
+    assert mention_counts(mentions) == {
         "names": {"count": 4, "not_in_source": 2, "share": 0.5},
         "numbers": {"count": 2, "not_in_source": 1, "share": 0.5},
     }
-    assert mention_counts(["A"], ["b"])["names"] == {"count": 0, "not_in_source": 0, "share": None}
+    assert mention_counts([[]])["names"] == {"count": 0, "not_in_source": 0, "share": None}
+
+
+def test_each_system_has_its_own_mentions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that it has alone, from one reading of each source that has a summary with any."""
+    sources, read, read_source = [SOURCE, "7 of Rome", "in Paris"], [], names_and_numbers._words_and_numbers
+    monkeypatch.setattr(
+        names_and_numbers, "_words_and_numbers", lambda source: [read.append(source), read_source(source)][1]
+    )
+    systems = [["in Rome", "in Rome", "none"], ["in Berlin in 7", "none", "none"], ["", "8 of Oslo", ""]]
+    together = find_mentions(sources, systems)
+    assert read == sources[:2]
+    assert together == [find_mentions(sources, [system])[0] for system in systems]
+    assert [[len(mentions) for mentions in system] for system in together] == [[1, 1, 0], [2, 0, 0], [0, 2, 0]]
+    assert find_mentions(sources, []) == []

@@ -18,6 +18,7 @@ from utils.cli.rerank_args import RerankSettings
 from utils.data.chunking import read_sources
 from utils.data.line_files import read_lines
 from utils.data.splits import Pairs
+from utils.evaluation import names_and_numbers, scoring
 from utils.evaluation.consensus import ConsensusChooser
 from utils.evaluation.evaluate import EvaluationSettings, result_text
 from utils.evaluation.generate import BatchGenerator, BatchSize, generate
@@ -177,6 +178,23 @@ def test_what_an_evaluation_writes(
     # An evaluation without re-ranking leaves nothing of it.
     evaluated(model, tokenizer, folder, None, pairs)
     assert {path.name for path in folder.iterdir()} == {path.name for path in (tmp_path / "plain").iterdir()}
+
+
+def test_each_text_is_measured_once(
+    model: BartForConditionalGeneration, tokenizer: BartTokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For the traits of both searches and of the references, and for the page."""
+    read, split = [], []
+    read_source, words = names_and_numbers._words_and_numbers, scoring.words
+    monkeypatch.setattr(
+        names_and_numbers, "_words_and_numbers", lambda source: [read.append(source), read_source(source)][1]
+    )
+    monkeypatch.setattr(scoring, "words", lambda text: [split.append(text), words(text)][1])
+    pairs = replace(PAIRS, targets=[f"the text {row} of Rome" for row in range(14)])
+    evaluated(model, tokenizer, tmp_path, reranker(), pairs)
+    assert read == pairs.sources
+    written = [read_lines(tmp_path / folder / "test_generations.txt") for folder in (".", "beam_search")]
+    assert sorted(split) == sorted([*pairs.sources, *pairs.targets, *written[0], *written[1]])
 
 
 def test_without_targets(model: BartForConditionalGeneration, tokenizer: BartTokenizer, tmp_path: Path) -> None:

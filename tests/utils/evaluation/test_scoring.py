@@ -51,7 +51,7 @@ def test_all_that_is_written(
     scores = example_scores(written, targets, tokenizer="unicode")
     assert {name: report[name] for name in mean_scores(scores)} == mean_scores(scores)
     assert report["scorer"] == scorer_description(tokenizer="unicode")
-    assert report["traits"] == summary_traits(SOURCES, written, targets, unicode_words)
+    assert report["traits"] == summary_traits(SOURCES, [written], targets, unicode_words)[0].entry
     assert report["zero_scores"]["rouge1"] == int((scores[:, 0] == 0).sum()) >= 2
     assert report["empty_outputs"] == sum(not text.strip() for text in written) and report["empty_references"] == 0
     assert report["bertscore"]["layer"] == 1 and report["bertscore"]["model"] == str(bert)

@@ -7,12 +7,13 @@ has the summaries before it unpacks the sources, which are 46 MB for CNN-DM's te
 import base64
 import gzip
 import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from ...evaluation.examples import ScoredExamples
-from ...evaluation.names_and_numbers import find_mentions
+from ...evaluation.names_and_numbers import Mention, find_mentions
 from ...evaluation.rouge import ROUGE_TYPES
 from .before import Before
 
@@ -34,7 +35,8 @@ def packed_summaries(examples: ScoredExamples, before: Before | None = None) -> 
         if lines is not None
     }
     content["absent"] = {
-        name: list(map(_absent_places, examples.sources, lines)) for name, lines in summaries.items()
+        name: list(map(_absent_places, summaries[name], mentions))
+        for name, mentions in _mentions(examples, summaries).items()
     }
     if examples.rows is not None:
         content["rows"] = (examples.rows + 1).tolist()
@@ -49,9 +51,19 @@ def _by_type(scores: np.ndarray) -> dict[str, list[float]]:
     return dict(zip(ROUGE_TYPES, (100 * scores.T).round(2).tolist(), strict=True))
 
 
-def _absent_places(source: str, generation: str) -> list[int]:
-    """Return the start and the end of each mention, one after the other, in the units of JavaScript's strings."""
-    absent = [each for each in find_mentions(source, generation) if not each.is_in_source]
+def _mentions(
+    examples: ScoredExamples, summaries: Mapping[str, Sequence[str]]
+) -> dict[str, Sequence[Sequence[Mention]]]:
+    """Return the names and numbers of all summaries, and look only for those that the examples do not have."""
+    known = {} if examples.mentions is None else {"generations": examples.mentions}
+    others = [name for name in summaries if name not in known]
+    found = find_mentions(examples.sources, [summaries[name] for name in others])
+    return {**dict(zip(others, found, strict=True)), **known}
+
+
+def _absent_places(generation: str, mentions: Sequence[Mention]) -> list[int]:
+    """Return the start and the end of each absent one, one after the other, in the units of JavaScript's strings."""
+    absent = [each for each in mentions if not each.is_in_source]
     return [len(generation[:place].encode("utf-16-le")) // 2 for each in absent for place in (each.start, each.end)]
 
 

@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 
 from utils.evaluation.examples import ScoredExamples
+from utils.evaluation.names_and_numbers import Mention, find_mentions
 from utils.evaluation.paired_bootstrap import paired_comparison
 from utils.evaluation.rouge import ROUGE_TYPES, example_scores, mean_scores, scorer_description
 from utils.evaluation.score_files import write_example_scores
 from utils.io.json_files import write_json
+from utils.reporting.results_page import examples as packing
 from utils.reporting.results_page.page import write_page
 
 SOURCES = [f"Number {row} is read from the file. It is then returned." for row in range(20)]
@@ -33,10 +35,10 @@ def write_evaluation(folder: Path, generations: list[str], references: list[str]
     return report
 
 
-def written_page(folder: Path) -> tuple[str, dict[str, Any]]:
+def written_page(folder: Path, **known: Any) -> tuple[str, dict[str, Any]]:
     """Write the page of a run and return its markup, and the summaries that are packed in it."""
     report = write_evaluation(folder, AFTER)
-    write_page(folder, report, ScoredExamples(SOURCES, REFERENCES, AFTER, example_scores(AFTER, REFERENCES)))
+    write_page(folder, report, ScoredExamples(SOURCES, REFERENCES, AFTER, example_scores(AFTER, REFERENCES), **known))
     page = (folder / "results.html").read_text()
     (packed,) = re.findall(r'id="packed-summaries">([^<]*)<', page)
     return page, json.loads(gzip.decompress(base64.b64decode(packed)))
@@ -59,6 +61,21 @@ def test_each_example_has_its_summary_before_fine_tuning_and_the_page_the_paired
         title = name.replace("rouge", "ROUGE-")
         assert f"{title} {row['first']:.2f} {row['second']:.2f} {change} {row['p']:.4f}" in text
         assert name != "rouge1" or f"20 examples, ROUGE-1 changes by {change}, p 0.0002." in text
+
+
+def test_names_that_the_evaluation_has_found_are_not_looked_for_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_evaluation(tmp_path / "pretrained", BEFORE)
+    expected, searched = written_page(tmp_path), []
+
+    def noted(sources: list[str], systems: list[list[str]]) -> list[list[list[Mention]]]:
+        searched.extend(systems)
+        return find_mentions(sources, systems)
+
+    monkeypatch.setattr(packing, "find_mentions", noted)
+    assert written_page(tmp_path, mentions=find_mentions(SOURCES, [AFTER])[0]) == expected
+    assert searched == [BEFORE]
 
 
 def test_without_such_a_folder_nothing_is_said_of_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -37,7 +37,7 @@ def write_results(folder: Path, count: int, words_of_a_source: int) -> ScoredExa
         **{"split": "test", "n_obs": count, "model": "<b>model</b>", "data_dir": "data/xsum", "device": "cpu"},
         **{"latency_seconds": dict.fromkeys(("mean", "p50", "p90", "p95", "p99"), 0.5), "sequences_per_second": 9.0},
         **{"processes": 1, "batch_size": 8, "search": {"num_beams": 2}, "precision": "fp32", "beams": 2},
-        "traits": summary_traits(sources[:100], generations[:100], references[:100]),
+        "traits": summary_traits(sources[:100], [generations[:100]], references[:100])[0].entry,
     }
     folder.mkdir()
     write_json(folder / "test_rouge.json", report)
@@ -237,7 +237,7 @@ def luminance(color: str) -> float:
 
 def test_without_scores_there_are_the_texts(browser: Chromium, tmp_path: Path) -> None:
     """An evaluation without targets has none. Texts of a file that --split divided have the numbers of its rows."""
-    report = {"split": "test", "n_obs": 2, "traits": summary_traits(["a b", "c"], ["a", "c"], None)}
+    report = {"split": "test", "n_obs": 2, "traits": summary_traits(["a b", "c"], [["a", "c"]], None)[0].entry}
     write_page(tmp_path, report, ScoredExamples(["a b", "c"], None, ["a", "c"], None, np.array([6, 1233])))
     open_whole(browser, tmp_path / "results.html")
     texts = browser.value("[...document.querySelectorAll('.text')].map(text => text.textContent)")

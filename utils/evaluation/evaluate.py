@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from bart.configuration.configuration_bart import BartConfig
 from bart.configuration.generation_config import GenerationConfig
+from bart.errors import InputError
 from bart.modeling.modeling_bart import BartForConditionalGeneration
 
 from ..data.chunking import read_sources
@@ -67,6 +68,19 @@ class EvaluationSettings:
     discard_other_journal: bool = False  # with resume: delete a journal of another evaluation instead of refusing it
     computation: dict[str, Any] = field(default_factory=dict)  # digest of the weights, precision: for the journal's key
     reranker: Reranker | None = None  # finds candidates and chooses among them, in place of the search
+
+    def __post_init__(self) -> None:
+        """Raise InputError if an evaluation is to go on that no journal can identify."""
+        if self.resume and not self.can_be_resumed:
+            raise InputError(
+                "--resume: --rerank_utility is a function, and nothing tells whether the interrupted evaluation had "
+                "the same one; evaluate without --resume"
+            )
+
+    @property
+    def can_be_resumed(self) -> bool:
+        """Whether a journal's key says all that the summaries depend on; what a function does it cannot say."""
+        return self.reranker is None or self.reranker.has_named_utility
 
     def draws(self, config: BartConfig) -> bool:
         """Tell whether summaries depend on random draws."""
@@ -277,7 +291,7 @@ def _generate_all(
             return None
         return Generations(rows)
     except Interrupted:
-        if group.rank == 0:
+        if group.rank == 0 and settings.can_be_resumed:
             print("interrupted: the journal has what was generated; the same command with --resume goes on", flush=True)
         raise
     finally:

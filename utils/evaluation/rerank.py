@@ -7,7 +7,7 @@ https://arxiv.org/abs/2310.01387).
 Shapes: B sources, S tokens of the longest, C candidates of a source, L tokens of the longest candidate.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -76,9 +76,10 @@ class Reranker:
         check_call(config, self._sampling)
         self._chooser = ConsensusChooser(settings.rerank_utility, tokenizer)
         utility = settings.rerank_utility
+        self.has_named_utility = isinstance(utility, str)
         self.facts: dict[str, Any] = {
             "method": settings.rerank,
-            "utility": utility if isinstance(utility, str) else getattr(utility, "__name__", repr(utility)),
+            "utility": utility if isinstance(utility, str) else _function_text(utility),
             **({} if tokenizer == "ascii" or callable(utility) else {"tokenizer": tokenizer}),
             "beams": self._beams,
             "samples": samples,
@@ -133,3 +134,8 @@ class Reranker:
         for portion in range(portions):
             share = (self._samples + portion) // portions  # the shares differ by one at most
             yield {**self._sampling, "num_return_sequences": share, "draw_next": draw_by_inversion}
+
+
+def _function_text(utility: Callable[[str, str], float]) -> str:
+    """Name a utility of the user's own; never as one of ours."""
+    return f"function {getattr(utility, '__qualname__', type(utility).__qualname__)}"

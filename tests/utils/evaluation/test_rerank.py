@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,11 @@ CONSENSUS = RerankSettings("consensus", rerank_samples=6, rerank_temperature=1.5
 PAIRS = Pairs(
     [f"text number {row} of names and files " * (row % 5 + 1) for row in range(14)], ["a text of names"] * 14
 )
+
+
+def rouge1(candidate: str, reference: str) -> float:
+    """A user's own utility, with the name of another one."""
+    return 1 / (1 + abs(len(candidate) - len(reference)))
 
 
 @pytest.fixture
@@ -205,12 +211,16 @@ def test_without_targets(model: BartForConditionalGeneration, tokenizer: BartTok
 
 
 def killed(
-    model: BartForConditionalGeneration, tokenizer: BartTokenizer, folder: Path, monkeypatch: pytest.MonkeyPatch
+    model: BartForConditionalGeneration,
+    tokenizer: BartTokenizer,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    rerank: Reranker | None = None,
 ) -> None:
     """Evaluate until two batches are in the journal."""
     with monkeypatch.context() as patch, pytest.raises(Killed):
         kill_after_appends(patch, 2)
-        evaluated(model, tokenizer, folder, reranker())
+        evaluated(model, tokenizer, folder, rerank or reranker())
 
 
 def test_a_killed_evaluation_goes_on(
@@ -236,6 +246,24 @@ def test_a_killed_evaluation_goes_on(
             for path in (name, f"beam_search/{name}"):
                 assert (tmp_path / "killed" / path).read_bytes() == (tmp_path / "whole" / path).read_bytes()
         killed(model, tokenizer, tmp_path / "killed", monkeypatch)
+
+
+def test_what_a_function_has_chosen_is_not_resumed(
+    model: BartForConditionalGeneration, tokenizer: BartTokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither with a function, which may do something else by now, nor with the utility that has its name."""
+    by_function = reranker(replace(CONSENSUS, rerank_utility=rouge1))
+    killed(model, tokenizer, tmp_path, monkeypatch, by_function)
+    (journal,) = tmp_path.glob("*journal*")
+    kept = journal.read_bytes()
+    with pytest.raises(InputError, match=r"^--resume: --rerank_utility is a function, .*; evaluate without --resume"):
+        evaluated(model, tokenizer, tmp_path, by_function, resume=True)
+    with pytest.raises(InputError, match=r"is of another evaluation .*rerank"):
+        evaluated(model, tokenizer, tmp_path, reranker(), resume=True)
+    assert journal.read_bytes() == kept
+    said = evaluated(model, tokenizer, tmp_path, by_function)
+    assert "re-ranked by consensus (function rouge1) of 4 beams" in said
+    assert reranker(replace(CONSENSUS, rerank_utility=partial(rouge1))).facts["utility"] == "function partial"
 
 
 def test_two_processes_choose_the_same(model: BartForConditionalGeneration, tokenizer: BartTokenizer) -> None:

@@ -159,7 +159,7 @@ def test_long_documents_in_pieces(setup: TinySetup, talkative_model: Path, tmp_p
     assert [texts[0] for texts in both] == expected[:5] and all(len(texts) == 2 for texts in both)
 
 
-def test_without_a_target_file_there_are_generations_alone(setup: TinySetup, whole_run: Path, tmp_path: Path) -> None:
+def test_without_a_target_file_nothing_is_scored(setup: TinySetup, whole_run: Path, tmp_path: Path) -> None:
     """The same ones; what an earlier evaluation scored there is gone."""
     folder = tmp_path / "out"
     evaluate(whole_run / "best_tfmr", setup, folder)
@@ -171,7 +171,7 @@ def test_without_a_target_file_there_are_generations_alone(setup: TinySetup, who
     output = run("run_eval.py", arguments, tmp_path / "log")
     assert "no scores, as there is no test.target" in output
     assert (folder / "test_generations.txt").read_text() == with_targets
-    assert {path.name for path in folder.iterdir()} == {"test_generations.txt", "results.html"}
+    assert {path.name for path in folder.iterdir()} == {"test_generations.txt", "test_key.json", "results.html"}
 
 
 def test_the_splitter_of_sentences_is_recorded(setup: TinySetup, talkative_model: Path, tmp_path: Path) -> None:

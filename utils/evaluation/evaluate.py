@@ -26,6 +26,7 @@ from ..io.run_files import (
     all_generations_file,
     evaluation_files,
     generations_file,
+    key_file,
     report_file,
     rows_file,
 )
@@ -107,7 +108,8 @@ def evaluate(
     Args:
         model: in evaluation mode, on its device.
         tokenizer: the model's.
-        pairs: the split. Without targets nothing is scored, and <split>_rouge.json is not written.
+        pairs: the split. Without targets nothing is scored, and <split>_key.json is written instead of
+            <split>_rouge.json.
         settings: how to summarize and score.
         folder: the folder to write to.
         facts: further entries of the report.
@@ -190,7 +192,8 @@ def evaluate(
         "key": result_key,  # of what was evaluated: --resume compares it
     }
 
-    # The plain search has a folder of its own. The report comes last: it says that all other files are there.
+    # The plain search has a folder of its own. The report, or the key, comes last: it says that all other files are
+    # there.
     if plain is not None:
         make_folder(folder / BEAM_SEARCH_FOLDER, "SAVE_PATH")
         _write_generations(plain, folder / BEAM_SEARCH_FOLDER, split)
@@ -200,6 +203,8 @@ def evaluate(
         with atomic_write(folder / rows_file(split)) as file:
             file.writelines(f"{row + 1}\n" for row in rows)
     _write_scores(folder, split, pairs, scored.scores, report)
+    if pairs.targets is None:
+        write_json(folder / key_file(split), {"key": result_key})
     examples = ScoredExamples(pairs.sources, pairs.targets, systems[0], scored.scores, rows, scored.mentions)
     return EvaluationResult(report, examples)
 

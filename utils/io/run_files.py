@@ -39,6 +39,11 @@ def report_file(split: str) -> str:
     return f"{split}_rouge.json"
 
 
+def key_file(split: str) -> str:
+    """Name the file that says what was evaluated, by digests; for a split without targets, which has no report."""
+    return f"{split}_key.json"
+
+
 def example_scores_file(split: str) -> str:
     """Name the file of the scores of each example."""
     return f"{split}_example_scores.json"
@@ -57,4 +62,5 @@ def journal_pattern(split: str) -> str:
 def evaluation_files(split: str) -> list[str]:
     """Name all files that an evaluation of the split writes, except the page."""
     names = [generations_file(split), report_file(split), example_scores_file(split)]
-    return [*names, all_generations_file(split), rows_file(split), *(f"{BEAM_SEARCH_FOLDER}/{name}" for name in names)]
+    others = [all_generations_file(split), rows_file(split), key_file(split)]
+    return [*names, *others, *(f"{BEAM_SEARCH_FOLDER}/{name}" for name in names)]

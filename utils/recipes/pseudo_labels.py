@@ -14,7 +14,7 @@ from ..data.sources import DataFolder, HubData
 from ..data.splits import line_file
 from ..evaluation.journal import texts_digest
 from ..io.json_files import read_json
-from ..io.run_files import generations_file, report_file
+from ..io.run_files import generations_file, key_file, report_file
 
 _LABELLED = "train"
 _AS_THEY_ARE = ("val", "test")
@@ -38,8 +38,8 @@ def write_pseudo_labels(
         A line for people: how many targets there are, and how many of them are empty.
 
     Raises:
-        InputError: The evaluation is missing or one of other texts, which can be told if the split had targets; the
-            data cannot be read; or ``folder`` exists.
+        InputError: The evaluation is missing, unfinished or one of other texts; the data cannot be read; or ``folder``
+            exists.
     """
     if folder.exists():
         raise InputError(f"{folder} exists; give a new folder")
@@ -54,8 +54,7 @@ def write_pseudo_labels(
             _copy(data, split, partial)
     empty = sum(not line.strip() for line in iterate_lines(folder / f"{_LABELLED}.target"))
     left_out = f", {empty:,} of them empty, which a training leaves out" if empty else ""
-    unknown = "" if (results / report_file(_LABELLED)).is_file() else "; without a report only their number was checked"
-    return f"{labels.lines:,} summaries of {results} as {_LABELLED}.target{left_out}{unknown}"
+    return f"{labels.lines:,} summaries of {results} as {_LABELLED}.target{left_out}"
 
 
 def _labels_of(results: Path, sources: Path) -> LineFile:
@@ -69,10 +68,24 @@ def _labels_of(results: Path, sources: Path) -> LineFile:
     labels, texts = scan(path), read_lines(sources)
     if labels.lines != len(texts):
         raise InputError(f"{path} has {labels.lines} lines, {sources} has {len(texts)}; evaluate the whole split")
-    report = results / report_file(_LABELLED)  # missing if the split has no targets
-    if report.is_file() and read_json(report).get("key", {}).get("texts") != texts_digest(texts):
-        raise InputError(f"{report}: is an evaluation of other texts than {sources}; evaluate these, without --n_obs")
+    evaluation = _evaluation_of(path)
+    if read_json(evaluation).get("key", {}).get("texts") != texts_digest(texts):
+        raise InputError(
+            f"{evaluation}: is of an evaluation of other texts than {sources}; evaluate these, without --n_obs"
+        )
     return labels
+
+
+def _evaluation_of(generations: Path) -> Path:
+    """Return the file that says which texts were summarized. Raises InputError if there is none."""
+    names = report_file(_LABELLED), key_file(_LABELLED)  # the second one if the split has no targets
+    for name in names:
+        if (generations.parent / name).is_file():
+            return generations.parent / name
+    raise InputError(
+        f"{generations}: neither {' nor '.join(names)} beside it says which texts were summarized; evaluate the split "
+        "again, with --resume"
+    )
 
 
 def _copy(data: DataFolder | HubData | DividedData, split: str, folder: Path) -> None:

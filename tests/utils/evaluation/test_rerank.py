@@ -23,6 +23,7 @@ from utils.evaluation import names_and_numbers, scoring
 from utils.evaluation.consensus import ConsensusChooser
 from utils.evaluation.evaluate import EvaluationSettings, result_text
 from utils.evaluation.generate import BatchGenerator, BatchSize, generate
+from utils.evaluation.journal import texts_digest
 from utils.evaluation.paired_bootstrap import paired_comparison
 from utils.evaluation.rerank import Reranker
 from utils.io.json_files import read_json
@@ -207,7 +208,8 @@ def test_without_targets(model: BartForConditionalGeneration, tokenizer: BartTok
     said = evaluated(model, tokenizer, tmp_path, reranker(), replace(PAIRS, targets=None))
     assert "rouge1 " not in said and "beam search" in said and "words" in said
     assert len(read_lines(tmp_path / "beam_search" / "test_generations.txt")) == 14
-    assert not list(tmp_path.rglob("*.json"))
+    assert [path.name for path in tmp_path.rglob("*.json")] == ["test_key.json"]
+    assert read_json(tmp_path / "test_key.json")["key"]["texts"] == texts_digest(PAIRS.sources)
 
 
 def killed(

@@ -25,12 +25,11 @@ def labels(count: int) -> list[str]:
     return [odd.get(number, f"summary {number}") for number in range(count)]
 
 
-def write_results(folder: Path, lines: list[str], sources: list[str] | None = None) -> Path:
-    """Write what an evaluation of the split leaves; without ``sources``, one of a split that has no targets."""
+def write_results(folder: Path, lines: list[str], sources: list[str], name: str = "train_rouge.json") -> Path:
+    """Write what an evaluation of the split leaves; ``name`` is that of the file which says what was evaluated."""
     folder.mkdir()
     (folder / "train_generations.txt").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    if sources is not None:
-        write_json(folder / "train_rouge.json", {"key": {"texts": texts_digest(sources)}})
+    write_json(folder / name, {"key": {"texts": texts_digest(sources)}})
     return folder
 
 
@@ -54,9 +53,9 @@ def test_sources_without_targets_are_labelled(setup: TinySetup, tmp_path: Path) 
     data.mkdir()
     for name in ("train.source", "val.source", "val.target"):
         shutil.copy(setup.data / name, data)
-    results = write_results(tmp_path / "results", labels(EXAMPLES["train"]))
-    said = write_pseudo_labels(results, str(data), NO_COLUMNS, tmp_path / "data")
-    assert said.endswith("; without a report only their number was checked")
+    sources = read_pairs(setup.data, "train").sources
+    results = write_results(tmp_path / "results", labels(EXAMPLES["train"]), sources, "train_key.json")
+    write_pseudo_labels(results, str(data), NO_COLUMNS, tmp_path / "data")
     written = {path.name for path in (tmp_path / "data").iterdir()}
     assert written == {"train.source", "train.target", "val.source", "val.target"}
 
@@ -97,12 +96,18 @@ def test_what_is_refused(setup: TinySetup, tmp_path: Path) -> None:
         (
             (labels(61), sources, "there", "there exists; give a new folder"),
             (labels(60), sources[:60], "new", r"has 60 lines, .*train\.source has 61; evaluate the whole split"),
-            (labels(61), [*sources[1:], sources[0]], "new", "is an evaluation of other texts than"),
+            (labels(61), [*sources[1:], sources[0]], "new", r"train_rouge\.json: is of an evaluation of other texts"),
         )
     ):
         results = write_results(tmp_path / f"results{number}", lines, texts)
         with pytest.raises(InputError, match=said):
             write_pseudo_labels(results, str(setup.data), NO_COLUMNS, tmp_path / folder)
+    other = write_results(tmp_path / "other", labels(61), [*sources[:-1], "another text"], "train_key.json")
+    with pytest.raises(InputError, match=r"train_key\.json: is of an evaluation of other texts than .*train\.source"):
+        write_pseudo_labels(other, str(setup.data), NO_COLUMNS, tmp_path / "new")
+    (other / "train_key.json").unlink()  # as if it had been killed before the end
+    with pytest.raises(InputError, match=r"neither train_rouge\.json nor train_key\.json beside it says .* --resume"):
+        write_pseudo_labels(other, str(setup.data), NO_COLUMNS, tmp_path / "new")
     with pytest.raises(InputError, match=r"train_generations.txt: No such file .* --type_path train --resume"):
         write_pseudo_labels(tmp_path / "nowhere", str(setup.data), NO_COLUMNS, tmp_path / "new")
     assert not list((tmp_path / "there").iterdir()) and not list(tmp_path.glob("*new*"))

@@ -4,6 +4,7 @@ source "$(dirname -- "${BASH_SOURCE[0]}")/lib/strict.sh"
 source "$root/scripts/lib/arguments.sh"
 source "$root/scripts/lib/launch.sh"
 source "$root/scripts/lib/jobs.sh"
+source "$root/scripts/lib/results.sh"
 
 usage="usage: bash scripts/verify_published.sh [cnn|xsum [NUM_GPU [PRED_BS [PRECISION]]]] [--compare N] [--n_obs N]
            [--published FILE] [--tolerance X] [--model MODEL] [--expected_counts TRAIN,VAL,TEST] [--flag ...]
@@ -86,7 +87,7 @@ while ((${#flags[@]} > 0)); do
 done
 check_value --compare "$compared" whole
 
-results=${RESULTS_DIR:-results/verify_${CORPUS}_$(date +%Y%m%d_%H%M%S)}
+name_results_dir "${RESULTS_DIR:-results/verify_${CORPUS}_$(date +%Y%m%d_%H%M%S)}"
 data=${BART_DATA:-$root/data}
 run_and_forward_signals bash "$root/scripts/get_data.sh" "$data" "$folder" "${corpus_flags[@]}"
 if ((compared > 0)); then

@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 # Triton reads this when it is imported: its interpreter runs kernels on the CPU. tests/gpu runs them on a GPU.
 if os.environ.get("BART_TEST_DEVICE") != "cuda":
@@ -13,6 +14,13 @@ import pytest
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     # A shell's background job ignores Ctrl-C, and so would every program that a test starts.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_configure() -> None:
+    """Refuse to test a checkout that the scripts refuse: hundreds of tests would fail."""
+    checkout = Path(__file__).parents[1]
+    if ":" in str(checkout):
+        raise pytest.UsageError(f"{checkout} has a colon in its name, at which Python splits its search path")
 
 
 @pytest.fixture

@@ -44,6 +44,9 @@ terminal=()
 
 cache=${HF_HOME:-$HOME/.cache/huggingface}
 mkdir -p -- "$cache" # docker would make it as root
+for folder in "$PWD" "$cache"; do
+    [[ $folder != *:* ]] || die "$folder has a colon in its name, at which docker splits names: use another folder"
+done
 
 # ipc: worker processes hand over batches in shared memory, of which a container has little of its own. network: several
 # machines reach each other by their names. HOME and USER: the user has no account in the container.

@@ -6,10 +6,16 @@
 results_are_new=false # whether this script made the folder
 writes_results=true   # false with --data_report and --dry_run, which write nothing there and need no such folder
 
+# Sets `results` to a folder. A name that begins with a minus would be taken for a flag.
+name_results_dir() { # FOLDER
+    results=$1
+    [[ $results != -* ]] || results=./$results
+}
+
 # Sets `results` to a folder, and makes it if it is missing.
 make_results_dir() { # FOLDER
     local reason
-    results=$1
+    name_results_dir "$1"
     [[ -d $results ]] || results_are_new=true
     reason=$(mkdir -p -- "$results" 2>&1) ||
         die "RESULTS_DIR: cannot make $results (${reason##*: }): choose another folder"
@@ -19,8 +25,8 @@ make_results_dir() { # FOLDER
 # Sets `results` to the folder of a training, RESULTS_DIR or the default, and makes it unless nothing is trained. Sets
 # `results_flags`, which pass it to finetune.py. Refuses a folder that is in use. Call read_machines before.
 prepare_results_dir() { # DEFAULT [--flag ...]
-    local flag may_be_used=false
-    results=${RESULTS_DIR:-$1}
+    local flag may_be_used=false checkpoints
+    name_results_dir "${RESULTS_DIR:-$1}"
     results_flags=(--output_dir "$results")
     shift
     for flag in "$@"; do
@@ -43,7 +49,8 @@ prepare_results_dir() { # DEFAULT [--flag ...]
         esac
     done
     # finetune.py refuses such a folder as well, but only after this script has written to the log there.
-    if ! $may_be_used && { [[ -e $results/metrics.json ]] || compgen -G "$results/*.ckpt" >/dev/null; }; then
+    checkpoints=("$results"/*.ckpt) # the pattern itself if there are none
+    if ! $may_be_used && [[ -e $results/metrics.json || -e ${checkpoints[0]} ]]; then
         die "$results holds the results of a run: give --resume or --overwrite_output_dir, or set RESULTS_DIR to another folder"
     fi
     make_results_dir "$results"

@@ -12,8 +12,9 @@ fi
 
 unset CDPATH # with it, cd may print a path and go to another folder
 
-# The folder of the checkout, from whichever folder the script is called.
-root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/../.." && pwd)
+# The folder of the checkout, from whichever folder the script is called. The dot keeps newlines at the end of its name.
+root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/../.." && printf %s. "$PWD")
+root=${root%.}
 
 log() { printf '%s\n' "$*" >&2; }
 
@@ -22,3 +23,6 @@ die() {
     log "error: $*"
     exit 2
 }
+
+[[ $root != *:* ]] ||
+    die "$root has a colon in its name, at which Python splits its search path: rename that folder, or move the checkout"

@@ -56,6 +56,12 @@ def docker(tmp_path: Path) -> Docker:
     return Docker(tmp_path)
 
 
+def test_a_folder_that_docker_would_split_is_refused(docker: Docker, tmp_path: Path) -> None:
+    run = docker.run("launch.sh", HF_HOME=str(tmp_path / "a:b"))
+    assert run.returncode == 2 and f"error: {tmp_path}/a:b has a colon in its name" in run.stderr
+    assert not (tmp_path / "call").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "base"),
     [

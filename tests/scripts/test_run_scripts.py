@@ -288,6 +288,23 @@ def test_a_results_folder_in_use(scripts: Scripts, content: str) -> None:
     assert scripts.run(f"{command} --overwrite_output_dir", RESULTS_DIR="used").returncode == 0
 
 
+@pytest.mark.parametrize("command", ["run_summarization.sh d c.json 0", "run_eval_summarization.sh m 1 0"])
+def test_a_results_folder_whose_name_begins_with_a_minus(scripts: Scripts, command: str) -> None:
+    """It reaches the programs as a folder, not as a flag."""
+    assert scripts.run(command, RESULTS_DIR="-mine").returncode == 0
+    assert scripts.evaluation().save_path == "./-mine" and (scripts.folder / "-mine" / "joblog.log").exists()
+    if "run_summarization" in command:
+        assert scripts.training().output_dir == "./-mine"
+        (scripts.folder / "-mine" / "_epoch0_step1.ckpt").touch()
+        refused(scripts.run(command, RESULTS_DIR="-mine"), "./-mine holds the results of a run")
+
+
+def test_a_results_folder_in_use_whose_name_is_a_pattern(scripts: Scripts) -> None:
+    (scripts.folder / "run[1]").mkdir()
+    (scripts.folder / "run[1]" / "_epoch1_step20.ckpt").touch()
+    refused(scripts.run("run_summarization.sh d c.json 0", RESULTS_DIR="run[1]"), "run[1] holds the results of a run")
+
+
 def test_the_folder_is_chosen_by_results_dir_alone(scripts: Scripts) -> None:
     for script in ("run_summarization.sh", "run_eval_summarization.sh"):
         refused(scripts.run(f"{script} --resume"), "--resume", "RESULTS_DIR")

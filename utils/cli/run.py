@@ -1,10 +1,11 @@
 """Runs a program: parses its command line, and turns bad input and signals into one line and an exit code."""
 
+import io
 import logging
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from bart.errors import InputError, OutOfMemory
 
@@ -19,7 +20,7 @@ ARGUMENT_NAMES = "BART_ARGUMENT_NAMES"  # environment variable that scripts set 
 def run_command(
     arguments_class: type[ArgumentsType], description: str, command: Callable[[ArgumentsType], None]
 ) -> int:
-    """Parse the command line and call ``command`` with the arguments.
+    """Parse the command line and call ``command`` with the arguments. Print in UTF-8, as files are written.
 
     Bad input, a limit of the system that is reached, and a signal that ends the program (see utils/runtime/signals.py)
     print one line to stderr. If processes work together, the first one of each machine prints it: machines may fail for
@@ -28,6 +29,8 @@ def run_command(
     Returns:
         The exit code: 0, or 2 for bad input or a limit, 130 for SIGINT, 143 for another signal.
     """
+    _use_utf8()
+
     # Only one process of a machine prints messages and the library's warnings.
     prints_errors = os.environ.get("LOCAL_RANK", "0") == "0"
     if not prints_errors:
@@ -36,6 +39,7 @@ def run_command(
     # The program itself.
     raise_on_signal()
     try:
+        _check_utf8(sys.argv[1:])
         command(parse_arguments(arguments_class, description, sys.argv[1:]))
     except InputError as error:
         names_limit = isinstance(error, OutOfMemory | LimitReached)
@@ -54,6 +58,26 @@ def run_command(
         _print_error(limit)
         return 2
     return 0
+
+
+def _use_utf8() -> None:
+    """Write the standard streams in UTF-8, whatever the locale says. Input is read in bytes.
+
+    What is no UTF-8, such as the name of a folder, is escaped as JSON does it.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # not None, which stands for a stream that is closed
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+
+
+def _check_utf8(arguments: Sequence[str]) -> None:
+    """Raise InputError if an argument is no UTF-8: JSON and the tokenizers cannot hold such a name of a file."""
+    for argument in arguments:
+        if any("\ud800" <= character <= "\udfff" for character in argument):
+            raise InputError(
+                f"{argument}: is not in UTF-8; rename the file or folder, or set LC_ALL to C.UTF-8 if the locale is"
+                " another one"
+            )
 
 
 def _print_error(message: str) -> None:

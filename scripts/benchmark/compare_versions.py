@@ -148,7 +148,7 @@ def train(checkout: Path, folder: Path) -> dict[str, Any]:
     flags += ["--train_batch_size", "8", "--max_steps", str(_STEPS), "--warmup_steps", "2", "--learning_rate", "1e-4"]
     flags += ["--dropout", "0.1", "--lr_scheduler", "polynomial", "--label_smoothing", "0.1", "--weight_decay", "0.1"]
     run(checkout, folder, [str(checkout / "finetune.py"), *flags, *_LENGTHS])
-    newest = max(results.glob("*.ckpt"), key=lambda path: path.stat().st_mtime_ns)
+    newest = max(results.glob("*.ckpt"), key=lambda path: int(path.stem.rpartition("step")[2]))
     checkpoint = torch.load(newest, map_location="cpu", weights_only=True)
     if checkpoint["global_step"] != _STEPS:
         raise InputError(f"{checkout}: the newest checkpoint is of step {checkpoint['global_step']}, not {_STEPS}")

@@ -5,13 +5,13 @@
 phase_count=0    # how many there will be
 phase_names=()   # of those that have begun
 phase_seconds=() # of those that have ended
-phase_start=0    # when the newest began, in seconds since the script did
+phase_start=0    # when the newest began, by `uptime_seconds`
 
 # Ends the phase before, if there is one, and announces the next.
 begin_phase() { # NAME WHAT_IT_DOES
     end_phase
     phase_names+=("$1")
-    phase_start=$SECONDS
+    phase_start=$(uptime_seconds)
     log ""
     log "[${#phase_names[@]}/$phase_count] $1: $2"
 }
@@ -19,8 +19,15 @@ begin_phase() { # NAME WHAT_IT_DOES
 # Ends the phase that has begun, and says how long it took.
 end_phase() {
     ((${#phase_seconds[@]} < ${#phase_names[@]})) || return 0
-    phase_seconds+=($((SECONDS - phase_start)))
+    phase_seconds+=($(($(uptime_seconds) - phase_start)))
     log "[${#phase_names[@]}/$phase_count] ${phase_names[-1]} took $(duration "${phase_seconds[-1]}")."
+}
+
+# Prints the seconds since the machine was started. SECONDS would follow a clock that is set meanwhile.
+uptime_seconds() {
+    local seconds
+    read -r seconds _ </proc/uptime
+    echo "${seconds%.*}"
 }
 
 # Prints the time of each phase that has ended, and of all of them.

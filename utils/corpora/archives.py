@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from tqdm import tqdm
-
 from bart.errors import InputError
+
+from ..runtime.progress import ProgressBar
 
 _KINDS = ((tarfile.TarInfo.issym, "a symbolic link"), (tarfile.TarInfo.islnk, "a hard link"))
 
@@ -25,7 +25,7 @@ def extract(archive: Path, folder: Path) -> None:
             twice. The message names the archive and the member.
     """
     with _readable(archive) as tar:
-        for member in tqdm(tar, desc=f"Unpacking {archive.name}", unit=" files", mininterval=1):
+        for member in ProgressBar(tar, desc=f"Unpacking {archive.name}", unit=" files", mininterval=1):
             _check_member(archive, member)
             path = folder / member.name
             try:

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from bart.errors import OutOfMemory
@@ -26,6 +25,7 @@ from ..data.tokens.encode import decode
 from ..data.tokens.token_array import TokenStore
 from ..runtime.evaluation_group import EvaluationGroup
 from ..runtime.gpu_memory import free_unused_memory
+from ..runtime.progress import ProgressBar
 from .degenerate_outputs import repeats_special_tokens
 from .journal import Journal, Row
 from .rerank import Reranker
@@ -270,10 +270,10 @@ def by_source(texts: Sequence[str], sources: int) -> list[list[str]]:
     return [list(texts[start : start + per_source]) for start in range(0, len(texts), per_source)]
 
 
-def _progress(total: int, rank: int) -> tqdm:
+def _progress(total: int, rank: int) -> ProgressBar:
     """Return a progress bar of the first process; a log file gets only its last state."""
     every = 0.1 if sys.stderr.isatty() else float("inf")
-    return tqdm(
+    return ProgressBar(
         total=total,
         desc="generating",
         unit="seq",

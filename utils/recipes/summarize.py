@@ -12,7 +12,6 @@ from typing import Any, Literal, Self, overload
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from bart.checkpoints.weights import read_config
 from bart.errors import InputError
@@ -29,6 +28,7 @@ from ..evaluation.rerank import Reranker
 from ..evaluation.token_budget import TokenBudget, find_token_budget
 from ..runtime.malloc import FreedMemory, keep_freed_memory
 from ..runtime.precision import apply_matmul_precision, evaluation_dtype
+from ..runtime.progress import ProgressBar
 from ..runtime.read_ahead import read_ahead
 from .summarizer_device import choose_device, choose_precision
 from .summarizer_plan import CallPlan, FixedSettings, checked_text, override, resolve_search
@@ -240,7 +240,7 @@ class Summarizer:
             self._budgets[key] = find_token_budget(self._model.config, resolved, self._model.dtype, device)
         return CallPlan(self._budgets[key], chosen, reranker)
 
-    def _stream(self, lists: Iterable[Sequence[str]], plan: CallPlan, bar: "tqdm[Any]") -> Iterator[list[str]]:
+    def _stream(self, lists: Iterable[Sequence[str]], plan: CallPlan, bar: ProgressBar) -> Iterator[list[str]]:
         freed = FreedMemory()
         with closing(read_ahead(map(self._read, lists))) as read, bar:
             for documents in read:
@@ -264,7 +264,7 @@ class Summarizer:
             self._unknown_tokens += sources.tokens.count_unknown()
         return _Documents(len(texts), places, sources)
 
-    def _summarize(self, documents: "_Documents", plan: CallPlan, bar: "tqdm[Any]") -> list[str]:
+    def _summarize(self, documents: "_Documents", plan: CallPlan, bar: ProgressBar) -> list[str]:
         """Return the summaries of all documents, in their order."""
         summaries = [""] * documents.count
         if documents.sources is None:
@@ -308,6 +308,6 @@ class _Documents:
     sources: Sources | None  # of these; None if all are empty
 
 
-def _bar(progress: bool) -> "tqdm[Any]":
+def _bar(progress: bool) -> ProgressBar:
     """Return a progress bar, which does nothing if no progress is asked for."""
-    return tqdm(desc="summarizing", unit="seq", dynamic_ncols=True, disable=not progress)
+    return ProgressBar(desc="summarizing", unit="seq", dynamic_ncols=True, disable=not progress)

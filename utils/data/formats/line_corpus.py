@@ -7,12 +7,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tqdm import tqdm
-
 from bart.atomic_directory import atomic_directory
 from bart.errors import InputError
 
 from ...io.json_files import read_json, write_json
+from ...runtime.progress import ProgressBar
 from .pair import Pair
 
 MANIFEST = "corpus.json"
@@ -107,7 +106,7 @@ def write_split(
     count = empty = 0
     with ExitStack() as stack:
         files = [stack.enter_context((folder / name).open("wb")) for name in names]
-        for pair in tqdm(pairs, desc=f"Writing {split}", total=expected, unit=" pairs", mininterval=1, delay=5):
+        for pair in ProgressBar(pairs, desc=f"Writing {split}", total=expected, unit=" pairs", mininterval=1, delay=5):
             count += 1
             empty += not pair.source
             for side, text in enumerate(pair):

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
-from tqdm import tqdm
 
+from ...runtime.progress import ProgressBar
 from ..module import SummarizationModule
 from .metrics_history import TrainingHistory
 from .steps import ends_step
@@ -20,15 +20,15 @@ class Progress(Callback):
     def __init__(self, history: TrainingHistory) -> None:
         """Show the records of ``history``, which must come before this one among the trainer's callbacks."""
         self.history = history
-        self._bar: tqdm | None = None
-        self._validation_bar: tqdm | None = None
+        self._bar: ProgressBar | None = None
+        self._validation_bar: ProgressBar | None = None
         self._start = (0, 0.0)  # step and time at which this process began
 
     def on_train_start(self, trainer: pl.Trainer, module: SummarizationModule) -> None:
         """Start the clock, and the bar."""
         self._start = (trainer.global_step, time.monotonic())
         if trainer.is_global_zero and sys.stderr.isatty():
-            self._bar = tqdm(
+            self._bar = ProgressBar(
                 total=trainer.max_steps, initial=trainer.global_step, desc="training", unit="step", dynamic_ncols=True
             )
 
@@ -56,7 +56,9 @@ class Progress(Callback):
         """Start the bar of the validation."""
         if self._bar is not None:
             batches = trainer.num_val_batches[0]
-            self._validation_bar = tqdm(total=batches, desc="validation", unit="batch", leave=False, dynamic_ncols=True)
+            self._validation_bar = ProgressBar(
+                total=batches, desc="validation", unit="batch", leave=False, dynamic_ncols=True
+            )
 
     def on_validation_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         """Advance the bar of the validation."""
@@ -72,7 +74,7 @@ class Progress(Callback):
         metrics = "  ".join(f"{name} {value:.4g}" for name, value in module.validation_metrics.items())
         beams = module.validation.eval_beams
         how = f"{beams} beams" if beams > 0 else "teacher-forced: higher than scores of generated summaries"
-        tqdm.write(f"step {trainer.global_step}/{trainer.max_steps}  validation ({how}): {metrics}")
+        ProgressBar.write(f"step {trainer.global_step}/{trainer.max_steps}  validation ({how}): {metrics}")
         sys.stdout.flush()
 
     def on_train_end(self, trainer: pl.Trainer, module: SummarizationModule) -> None:

@@ -37,6 +37,9 @@ FAULTS = [
     "a results folder in use",
     "two runs in one folder",
     "a source longer than the model's positions",
+    "a checkout or a results folder with an odd name",
+    "a locale that is not UTF-8",
+    "the clock is set",
     "`--resume` with other settings",
 ]
 OF_FAULTS_ALONE = (

@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -107,6 +108,41 @@ def test_all_processes_leave_a_validation(setup: TinySetup, tmp_path: Path, told
     assert "interrupted: saved at step 4" in commands[0].output
     assert "step 4/8  validation" in run_as_torchrun("finetune.py", flags, tmp_path / "log", processes=2)
     assert_same_end(tmp_path / "told", tmp_path / "whole", 8)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_the_scores_of_a_validation_are_left_at_once(setup: TinySetup, tmp_path: Path, processes: int) -> None:
+    """ROUGE of targets that take minutes. All of them belong to one process; the other one waits for it."""
+    shutil.copytree(setup.data, tmp_path / "data", ignore=shutil.ignore_patterns(".prepared"))
+    draw = random.Random(0)
+    long = " ".join("".join(draw.choices("abcdefghijklmnop", k=8)) for _ in range(50_000))
+    lines = (tmp_path / "data" / "val.target").read_text().splitlines()
+    lines[:1] = [long] * 40
+    sources = (tmp_path / "data" / "val.source").read_text().splitlines()
+    write_lines(tmp_path / "data" / "val.target", lines)
+    write_lines(tmp_path / "data" / "val.source", sources[:1] * 40 + sources[1:])
+    results = tmp_path / "results"
+    flags = [*setup.training_flags, "--gradient_accumulation_steps", str(2 // processes)]
+    flags += ["--data_dir", str(tmp_path / "data"), "--eval_batch_size", "64"]
+    flags += ["--save_checkpoint_steps", "1000", "--output_dir", str(results)]
+    if processes == 1:
+        commands = [Command("finetune.py", flags, tmp_path / "log")]
+    else:
+        commands = start_as_torchrun("finetune.py", [flags] * processes, tmp_path / "log")
+    commands[0].wait_for("step 4/")
+    time.sleep(2)  # for the few batches of the validation
+    for command in commands:
+        os.kill(command.process.pid, signal.SIGTERM)
+    assert [command.wait() for command in commands] == [143] * processes, commands[0].output
+    assert "step 4/20  validation" not in commands[0].output
+    assert [line for line in commands[0].output.splitlines() if "nterrupted" in line] == last_lines(
+        f"--output_dir {results}", 4, signal.SIGTERM
+    )
+    assert is_intact(checkpoints(results)[-1])
+
+
+def write_lines(path: Path, lines: list[str]) -> None:
+    path.write_text("".join(f"{line}\n" for line in lines))
 
 
 def validation_flags(setup: TinySetup, folder: Path, how: str) -> list[str]:

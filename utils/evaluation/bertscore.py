@@ -17,6 +17,7 @@ from bart.errors import InputError
 from bart.hub import find_file
 
 from ..cli.shared_args import BertScoreSettings
+from ..data.tokens.encode import portions
 from .rouge import resampled_intervals
 
 BERTSCORE_NAMES = ("precision", "recall", "f1")
@@ -130,7 +131,9 @@ class BertScorer:
 
     def _tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the tokens of each text, special ones included; cut those that are too long, and count them."""
-        tokens: list[list[int]] = self._tokenizer(list(texts), verbose=False)["input_ids"]
+        tokens: list[list[int]] = []
+        for part in portions(texts, len):
+            tokens += self._tokenizer(part, verbose=False)["input_ids"]
         for row, text in enumerate(texts):
             if len(tokens[row]) > self._longest:
                 tokens[row] = self._tokenizer(text, truncation=True, max_length=self._longest)["input_ids"]

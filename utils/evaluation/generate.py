@@ -30,6 +30,8 @@ from .degenerate_outputs import repeats_special_tokens
 from .journal import Journal, Row
 from .rerank import Reranker
 
+_MOST_PENDING = 2  # batches that wait to be decoded: at a signal they still are, and go into the journal
+
 
 @dataclass
 class BatchSize:
@@ -143,7 +145,7 @@ def generate(
         for batch in batches:
             for rows, sequences, seconds in searcher.search(batch):
                 pending.append(writer.submit(keep, rows, sequences, seconds))
-                while pending and pending[0].done():
+                while pending and (pending[0].done() or len(pending) > _MOST_PENDING):
                     pending.popleft().result()  # raises what went wrong, such as a full disk
                 progress.update(len(rows))
                 group.batch_done()

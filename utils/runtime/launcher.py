@@ -74,6 +74,11 @@ def start_data_worker(parent: int) -> None:
     Torch's own watch fails if the parent is killed before the watch begins: the worker would never end.
     """
     leave_to_parent()
+    end_with(parent)
+
+
+def end_with(parent: int) -> None:
+    """Have the kernel kill this process when its ``parent`` ends, which may have ended already."""
     _die_with_parent()
     if os.getppid() != parent:
         os._exit(1)

@@ -1,12 +1,16 @@
 """Call a function for many items, in several processes."""
 
 import multiprocessing
+import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from typing import TypeVar
 
+from .launcher import end_with
+from .signals import held_back
 from .system_limits import check_room_for_processes, limit_reached
 
 Item = TypeVar("Item")
@@ -23,7 +27,8 @@ def map_in_processes(
     """Return what ``function`` returns for each item, in their order.
 
     The processes are spawned: a script needs ``if __name__ == "__main__":``. If the system refuses them, this process
-    does the work alone, and a warning says so.
+    does the work alone, and a warning says so. Signals are left to this process; if one raises here, the others end at
+    once, with their items undone.
 
     Args:
         function: Can be pickled, as its arguments and results.
@@ -36,8 +41,10 @@ def map_in_processes(
     processes = min(processes, len(items))
     try:
         check_room_for_processes(processes)
-        with ProcessPoolExecutor(processes, context, initializer) as pool:
-            return list(pool.map(function, items, chunksize=chunksize))
+        with ProcessPoolExecutor(processes, context, _start, (os.getpid(), initializer)) as pool, _killed_if_left():
+            with held_back():
+                results = pool.map(function, items, chunksize=chunksize)
+            return list(results)
     except (OSError, RuntimeError) as error:
         reason = limit_reached(error)
         if reason is None and not isinstance(error, BrokenProcessPool):
@@ -46,3 +53,23 @@ def map_in_processes(
     text = f"warning: one process does what {processes} should do, which takes longer: {reason}"
     print(text, file=sys.stderr, flush=True)
     return [function(item) for item in items]
+
+
+def _start(parent: int, initializer: Callable[[], object] | None) -> None:
+    """Prepare a process of a pool."""
+    end_with(parent)
+    if initializer is not None:
+        initializer()
+
+
+@contextmanager
+def _killed_if_left() -> Iterator[None]:
+    """Kill the processes that were started in the block if it is left by an exception: the pool would wait for them."""
+    before = multiprocessing.active_children()
+    try:
+        yield
+    except BaseException:
+        for process in multiprocessing.active_children():
+            if process not in before:
+                process.kill()
+        raise

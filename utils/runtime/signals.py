@@ -27,10 +27,11 @@ _noted = _Noted()
 class Interrupted(BaseException):
     """Raised to end a program after a signal. Like KeyboardInterrupt, it is not an Exception."""
 
-    def __init__(self, number: int) -> None:
-        """Keep the number of the signal."""
+    def __init__(self, number: int, all_agree: bool = False) -> None:
+        """Keep the number of the signal, and whether all processes that work together raise this at the same place."""
         super().__init__(number)
         self.number = number
+        self.all_agree = all_agree
 
     @property
     def exit_code(self) -> int:
@@ -66,6 +67,11 @@ def on_signal(note: Callable[[int], None]) -> None:
     _handle(handle)
 
 
+def noted_signal() -> int:
+    """Return the number of the first signal since ``on_signal`` was called, 0 for none."""
+    return _noted.number
+
+
 @contextmanager
 def interruptible() -> Iterator[None]:
     """Raise Interrupted within the block at a signal that otherwise would only be noted, be it from before the block.
@@ -79,6 +85,16 @@ def interruptible() -> Iterator[None]:
         yield
     finally:
         _noted.is_interruptible = False
+
+
+@contextmanager
+def held_back() -> Iterator[None]:
+    """Let signals wait for the end of the block. Processes that start within it never get any."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def leave_to_parent() -> None:

@@ -18,6 +18,7 @@ from ..data.tokens.encode import decode
 from ..evaluation.rouge import ROUGE_TYPES, rouge_scores
 from ..runtime.apex_package import fused_optimizers
 from ..runtime.signals import interruptible
+from .agreement import leave_if_told
 from .callbacks.steps import ends_step
 from .optimization import build_optimizer, build_schedule, clip_gradients
 from .precision_plugin import matrix_dtype
@@ -143,7 +144,9 @@ class SummarizationModule(pl.LightningModule):
         if self._predictions:
             references = [self.references[index] for index in self._predictions]
             splitter, tokenizer = self.validation.rouge_sentence_splitter, self.validation.rouge_tokenizer
-            rouge = rouge_scores(list(self._predictions.values()), references, splitter, tokenizer=tokenizer)
+            with interruptible():
+                rouge = rouge_scores(list(self._predictions.values()), references, splitter, tokenizer=tokenizer)
+        leave_if_told(self.trainer)  # a process that has left the scores agrees on behalf of this, see CheckpointSaver
 
         # Means over the examples and tokens of all processes.
         examples = len(self._predictions)

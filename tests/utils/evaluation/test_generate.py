@@ -1,5 +1,9 @@
 """Batches of a search: by rows, by tokens, and as small as memory demands."""
 
+import time
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -9,9 +13,11 @@ from bart.generation import step_decoder
 from bart.modeling.modeling_bart import BartForConditionalGeneration
 from bart.tokenization.tokenization_bart import BartTokenizer
 from tests.tiny_setup import tiny_config
+from utils.cli.rerank_args import RerankSettings
 from utils.data.batch_sampler import batches_by_tokens
 from utils.data.tokens.token_array import TokenStore
 from utils.evaluation.generate import BatchGenerator, BatchSize, Generations, generate
+from utils.evaluation.rerank import Reranker
 from utils.runtime.evaluation_group import EvaluationGroup
 
 SEARCH = {"num_beams": 2, "max_length": 10}
@@ -116,3 +122,29 @@ def test_a_warm_up_changes_no_text_and_takes_no_time_of_its_own(
     assert len(warmed.seconds) == len(plain.seconds) == 2
     by_tokens = generated(model, sources, tokenizer, BatchSize(4, tokens=40))
     assert by_tokens.texts.keys() == plain.texts.keys()
+
+
+class SlowReranker(Reranker):
+    """Takes longer to choose than to search, as with many candidates beside a GPU."""
+
+    searched = chosen = most_ahead = 0
+
+    def find_candidates(self, *given: Any, **named: Any) -> torch.Tensor:
+        self.searched += 1
+        self.most_ahead = max(self.most_ahead, self.searched - self.chosen)
+        return super().find_candidates(*given, **named)
+
+    def choose(self, candidates: Sequence[Sequence[str]]) -> list[int]:
+        time.sleep(0.2)
+        self.chosen += 1
+        return super().choose(candidates)
+
+
+def test_few_batches_wait_to_be_decoded(
+    model: BartForConditionalGeneration, sources: TokenStore, tokenizer: BartTokenizer
+) -> None:
+    """At a signal they still are: all together could take minutes."""
+    settings = RerankSettings("consensus", rerank_samples=2)
+    reranker = SlowReranker(model.config, SEARCH, settings, keep_plain=True)
+    generate(model, tokenizer, sources, BatchSize(1), SEARCH, EvaluationGroup(), reranker=reranker)
+    assert reranker.chosen == 7 and reranker.most_ahead <= 4

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from utils.runtime.signals import Interrupted, interruptible, on_signal, raise_on_signal
+from utils.runtime.signals import Interrupted, held_back, interruptible, noted_signal, on_signal, raise_on_signal
 
 
 @pytest.fixture(autouse=True)
@@ -50,3 +50,11 @@ def test_where_signals_are_raised_a_block_changes_nothing() -> None:
             os.kill(os.getpid(), signal.SIGTERM)
         finally:
             os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_signals_wait_for_the_end_of_a_block() -> None:
+    on_signal(lambda _: None)
+    with held_back():
+        os.kill(os.getpid(), signal.SIGUSR1)
+        assert noted_signal() == 0
+    assert noted_signal() == signal.SIGUSR1

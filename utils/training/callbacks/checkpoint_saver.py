@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.utilities.rank_zero import rank_zero_warn
 
@@ -20,7 +19,8 @@ from ...checkpoint.checkpoint_io import (
     is_intact,
     newest_checkpoint,
 )
-from ...runtime.signals import Interrupted, on_signal, raise_on_signal
+from ...runtime.signals import Interrupted, noted_signal, on_signal, raise_on_signal
+from ..agreement import agreed_signal, leave_if_told
 from ..module import SummarizationModule
 from .early_stopping import is_better
 from .steps import ends_step
@@ -65,10 +65,8 @@ class CheckpointSaver(Checkpoint):
         self.best: list[tuple[float, str]] = []  # (value, file name), best first
         self.last_saved_step = 0  # by this process
         self._last_save = time.monotonic()
-        self._pending_signal = 0  # number of the signal that this process has received; 0 for none
-        self._signal_time = 0.0
+        self._signal_time = 0.0  # of the first signal
         self._validation_is_due = False  # or runs
-        self._all_end = False  # whether all processes have agreed to leave the validation
         self._is_told_again = False  # whether a signal has come again, so that nothing is saved
         self._last_step = 0  # of the run, if it is resumed for the validation after that step
 
@@ -132,7 +130,7 @@ class CheckpointSaver(Checkpoint):
         validation_follows = trainer.should_stop or (batch_index + 1) % trainer.val_check_batch == 0
         if not ends_step(trainer, batch_index) or validation_follows:
             return
-        ends = self._must_end(trainer, module)
+        ends = self._must_end(trainer)
         if ends or self._is_due(trainer):
             self._save(trainer)
         if ends:
@@ -148,23 +146,22 @@ class CheckpointSaver(Checkpoint):
         """Leave the validation if a signal has come; several processes agree on it.
 
         A search is left at once, by a process that has received the signal (``interruptible``). So with searches they
-        agree after every batch: a process may agree on behalf of a batch that it has left.
+        agree after every batch: a process may agree on behalf of a batch that it has left. The module has them agree
+        once more after the scores, which are left in the same way.
         """
         if trainer.sanity_checking:
             return
         searches = module.validation.eval_beams > 0
         if searches or trainer.world_size == 1 or batch_index % _STEPS_BETWEEN_AGREEMENTS == 0:
-            ends = self._agreed_signal(trainer, module)
-            if ends:
-                self._all_end = True
-                raise Interrupted(ends)
+            leave_if_told(trainer)
 
     def on_exception(self, trainer: pl.Trainer, module: SummarizationModule, exception: BaseException) -> None:
         """Save if a signal has ended a validation, unless it has been sent again."""
-        leaves_validation = isinstance(exception, Interrupted) and self._validation_is_due and self._pending_signal
-        if (leaves_validation or self._all_end) and not self._is_told_again:
-            if not self._all_end:
-                self._agreed_signal(trainer, module)
+        if not isinstance(exception, Interrupted) or not self._validation_is_due or self._is_told_again:
+            return
+        if noted_signal() and not exception.all_agree:
+            agreed_signal(trainer)
+        if noted_signal() or exception.all_agree:
             self._save(trainer)
 
     def on_save_checkpoint(self, trainer: pl.Trainer, module: SummarizationModule, checkpoint: dict[str, Any]) -> None:
@@ -187,7 +184,7 @@ class CheckpointSaver(Checkpoint):
             self.best = self.best[: self.top_k]
         if self.average > 0:
             self.validated = [*self.validated, self._name(trainer)][-self.average :]
-        ends = self._must_end(trainer, module)
+        ends = self._must_end(trainer)
         if is_among_best or self.average > 0 or ends or trainer.should_stop or self._is_due(trainer):
             self._save(trainer)
         if ends:
@@ -221,26 +218,19 @@ class CheckpointSaver(Checkpoint):
             return False
         return trainer.strategy.broadcast(time.monotonic() - self._last_save > _MOST_SECONDS_BETWEEN_SAVES)
 
-    def _must_end(self, trainer: pl.Trainer, module: SummarizationModule) -> int:
+    def _must_end(self, trainer: pl.Trainer) -> int:
         """Return the number of the signal at which all processes end after this step; 0 to go on."""
         if trainer.world_size > 1 and trainer.global_step % _STEPS_BETWEEN_AGREEMENTS != 0:
             return 0
-        return self._agreed_signal(trainer, module)
-
-    def _agreed_signal(self, trainer: pl.Trainer, module: SummarizationModule) -> int:
-        """Return the number of a signal that a process has received; 0 for none. All must call this together."""
-        if trainer.world_size == 1:
-            return self._pending_signal
-        pending = torch.tensor(self._pending_signal, device=module.device)
-        return int(trainer.strategy.reduce(pending, reduce_op="max").item())
+        return agreed_signal(trainer)
 
     def _note_signal(self, number: int) -> None:
         """Remember the first signal; end at once if it is sent again later, for example in a long step."""
-        if self._pending_signal == 0:
+        if noted_signal() == 0:
             when = "at the next step's end, in a validation at once"
             line = f"{Interrupted(number)}: a checkpoint is saved {when}; send it again to end now\n"
             os.write(2, line.encode())  # not print, which fails if the signal has interrupted another print
-            self._pending_signal, self._signal_time = number, time.monotonic()
+            self._signal_time = time.monotonic()
         elif time.monotonic() - self._signal_time > _SECONDS_OF_REPEATS:
             self._is_told_again = True
             raise Interrupted(number)

@@ -3,7 +3,6 @@
 Only tensors and plain containers are unpickled, so the worst that a hostile file can do is fail to load.
 """
 
-import json
 import logging
 import os
 from collections.abc import Iterable
@@ -19,6 +18,7 @@ from bart.checkpoints.adapters import merge_adapters
 from bart.checkpoints.checksummed_file import matches_checksum
 from bart.checkpoints.fairseq import SUFFIX, read_fairseq_config, read_fairseq_weights
 from bart.checkpoints.safe_load import UNREADABLE, first_line, load_weights_only
+from bart.checkpoints.shard_index import read_shard_names
 from bart.checkpoints.state_dict import TIED_TO_EMBEDDINGS, match_state_dict
 from bart.configuration.configuration_bart import BartConfig
 from bart.errors import InputError
@@ -178,11 +178,7 @@ def _hugging_face_weights(name_or_path: str | os.PathLike[str]) -> dict[str, Ten
 def _read_shards(name_or_path: str | os.PathLike[str], index_path: Path) -> dict[str, Tensor]:
     """Read all tensors of the files that an index of shards names."""
     tensors: dict[str, Tensor] = {}
-    try:
-        filenames = sorted(set(json.loads(index_path.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise InputError(f"{index_path}: not an index of shards; fetch the file again") from error
-    for filename in filenames:
+    for filename in read_shard_names(index_path):
         path = find_file(name_or_path, filename)
         if path is None:
             raise InputError(f"{index_path}: names {filename}, which is not there; fetch the missing file")

@@ -1,8 +1,8 @@
 """The configuration of a BART model: its shape, special tokens, dropouts and default search settings."""
 
-import json
 import os
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Self
@@ -19,7 +19,19 @@ from bart.configuration.generation_config import (
 from bart.configuration.generation_files import OLD_FORCED_BOS, doubtful_settings, search_of_folder
 from bart.errors import InputError
 from bart.hub import find_file
+from bart.json_files import read_json_object, shown, write_json_object
 
+_MOST_NAMED = 20  # settings in one warning
+_MOST_KEYS = 1000  # of a file of settings; published ones have up to a hundred
+# The greatest shape that is built: above it a number is a slip, or would only take all memory.
+_GREATEST = {
+    "vocab_size": 2**24,
+    "max_position_embeddings": 2**20,
+    "d_model": 2**16,
+    **dict.fromkeys(("encoder_layers", "decoder_layers"), 256),
+    **dict.fromkeys(("encoder_attention_heads", "decoder_attention_heads"), 2**12),
+    **dict.fromkeys(("encoder_ffn_dim", "decoder_ffn_dim"), 2**20),
+}
 POSITION_OFFSET = 2  # the first two rows of BART's position table are never used (fairseq counts from the padding id)
 
 # Settings in files of the reference and of early Hugging Face models, with the only value that a BART can have.
@@ -80,7 +92,7 @@ class BartConfig(GenerationConfig):
         for setting in fields(self):
             value = values.get(setting.name, setting.default)
             may_be_null = setting.default is None or setting.name in ("forced_eos_token_id", "eos_token_id")
-            if setting.type is float and is_whole_number(value):
+            if setting.type is float and is_whole_number(value) and is_number(value):
                 value = float(value)  # transformers refuses the int 0 for a dropout
             setattr(self, setting.name, setting.default if value is None and not may_be_null else value)
 
@@ -94,7 +106,9 @@ class BartConfig(GenerationConfig):
 
         for name, only in _FIXED_BY_ARCHITECTURE.items():
             if values.get(name, only) not in (only, None):
-                raise InputError(f"configuration: {name}={values[name]!r} is another model than BART (BART: {only!r})")
+                raise InputError(
+                    f"configuration: {name}={shown(values[name])} is another model than BART (BART: {only!r})"
+                )
         self.check()
 
     def check(self) -> None:
@@ -104,12 +118,10 @@ class BartConfig(GenerationConfig):
             InputError: a value is impossible; the message names the field.
         """
         # The shape and the dropouts.
-        for name in (
-            *("vocab_size", "max_position_embeddings", "d_model", "encoder_layers", "decoder_layers"),
-            *("encoder_attention_heads", "decoder_attention_heads", "encoder_ffn_dim", "decoder_ffn_dim"),
-        ):
+        for name, most in _GREATEST.items():
             value = getattr(self, name)
             self._require(name, is_whole_number(value) and value > 0, "give a whole number above 0")
+            self._require(name, value <= most, f"give {most} at most")
         for name in ("encoder_attention_heads", "decoder_attention_heads"):
             self._require(name, self.d_model % getattr(self, name) == 0, f"it must divide d_model={self.d_model}")
         for name in ("dropout", "attention_dropout", "activation_dropout", "encoder_layerdrop", "decoder_layerdrop"):
@@ -122,25 +134,29 @@ class BartConfig(GenerationConfig):
         eos = self.eos_token_id
         is_sound = eos is None or is_token_id(eos) or is_token_list(eos)
         self._require("eos_token_id", is_sound, "give one token id or a list of several")
-        for name in (*SPECIAL_TOKENS, "forced_bos_token_id", "forced_eos_token_id"):
-            self._require(
-                name,
-                all(token < self.vocab_size for token in token_list(getattr(self, name))),
-                f"it is outside vocab_size={self.vocab_size}",
-            )
+        for name in SPECIAL_TOKENS:
+            self._require_tokens(name, token_list(getattr(self, name)))
 
         # Everything else.
         self._require("activation_function", self.activation_function in ("gelu", "relu"), "give gelu or relu")
         self._require("init_std", is_number(self.init_std) and self.init_std > 0, "give a number above 0")
+        self._require("init_std", self.init_std <= 100, "give 100 at most")
         self._require("prefix", isinstance(self.prefix, str), "give a text")
         for name in ("scale_embedding", "fp16"):
             self._require(name, isinstance(getattr(self, name), bool), "give true or false")
         self.check_search("configuration")
+        for name, tokens in self.tokens_of_search():
+            self._require_tokens(name, tokens)
 
     def _require(self, name: str, holds: bool, problem: str) -> None:
         """Raise InputError with ``problem`` about a field, unless ``holds``."""
         if not holds:
-            raise InputError(f"configuration: {name}={getattr(self, name)!r}: {problem}")
+            raise InputError(f"configuration: {name}={shown(getattr(self, name))}: {problem}")
+
+    def _require_tokens(self, name: str, tokens: Iterable[int]) -> None:
+        """Raise InputError about a field unless all of its token ids are in the vocabulary."""
+        is_inside = all(token < self.vocab_size for token in tokens)
+        self._require(name, is_inside, f"it is outside vocab_size={self.vocab_size}")
 
     def to_dict(self) -> dict[str, Any]:
         """Return all fields by name, as plain JSON types."""
@@ -156,7 +172,9 @@ class BartConfig(GenerationConfig):
     @classmethod
     def from_json_file(cls, path: str | os.PathLike[str]) -> Self:
         """Read one JSON file with all fields, such as configs/*.json and the reference's files. Raises InputError."""
-        values = read_json_object(Path(path))
+        if not Path(path).exists():
+            raise InputError(f"{os.fspath(path)}: no such file; give a JSON configuration such as configs/config.json")
+        values = _read_settings(Path(path))
         _warn_of_doubtful(values, Path(path), is_search_alone=False)
         return cls._from_file_values(values, path)
 
@@ -176,9 +194,9 @@ class BartConfig(GenerationConfig):
         path = find_file(name_or_path, "config.json")
         if path is None:
             raise InputError(f"{os.fspath(name_or_path)}: no config.json there; give a folder that holds a model")
-        values = read_json_object(path)
+        values = _read_settings(path)
         search_path = find_file(name_or_path, "generation_config.json")
-        search = None if search_path is None else read_json_object(search_path)
+        search = None if search_path is None else _read_settings(search_path)
         _warn_of_doubtful(values if search is None else search, search_path or path, is_search_alone=search is not None)
         of_search = (*cls.names(), *SPECIAL_TOKENS, OLD_FORCED_BOS)
         own = {name: value for name, value in values.items() if name not in of_search}
@@ -209,27 +227,14 @@ def _warn_of_doubtful(values: dict[str, Any], path: Path, *, is_search_alone: bo
     """Warn about search settings of a file that have no effect."""
     doubtful = doubtful_settings(values, is_search_alone=is_search_alone)
     if doubtful:
-        text = f"{path}: search settings without effect: {'; '.join(doubtful)}"
+        more = [f"and {len(doubtful) - _MOST_NAMED} more"] if len(doubtful) > _MOST_NAMED else []
+        text = f"{path}: search settings without effect: {'; '.join([*doubtful[:_MOST_NAMED], *more])}"
         warnings.warn(text, UserWarning, stacklevel=3)
 
 
-def read_json_object(path: Path) -> dict[str, Any]:
-    """Read a JSON object from a file.
-
-    Raises:
-        InputError: the file cannot be read, or does not hold a JSON object.
-    """
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file; give a JSON configuration such as configs/config.json") from error
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as JSON: {error}") from error
-    if not isinstance(values, dict):
-        raise InputError(f"{path}: holds {type(values).__name__}, not a JSON object")
+def _read_settings(path: Path) -> dict[str, Any]:
+    """Read a file of settings. Raises InputError."""
+    values = read_json_object(path)
+    if len(values) > _MOST_KEYS:
+        raise InputError(f"{path}: has {len(values):,} keys, as no configuration has; give another file")
     return values
-
-
-def write_json_object(values: dict[str, Any], path: Path) -> None:
-    """Write a JSON object, with the keys in their order. Raises OSError."""
-    path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")

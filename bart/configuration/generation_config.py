@@ -1,12 +1,22 @@
 """The settings of a search, which are arguments of ``generate``, with their defaults and limits."""
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
+from itertools import chain
 from typing import Any, Literal
 
 from bart.errors import InputError
+from bart.json_files import shown
 
 DEFAULT_NEW_TOKENS = 20  # if neither configuration nor call limits an output's length; as in transformers
+MOST_BEAMS = 1024  # also of outputs; more are a slip: each takes memory for its tokens and its attention
+MOST_TOKENS = 2**31 - 1  # of a length; a search refuses what exceeds the model's positions
+# The least and the greatest of the numbers that scores are multiplied with, divided by and added to. Outside of them
+# scores would lose all their digits, or a power of them its value: 2 ** 20 tokens ** 10 is a number, ** 60 is none.
+_POWERS = (-10, 10)
+_FACTORS = (1e-6, 1e6)
+_GREATEST_SUMMAND = 1e6
 SPECIAL_TOKENS = ("bos_token_id", "pad_token_id", "eos_token_id", "decoder_start_token_id")
 
 
@@ -114,7 +124,14 @@ class GenerationConfig:
             InputError: a setting is impossible, or two contradict each other.
         """
         for name, problem in _problems(self.search_settings()):
-            raise InputError(f"{source}: {name}={getattr(self, name)!r}: {problem}")
+            raise InputError(f"{source}: {name}={shown(getattr(self, name))}: {problem}")
+
+    def tokens_of_search(self) -> Iterator[tuple[str, list[int]]]:
+        """Yield the name of each setting that names tokens, and their ids. The settings must have been checked."""
+        for name in ("forced_bos_token_id", "forced_eos_token_id", "suppress_tokens", "begin_suppress_tokens"):
+            yield name, token_list(getattr(self, name))
+        yield "bad_words_ids", list(chain(*(self.bad_words_ids or [])))
+        yield "sequence_bias", list(chain(*(ids for ids, _ in self.sequence_bias or [])))
 
     def longest_output(self, positions: int, prompt_length: int = 1) -> int:
         """Return the greatest number of tokens of an output.
@@ -144,21 +161,20 @@ def _problems(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
             problems.append((name, problem))
 
     # Numbers and token ids.
-    for name, least in (
-        ("max_length", 2),
-        ("max_new_tokens", 1),
-        ("min_length", 0),
-        ("min_new_tokens", 0),
-        ("num_beams", 1),
-        ("num_beam_groups", 1),
-        ("num_return_sequences", 1),
-        ("no_repeat_ngram_size", 0),
-        ("encoder_no_repeat_ngram_size", 0),
-        ("top_k", 0),
+    for name, least, most in (
+        ("max_length", 2, MOST_TOKENS),
+        ("max_new_tokens", 1, MOST_TOKENS),
+        ("min_length", 0, MOST_TOKENS),
+        ("min_new_tokens", 0, MOST_TOKENS),
+        ("num_beams", 1, MOST_BEAMS),
+        ("num_beam_groups", 1, MOST_BEAMS),
+        ("num_return_sequences", 1, MOST_BEAMS),
+        ("no_repeat_ngram_size", 0, MOST_TOKENS),
+        ("encoder_no_repeat_ngram_size", 0, MOST_TOKENS),
+        ("top_k", 0, MOST_TOKENS),
     ):
-        require(
-            name, is_whole_number(settings[name]) and settings[name] >= least, f"give a whole number from {least} up"
-        )
+        is_inside = is_whole_number(settings[name]) and least <= settings[name] <= most
+        require(name, is_inside, f"give a whole number from {least} to {most}")
     for name in ("forced_bos_token_id", "forced_eos_token_id"):
         require(name, is_token_id(settings[name]) or is_token_list(settings[name]), "give a token id or null")
     for name in (
@@ -183,7 +199,7 @@ def _problems(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
     require(
         "exponential_decay_length_penalty",
         _is_decay(settings["exponential_decay_length_penalty"]),
-        "give [tokens to start after, factor above 0]",
+        "give [tokens to start after, factor above 0, at most 1e6]",
     )
 
     return problems or _contradictions(settings)
@@ -195,13 +211,20 @@ def _contradictions(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
     min_p, suppressed = settings["min_p"], set(settings["suppress_tokens"] or [])
     # Each rule: the setting, whether the rule holds, and the problem if it does not.
     rules = [
-        ("repetition_penalty", settings["repetition_penalty"] > 0, "give a number above 0"),
-        ("encoder_repetition_penalty", settings["encoder_repetition_penalty"] > 0, "give a number above 0"),
-        ("temperature", settings["temperature"] > 0, "give a number above 0 (do_sample=False is greedy search)"),
+        ("length_penalty", _POWERS[0] <= settings["length_penalty"] <= _POWERS[1], "give a number from -10 to 10"),
+        *(
+            (name, _FACTORS[0] <= settings[name] <= _FACTORS[1], "give a number above 0, from 1e-6 to 1e6")
+            for name in ("repetition_penalty", "encoder_repetition_penalty")
+        ),
+        (
+            "temperature",
+            _FACTORS[0] <= settings["temperature"] <= _FACTORS[1],
+            "give a number above 0, from 1e-6 to 1e6 (do_sample=False is greedy search)",
+        ),
         ("top_p", 0 < settings["top_p"] <= 1, "give a number above 0, at most 1"),
         ("min_p", min_p is None or 0 <= min_p <= 1, "give a number from 0 to 1"),
         ("typical_p", 0 < settings["typical_p"] <= 1, "give a number above 0, at most 1"),
-        ("diversity_penalty", settings["diversity_penalty"] >= 0, "give a number from 0 up"),
+        ("diversity_penalty", 0 <= settings["diversity_penalty"] <= _GREATEST_SUMMAND, "give a number from 0 to 1e6"),
         ("num_beam_groups", beams % groups == 0, f"it must divide num_beams={beams}"),
         (
             "num_beam_groups",
@@ -229,8 +252,8 @@ def is_whole_number(value: object) -> bool:
 
 
 def is_number(value: object) -> bool:
-    """Return whether this is a finite int or float, and no bool."""
-    return is_whole_number(value) or (isinstance(value, float) and value - value == 0)
+    """Return whether this is an int or float, no bool, and finite as a float."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def is_token_id(value: object) -> bool:
@@ -256,18 +279,19 @@ def _is_list_of_token_lists(value: object) -> bool:
 
 
 def _is_sequence_bias(value: object) -> bool:
-    """Return whether this is a list of [token ids, number]; the number may be -inf."""
+    """Return whether this is a list of [token ids, number]; the number is at most 1e6 in size, or -inf."""
 
     def is_bias(pair: object) -> bool:
         if not isinstance(pair, list) or len(pair) != 2:
             return False
-        return is_token_list(pair[0]) and (is_number(pair[1]) or pair[1] == -float("inf"))
+        is_sound = is_number(pair[1]) and abs(pair[1]) <= _GREATEST_SUMMAND
+        return is_token_list(pair[0]) and (is_sound or pair[1] == -float("inf"))
 
     return isinstance(value, list) and len(value) > 0 and all(map(is_bias, value))
 
 
 def _is_decay(value: object) -> bool:
-    """Return whether this is [tokens to start after, factor above 0]."""
+    """Return whether this is [tokens to start after, factor above 0 and at most 1e6]."""
     if not isinstance(value, list) or len(value) != 2:
         return False
-    return is_token_id(value[0]) and is_number(value[1]) and bool(value[1] > 0)
+    return is_token_id(value[0]) and is_number(value[1]) and bool(0 < value[1] <= _FACTORS[1])

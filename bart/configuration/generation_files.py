@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bart.configuration.generation_config import SPECIAL_TOKENS, GenerationConfig, token_list
+from bart.json_files import shown
 
 # Settings of transformers that change an output and are not supported: the values without effect, and the reason or
 # what to give instead.
@@ -91,8 +92,9 @@ def doubtful_settings(values: Mapping[str, Any], *, is_search_alone: bool) -> li
         if name in LEFT_OUT:
             idle, instead = LEFT_OUT[name]
             if value not in idle:
-                doubtful.append(f"{name}={value!r} is not supported ({instead})")
+                doubtful.append(f"{name}={shown(value)} is not supported ({instead})")
         elif name not in known and name not in _OF_THE_MODEL:
+            name = shown(name)[1:-1]
             likely = difflib.get_close_matches(name, GenerationConfig.names(), n=1, cutoff=0.85)
             if likely:
                 doubtful.append(f"{name} is unknown (did you mean {likely[0]}?)")

@@ -3,7 +3,6 @@
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from itertools import chain
 from typing import Any
 
 from bart.configuration.configuration_bart import BartConfig
@@ -177,10 +176,8 @@ def _refuse_what_has_no_effect(settings: GenerationConfig, given: Mapping[str, A
 
 def _refuse_foreign_tokens(settings: GenerationConfig, vocab_size: int) -> None:
     """Raise InputError if a setting names a token that is not in the vocabulary."""
-    for name in ("forced_bos_token_id", "forced_eos_token_id", "suppress_tokens", "begin_suppress_tokens"):
-        _refuse_foreign(name, token_list(getattr(settings, name)), vocab_size)
-    _refuse_foreign("bad_words_ids", chain(*(settings.bad_words_ids or [])), vocab_size)
-    _refuse_foreign("sequence_bias", chain(*(ids for ids, _ in settings.sequence_bias or [])), vocab_size)
+    for name, tokens in settings.tokens_of_search():
+        _refuse_foreign(name, tokens, vocab_size)
 
 
 def _refuse_foreign(name: str, tokens: Iterable[int], vocab_size: int) -> None:

@@ -5,14 +5,16 @@ are tensor operations that read no value back to the host.
 Shapes: R rows, L tokens so far, V vocabulary, B sentences (R is a multiple of B).
 """
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from bart.configuration.generation_config import GenerationConfig, token_list
+from bart.configuration.generation_config import MOST_TOKENS, GenerationConfig, token_list
 from bart.errors import InputError
 from bart.generation.arguments import SpecialTokens
 
@@ -286,13 +288,19 @@ class DecayLengthPenalty(LogitsProcessor):
     factor: float
     eos_token_ids: list[int]
 
+    @cached_property
+    def _most_surplus(self) -> int:
+        """After so many tokens the power stays as it is: 1e30 times a score is the end, and 1e308 no number of it."""
+        return int(30 / math.log10(self.factor)) + 1 if self.factor > 1 else MOST_TOKENS
+
     def __call__(self, tokens: Tensor, scores: Tensor) -> Tensor:
         surplus = tokens.size(1) - self.start
         if surplus <= 0:
             return scores
         ends = scores[:, self.eos_token_ids]
         # A share of the size of the score, since a score may be negative. What is banned stays banned.
-        added = ends.abs() * (self.factor**surplus - 1)
+        growth = self.factor ** min(surplus, self._most_surplus)
+        added = ends.abs() * (growth - 1)
         scores = scores.clone()
         scores[:, self.eos_token_ids] = ends + added.masked_fill(~ends.isfinite(), 0.0)
         return scores

@@ -9,11 +9,13 @@ import tempfile
 from pathlib import Path
 
 from bart.errors import InputError
+from bart.json_files import TOKENIZER_BYTES, check_size, shown
 from bart.tokenization.tokenization_bart import BartTokenizer
-from bart.tokenization.tokenizer_files import MERGES_FILE, SPECIAL_TOKENS, VOCABULARY_FILE, read_json_object
+from bart.tokenization.tokenizer_files import MERGES_FILE, SPECIAL_TOKENS, VOCABULARY_FILE, read_ids
 
 DICTIONARY_FILES = ("dict.txt", "dict.source.txt")  # in published models, and as fairseq-preprocess writes it
 GPT2_VOCABULARY_FILE, GPT2_MERGES_FILE = "encoder.json", "vocab.bpe"
+_MOST_DIGITS = 9  # of an id
 _WHERE_THEY_ARE = "https://dl.fbaipublicfiles.com/fairseq/gpt2_bpe/"
 
 
@@ -49,18 +51,21 @@ def read_vocabulary(dictionary: Path, gpt2_vocabulary: Path) -> dict[str, int]:
     Raises:
         InputError: the dictionary cannot be read, or a line of it cannot belong to a BART.
     """
-    tokens = {token_id: token for token, token_id in read_json_object(gpt2_vocabulary).items()}
+    tokens = {token_id: token for token, token_id in read_ids(gpt2_vocabulary).items()}
     first, mask = SPECIAL_TOKENS[:-1], SPECIAL_TOKENS[-1]
     vocabulary = {token: token_id for token_id, token in enumerate(first)}
+    check_size(dictionary, TOKENIZER_BYTES)
     try:
         lines = dictionary.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{dictionary}: cannot be read: {error}") from error
     for number, line in enumerate(lines, start=1):
         symbol = line.split(" ")[0]
-        token = tokens.get(int(symbol)) if symbol.isdecimal() else symbol  # fillers such as madeupword0000
+        is_id = symbol.isdecimal() and len(symbol) <= _MOST_DIGITS
+        token = tokens.get(int(symbol)) if is_id else symbol  # fillers such as madeupword0000
         if not token or token in vocabulary:
-            wrong = f"{symbol} is there twice" if token else f"'{symbol}' is no token of {gpt2_vocabulary.name}"
+            named = shown(symbol)[1:-1]
+            wrong = f"{named} is there twice" if token else f"'{named}' is no token of {gpt2_vocabulary.name}"
             raise InputError(f"{dictionary}: line {number}: {wrong}; fetch {dictionary.name} of the model again")
         vocabulary[token] = len(vocabulary)
     vocabulary.setdefault(mask, len(vocabulary))

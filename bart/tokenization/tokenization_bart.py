@@ -11,8 +11,14 @@ from tokenizers import AddedToken
 from tokenizers.decoders import ByteLevel
 
 from bart.errors import InputError
+from bart.json_files import read_json_object
 from bart.tokenization.added_token_decoder import added_token_decoder, is_misread
-from bart.tokenization.tokenizer_files import ADDED_TOKENS_FILE, CONFIG_FILE, find_tokenizer, read_json_object
+from bart.tokenization.tokenizer_files import (
+    ADDED_TOKENS_FILE,
+    CONFIG_FILE,
+    find_tokenizer,
+    refuse_what_libraries_raise,
+)
 
 MAX_LENGTH = 1024  # tokens: the number of positions of the published models
 UNLIMITED = 10**29  # transformers writes 1e30 for a tokenizer without a greatest length
@@ -57,7 +63,8 @@ class BartTokenizer(transformers.BartTokenizer):
             InputError: there is no such folder or model, or its tokenizer is missing, unreadable or incomplete.
         """
         folder = find_tokenizer(pretrained_model_name_or_path)
-        tokenizer: Self = super().from_pretrained(folder, *arguments, **settings)
+        with refuse_what_libraries_raise(folder):
+            tokenizer: Self = super().from_pretrained(folder, *arguments, **settings)
         return tokenizer
 
     def _add_tokens(self, new_tokens: Sequence[str | AddedToken], special_tokens: bool = False) -> int:

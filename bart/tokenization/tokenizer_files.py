@@ -4,23 +4,53 @@ transformers does not report some errors: from a folder without tokenizer files 
 it gives missing special tokens new ids at the end of the vocabulary.
 """
 
-import json
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from tokenizers import Tokenizer
 from tokenizers.models import BPE
 
 from bart.errors import InputError
 from bart.hub import find_file
+from bart.json_files import TOKENIZER_BYTES, check_size, read_json_object, shown
 
 SPECIAL_TOKENS = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
 
 CONFIG_FILE = "tokenizer_config.json"
 ADDED_TOKENS_FILE = "added_tokens.json"
+SPECIAL_TOKENS_FILE = "special_tokens_map.json"
 TOKENIZER_FILE = "tokenizer.json"  # a complete tokenizer in one file
 VOCABULARY_FILE, MERGES_FILE = "vocab.json", "merges.txt"  # the older format, a pair of files
+
+_MOST_ADDED = 10_000  # tokens: for each, tokenizers goes through all that were added before
+_LARGEST_ID = 2**31 - 1
+
+# What the libraries raise for a file that is JSON, but not what they expect.
+_RAISED = (
+    ValueError,  # transformers: an unknown word for a side; tokenizers: a stride that is as long as the pieces
+    TypeError,  # both: a value of another type, or an argument that AddedToken does not have
+    KeyError,  # transformers: a key that it takes for granted, in tokenizer.json for example added_tokens
+    AttributeError,  # transformers: a list for an object, or a setting with the name of a method
+    OverflowError,  # tokenizers: a number beyond the 32 or 64 bits that it has for it
+)
+_PANIC = "PanicException"  # of pyo3, for a failed assertion in tokenizers; no module exports this BaseException
+
+
+@contextmanager
+def refuse_what_libraries_raise(path: Path) -> Iterator[None]:
+    """Raise InputError about a file or folder if tokenizers or transformers cannot make a tokenizer of it."""
+    try:
+        yield
+    except InputError:
+        raise
+    except _RAISED as error:
+        raise _unreadable(path, error) from error
+    except BaseException as error:
+        if type(error) is not Exception and type(error).__name__ != _PANIC:  # tokenizers raises Exception itself
+            raise
+        raise _unreadable(path, error) from error
 
 
 def find_tokenizer(name_or_path: str | os.PathLike[str]) -> Path:
@@ -49,52 +79,114 @@ def find_tokenizer(name_or_path: str | os.PathLike[str]) -> Path:
         folder = vocabulary.parent
 
     # Files that need not be there, and tokens that must.
-    for optional in (CONFIG_FILE, ADDED_TOKENS_FILE):
-        if (optional_file := find_file(name_or_path, optional)) is not None:
-            content = read_json_object(optional_file)
-            tokens |= content.keys() if optional == ADDED_TOKENS_FILE else set()
+    if (config := find_file(name_or_path, CONFIG_FILE)) is not None:
+        _check_settings(config)
+    if (added := find_file(name_or_path, ADDED_TOKENS_FILE)) is not None:
+        tokens |= read_ids(added).keys()
+    if (special := folder / SPECIAL_TOKENS_FILE).is_file():
+        _check_settings(special)
     missing = [token for token in SPECIAL_TOKENS if token not in tokens]
     if missing:
         raise InputError(f"{name_or_path}: the tokenizer lacks BART's special tokens {' '.join(missing)}")
     return folder
 
 
-def read_json_object(file: Path) -> dict[str, Any]:
-    """Read a JSON object from a file.
-
-    Raises:
-        InputError: the file does not hold one.
-    """
-    try:
-        content = json.loads(file.read_bytes())
-    except ValueError as error:  # bad JSON or bad UTF-8
-        raise InputError(f"{file} is not JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{file} holds no JSON object")
-    return content
-
-
 def _read_tokenizer_file(file: Path) -> set[str]:
     """Return the tokens of a tokenizer.json. Raises InputError."""
-    model = read_json_object(file).get("model")
+    content = read_json_object(file, TOKENIZER_BYTES)
+    model, normalizer, added = content.get("model"), content.get("normalizer"), content.get("added_tokens")
     if not isinstance(model, dict) or model.get("type") != "BPE":
         raise InputError(f"{file} is not a BPE tokenizer, which BART's is")
-    try:
+    if "Precompiled" in repr(normalizer):
+        raise InputError(f"{file} is a tokenizer of SentencePiece: BART's has no normalizer")
+    if not isinstance(added, list) or len(added) > _MOST_ADDED:
+        raise InputError(f"{file}: added_tokens={shown(added)}: it must be a list of up to {_MOST_ADDED:,} tokens")
+    with refuse_what_libraries_raise(file):
         return set(Tokenizer.from_file(str(file)).get_vocab())
-    except Exception as error:  # tokenizers raises Exception itself
-        raise _unreadable(file, error) from error
 
 
 def _read_pair(vocabulary: Path, merges: Path) -> set[str]:
     """Return the tokens of a vocab.json with its merges.txt. Raises InputError."""
-    tokens = set(read_json_object(vocabulary))
-    try:
+    tokens = set(read_ids(vocabulary))
+    check_size(merges, TOKENIZER_BYTES)
+    with refuse_what_libraries_raise(merges):
         BPE.from_file(str(vocabulary), str(merges))
-    except Exception as error:  # tokenizers raises Exception itself
-        raise _unreadable(merges, error) from error
     return tokens
 
 
-def _unreadable(file: Path, error: Exception) -> InputError:
-    """Return the error about a file that tokenizers cannot read."""
-    return InputError(f"{file} cannot be read as a BPE tokenizer: {' '.join(str(error).split())}")
+def read_ids(file: Path) -> dict[str, int]:
+    """Return the ids of a file by their tokens. Raises InputError."""
+    ids = read_json_object(file, TOKENIZER_BYTES)
+    for token, token_id in ids.items():
+        if not isinstance(token_id, int) or isinstance(token_id, bool) or not 0 <= token_id <= _LARGEST_ID:
+            raise InputError(f"{file}: the id of {shown(token)} is {shown(token_id)}; it must be a whole number from 0")
+    return ids
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is_token(value: object) -> bool:
+    return isinstance(value, str) or (isinstance(value, dict) and isinstance(value.get("content"), str))
+
+
+def _are_tokens(value: object) -> bool:
+    if isinstance(value, dict):
+        value = list(value.values())
+    return value is None or (isinstance(value, list) and all(map(_is_token, value)))
+
+
+def _is_length(value: object) -> bool:
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool) and value >= 1)
+
+
+def _is_side(value: object) -> bool:
+    return value in ("left", "right")
+
+
+def _is_switch(value: object) -> bool:
+    return isinstance(value, bool)
+
+
+def _are_inputs(value: object) -> bool:
+    return isinstance(value, list) and all(map(_is_text, value)) and {"input_ids", "attention_mask"} <= set(value)
+
+
+# Settings of tokenizer_config.json and special_tokens_map.json: what they must be.
+_SETTINGS: dict[str, tuple[Callable[[object], bool], str]] = {
+    **dict.fromkeys(
+        [f"{name}_token" for name in ("bos", "eos", "unk", "sep", "pad", "cls", "mask")],
+        (_is_token, "a token: a text, or an object with its content"),
+    ),
+    **dict.fromkeys(("additional_special_tokens", "extra_special_tokens"), (_are_tokens, "a list of tokens")),
+    **dict.fromkeys(("model_max_length", "max_len"), (_is_length, "a number of tokens from 1")),
+    **dict.fromkeys(("padding_side", "truncation_side"), (_is_side, "left or right")),
+    **dict.fromkeys(
+        ("add_prefix_space", "trim_offsets", "split_special_tokens", "clean_up_tokenization_spaces"),
+        (_is_switch, "true or false"),
+    ),
+    "model_input_names": (_are_inputs, "a list with input_ids and attention_mask"),
+}
+# Arguments of transformers' code that the file of a tokenizer does not have: they would replace the vocabulary.
+_NO_SETTINGS = (
+    *("vocab", "merges", "tokenizer_object", "gguf_file", "trust_remote_code", "fast_tokenizer_files"),
+    *("post_processor", "tokenizer_truncation", "tokenizer_padding", "_json_truncation", "_json_padding"),
+)
+
+
+def _check_settings(file: Path) -> None:
+    """Check a tokenizer_config.json or a special_tokens_map.json. Raises InputError."""
+    settings = read_json_object(file)
+    for name, value in settings.items():
+        is_sound, wanted = _SETTINGS.get(name, (None, ""))
+        if is_sound is not None and not is_sound(value):
+            raise InputError(f"{file}: {name}={shown(value)}: it must be {wanted}")
+        if name in _NO_SETTINGS and value:
+            raise InputError(f"{file}: {name}={shown(value)}: is no setting of a BART tokenizer; leave it out")
+
+
+def _unreadable(path: Path, error: BaseException) -> InputError:
+    """Return the error about a file or folder of which no tokenizer can be made."""
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return InputError(f"{path} cannot be read as a BPE tokenizer: {reason[:300]}")

@@ -226,7 +226,7 @@ def break_config(folder: Path) -> None:
         (untie_output_layer, r"lm_head\.weight differs from model\.shared\.weight"),
         (cut_weights, r"not a readable safetensors file"),
         (remove_weights, r"neither model\.safetensors nor pytorch_model\.bin"),
-        (break_config, r"config\.json: cannot be read as JSON"),
+        (break_config, r"config\.json is not JSON"),
     ],
 )
 def test_faulty_folders_are_refused_in_one_line(folder: Path, fault, message: str) -> None:

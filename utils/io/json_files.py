@@ -3,14 +3,15 @@
 import json
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bart.errors import InputError
+from bart import json_files
 
 from .atomic_files import atomic_write
+
+_MOST_BYTES = 2**30  # the reports of the largest evaluations have a few megabytes
 
 
 def write_json(path: str | os.PathLike[str], content: Any) -> None:
@@ -21,11 +22,8 @@ def write_json(path: str | os.PathLike[str], content: Any) -> None:
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:
-    """Read a JSON file. Raises InputError, which names the file, if that fails."""
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{os.fspath(path)}: cannot be read as JSON: {error}") from error
+    """Read a JSON file of a run. Raises InputError, which names the file; see ``bart.json_files``."""
+    return json_files.read_json(path, _MOST_BYTES)
 
 
 def latency_summary(seconds: Sequence[float]) -> dict[str, float]:

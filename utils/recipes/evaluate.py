@@ -13,10 +13,11 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from bart.checkpoints.weights import read_config, say_vocabulary
-from bart.configuration.configuration_bart import BartConfig, read_json_object
+from bart.configuration.configuration_bart import BartConfig
 from bart.configuration.generation_config import GenerationConfig
 from bart.errors import InputError
 from bart.generation.arguments import check_call
+from bart.json_files import read_json_object
 from bart.modeling.modeling_bart import BartForConditionalGeneration
 
 from ..checkpoint.pretrained import load_tokenizer
@@ -214,6 +215,8 @@ def search_settings(generation: GenerationSettings, model: EvaluatedModel, confi
 def task_settings(config_path: Path, task: str) -> dict[str, Any]:
     """The search settings under ``task_specific_params`` of a configuration file, as published models have them."""
     tasks = read_json_object(config_path).get("task_specific_params") or {}
+    if not isinstance(tasks, dict) or not all(isinstance(settings, dict) for settings in tasks.values()):
+        raise InputError(f"--task {task}: {config_path}: task_specific_params does not have an object for each task")
     if task not in tasks:
         raise InputError(f"--task {task}: {config_path} has {', '.join(tasks) or 'no task_specific_params'}")
     return {name: value for name, value in tasks[task].items() if name in GenerationConfig.names()}

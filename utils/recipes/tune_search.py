@@ -11,9 +11,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from bart.configuration.configuration_bart import BartConfig, read_json_object
+from bart.configuration.configuration_bart import BartConfig
 from bart.errors import InputError
 from bart.generation.arguments import check_call
+from bart.json_files import read_json_object
 from bart.modeling.modeling_bart import BartForConditionalGeneration
 
 from ..cli.options import changed_flags

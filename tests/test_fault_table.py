@@ -30,6 +30,7 @@ FAULTS = [
     "U+2028, U+2029, NEL, VT, FF, FS, CR, CRLF, a byte order mark, an empty line, a million characters",
     "invalid UTF-8; NUL",
     "any file as data",
+    "any file in a model folder, beside the weights",
     "another vocabulary, an empty tokenizer folder, missing or surplus weights",
     "a malicious pickle",
     "a hostile archive",

@@ -24,7 +24,8 @@ SPECIAL_TOKENS_FILE = "special_tokens_map.json"
 TOKENIZER_FILE = "tokenizer.json"  # a complete tokenizer in one file
 VOCABULARY_FILE, MERGES_FILE = "vocab.json", "merges.txt"  # the older format, a pair of files
 
-_MOST_ADDED = 10_000  # tokens: for each, tokenizers goes through all that were added before
+_MOST_ADDED = 100_000  # tokens: so many take seconds
+_MOST_SPECIAL = 1000  # of a list: transformers searches all of it for each of its tokens
 _LARGEST_ID = 2**31 - 1
 
 # What the libraries raise for a file that is JSON, but not what they expect.
@@ -82,7 +83,7 @@ def find_tokenizer(name_or_path: str | os.PathLike[str]) -> Path:
     if (config := find_file(name_or_path, CONFIG_FILE)) is not None:
         _check_settings(config)
     if (added := find_file(name_or_path, ADDED_TOKENS_FILE)) is not None:
-        tokens |= read_ids(added).keys()
+        tokens |= read_ids(added, _MOST_ADDED).keys()
     if (special := folder / SPECIAL_TOKENS_FILE).is_file():
         _check_settings(special)
     missing = [token for token in SPECIAL_TOKENS if token not in tokens]
@@ -114,9 +115,11 @@ def _read_pair(vocabulary: Path, merges: Path) -> set[str]:
     return tokens
 
 
-def read_ids(file: Path) -> dict[str, int]:
-    """Return the ids of a file by their tokens. Raises InputError."""
+def read_ids(file: Path, most: int | None = None) -> dict[str, int]:
+    """Return the ids of a file by their tokens. Raises InputError, also if there are more than ``most``."""
     ids = read_json_object(file, TOKENIZER_BYTES)
+    if most is not None and len(ids) > most:
+        raise InputError(f"{file}: has {len(ids):,} tokens; up to {most:,} can be added to a vocabulary")
     for token, token_id in ids.items():
         if not isinstance(token_id, int) or isinstance(token_id, bool) or not 0 <= token_id <= _LARGEST_ID:
             raise InputError(f"{file}: the id of {shown(token)} is {shown(token_id)}; it must be a whole number from 0")
@@ -134,7 +137,7 @@ def _is_token(value: object) -> bool:
 def _are_tokens(value: object) -> bool:
     if isinstance(value, dict):
         value = list(value.values())
-    return value is None or (isinstance(value, list) and all(map(_is_token, value)))
+    return value is None or (isinstance(value, list) and len(value) <= _MOST_SPECIAL and all(map(_is_token, value)))
 
 
 def _is_length(value: object) -> bool:
@@ -146,7 +149,7 @@ def _is_side(value: object) -> bool:
 
 
 def _is_switch(value: object) -> bool:
-    return isinstance(value, bool)
+    return value is None or isinstance(value, bool)
 
 
 def _are_inputs(value: object) -> bool:
@@ -159,7 +162,9 @@ _SETTINGS: dict[str, tuple[Callable[[object], bool], str]] = {
         [f"{name}_token" for name in ("bos", "eos", "unk", "sep", "pad", "cls", "mask")],
         (_is_token, "a token: a text, or an object with its content"),
     ),
-    **dict.fromkeys(("additional_special_tokens", "extra_special_tokens"), (_are_tokens, "a list of tokens")),
+    **dict.fromkeys(
+        ("additional_special_tokens", "extra_special_tokens"), (_are_tokens, f"a list of up to {_MOST_SPECIAL:,} tokens")
+    ),
     **dict.fromkeys(("model_max_length", "max_len"), (_is_length, "a number of tokens from 1")),
     **dict.fromkeys(("padding_side", "truncation_side"), (_is_side, "left or right")),
     **dict.fromkeys(

@@ -27,7 +27,8 @@ from tests.tiny_setup import tiny_config, write_tiny_setup
 from tests.utils.data.test_data_fuzz import edited, edits, try_many
 from utils.checkpoint.pretrained import load_tokenizer
 
-# Inputs. The long form takes a quarter of an hour: bash scripts/test.sh -m slow -s tests/checkpoints/test_model_folder_fuzz.py
+# Inputs. The long form prints what became of them:
+# bash scripts/test.sh -m slow -s tests/checkpoints/test_model_folder_fuzz.py
 FORMS = [
     pytest.param(200, id="short"),
     pytest.param(5000, id="long", marks=[pytest.mark.slow, pytest.mark.timeout(5400)]),

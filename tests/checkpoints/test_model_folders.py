@@ -138,7 +138,7 @@ SPLIT = {"type": "Split", "pattern": {"Regex": "["}, "behavior": "Isolated", "in
         ({"pre_tokenizer": 5}, "cannot be read as a BPE tokenizer: data did not match"),
         ({"normalizer": {"type": "Precompiled", "precompiled_charsmap": "AAAA"}}, "is a tokenizer of SentencePiece"),
         ({"normalizer": [5]}, "cannot be read as a BPE tokenizer"),
-        ({"added_tokens": None}, "added_tokens=None: it must be a list of up to 10,000 tokens"),
+        ({"added_tokens": None}, "added_tokens=None: it must be a list of up to 100,000 tokens"),
         ({"added_tokens": [{"id": 2**40, "content": "x"}]}, "cannot be read as a BPE tokenizer"),
         ({"model": {"type": "BPE", "vocab": {"a": -1}, "merges": []}}, "cannot be read as a BPE tokenizer"),
     ],
@@ -154,6 +154,8 @@ def test_parts_of_a_tokenizer(folder: Path, part: dict[str, Any], said: str) -> 
     [
         ("added_tokens.json", {"<mask>": "x"}, "added_tokens.json: the id of '<mask>' is 'x'; it must be a whole"),
         ("added_tokens.json", {"x": 2**40}, "added_tokens.json: the id of 'x' is 1099511627776; it must"),
+        ("added_tokens.json", {str(number): number for number in range(100_001)}, "has 100,001 tokens; up to 100,000"),
+        ("tokenizer_config.json", {"extra_special_tokens": ["x"] * 1001}, "it must be a list of up to 1,000 tokens"),
         ("added_tokens.json", ["x"], "added_tokens.json holds no JSON object: it begins with a list"),
         ("special_tokens_map.json", {"bos_token": 5}, "special_tokens_map.json: bos_token=5: it must be a token"),
         ("special_tokens_map.json", {"eos_token": {"x": 1}}, "special_tokens_map.json: eos_token={'x': 1}: it must"),

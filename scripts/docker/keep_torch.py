@@ -1,16 +1,21 @@
 """Split the locked requirements for an image that brings its own torch: what pip installs, and what must stay.
 
 `keep_torch.py split FOLDER` reads FOLDER/runtime.txt and writes requirements.txt and constraints.txt there.
-`keep_torch.py check FOLDER` fails if a package that had to stay has changed.
+`keep_torch.py check FOLDER` fails if a package that had to stay has changed, or if a locked one does not work.
 """
 
+import importlib
 import re
 import sys
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from pathlib import Path
 
 # torch was compiled against numpy's binary interface. The lock has the others because torch needs them.
 KEPT = ("torch", "numpy", "setuptools", "sympy", "mpmath", "networkx")
+
+# If the image's numpy is older than 2, these replace the locked versions, which need numpy 2.
+FOR_NUMPY_1 = {"pyarrow": "25.0.1"}
 
 
 def split(folder: Path) -> None:
@@ -18,22 +23,61 @@ def split(folder: Path) -> None:
     kept = {name: installed for name in KEPT if (installed := installed_version(name)) is not None}
     if "torch" not in kept:
         sys.exit("error: the base image has no torch; see scripts/docker/build.sh --help for images that have it")
-    lines = (folder / "runtime.txt").read_text(encoding="utf-8").splitlines()
-    wanted = [line for line in lines if re.split(r"[=\s]", line)[0] not in kept]
-    (folder / "requirements.txt").write_text("".join(f"{line}\n" for line in wanted), encoding="utf-8")
-    constraints = "".join(f"{name}=={installed}\n" for name, installed in kept.items())
-    (folder / "constraints.txt").write_text(constraints, encoding="utf-8")
+    older = FOR_NUMPY_1 if kept.get("numpy", "2").startswith("1.") else {}
+    pins = [(name, older.get(name, pin)) for name, pin in read_pins(folder / "runtime.txt") if name not in kept]
+    write_pins(folder / "requirements.txt", pins)
+    write_pins(folder / "constraints.txt", list(kept.items()))
 
 
 def check(folder: Path) -> None:
-    """Compare the installed versions with the constraints, and check that torch still works with numpy."""
-    for line in (folder / "constraints.txt").read_text(encoding="utf-8").splitlines():
-        name, _, before = line.partition("==")
+    """Compare the installed versions with the constraints, import what was installed, and read a Parquet file."""
+    for name, before in read_pins(folder / "constraints.txt"):
         if installed_version(name) != before:
             sys.exit(f"error: {name} was {before} in the base image and is {installed_version(name)} now")
+    modules = modules_by_package()
+    for name, _ in read_pins(folder / "requirements.txt"):
+        if installed_version(name) is None:
+            sys.exit(f"error: {name} is not installed")
+        for module in modules.get(canonical(name), ()):
+            try:
+                importlib.import_module(module)
+            except ImportError as error:
+                sys.exit(f"error: {name} {installed_version(name)} does not work in this image: {error}")
+    import pyarrow.parquet
     import torch
 
     torch.ones(1).numpy()  # fails if numpy's binary interface has changed
+    path = folder / "check.parquet"
+    pyarrow.parquet.write_table(pyarrow.table({"text": ["A text."]}), path)
+    read = pyarrow.parquet.read_table(path).to_pylist()
+    path.unlink()
+    if read != [{"text": "A text."}]:
+        sys.exit(f"error: pyarrow {version('pyarrow')} read {read} from a Parquet file of its own")
+
+
+def modules_by_package() -> dict[str, list[str]]:
+    """Return the modules that each installed package is imported as, by its canonical name."""
+    modules: dict[str, list[str]] = {}
+    for module, packages in packages_distributions().items():
+        if module.isidentifier() and not module.startswith("_"):
+            for package in packages:
+                modules.setdefault(canonical(package), []).append(module)
+    return modules
+
+
+def canonical(package: str) -> str:
+    return re.sub(r"[-_.]+", "-", package).lower()
+
+
+def read_pins(path: Path) -> Iterator[tuple[str, str]]:
+    """Yield the name and the version of each package in a list of requirements."""
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if match := re.match(r"([\w.-]+)==([^\s;]+)", line):
+            yield match[1], match[2]
+
+
+def write_pins(path: Path, pins: list[tuple[str, str]]) -> None:
+    path.write_text("".join(f"{name}=={pin}\n" for name, pin in pins), encoding="utf-8")
 
 
 def installed_version(package: str) -> str | None:

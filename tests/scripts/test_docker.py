@@ -13,6 +13,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 ROOT = Path(__file__).parents[2]
 RECORDER = '#!/usr/bin/env bash\nprintf \'%s\\n\' "$@" >"$CALL"\n'
@@ -83,7 +85,10 @@ def test_the_default_base_is_the_dockerfiles_own(docker: Docker) -> None:
 
 
 def test_what_cannot_be_built_or_launched(docker: Docker) -> None:
-    for command in (["build.sh", "newest"], ["launch.sh", "bash", "some"], ["launch.sh", "ls", "all", "more"]):
+    for command in (
+        ["build.sh", "newest"], ["launch.sh", "bash", "some"], ["launch.sh", "ls", "all", "more"],
+        ["emulate.sh", "newest"], ["emulate.sh", "apex", "python", "--version"],
+    ):  # fmt: skip
         run = docker.run(*command)
         assert run.returncode == 2 and run.stderr.startswith("error: ") and run.stderr.count("\n") == 1
     assert docker.run("launch.sh", "python", "--version").returncode == 2  # would lose the flag
@@ -155,16 +160,27 @@ def test_the_dockerfile_copies_what_is_there() -> None:
     assert "apex" not in re.sub(r"^#.*$", "", text, flags=re.M)
 
 
-def keep_torch(*arguments: str) -> subprocess.CompletedProcess[str]:
+def keep_torch(*arguments: str, path: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run the script; packages in the folder `path` hide those that are installed."""
     command = [sys.executable, str(ROOT / "scripts" / "docker" / "keep_torch.py"), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+    environment = os.environ | ({"PYTHONPATH": str(path)} if path else {})
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280)
+
+
+def make_package(folder: Path, name: str, version: str, source: str) -> None:
+    """Install a package of one module."""
+    (folder / f"{name}-{version}.dist-info").mkdir(parents=True)
+    (folder / f"{name}-{version}.dist-info" / "METADATA").write_text(f"Name: {name}\nVersion: {version}\n")
+    (folder / f"{name}-{version}.dist-info" / "top_level.txt").write_text(f"{name}\n")
+    (folder / f"{name}.py").write_text(source)
 
 
 def test_torch_and_numpy_stay_as_they_are(tmp_path: Path) -> None:
-    lock = "numpy==9.9.9\nrouge_score==0.1.2\nsetuptools==99\ntorch==9.9.9\ntorchmetrics==1.9.0\n"
+    lock = "numpy==9.9.9\npyarrow==26.0.1\nrouge_score==0.1.2\nsetuptools==99\ntorch==9.9.9\ntorchmetrics==1.9.0\n"
     (tmp_path / "runtime.txt").write_text(f"# Locked.\n{lock}")
     assert keep_torch("split", str(tmp_path)).returncode == 0
-    assert (tmp_path / "requirements.txt").read_text() == "# Locked.\nrouge_score==0.1.2\ntorchmetrics==1.9.0\n"
+    wanted = "pyarrow==26.0.1\nrouge_score==0.1.2\ntorchmetrics==1.9.0\n"
+    assert (tmp_path / "requirements.txt").read_text() == wanted
     constraints = tmp_path / "constraints.txt"
     kept = constraints.read_text().splitlines()
     assert kept[:2] == [f"torch=={version('torch')}", f"numpy=={version('numpy')}"]
@@ -172,3 +188,28 @@ def test_torch_and_numpy_stay_as_they_are(tmp_path: Path) -> None:
     constraints.write_text("torch==2.8.0a0+nv25.5\n")
     changed = keep_torch("check", str(tmp_path))
     assert changed.returncode == 1 and "torch was 2.8.0a0+nv25.5" in changed.stderr
+
+
+def test_a_numpy_before_2_gets_an_older_pyarrow(tmp_path: Path) -> None:
+    """One that the recipe works with; numpy itself stays."""
+    make_package(tmp_path / "path", "numpy", "1.26.4", "")
+    (tmp_path / "runtime.txt").write_text("numpy==2.4.6\npyarrow==26.0.1\nrouge_score==0.1.2\n")
+    assert keep_torch("split", str(tmp_path), path=tmp_path / "path").returncode == 0
+    older, other = map(Requirement, (tmp_path / "requirements.txt").read_text().splitlines())
+    (pin,) = older.specifier
+    assert older.name == "pyarrow" and Version(pin.version) < Version("26") and str(other) == "rouge_score==0.1.2"
+    (choice,) = re.findall("^pyarrow.*", (ROOT / "requirements" / "runtime.in").read_text(), re.M)
+    assert Requirement(choice).specifier.contains(pin.version)
+    assert "numpy==1.26.4" in (tmp_path / "constraints.txt").read_text().splitlines()
+
+
+def test_a_package_that_does_not_work_fails_the_build(tmp_path: Path) -> None:
+    make_package(tmp_path / "path", "refuses", "3.1", "raise ImportError('refuses needs NumPy 2')\n")
+    (tmp_path / "constraints.txt").touch()
+    for requirement, message in [
+        ("refuses==3.1", "error: refuses 3.1 does not work in this image: refuses needs NumPy 2\n"),
+        ("absent==1.0", "error: absent is not installed\n"),
+    ]:
+        (tmp_path / "requirements.txt").write_text(f"{requirement}\n")
+        run = keep_torch("check", str(tmp_path), path=tmp_path / "path")
+        assert (run.returncode, run.stderr) == (1, message)

@@ -41,7 +41,9 @@ def map_in_processes(
     processes = min(processes, len(items))
     try:
         check_room_for_processes(processes)
-        with ProcessPoolExecutor(processes, context, _start, (os.getpid(), initializer)) as pool, _killed_if_left():
+        with held_back():  # apart from the block below: this starts Python's resource tracker, which lets some through
+            pool = ProcessPoolExecutor(processes, context, _start, (os.getpid(), initializer))
+        with pool, _killed_if_left():
             with held_back():
                 results = pool.map(function, items, chunksize=chunksize)
             return list(results)

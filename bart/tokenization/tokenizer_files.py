@@ -163,7 +163,8 @@ _SETTINGS: dict[str, tuple[Callable[[object], bool], str]] = {
         (_is_token, "a token: a text, or an object with its content"),
     ),
     **dict.fromkeys(
-        ("additional_special_tokens", "extra_special_tokens"), (_are_tokens, f"a list of up to {_MOST_SPECIAL:,} tokens")
+        ("additional_special_tokens", "extra_special_tokens"),
+        (_are_tokens, f"a list of up to {_MOST_SPECIAL:,} tokens"),
     ),
     **dict.fromkeys(("model_max_length", "max_len"), (_is_length, "a number of tokens from 1")),
     **dict.fromkeys(("padding_side", "truncation_side"), (_is_side, "left or right")),

@@ -32,6 +32,7 @@ FAULTS = [
     "any file as data",
     "any file in a model folder, beside the weights",
     "another vocabulary, an empty tokenizer folder, missing or surplus weights",
+    "any file as weights",
     "a malicious pickle",
     "a hostile archive",
     "a web page or half a file instead of data",

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 
 from torch import Tensor
 
+from bart.checkpoints.state_dict import check_floating_point
 from bart.errors import InputError
 
 # alpha / r there, where it says that tuning alpha is about the same as tuning the learning rate: so it is fixed.
@@ -25,20 +26,30 @@ def merge_adapters(tensors: Mapping[str, Tensor], source: str) -> dict[str, Tens
         source: its name, for messages.
 
     Raises:
-        InputError: a part of an adapter is missing.
+        InputError: a part of an adapter is missing, or does not fit.
     """
     merged = {}
     for name, tensor in tensors.items():
         if _A in name or _B in name:
             continue
         if _BASE in name and name.endswith("weight"):
-            parts = [tensors.get(name.replace(_BASE, part)) for part in (_B, _A)]
-            if any(part is None for part in parts):
+            second, first = (tensors.get(name.replace(_BASE, part)) for part in (_B, _A))
+            if second is None or first is None:
                 raise InputError(f"{source}: {name} lacks its adapter; is it a checkpoint of this project?")
-            second, first = parts
-            tensor = tensor + (second @ first) * SCALING  # type: ignore[operator]
+            for part in (tensor, second, first):
+                check_floating_point(part, name, source)
+            if not _fit(tensor, second, first):
+                raise InputError(f"{source}: {name} and its adapter do not fit; is it a checkpoint of this project?")
+            tensor = tensor + (second @ first) * SCALING
         merged[name.replace(_BASE, ".")] = tensor
     return merged
+
+
+def _fit(base: Tensor, second: Tensor, first: Tensor) -> bool:
+    """Return whether the shapes are (out, in), (out, r) and (r, in), and the types equal."""
+    if not base.ndim == second.ndim == first.ndim == 2 or not base.dtype == second.dtype == first.dtype:
+        return False
+    return second.shape[1] == first.shape[0] and base.shape == (second.shape[0], first.shape[1])
 
 
 def has_adapters(names: Iterable[str]) -> bool:

@@ -4,21 +4,17 @@ Besides the weights the file holds the settings of the training, as objects of a
 classes are neither imported nor run: an inert object takes the place of each, whatever its name.
 """
 
-import pickletools
-import zipfile
-from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-import torch
 from torch import Tensor
 
-from bart.checkpoints.safe_load import load_weights_only
+from bart.checkpoints.safe_load import is_plain, load_weights_only, plain_tensors
+from bart.checkpoints.state_dict import check_sizes
 from bart.configuration.configuration_bart import POSITION_OFFSET, BartConfig
 from bart.errors import InputError
 
 SUFFIX = ".pt"
-_PICKLES_IN_AN_OLD_FILE = 4  # of torch < 1.6: a magic number, a protocol, the system; the fourth is what was saved
 _SIDES = ("encoder", "decoder")
 _PER_SIDE = {"layers": "layers", "attention_heads": "attention_heads", "ffn_dim": "ffn_embed_dim"}
 
@@ -29,38 +25,53 @@ def read_fairseq_config(path: Path) -> BartConfig:
     Raises:
         InputError: the file is not a model.pt of fairseq, lacks a setting, or holds another model than BART.
     """
-    stored = _load(path)
+    stored = load_weights_only(path, stand_in=_Unknown)
     weights = _weights(stored, path)
     settings = _settings(stored, path)
 
+    def optional(name: str) -> Any:
+        """Return a setting, or None if it is missing."""
+        value = settings.get(name)
+        if not is_plain(value):
+            raise InputError(f"its setting {name} is a {type(value).__name__}; is it a BART of fairseq?")
+        return value
+
     def setting(name: str) -> Any:
         """Return a setting that every BART has."""
-        if settings.get(name) is None:
+        value = optional(name)
+        if value is None:
             raise InputError(f"its settings lack {name}; is it a BART of fairseq?")
-        return settings[name]
+        return value
+
+    def rows(name: str) -> int:
+        """Return the length of a table of embeddings."""
+        table = weights.get(name)
+        if table is None or table.ndim != 2:
+            raise InputError(f"lacks {name}; is it a BART of fairseq?")
+        return len(table)
 
     # An error here is about a setting or a tensor; the path is added to its message.
     try:
-        return BartConfig(
+        config = BartConfig(
             **{f"{side}_{ours}": setting(f"{side}_{theirs}") for side in _SIDES for ours, theirs in _PER_SIDE.items()},
-            **{f"{side}_layerdrop": settings.get(f"{side}_layerdrop") for side in _SIDES},
-            vocab_size=len(weights["encoder.embed_tokens.weight"]),
-            max_position_embeddings=len(weights["encoder.embed_positions.weight"]) - POSITION_OFFSET,
+            **{f"{side}_layerdrop": optional(f"{side}_layerdrop") for side in _SIDES},
+            vocab_size=rows("encoder.embed_tokens.weight"),
+            max_position_embeddings=rows("encoder.embed_positions.weight") - POSITION_OFFSET,
             d_model=setting("encoder_embed_dim"),
             activation_function=setting("activation_fn"),
             scale_embedding=not setting("no_scale_embedding"),
-            dropout=settings.get("dropout"),
-            attention_dropout=settings.get("attention_dropout"),
-            activation_dropout=settings.get("activation_dropout") or settings.get("relu_dropout"),
-            normalize_before=any(bool(settings.get(f"{side}_normalize_before")) for side in _SIDES),
+            dropout=optional("dropout"),
+            attention_dropout=optional("attention_dropout"),
+            activation_dropout=optional("activation_dropout") or optional("relu_dropout"),
+            normalize_before=any(bool(optional(f"{side}_normalize_before")) for side in _SIDES),
             normalize_embedding=bool(setting("layernorm_embedding")),
             static_position_embeddings=not setting("encoder_learned_pos"),
             tie_word_embeddings=bool(setting("share_all_embeddings")),
         )
-    except KeyError as error:
-        raise InputError(f"{path}: lacks {error.args[0]}; is it a BART of fairseq?") from error
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
+    check_sizes(config, path, len(weights))
+    return config
 
 
 def read_fairseq_weights(path: Path) -> dict[str, Tensor]:
@@ -70,8 +81,10 @@ def read_fairseq_weights(path: Path) -> dict[str, Tensor]:
         InputError: the file is not a model.pt of fairseq.
     """
     renamed = {}
-    for name, tensor in _weights(_load(path), path).items():
+    for name, tensor in _weights(load_weights_only(path, stand_in=_Unknown), path).items():
         if ".in_proj_" in name:  # before November 2019: three matrices, or biases, in one
+            if tensor.ndim == 0 or len(tensor) % 3 != 0:
+                raise InputError(f"{path}: {name} is {tuple(tensor.shape)}, not three projections in one")
             for projection, part in zip("qkv", tensor.chunk(3), strict=True):
                 renamed[name.replace("in_proj_", f"{projection}_proj.")] = part
         elif name == "decoder.output_projection.weight":
@@ -84,9 +97,9 @@ def read_fairseq_weights(path: Path) -> dict[str, Tensor]:
 def _weights(stored: Any, path: Path) -> dict[str, Tensor]:
     """Return the state dict of a loaded file."""
     weights = stored.get("model") if isinstance(stored, dict) else None
-    if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
+    if not isinstance(weights, dict):
         raise InputError(f"{path}: holds no state dict under `model`; is it a model.pt of fairseq?")
-    return weights
+    return plain_tensors(weights, path)
 
 
 def _settings(stored: dict[str, Any], path: Path) -> dict[str, Any]:
@@ -125,41 +138,3 @@ class _Unknown:
 
     def __setitem__(self, *_: Any) -> None:
         """Accept the items of a subclass of dict, and drop them."""
-
-
-def _load(path: Path) -> Any:
-    """Load the file, with tensors on the CPU. Raises InputError."""
-    try:
-        with path.open("rb") as file:
-            names = sorted(_named_classes(file))
-    except (OSError, ValueError, KeyError, IndexError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: cannot be read as a model.pt of fairseq: {error}") from error
-    # torch prefers its own safe classes to these, and refuses modules that it forbids by name (os, sys).
-    with torch.serialization.safe_globals([(_Unknown, name) for name in names]):
-        return load_weights_only(path)
-
-
-def _named_classes(file: BinaryIO) -> set[str]:
-    """Return the classes and functions that a pickle names, but for torch's own, which torch checks itself."""
-    names: set[str] = set()
-    if zipfile.is_zipfile(file):
-        with zipfile.ZipFile(file) as archive:
-            (member,) = [name for name in archive.namelist() if name.endswith("/data.pkl")]
-            with archive.open(member) as pickle:
-                names |= _names_in(pickle)
-    else:
-        file.seek(0)
-        for _ in range(_PICKLES_IN_AN_OLD_FILE):
-            names |= _names_in(file)
-    return {name for name in names if not name.startswith("torch.") and name != "collections.OrderedDict"}
-
-
-def _names_in(pickle: Any) -> set[str]:
-    """Return the dotted names of the globals in one pickle."""
-    found = {str(value) for code, value, _ in pickletools.genops(pickle) if code.name == "GLOBAL"}
-    return {".".join(_name_today(*name.split(" ", 1))) for name in found}
-
-
-def _name_today(module: str, name: str) -> tuple[str, str]:
-    """Translate a name of Python 2, as torch's pickles have it: ``__builtin__ long`` becomes ``builtins int``."""
-    return NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name))

@@ -1,44 +1,246 @@
-"""Load files of ``torch.save`` without running code from them."""
+"""The door for weight files of others: safetensors and both formats of ``torch.save``. Nothing in them is run.
 
+All that torch, safetensors and zipfile raise about a file becomes an InputError of one line that names it. What would
+cost much time or memory is refused before it is read. Behind this door there are plain tensors and plain data.
+"""
+
+import io
+import os
 import pickle
+import pickletools
+import struct
+import zipfile
+from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
 
 from bart.errors import InputError
 
-UNREADABLE = (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError, SafetensorError)
+# What the libraries raise about the content of a file, as tests/checkpoints/test_weight_fuzz.py meets it.
+_RAISED = (
+    OSError,  # the file cannot be opened or read
+    RuntimeError,  # torch: of its zip reader, of shapes and storages (NotImplementedError and RecursionError are kinds)
+    ValueError,  # a number out of range, a text that is not UTF-8, an unknown pickle operation
+    EOFError,  # the file ends too early
+    pickle.UnpicklingError,  # torch refuses a name or an operation
+    LookupError,  # a pickle takes more from its stack, or another entry of its memo, than there is; an unknown codec
+    TypeError,  # a pickle calls what is no function, or with other arguments; a key that cannot be hashed
+    AttributeError,  # a pickle gives a function of torch something else than the storage or tensor that it expects
+    AssertionError,  # torch checks the references to storages by assertions
+    ArithmeticError,  # OverflowError: a number that 64 bits do not hold
+    MemoryError,  # a byte array or a text of more bytes than there is memory
+    struct.error,  # a number in a pickle, or a header of the archive, is cut
+    zipfile.BadZipFile,  # the archive's directory is damaged
+    SafetensorError,
+)
+# What a pickle may name if it holds plain tensors and plain data. Torch's own list is longer: it has functions that
+# make other kinds of tensors, and that compute.
+_PLAIN_NAMES = frozenset(
+    {
+        *(f"torch._utils._rebuild_{kind}" for kind in ("tensor", "tensor_v2", "tensor_v3")),
+        *(f"torch._utils._rebuild_{kind}" for kind in ("parameter", "parameter_with_state")),
+        *("torch._tensor._rebuild_from_type_v2", "torch.nn.parameter.Parameter", "torch.Tensor"),
+        *("torch.Size", "torch.device", "_codecs.encode"),
+        *("collections.OrderedDict", "collections.Counter", "builtins.bytearray", "builtins.set", "builtins.complex"),
+        *(str(value) for value in vars(torch).values() if isinstance(value, torch.dtype)),
+        *(f"torch.{name}" for name in dir(torch) if name.endswith("Storage")),
+        "torch.storage.UntypedStorage",
+    }
+)
+_OTHER_TENSORS = {
+    "torch._utils._rebuild_sparse_tensor": "a sparse tensor",
+    "torch._utils._rebuild_qtensor": "a quantized tensor",
+    "torch._utils._rebuild_nested_tensor": "a nested tensor",
+    "torch._utils._rebuild_meta_tensor_no_storage": "a tensor without values",
+}
+_STARTS_AS_ZIP = b"PK\3\4"
+_PICKLES_IN_AN_OLD_FILE = 5  # of torch < 1.6: a magic number, a protocol, the system, what was saved, storages
+# Limits of what is not weights. For bart-large a pickle has 0.06 MB and 15,000 operations, with optimizer states 0.2 MB
+# and 63,000; the header of its model.safetensors has 0.06 MB.
+_MOST_BYTES = 2**24
+_MOST_OPERATIONS = 10**6
+_LONGEST_NAME = 200
+_GIVE_ANOTHER = "fetch or save it again, or give another file"
 
 
-def load_weights_only(path: Path) -> Any:
-    """Load a file of ``torch.save`` on the CPU, memory-mapped if its format allows that.
+def load_weights_only(
+    path: Path, *, stand_in: type | None = None, mmap: bool = True, advice: str = _GIVE_ANOTHER
+) -> Any:
+    """Load a file of ``torch.save`` on the CPU: tensors and plain containers.
 
-    Only tensors, plain containers and classes among torch's safe globals are unpickled.
+    Args:
+        path: the file.
+        stand_in: a class that takes the place of every class and function in the file that is not torch's; None
+            refuses such a file.
+        mmap: map the tensors to the file instead of reading them, if its format allows that.
+        advice: what to do if it cannot be read; for messages.
 
     Raises:
-        InputError: the file cannot be read, or holds anything else.
+        InputError: the file cannot be read, holds anything else, or describes its tensors at excessive length.
     """
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except RuntimeError:
-        pass  # a file of torch < 1.6 cannot be mapped
-    except UNREADABLE as error:
-        raise _unusable(path, error) from error
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except UNREADABLE as error:
-        raise _unusable(path, error) from error
+    with _refusing(path, "cannot be read", advice), path.open("rb") as file:
+        is_zip = file.read(len(_STARTS_AS_ZIP)) == _STARTS_AS_ZIP
+        file.seek(0)
+        names = set(_names_in_archive(file) if is_zip else _names_in_old_file(file))
+    unknown = sorted(names - _PLAIN_NAMES)
+    for name in unknown:
+        if name in _OTHER_TENSORS:
+            raise InputError(f"{path}: holds {_OTHER_TENSORS[name]}; save the weights as plain tensors")
+        if stand_in is None or name.startswith("torch."):
+            raise _more_than_tensors(path, advice, f" ({printable(name)})")
+    # Torch refuses modules that it forbids by name (os, sys), whatever is in their place here.
+    replaced = torch.serialization.safe_globals([(stand_in, name) for name in unknown if stand_in is not None])
+    with _refusing(path, "cannot be read", advice), replaced:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap and is_zip)
 
 
-def _unusable(path: Path, error: Exception) -> InputError:
-    """Return the error that tells the user what is wrong with the file."""
-    if isinstance(error, pickle.UnpicklingError):
-        return InputError(f"{path}: holds more than tensors, or is damaged; nothing of it was run. Give another file")
-    return InputError(f"{path}: cannot be read ({first_line(error)}); it may be cut short: fetch or save it again")
+def load_safetensors(path: Path) -> dict[str, Tensor]:
+    """Load all tensors of a file of safetensors, mapped to the file. Raises InputError."""
+    with _refusing(path, "not a readable safetensors file", "fetch it again"):
+        with path.open("rb") as file:
+            (header_bytes,) = struct.unpack("<Q", file.read(8))
+        if header_bytes > _MOST_BYTES:
+            raise ValueError(f"its header has {header_bytes:,} bytes, more than {_MOST_BYTES:,}")
+        tensors = load_file(path)
+    return plain_tensors(tensors, path)
+
+
+@contextmanager
+def _refusing(path: Path, problem: str, advice: str) -> Iterator[None]:
+    """Turn what the libraries raise about a file into an InputError."""
+    try:
+        yield
+    except pickle.UnpicklingError as error:
+        raise _more_than_tensors(path, advice) from error  # torch's message advises to run what is in the file
+    except _RAISED as error:
+        raise InputError(f"{path}: {problem} ({first_line(error)}); {advice}") from error
+
+
+def _more_than_tensors(path: Path, advice: str, found: str = "") -> InputError:
+    """Return the error about a pickle that holds other objects."""
+    return InputError(f"{path}: holds more than tensors, or is damaged; nothing of it was run{found}: {advice}")
+
+
+def plain_tensors(stored: Any, path: Path) -> dict[str, Tensor]:
+    """Return a state dict of a file with its tensors detached, if they are plain ones that lie in the file.
+
+    Raises:
+        InputError: ``stored`` is no dict, a name is no printable text, a value is no tensor or another kind of tensor,
+            or has more elements than are stored, such as an expanded one.
+    """
+    if not isinstance(stored, Mapping):
+        raise InputError(f"{path}: holds no state dict of tensors; give another file")
+    file_bytes = path.stat().st_size
+    tensors = {}
+    for name, tensor in stored.items():
+        if not isinstance(name, str):
+            raise InputError(f"{path}: has a {type(name).__name__} for the name of a tensor; give another file")
+        if not name.isprintable() or len(name) > _LONGEST_NAME:
+            raise InputError(f"{path}: a tensor has the name {printable(name)!r}; give another file")
+        if not isinstance(tensor, Tensor):
+            raise InputError(f"{path}: {name} is a {type(tensor).__name__}, not a tensor; give another file")
+        _check_plain(tensor, name, path, file_bytes)
+        tensors[name] = tensor.detach()
+    return tensors
+
+
+def _check_plain(tensor: Tensor, name: str, path: Path, file_bytes: int) -> None:
+    """Raise InputError if a tensor is not a plain one that lies in the file."""
+    other = None
+    if tensor.layout != torch.strided:
+        other = "sparse"
+    elif tensor.is_quantized:
+        other = "quantized"
+    elif tensor.is_nested:
+        other = "nested"
+    elif tensor.device.type != "cpu" or type(tensor) not in (Tensor, torch.nn.Parameter):
+        other = f"{type(tensor).__name__} ({tensor.device.type})"
+    if other is not None:
+        raise InputError(f"{path}: {name} is a {other} tensor; save the weights as plain tensors")
+    stored_bytes = tensor.untyped_storage().nbytes()
+    if tensor.numel() * tensor.element_size() > min(stored_bytes, file_bytes):
+        stored = min(stored_bytes, file_bytes) // tensor.element_size()
+        shape = printable(str(tuple(tensor.shape)))
+        raise InputError(
+            f"{path}: {name} has the shape {shape}, but only {stored:,} values are stored; save it with all its values"
+        )
+
+
+def plain_settings(stored: Any, path: Path) -> dict[str, Any]:
+    """Return settings from a file by their names: numbers, texts, booleans, None, or lists of these.
+
+    Raises:
+        InputError: ``stored`` is no dict, or holds anything else.
+    """
+    if not isinstance(stored, dict):
+        raise InputError(f"{path}: holds no configuration; is it a checkpoint of this project?")
+    for name, value in stored.items():
+        if not isinstance(name, str) or not is_plain(value):
+            what = f"{printable(name) if isinstance(name, str) else type(name).__name__}: {type(value).__name__}"
+            raise InputError(f"{path}: its configuration holds {what}; is it a checkpoint of this project?")
+    return stored
+
+
+def is_plain(value: Any, depth: int = 2) -> bool:
+    """Return whether a value is a short text, a number, a boolean, None, or a list of them within ``depth`` lists."""
+    if isinstance(value, list):
+        return depth > 0 and len(value) <= 1000 and all(is_plain(entry, depth - 1) for entry in value)
+    return (isinstance(value, str) and len(value) <= 1000) or isinstance(value, (bool, int, float, type(None)))
+
+
+def _names_in_archive(file: BinaryIO) -> Iterator[str]:
+    """Yield what the pickle in a zip archive names. Raises ValueError, and what zipfile raises."""
+    with zipfile.ZipFile(file) as archive:
+        members = archive.infolist()
+    if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+        raise ValueError("a part of it is compressed, and torch compresses nothing")
+    pickles = [member for member in members if member.filename.lower().endswith("/data.pkl")]  # torch ignores case
+    if len(pickles) != 1:
+        raise ValueError(f"it has {len(pickles)} parts data.pkl, not one")
+    if pickles[0].file_size > _MOST_BYTES:
+        raise ValueError(f"its part data.pkl has {pickles[0].file_size:,} bytes, more than {_MOST_BYTES:,}")
+    # Not by way of zipfile, which compares a checksum that torch may have left out.
+    file.seek(pickles[0].header_offset + 26)
+    file.seek(sum(struct.unpack("<HH", file.read(4))), os.SEEK_CUR)
+    yield from _names_in(io.BytesIO(file.read(pickles[0].file_size)))
+
+
+def _names_in_old_file(file: BinaryIO) -> Iterator[str]:
+    """Yield what the pickles of a file of torch < 1.6 name. Raises ValueError."""
+    start = io.BytesIO(file.read(_MOST_BYTES))
+    for _ in range(_PICKLES_IN_AN_OLD_FILE):
+        yield from _names_in(start)
+
+
+def _names_in(stream: io.BytesIO) -> Iterator[str]:
+    """Yield the dotted names in one pickle. Raises ValueError if it is no pickle, or longer than any of a model."""
+    for number, (operation, value, _) in enumerate(pickletools.genops(stream)):
+        if number >= _MOST_OPERATIONS:
+            raise ValueError(f"its pickle has more than {_MOST_OPERATIONS:,} operations")
+        if operation.name == "GLOBAL":
+            yield ".".join(_name_today(*str(value).split(" ", 1)))
+
+
+def _name_today(module: str, name: str) -> tuple[str, str]:
+    """Translate a name of Python 2, as torch's pickles have it: ``__builtin__ long`` becomes ``builtins int``."""
+    return NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name))
 
 
 def first_line(error: Exception) -> str:
-    """Return the first line of an error's message, or the name of its class if it has none."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    """Return the first line of an error's message, or the name of its class if it says nothing by itself."""
+    text = str(error).strip()
+    if not text or isinstance(error, (LookupError, AssertionError)):
+        text = f"{type(error).__name__} {text}".strip()
+    return printable(text.splitlines()[0])
+
+
+def printable(text: str) -> str:
+    """Return a text from a file with its control characters replaced, and cut at 200 characters."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text[:_LONGEST_NAME])

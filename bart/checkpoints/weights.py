@@ -1,6 +1,6 @@
 """Read and write a model's weights: Hugging Face folders and hub ids, this project's .ckpt, fairseq's model.pt.
 
-Only tensors and plain containers are unpickled, so the worst that a hostile file can do is fail to load.
+Files are read by way of ``bart.checkpoints.safe_load`` alone: the worst that a hostile one can do is fail to load.
 """
 
 import logging
@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from bart.atomic_directory import new_file_mode
 from bart.checkpoints.adapters import merge_adapters
 from bart.checkpoints.checksummed_file import matches_checksum
 from bart.checkpoints.fairseq import SUFFIX, read_fairseq_config, read_fairseq_weights
-from bart.checkpoints.safe_load import UNREADABLE, first_line, load_weights_only
+from bart.checkpoints.safe_load import first_line, load_safetensors, load_weights_only, plain_settings, plain_tensors
 from bart.checkpoints.shard_index import read_shard_names
-from bart.checkpoints.state_dict import TIED_TO_EMBEDDINGS, match_state_dict
+from bart.checkpoints.state_dict import SHAPE, TIED_TO_EMBEDDINGS, check_sizes, match_state_dict
 from bart.configuration.configuration_bart import BartConfig
 from bart.errors import InputError
 from bart.hub import find_file
@@ -27,10 +27,6 @@ from bart.hub import find_file
 _POSITIONS = "max_position_embeddings"
 _LAYERS = ("encoder_layers", "decoder_layers")
 _OWN_SIZES = (_POSITIONS, *_LAYERS)  # may differ between models that share a configuration file
-_SHAPE = (
-    *(_POSITIONS, "d_model", *_LAYERS),
-    *("encoder_attention_heads", "decoder_attention_heads", "encoder_ffn_dim", "decoder_ffn_dim"),
-)
 _CHECKPOINT_PREFIX = "model."  # the Lightning module holds the model as its attribute `model`
 
 _log = logging.getLogger(__name__)
@@ -59,10 +55,16 @@ def read_config(name_or_path: str | os.PathLike[str]) -> BartConfig:
         return BartConfig.from_pretrained(name_or_path)
     if is_fairseq(name_or_path):
         return read_fairseq_config(Path(name_or_path))
-    stored = _read_checkpoint(Path(name_or_path)).get("hyper_parameters", {}).get("config")
-    if not isinstance(stored, dict):
-        raise InputError(f"{os.fspath(name_or_path)}: holds no configuration; is it a checkpoint of this project?")
-    return BartConfig(**stored)
+    path = Path(name_or_path)
+    stored = _read_checkpoint(path)
+    parameters, weights = stored.get("hyper_parameters"), stored.get("state_dict")
+    values = plain_settings(parameters.get("config") if isinstance(parameters, dict) else None, path)
+    try:
+        config = BartConfig(**values)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    check_sizes(config, path, len(weights) if isinstance(weights, dict) else 0)
+    return config
 
 
 def config_for(
@@ -85,7 +87,7 @@ def config_for(
     except InputError:
         return config
     may_differ = _OWN_SIZES if own_sizes else (_POSITIONS,) if more_positions else ()
-    differing = _differing([name for name in _SHAPE if name not in may_differ], stored, config)
+    differing = _differing([name for name in SHAPE if name not in may_differ], stored, config)
     if differing:
         found = f"{os.fspath(name_or_path)}: the model has {differing}"
         raise InputError(f"{found}; give the configuration that belongs to it")
@@ -122,7 +124,10 @@ def _differing(names: Iterable[str], stored: BartConfig, given: BartConfig) -> s
 
 
 def read_weights(
-    name_or_path: str | os.PathLike[str], expected: dict[str, Tensor], more_positions: bool = False
+    name_or_path: str | os.PathLike[str],
+    expected: dict[str, Tensor],
+    more_positions: bool = False,
+    allow_non_finite: bool = False,
 ) -> dict[str, Tensor]:
     """Read the weights of a model.
 
@@ -130,12 +135,13 @@ def read_weights(
         name_or_path: a folder, hub id, .ckpt or .pt.
         expected: the state dict of the model that they are for; only its names and shapes count.
         more_positions: repeat the stored positions if the model has more.
+        allow_non_finite: take weights that are NaN or infinite.
 
     Returns:
         A state dict with these names and shapes, in float32.
 
     Raises:
-        InputError: the weights cannot be read, or do not fit.
+        InputError: the weights cannot be read, do not fit, or are no finite floating-point numbers.
     """
     if is_fairseq(name_or_path):
         stored = read_fairseq_weights(Path(name_or_path))
@@ -143,7 +149,7 @@ def read_weights(
         stored = _checkpoint_weights(Path(name_or_path))
     else:
         stored = _hugging_face_weights(name_or_path)
-    return match_state_dict(stored, expected, os.fspath(name_or_path), more_positions)
+    return match_state_dict(stored, expected, os.fspath(name_or_path), more_positions, allow_non_finite)
 
 
 def write_weights(state_dict: dict[str, Tensor], folder: str | os.PathLike[str]) -> None:
@@ -188,19 +194,16 @@ def _read_shards(name_or_path: str | os.PathLike[str], index_path: Path) -> dict
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:
     """Read all tensors of one file."""
-    if path.suffix != ".safetensors":
-        return _only_tensors(load_weights_only(path), path)
-    try:
-        return load_file(path)
-    except UNREADABLE as error:
-        raise InputError(f"{path}: not a readable safetensors file ({first_line(error)}); fetch it again") from error
+    if path.suffix == ".safetensors":
+        return load_safetensors(path)
+    return plain_tensors(load_weights_only(path), path)
 
 
 def _checkpoint_weights(path: Path) -> dict[str, Tensor]:
     """Read the model's tensors from a checkpoint of this project, after its checksum, with adapters merged."""
     if matches_checksum(path) is False:
         raise InputError(f"{path}: is damaged: its content does not match its checksum; give another checkpoint")
-    stored = _only_tensors(_read_checkpoint(path).get("state_dict"), path)
+    stored = plain_tensors(_read_checkpoint(path).get("state_dict"), path)
     weights = {
         name.removeprefix(_CHECKPOINT_PREFIX): tensor
         for name, tensor in stored.items()
@@ -215,12 +218,5 @@ def _read_checkpoint(path: Path) -> dict[str, Any]:
     """Load a checkpoint of this project, and check that it is a dict."""
     stored = load_weights_only(path)
     if not isinstance(stored, dict):
-        raise InputError(f"{path}: not a checkpoint of this project")
+        raise InputError(f"{path}: not a checkpoint of this project; give another file")
     return stored
-
-
-def _only_tensors(stored: Any, path: Path) -> dict[str, Tensor]:
-    """Return ``stored`` if it is a dict of tensors; else raise InputError."""
-    if not isinstance(stored, dict) or not all(isinstance(value, Tensor) for value in stored.values()):
-        raise InputError(f"{path}: holds no state dict of tensors")
-    return dict(stored)

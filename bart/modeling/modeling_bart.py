@@ -441,6 +441,7 @@ class BartForConditionalGeneration(nn.Module):
         name_or_path: str | os.PathLike[str],
         config: BartConfig | None = None,
         max_positions: int | None = None,
+        allow_non_finite: bool = False,
     ) -> Self:
         """Load a model, in evaluation mode and float32.
 
@@ -450,9 +451,11 @@ class BartForConditionalGeneration(nn.Module):
                 the weights.
             max_positions: the positions that the model is to have, at least as many as are stored: these are repeated,
                 and the model must be trained before it is of use. None: those of the configuration.
+            allow_non_finite: take weights that are NaN or infinite.
 
         Raises:
-            InputError: there is no usable model, or tensors are missing, unexpected or of another shape.
+            InputError: there is no usable model, or tensors are missing, unexpected, of another shape, or no finite
+                floating-point numbers.
         """
         more = max_positions is not None
         config = read_config(name_or_path) if config is None else config_for(name_or_path, config, more_positions=more)
@@ -460,7 +463,8 @@ class BartForConditionalGeneration(nn.Module):
             config = with_positions(config, max_positions)
         with torch.device("meta"), SkipInitialization():
             model = cls(config)
-        model.load_state_dict(read_weights(name_or_path, model.state_dict(), more), assign=True)
+        weights = read_weights(name_or_path, model.state_dict(), more, allow_non_finite)
+        model.load_state_dict(weights, assign=True)
         return model.eval()
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:

@@ -1,7 +1,6 @@
 """Checkpoint files: their names, safe writing and reading, and the search for the newest intact one."""
 
 import os
-import pickle
 import re
 import struct
 import zipfile
@@ -15,7 +14,7 @@ from pytorch_lightning.plugins.io import CheckpointIO
 from pytorch_lightning.utilities.rank_zero import rank_zero_warn
 
 from bart.checkpoints.checksummed_file import ChecksummingWriter, matches_checksum
-from bart.checkpoints.safe_load import first_line
+from bart.checkpoints.safe_load import load_weights_only
 from bart.errors import InputError
 
 from ..io.atomic_files import atomic_write
@@ -80,24 +79,18 @@ def stored_arguments(path: Path) -> dict[str, Any]:
 
     Raises InputError if the file cannot be read, or is not a checkpoint of this project.
     """
-    try:
-        return _load(path, mmap=True)["hyper_parameters"]["arguments"]
-    except (KeyError, TypeError) as error:
-        raise InputError(f"{path}: is not a checkpoint of this project; give another folder") from error
+    parameters = _load(path, mmap=True).get("hyper_parameters")
+    arguments = parameters.get("arguments") if isinstance(parameters, dict) else None
+    if not isinstance(arguments, dict):
+        raise InputError(f"{path}: is not a checkpoint of this project; give another folder")
+    return arguments
 
 
 def _load(path: str | os.PathLike[str], mmap: bool = False) -> dict[str, Any]:
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
-    except pickle.UnpicklingError as error:
-        raise InputError(
-            f"{os.fspath(path)}: holds more than tensors and plain data; nothing of it was run. Delete it: it is not a"
-            " checkpoint of this project"
-        ) from error
-    except (OSError, RuntimeError, ValueError, EOFError) as error:
-        raise InputError(
-            f"{os.fspath(path)}: cannot be read ({first_line(error)}); delete it or copy it here again"
-        ) from error
+    stored = load_weights_only(Path(path), mmap=mmap, advice="delete it or copy it here again")
+    if not isinstance(stored, dict):
+        raise InputError(f"{os.fspath(path)}: is not a checkpoint of this project; delete it")
+    return stored
 
 
 def checkpoint_name(epoch: int, step: int) -> str:

@@ -15,15 +15,15 @@ from .shared_args import (
     QUANTIZATIONS,
     BertScoreSettings,
     PrecisionSettings,
+    PretrainedSettings,
     ProcessSettings,
     SummarySettings,
     TextSettings,
-    TokenizerSettings,
 )
 
 
 @dataclass(frozen=True)
-class EvaluatedModel(TokenizerSettings):
+class EvaluatedModel(PretrainedSettings):
     """The model to evaluate."""
 
     model: str = option("", "model", "a .ckpt, a model.pt, a Hugging Face folder or a hub id", positional=True)

@@ -22,6 +22,7 @@ SPLIT_HELP = (
     "shares of train, val and test, such as 0.9,0.05,0.05: divide the train split, the only one there, by a hash of the"
     " text (the data folder may then be a table itself)"
 )
+ALLOW_NON_FINITE_HELP = "take a model with weights that are NaN or infinite, which writes nonsense, to look into it"
 Shares = tuple[float, float, float]  # of train, val and test
 
 
@@ -91,12 +92,13 @@ class TextSettings(TableSettings):
 
 
 @dataclass(frozen=True)
-class TokenizerSettings:
-    """The tokenizer, if it is not the model's own."""
+class PretrainedSettings:
+    """What to read with a model, and what to take from it."""
 
     tokenizer_name_or_path: str | None = option(
         None, "model", "folder or hub id of the tokenizer (default: the model's own)", fixed=True
     )
+    allow_non_finite: bool = option(False, "model", ALLOW_NON_FINITE_HELP)
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,14 @@ from bart.errors import InputError
 
 from .options import at_least, between, option
 from .rerank_args import RerankAloneSettings
-from .shared_args import LARGEST_SEED, LONG_DOCUMENTS, QUANTIZATIONS, TokenizerSettings
+from .shared_args import LARGEST_SEED, LONG_DOCUMENTS, QUANTIZATIONS, PretrainedSettings
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16", "tf32")
 OUTPUT_SUFFIXES = (".txt", ".csv", ".tsv", ".jsonl", ".parquet")
 
 
 @dataclass(frozen=True)
-class SummarizerSettings(TokenizerSettings):
+class SummarizerSettings(PretrainedSettings):
     """The model, and how it computes."""
 
     model: str = option("", "model", "a .ckpt, a model.pt, a Hugging Face folder or a hub id", positional=True)

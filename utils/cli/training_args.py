@@ -23,10 +23,10 @@ from .shared_args import (
     MOST_POSITIONS,
     BertScoreSettings,
     PrecisionSettings,
+    PretrainedSettings,
     ProcessSettings,
     SummarySettings,
     TextSettings,
-    TokenizerSettings,
 )
 
 OPTIMIZERS = {"adamw": 2, "lamb": 2, "adafactor": 1}  # the most numbers that each keeps per trained weight
@@ -92,7 +92,7 @@ class DataSettings(TextSettings):
 
 
 @dataclass(frozen=True)
-class ModelSettings(TokenizerSettings):
+class ModelSettings(PretrainedSettings):
     """The model to train, and which of its parts."""
 
     config_path: str | None = option(

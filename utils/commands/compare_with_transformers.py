@@ -6,7 +6,7 @@ from typing import Any
 
 from ..cli.options import at_least, option
 from ..cli.run import run_command
-from ..cli.shared_args import output_limit
+from ..cli.shared_args import ALLOW_NON_FINITE_HELP, output_limit
 
 _DIFFERS = 1  # exit code
 
@@ -22,6 +22,7 @@ class CompareArguments:
         None, "search", "longest summary, in tokens (default: the configuration's)", check=at_least(2)
     )
     eval_beams: int | None = option(None, "search", "beams (default: the configuration's)", check=at_least(1))
+    allow_non_finite: bool = option(False, "model", ALLOW_NON_FINITE_HELP)
     device: str = option(
         "auto", "precision", "where to run; auto: a GPU if there is one", choices=("auto", "cpu", "cuda")
     )
@@ -50,6 +51,7 @@ def compare(arguments: CompareArguments) -> None:
         count=arguments.texts,
         max_source_length=arguments.max_source_length,
         limits=limits,
+        allow_non_finite=arguments.allow_non_finite,
         device=arguments.device,
     )
     if not same:

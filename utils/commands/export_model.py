@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..cli.options import option
 from ..cli.run import run_command
+from ..cli.shared_args import ALLOW_NON_FINITE_HELP
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,7 @@ class ExportArguments:
     tokenizer_name_or_path: str | None = option(
         None, "Model", "folder or hub id of the tokenizer (default: the model's own)"
     )
+    allow_non_finite: bool = option(False, "Model", ALLOW_NON_FINITE_HELP)
     half: bool = option(False, "Model", "write float16 weights: half the size; they are read back as float32")
 
     def check(self) -> None:
@@ -29,7 +31,13 @@ def export(arguments: ExportArguments) -> None:
     # Torch and transformers take seconds to import. Up to here --help and a wrong flag are answered at once.
     from ..recipes.export_model import export_model
 
-    export_model(arguments.model, Path(arguments.folder), arguments.tokenizer_name_or_path, arguments.half)
+    export_model(
+        arguments.model,
+        Path(arguments.folder),
+        arguments.tokenizer_name_or_path,
+        arguments.half,
+        arguments.allow_non_finite,
+    )
     print(f"Wrote {arguments.folder}.")
 
 

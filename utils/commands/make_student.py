@@ -11,6 +11,7 @@ from bart.errors import InputError
 
 from ..cli.options import at_least, option
 from ..cli.run import run_command
+from ..cli.shared_args import ALLOW_NON_FINITE_HELP
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class StudentArguments:
     tokenizer_name_or_path: str | None = option(
         None, "Teacher", "folder or hub id of the tokenizer (default: the teacher's own)"
     )
+    allow_non_finite: bool = option(False, "Teacher", ALLOW_NON_FINITE_HELP)
 
     def check(self) -> None:
         """Raise InputError if no number of layers is given."""
@@ -44,6 +46,7 @@ def make(arguments: StudentArguments) -> None:
         arguments.encoder_layers,
         arguments.decoder_layers,
         arguments.tokenizer_name_or_path,
+        arguments.allow_non_finite,
     )
     print(f"Wrote {arguments.folder}: {said}.")
 

@@ -47,6 +47,7 @@ def summarize(arguments: SummarizeArguments) -> None:
         quantization=settings.quantization,
         max_source_length=asked.max_source_length,
         long_documents=asked.long_documents,
+        allow_non_finite=settings.allow_non_finite,
         **arguments.search.search,
         **to_values(arguments.rerank),
     )

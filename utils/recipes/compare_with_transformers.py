@@ -39,6 +39,7 @@ def compare_with_transformers(
     max_source_length: int,
     limits: dict[str, Any],
     device: str,
+    allow_non_finite: bool = False,
 ) -> bool:
     """Print whether both libraries write the same tokens, and each text with other ones.
 
@@ -50,6 +51,7 @@ def compare_with_transformers(
         max_source_length: The most tokens to read of a text.
         limits: Search settings in the place of the configuration's.
         device: ``cpu``, ``cuda``, or ``auto`` for a GPU if there is one.
+        allow_non_finite: Take weights that are NaN or infinite.
 
     Returns:
         False if a token differs. True also if transformers cannot read the model; then nothing is compared.
@@ -77,7 +79,8 @@ def compare_with_transformers(
     theirs = _their_tokens(their_model, their_tokenizer, texts, config, max_source_length)
     del their_model
     gc.collect()
-    our_model = BartForConditionalGeneration.from_pretrained(model, config).to(device, torch.float64)
+    our_model = BartForConditionalGeneration.from_pretrained(model, config, allow_non_finite=allow_non_finite)
+    our_model = our_model.to(device, torch.float64)
     ours = _our_tokens(our_model, tokenizer, texts, max_source_length)
 
     # Say where they differ.

@@ -69,7 +69,9 @@ def evaluate_model(arguments: EvaluationArguments) -> None:
             raise InputError(f"DATA_DIR {data_dir}: the processes have read different texts; start again")
         if decision.device != "cpu" and arguments.processes.cpu_affinity:
             bind_to_gpu_cores(torch.device(decision.device).index)
-        model = BartForConditionalGeneration.from_pretrained(arguments.model.model, decision.config)
+        model = BartForConditionalGeneration.from_pretrained(
+            arguments.model.model, decision.config, allow_non_finite=arguments.model.allow_non_finite
+        )
         settings = replace(decision.settings, computation=computation(model, arguments.precision.name))
         prepare(model, arguments.precision, decision.device)
         result = evaluate_and_write(model, decision.tokenizer, decision.pairs, settings, folder, decision.facts, group)

@@ -11,7 +11,13 @@ from ..checkpoint.pretrained import load_tokenizer
 from ..reporting.model_card import model_card
 
 
-def export_model(model: str, folder: Path, tokenizer_name_or_path: str | None = None, half: bool = False) -> None:
+def export_model(
+    model: str,
+    folder: Path,
+    tokenizer_name_or_path: str | None = None,
+    half: bool = False,
+    allow_non_finite: bool = False,
+) -> None:
     """Write the folder, whole or not at all.
 
     Args:
@@ -19,6 +25,7 @@ def export_model(model: str, folder: Path, tokenizer_name_or_path: str | None = 
         folder: The folder to write; a model that is there already is replaced.
         tokenizer_name_or_path: The tokenizer if it is not the model's own.
         half: Write float16 weights.
+        allow_non_finite: Take weights that are NaN or infinite.
 
     Raises:
         InputError: The model or its tokenizer cannot be used, or ``folder`` holds something that is no model.
@@ -27,7 +34,7 @@ def export_model(model: str, folder: Path, tokenizer_name_or_path: str | None = 
         raise InputError(f"{folder} exists and holds no model that could be replaced; give a new folder")
     config = read_config(model)
     tokenizer = load_tokenizer(tokenizer_name_or_path, model, config)
-    network = BartForConditionalGeneration.from_pretrained(model)
+    network = BartForConditionalGeneration.from_pretrained(model, allow_non_finite=allow_non_finite)
     card = model_card(model, config, sum(parameter.numel() for parameter in network.parameters()))
     save_model(network.half() if half else network, tokenizer, folder, card)
 

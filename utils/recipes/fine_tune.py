@@ -266,7 +266,7 @@ def build_model(settings: ModelSettings, inputs: RawTexts, checkpoint: Path | No
         model = BartForConditionalGeneration(before)  # the trainer reads a checkpoint's weights
     else:
         model = BartForConditionalGeneration.from_pretrained(
-            settings.model_name_or_path, before, settings.max_positions
+            settings.model_name_or_path, before, settings.max_positions, settings.allow_non_finite
         )
     if new_tokens is not None:
         grow_vocabulary(model, config.vocab_size, new_tokens.pieces)

@@ -18,6 +18,7 @@ def make_student(
     encoder_layers: int | None = None,
     decoder_layers: int | None = None,
     tokenizer_name_or_path: str | None = None,
+    allow_non_finite: bool = False,
 ) -> str:
     """Write the folder, complete or not at all.
 
@@ -27,6 +28,7 @@ def make_student(
         encoder_layers: The student's encoder layers; None for all of the teacher's.
         decoder_layers: The student's decoder layers; None for all of the teacher's.
         tokenizer_name_or_path: The tokenizer if it is not the teacher's own.
+        allow_non_finite: Take weights that are NaN or infinite.
 
     Returns:
         A line for people: what was copied, and the number of parameters of both.
@@ -38,7 +40,7 @@ def make_student(
         raise InputError(f"{folder} exists; give a new folder")
     config = read_config(teacher)
     tokenizer = load_tokenizer(tokenizer_name_or_path, teacher, config)
-    model = BartForConditionalGeneration.from_pretrained(teacher)
+    model = BartForConditionalGeneration.from_pretrained(teacher, allow_non_finite=allow_non_finite)
     before = _millions(model)
     shrink(model, encoder_layers, decoder_layers)
     save_model(model, tokenizer, folder)

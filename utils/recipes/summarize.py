@@ -81,6 +81,7 @@ class Summarizer:
         quantization: Literal["int8"] | None = None,
         max_source_length: int | None = None,
         long_documents: str = "chunk",
+        allow_non_finite: bool = False,
         **search: Any,
     ) -> Self:
         """Check the settings, then load the model.
@@ -98,6 +99,7 @@ class Summarizer:
             max_source_length: The most tokens to read at once, <s> and </s> included; all positions of the model if
                 None.
             long_documents: ``chunk`` summarizes a longer text piece by piece, ``truncate`` cuts it off.
+            allow_non_finite: Take weights that are NaN or infinite.
             search: Search settings, as of ``generate``, for the calls that do not give others. The others are the
                 model's. And settings of re-ranking: ``rerank="consensus"`` chooses among candidates, with
                 ``rerank_utility``, ``rerank_beams``, ``rerank_samples``, ``rerank_temperature`` and
@@ -117,7 +119,7 @@ class Summarizer:
         if place.type == "cpu":
             keep_freed_memory()
         apply_matmul_precision(number_format)
-        loaded = BartForConditionalGeneration.from_pretrained(model)
+        loaded = BartForConditionalGeneration.from_pretrained(model, allow_non_finite=allow_non_finite)
         loaded = loaded.to(place, evaluation_dtype(number_format)).prepack(quantization)
         return cls(
             loaded, loaded_tokenizer, max_source_length=max_source_length, long_documents=long_documents, **search

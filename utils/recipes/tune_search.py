@@ -114,7 +114,9 @@ def compare(
     Returns:
         All settings, the present one first; and the finalists, the best one first.
     """
-    model = BartForConditionalGeneration.from_pretrained(arguments.model.model, decision.config)
+    model = BartForConditionalGeneration.from_pretrained(
+        arguments.model.model, decision.config, allow_non_finite=arguments.model.allow_non_finite
+    )
     settings = replace(decision.settings, computation=computation(model, arguments.precision.name))
     prepare(model, arguments.precision, decision.device)
     portions = nested_portions(plan.rungs, arguments.grid.seed)

@@ -1,0 +1,415 @@
+"""Weight files of others that hold something else than finite floating-point weights: one line, before any work.
+
+All files are written by torch, safetensors and zipfile, or byte by byte.
+"""
+
+import json
+import struct
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from bart.configuration.configuration_bart import BartConfig
+from bart.errors import InputError
+from bart.modeling.modeling_bart import BartForConditionalGeneration
+from tests.fairseq_format import fairseq_settings
+from tests.gadgets import write_pickle_as
+from tests.published_forms import TABLE, bare_weights, config_values, prefixed
+from utils.checkpoint.checkpoint_io import load_checkpoint, stored_arguments
+from utils.cli.evaluation_args import EvaluationArguments
+from utils.cli.options import options_of
+from utils.cli.summarize_args import SummarizeArguments
+from utils.cli.training_args import TrainingArguments
+from utils.cli.tuning_args import TuningArguments
+from utils.commands.compare_with_transformers import CompareArguments
+from utils.commands.export_model import ExportArguments
+from utils.commands.make_student import StudentArguments
+
+VOCABULARY, POSITIONS = 30, 12
+FC1 = "encoder.layers.0.fc1.weight"
+Weights = dict[Any, Any]
+
+
+def in_safetensors(folder: Path, weights: Weights) -> Path:
+    (folder / "config.json").write_text(json.dumps(config_values(VOCABULARY, POSITIONS)))
+    save_file(weights, folder / "model.safetensors")
+    return folder
+
+
+def in_bin(folder: Path, weights: Weights) -> Path:
+    (folder / "config.json").write_text(json.dumps(config_values(VOCABULARY, POSITIONS)))
+    torch.save(weights, folder / "pytorch_model.bin")
+    return folder
+
+
+def in_old_bin(folder: Path, weights: Weights) -> Path:
+    in_bin(folder, {})
+    torch.save(weights, folder / "pytorch_model.bin", _use_new_zipfile_serialization=False)
+    return folder
+
+
+def in_shard(folder: Path, weights: Weights) -> Path:
+    in_bin(folder, weights)
+    (folder / "pytorch_model.bin").rename(folder / "part.bin")
+    (folder / "pytorch_model.bin.index.json").write_text('{"weight_map": {"shared.weight": "part.bin"}}')
+    return folder
+
+
+def in_checkpoint(folder: Path, weights: Weights, **config: Any) -> Path:
+    def with_prefix(name: Any) -> Any:
+        return f"model.model.{name}" if isinstance(name, str) else name
+
+    values = BartConfig(**config_values(VOCABULARY, POSITIONS)).to_dict() | config
+    state = {with_prefix(name): tensor for name, tensor in weights.items()}
+    path = folder / "_epoch0_step1.ckpt"
+    torch.save({"state_dict": state, "hyper_parameters": {"config": values}}, path)
+    return path
+
+
+def in_fairseq_file(folder: Path, weights: Weights, **settings: Any) -> Path:
+    model = BartForConditionalGeneration(BartConfig(**config_values(VOCABULARY, POSITIONS)))
+    table = {"encoder.embed_tokens.weight": weights.get(TABLE), "decoder.embed_tokens.weight": weights.get(TABLE)}
+    stored = {**{name: tensor for name, tensor in weights.items() if name != TABLE}, **table}
+    path = folder / "model.pt"
+    torch.save({"cfg": {"model": fairseq_settings(model) | settings}, "model": stored}, path)
+    return path
+
+
+PICKLED: dict[str, Callable[..., Path]] = {
+    ".bin": in_bin,
+    "old .bin": in_old_bin,
+    "shard": in_shard,
+    ".ckpt": in_checkpoint,
+    "fairseq .pt": in_fairseq_file,
+}
+FORMS = {"safetensors": in_safetensors, **PICKLED}
+
+
+def weights_with(name: Any = FC1, change: Callable[[Tensor], Any] = torch.clone) -> Weights:
+    """Good weights, but for one."""
+    weights = bare_weights(VOCABULARY, POSITIONS)
+    return {**weights, name: change(weights.get(name, torch.ones(3)))}
+
+
+def refused(path: Path) -> str:
+    """The line that says why a model is not read."""
+    with pytest.raises(InputError) as refusal:
+        BartForConditionalGeneration.from_pretrained(path)
+    assert str(refusal.value).startswith(str(path)) and str(refusal.value).isprintable()
+    return str(refusal.value)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_weights_that_are_changed_below_are_good(tmp_path: Path, form: str) -> None:
+    model = BartForConditionalGeneration.from_pretrained(FORMS[form](tmp_path, weights_with()))
+    assert torch.equal(model.state_dict()[f"model.{FC1}"], weights_with()[FC1])
+
+
+@pytest.mark.parametrize("dtype", ["int64", "uint8", "bool", "complex64"])
+@pytest.mark.parametrize("form", FORMS)
+def test_other_types_are_refused_by_name_and_type(tmp_path: Path, form: str, dtype: str) -> None:
+    path = FORMS[form](tmp_path, weights_with(FC1, lambda tensor: (10 * tensor).to(getattr(torch, dtype))))
+    assert f"{FC1} is {dtype}; weights are float32, float16, bfloat16, float64" in refused(path)
+
+
+def test_eight_bits_without_scales_are_refused(tmp_path: Path) -> None:
+    path = in_safetensors(tmp_path, weights_with(FC1, lambda tensor: tensor.to(torch.float8_e4m3fn)))
+    assert f"{FC1} is float8_e4m3fn" in refused(path)
+
+
+def test_an_embedding_table_of_integers_is_refused_as_any_other(tmp_path: Path) -> None:
+    assert f"{TABLE} is int32" in refused(in_bin(tmp_path, weights_with(TABLE, Tensor.int)))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("form", FORMS)
+def test_one_weight_that_is_not_finite_is_refused_by_name(tmp_path: Path, form: str, value: float) -> None:
+    weights = weights_with()
+    for name in (FC1, "decoder.layers.0.fc2.bias"):
+        weights[name].view(-1)[-1] = value
+    path = FORMS[form](tmp_path, weights)
+    assert f"NaN or infinite in model.decoder.layers.0.fc2.bias, model.{FC1}; give another" in refused(path)
+    assert "--allow_non_finite" in refused(path)
+    model = BartForConditionalGeneration.from_pretrained(path, allow_non_finite=True)
+    values = torch.cat([tensor.flatten() for tensor in model.state_dict().values()])
+    assert len(values) - int(values.isfinite().sum()) == 2
+
+
+def test_what_exceeds_float32_is_infinite(tmp_path: Path) -> None:
+    path = in_safetensors(tmp_path, weights_with(FC1, lambda tensor: tensor.double() * 1e300))
+    assert f"NaN or infinite in model.{FC1}" in refused(path)
+
+
+def test_tied_tables_with_nan_are_refused_for_that_or_taken(tmp_path: Path) -> None:
+    """NaN does not equal itself, but the tables are the same."""
+    weights = prefixed(weights_with(TABLE, lambda table: torch.full_like(table, float("nan"))))
+    path = in_safetensors(tmp_path, {**weights, "lm_head.weight": weights[f"model.{TABLE}"].clone()})
+    assert f"NaN or infinite in model.{TABLE};" in refused(path)
+    BartForConditionalGeneration.from_pretrained(path, allow_non_finite=True)
+
+
+def test_tied_tables_of_two_types_are_compared_by_value(tmp_path: Path) -> None:
+    weights = prefixed(weights_with(TABLE, lambda table: table.half().float()))
+    path = in_bin(tmp_path, {**weights, "lm_head.weight": weights[f"model.{TABLE}"].half()})
+    BartForConditionalGeneration.from_pretrained(path)
+    in_bin(tmp_path, {**weights, "lm_head.weight": weights[f"model.{TABLE}"].half() + 1})
+    assert "lm_head.weight differs from model.shared.weight" in refused(path)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *(TrainingArguments, EvaluationArguments, SummarizeArguments, TuningArguments),
+        *(ExportArguments, StudentArguments, CompareArguments),
+    ],
+)
+def test_every_command_that_loads_a_model_has_the_flag(arguments: Any) -> None:
+    assert "allow_non_finite" in {field.name for field in options_of(arguments)}
+
+
+def nested(tensor: Tensor) -> Tensor:
+    return torch.nested.nested_tensor([tensor[:1], tensor[:2]])
+
+
+OTHER_KINDS: dict[str, tuple[Callable[[Tensor], Any], str]] = {
+    "sparse": (Tensor.to_sparse, "holds a sparse tensor"),
+    "sparse rows": (Tensor.to_sparse_csr, "holds a sparse tensor"),
+    "quantized": (lambda tensor: torch.quantize_per_tensor(tensor, 0.1, 0, torch.qint8), "holds a quantized tensor"),
+    "nested": (nested, "holds a nested tensor"),
+    "without values": (lambda tensor: tensor.to("meta"), "holds a tensor without values"),
+    "a list": (Tensor.tolist, "is a list, not a tensor"),
+    "expanded": (lambda _: torch.zeros(1).expand(10**6, 10**5), "has the shape (1000000, 100000), but only"),
+    "expanded from a row": (lambda tensor: tensor[0].expand(10**9, -1), "has the shape (1000000000, "),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta", "ignore:The PyTorch API of nested tensors")
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")
+@pytest.mark.parametrize("kind", OTHER_KINDS)
+@pytest.mark.parametrize("form", PICKLED)
+def test_other_kinds_of_tensors_are_refused(tmp_path: Path, form: str, kind: str) -> None:
+    """In the place of a weight, and in that of the embeddings."""
+    change, said = OTHER_KINDS[kind]
+    for name in (FC1, TABLE):
+        assert said in refused(PICKLED[form](tmp_path, weights_with(name, change)))
+
+
+@pytest.mark.parametrize("form", [in_bin, in_checkpoint])
+def test_an_expanded_copy_of_the_table_is_refused_by_its_shape(tmp_path: Path, form: Callable[..., Path]) -> None:
+    huge = torch.ones(1, 1).expand(2**30, 2**20)
+    path = form(tmp_path, weights_with("lm_head.weight", lambda _: huge))
+    assert "lm_head.weight has the shape (1073741824, 1048576), but only" in refused(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        (3, "has a int for the name of a tensor"),
+        (None, "has a NoneType for the name of a tensor"),
+        (("a", 1), "has a tuple for the name of a tensor"),
+        ("two\nlines\x1b[1m", "a tensor has the name"),
+        ("long" * 100, "a tensor has the name"),
+    ],
+)
+@pytest.mark.parametrize("form", PICKLED)
+def test_names_that_are_no_texts_are_refused(tmp_path: Path, form: str, name: Any, said: str) -> None:
+    assert said in refused(PICKLED[form](tmp_path, weights_with(name)))
+
+
+def text(value: str) -> bytes:
+    return b"X" + struct.pack("<I", len(value)) + value.encode()
+
+
+def call(name: str, arguments: bytes, operation: bytes = b"R") -> bytes:
+    """The operations of a call."""
+    module, _, function = name.rpartition(".")
+    return f"c{module}\n{function}\n".encode() + b"(" + arguments + b"t" + operation
+
+
+HUGE = b"J\xff\xff\xff\x7f"  # 2**31 - 1
+STORAGE = b"(" + text("storage") + b"ctorch\nFloatStorage\n" + text("0") + text("cpu") + b"K\x01tQ"
+# The operations of a pickle that make a value which no program of torch writes.
+WRONG_CALLS = {
+    "a storage as a function": call("torch.FloatStorage", b"K\x05"),
+    "a huge storage": call("torch.storage.UntypedStorage", HUGE * 2),
+    "a huge storage of bytes": call("torch.storage.UntypedStorage", HUGE),
+    "a huge tensor": call("torch.Tensor", HUGE, b"\x81"),
+    "a huge byte array": call("builtins.bytearray", b"\x8a\x08" + b"\xff" * 7 + b"\x7f"),
+    "rebuild of nothing": call("torch._utils._rebuild_tensor_v2", b""),
+    "rebuild of a number": call("torch._utils._rebuild_tensor_v2", b"K\x01K\x00))\x89}"),
+    "rebuild of None": call("torch._utils._rebuild_parameter", b"N\x89N"),
+    "rebuild beyond the storage": call(
+        "torch._utils._rebuild_tensor_v2", STORAGE + b"K\x00(" + HUGE + b"t(K\x01t\x89}"
+    ),
+    "rebuild of a negative size": call(
+        "torch._utils._rebuild_tensor_v2", STORAGE + b"K\x00(J\xff\xff\xff\xfft(K\x01t\x89}"
+    ),
+    "rebuild by a text": call("torch._tensor._rebuild_from_type_v2", text("a") + b"N)}"),
+    "a parameter of a list": call("torch.nn.parameter.Parameter", b"]", b"\x81"),
+    "an unknown codec": call("_codecs.encode", text("a") + text("no such codec")),
+    "an unknown device": call("torch.device", text("nowhere")),
+    "a set of lists": call("builtins.set", b"(]t"),
+    "a list for a key": b"}]K\x01s",
+    "an empty memo": b"h\x07",
+    "an empty stack": b"0",
+    "too little on the stack": b"\x87",
+    "no mark": b"t",
+}
+
+
+@pytest.mark.filterwarnings("ignore:TypedStorage is deprecated")
+@pytest.mark.parametrize("wrong", WRONG_CALLS)
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "_epoch0_step1.ckpt", "model.pt"])
+def test_pickles_that_call_torch_wrongly_are_refused(tmp_path: Path, name: str, wrong: str) -> None:
+    """The file is an archive of torch with a pickle made by hand: {NAME: VALUE}."""
+    path = tmp_path / name
+    weights = b"}" + text(FC1) + WRONG_CALLS[wrong] + b"s"
+    outer = {".ckpt": text("state_dict"), ".pt": text("model")}.get(path.suffix)
+    in_bin(tmp_path, {})
+    write_pickle_as(path, "zip", b"\x80\x02" + (weights if outer is None else b"}" + outer + weights + b"s") + b".")
+    refused(tmp_path if name.endswith(".bin") else path)
+    if name.endswith(".ckpt"):
+        with pytest.raises(InputError, match=r"is not a checkpoint|cannot be read|holds more than"):
+            stored_arguments(path)
+
+
+def rewritten(path: Path, method: int, **parts: bytes) -> None:
+    """The archive again, with other parts and another compression."""
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for name, content in members.items():
+            archive.writestr(name, parts.get(name.rpartition("/")[2].replace(".", "_"), content))
+
+
+@pytest.mark.parametrize(
+    ("method", "parts", "said"),
+    [
+        (zipfile.ZIP_DEFLATED, {"data_pkl": b"N" * 2**24}, "a part of it is compressed"),
+        (zipfile.ZIP_DEFLATED, {}, "a part of it is compressed"),
+        (zipfile.ZIP_STORED, {"data_pkl": b"N" * (2**24 + 1)}, "data.pkl has 16,777,217 bytes, more than 16,777,216"),
+        (zipfile.ZIP_STORED, {"data_pkl": b""}, "cannot be read"),
+        (zipfile.ZIP_STORED, {"byteorder": b"sideways"}, "cannot be read"),
+    ],
+)
+@pytest.mark.parametrize("form", [in_bin, in_checkpoint, in_fairseq_file])
+def test_archives_that_torch_does_not_write_are_refused(
+    tmp_path: Path, form: Callable[..., Path], method: int, parts: dict[str, bytes], said: str
+) -> None:
+    """Among them a bomb: what is compressed is refused without being unpacked."""
+    path = form(tmp_path, weights_with())
+    rewritten(tmp_path / "pytorch_model.bin" if path == tmp_path else path, method, **parts)
+    assert said in refused(path)
+
+
+def test_a_pickle_of_more_operations_than_any_model_is_refused(tmp_path: Path) -> None:
+    for form in ("zip", "bare"):
+        path = tmp_path / "model.pt"
+        write_pickle_as(path, form, b"\x80\x02" + b"N" * (10**6 + 1) + b".")
+        assert "more than 1,000,000 operations" in refused(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (struct.pack("<Q", 2**40), "its header has 1,099,511,627,776 bytes"),
+        (struct.pack("<Q", 2**24 + 1) + b" " * 20, "its header has 16,777,217 bytes, more than 16,777,216"),
+        (struct.pack("<Q", 2) + b"[]", "not a readable safetensors file"),
+        (b"", "not a readable safetensors file"),
+        (b"\x01", "not a readable safetensors file"),
+    ],
+)
+def test_headers_of_safetensors_are_limited(tmp_path: Path, content: bytes, said: str) -> None:
+    in_safetensors(tmp_path, weights_with())
+    (tmp_path / "model.safetensors").write_bytes(content)
+    assert said in refused(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["../part.bin", "/etc/passwd", "", ".", "a\0b", "a\nb", "a" * 300, 3, None, ["a"]])
+def test_an_index_names_files_beside_it(tmp_path: Path, name: Any) -> None:
+    path = in_shard(tmp_path, weights_with())
+    (path / "pytorch_model.bin.index.json").write_text(json.dumps({"weight_map": {TABLE: name}}))
+    assert "not an index of shards" in refused(path)
+
+
+def test_an_index_nested_too_deeply_is_refused(tmp_path: Path) -> None:
+    path = in_shard(tmp_path, weights_with())
+    (path / "pytorch_model.bin.index.json").write_text('{"weight_map": ' + "[" * 10**5)
+    assert "not an index of shards" in refused(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"encoder_layers": 10**9}, "its configuration has encoder_layers 1000000000, which is more than"),
+        ({"d_model": 2**50}, "its configuration has d_model 1125899906842624, which is more than"),
+        ({"d_model": "large"}, "configuration: d_model='large'"),
+        ({"prefix": "\n" * 10**6}, "its configuration holds prefix: str"),
+        ({"init_std": torch.ones(3)}, "its configuration holds init_std: Tensor"),
+        ({"bad_words_ids": [[[[1]]]]}, "its configuration holds bad_words_ids: list"),
+    ],
+)
+def test_configurations_in_checkpoints_are_refused(tmp_path: Path, change: dict[str, Any], said: str) -> None:
+    assert said in refused(in_checkpoint(tmp_path, weights_with(), **change))
+
+
+def test_a_configuration_with_a_key_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "_epoch0_step1.ckpt"
+    torch.save({"state_dict": {}, "hyper_parameters": {"config": {3: 4}}}, path)
+    assert "its configuration holds int: int" in refused(path)
+    torch.save({"state_dict": {}, "hyper_parameters": [1, 2]}, path)
+    assert "holds no configuration" in refused(path)
+    with pytest.raises(InputError, match="is not a checkpoint of this project; give another folder"):
+        stored_arguments(path)
+    torch.save([1, 2], path)
+    with pytest.raises(InputError, match="is not a checkpoint of this project; delete it"):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"encoder_layers": 10**9}, "its configuration has encoder_layers 1000000000, which is more than"),
+        ({"encoder_embed_dim": torch.ones(3)}, "its setting encoder_embed_dim is a Tensor"),
+        ({"dropout": {"rate": 0.1}}, "its setting dropout is a dict"),
+    ],
+)
+def test_settings_in_fairseqs_files_are_refused(tmp_path: Path, change: dict[str, Any], said: str) -> None:
+    assert said in refused(in_fairseq_file(tmp_path, weights_with(), **change))
+
+
+@pytest.mark.parametrize(
+    ("name", "tensor", "said"),
+    [
+        ("encoder.embed_positions.weight", torch.tensor(1.0), "lacks encoder.embed_positions.weight"),
+        ("encoder.layers.0.self_attn.in_proj_weight", torch.tensor(1.0), "in_proj_weight is (), not three"),
+        ("encoder.layers.0.self_attn.in_proj_bias", torch.ones(7), "in_proj_bias is (7,), not three"),
+    ],
+)
+def test_tables_and_projections_of_fairseq_are_checked(tmp_path: Path, name: str, tensor: Tensor, said: str) -> None:
+    assert said in refused(in_fairseq_file(tmp_path, weights_with(name, lambda _: tensor)))
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (torch.ones(2, 16), torch.ones(24, 3)),
+        (torch.ones(2, 16), torch.ones(10**5, 2)),
+        (torch.tensor(1.0), torch.tensor(1.0)),
+        (torch.ones(2, 16).half(), torch.ones(24, 2).half()),
+    ],
+)
+def test_adapters_that_do_not_fit_are_refused(tmp_path: Path, first: Tensor, second: Tensor) -> None:
+    layer = FC1.removesuffix(".weight")
+    weights = weights_with(f"{layer}.lora_A.default.weight", lambda _: first)
+    weights[f"{layer}.lora_B.default.weight"] = second
+    weights[f"{layer}.base_layer.weight"] = weights.pop(FC1)
+    assert f"{layer}.base_layer.weight and its adapter do not fit" in refused(in_checkpoint(tmp_path, weights))
+    weights[f"{layer}.lora_B.default.weight"] = torch.ones(24, 2, dtype=torch.int64)
+    assert "is int64" in refused(in_checkpoint(tmp_path, weights))

@@ -15,12 +15,14 @@ bart_base_8gpu_bf16() {
         --tokenizer_name_or_path facebook/bart-base
 }
 
-# models/bart_mini, in two stages: first on short pieces of text, on which a model learns soonest to copy; then on whole
-# paragraphs. It sees no pair of a text and its summary. The second stage reads results/mini_short: set RESULTS_DIR to it
-# for the first.
+# models/bart_mini, in three stages: first on short pieces of text, on which a model learns soonest to copy; then on whole
+# paragraphs, and on these once more with other noise. It sees no pair of a text and its summary. Each stage reads the one
+# before: set RESULTS_DIR to results/mini_short for the first and to results/mini for the second.
 mini_short_cpu() { _mini_short 0; }
 
-mini_cpu() { _mini 0 11000 200; }
+mini_cpu() { _mini 0 11000 200 results/mini_short/best_tfmr 42; }
+
+mini_again_cpu() { _mini 0 8300 300 results/mini/best_tfmr 43; }
 
 mini_short_1gpu() {
     _mini_short 1
@@ -28,7 +30,7 @@ mini_short_1gpu() {
 }
 
 mini_1gpu() {
-    _mini 1 44000 400
+    _mini 1 44000 400 results/mini_short/best_tfmr 42
     echo --num_workers 8
 }
 
@@ -38,8 +40,8 @@ _mini_short() { # NUM_GPU
         --n_val 1000 --log_every_n_steps 50
 }
 
-_mini() { # NUM_GPU TRAIN_STEPS WARMUP_STEPS
-    echo data/prose configs/config_mini.json "$1" 1e-3 512 1 bf16 "$2" "$3" 128 64 1e6 10 \
-        --model_name_or_path results/mini_short/best_tfmr --max_tokens_per_batch 6144 \
+_mini() { # NUM_GPU TRAIN_STEPS WARMUP_STEPS MODEL SEED
+    echo data/prose configs/config_mini.json "$1" 1e-3 512 1 bf16 "$2" "$3" 128 64 1e5 20 \
+        --model_name_or_path "$4" --seed "$5" --max_tokens_per_batch 6144 \
         --dropout 0 --attention_dropout 0 --n_val 1000 --log_every_n_steps 50
 }

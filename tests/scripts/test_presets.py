@@ -143,7 +143,7 @@ def test_pretraining() -> None:
     lines = {name: line.split() for name, line in printed("pretraining").items()}
     assert lines.keys() == {
         *("bart_large_8gpu_bf16", "bart_base_8gpu_bf16"),
-        *("mini_short_cpu", "mini_cpu", "mini_short_1gpu", "mini_1gpu"),
+        *("mini_short_cpu", "mini_cpu", "mini_again_cpu", "mini_short_1gpu", "mini_1gpu"),
     }
     large, base = lines["bart_large_8gpu_bf16"], lines["bart_base_8gpu_bf16"]
     assert [int(large[2]) * int(large[4]) * int(large[5]), large[7], large[9]] == [8000, "500000", "512"]

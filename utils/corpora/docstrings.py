@@ -40,7 +40,9 @@ MOST_PAIRS_PER_SUMMARY = 3  # more are a template: "Plot a single or multiple va
 MOST_PROCESSES = 8  # more take longer to start than they save
 # Version of the rules by which this package and bart/tokenization/training.py make corpora. Raise it if the same
 # sources give other files, so that corpora are made anew. tests/utils/corpora/test_version.py has a hash per version.
-RULES_VERSION = 2
+RULES_VERSION = 3
+# Hashes of test pairs that models/bart_mini may not be tested on: it was pre-trained on a text that resembles theirs.
+READ_IN_PRETRAINING = frozenset({"37439a0cccf9c467e467c48a001c6f91915d152c6e076ab3b67f05be84a488b8"})
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,11 @@ def make_splits(pairs_of: Mapping[str, Iterable[Pair]]) -> tuple[dict[str, list[
     # Keep those whose summary can be known from the text.
     splits = {split: [pair for pair in pairs if covers(pair)] for split, pairs in splits.items()}
     counts["pairs whose text has half of the summary's content words"] = sum(map(len, splits.values()))
+
+    # Leave out of test what the pretrained model has read.
+    known = [pair for pair in splits["test"] if _hash_of_pair(pair) in READ_IN_PRETRAINING]
+    splits["test"] = [pair for pair in splits["test"] if pair not in known]
+    counts["dropped from test: read in pre-training"] = len(known)
 
     # Drop what gives a test pair away.
     leaks = LeakFilter(splits["test"])

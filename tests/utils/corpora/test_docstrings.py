@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 import pickle
@@ -14,6 +15,7 @@ import pytest
 from bart.configuration.configuration_bart import BartConfig
 from bart.errors import InputError
 from bart.tokenization.tokenization_bart import BartTokenizer
+from utils.corpora import docstrings
 from utils.corpora.docstrings import build_corpus, make_splits, read_pairs
 from utils.corpora.python_sources import DOCSTRINGS, PythonSources, find_python_sources
 from utils.data.formats.pair import Pair
@@ -67,6 +69,7 @@ def test_what_gives_test_away_is_dropped(names: dict[str, list[str]]) -> None:
         "docstrings with a summary line and a body": 10,
         "distinct pairs": 10,
         "pairs whose text has half of the summary's content words": 10,
+        "dropped from test: read in pre-training": 0,
         "dropped from train: too close to a test pair": 2,
         "dropped from val: too close to a test pair": 1,
         "train": 2,
@@ -80,6 +83,16 @@ def test_summaries_that_their_text_does_not_tell_are_dropped(names: dict[str, li
     splits, counts = make_splits({names["train"][0]: [told, untold], names["test"][0]: [pair(3), untold]})
     assert (splits["train"], splits["test"]) == ([told], [pair(3)])
     assert counts["pairs whose text has half of the summary's content words"] == 2
+
+
+def test_what_the_pretrained_model_has_read_is_not_tested(
+    names: dict[str, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = hashlib.sha256(f"{pair(1).source}\n{pair(1).target}".encode()).hexdigest()
+    monkeypatch.setattr(docstrings, "READ_IN_PRETRAINING", {read})
+    splits, counts = make_splits({names["test"][0]: [pair(1), pair(2)], names["train"][0]: [pair(3)]})
+    assert (splits["train"], splits["test"]) == ([pair(3)], [pair(2)])
+    assert counts["dropped from test: read in pre-training"] == 1
 
 
 def test_repeated_texts_and_template_summaries_are_kept_a_few_times(names: dict[str, list[str]]) -> None:

@@ -14,6 +14,6 @@ cpu_eval() { echo 64 0 fp32 4 128 32 data/docstrings configs/config_mini.json; }
 
 # Trains the embeddings too; the reference recipe freezes those of its large model.
 _docstrings() { # LR --flag ...
-    echo data/docstrings configs/config_mini.json 0 "$1" 32 1 fp32 450 45 128 32 4 64 64 0.5 2 "${@:2}" \
+    echo data/docstrings configs/config_mini.json 0 "$1" 32 1 fp32 600 60 128 32 4 64 64 0.5 2 "${@:2}" \
         --no-freeze_embeds
 }

@@ -341,14 +341,15 @@ def test_an_index_names_files_beside_it(tmp_path: Path, name: Any) -> None:
 def test_an_index_nested_too_deeply_is_refused(tmp_path: Path) -> None:
     path = in_shard(tmp_path, weights_with())
     (path / "pytorch_model.bin.index.json").write_text('{"weight_map": ' + "[" * 10**5)
-    assert "not an index of shards" in refused(path)
+    assert "more than 50 levels" in refused(path)
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"encoder_layers": 10**9}, "its configuration has encoder_layers 1000000000, which is more than"),
-        ({"d_model": 2**50}, "its configuration has d_model 1125899906842624, which is more than"),
+        ({"encoder_layers": 250}, "its configuration has encoder_layers 250, which is more than"),
+        ({"encoder_layers": 10**9}, "configuration: encoder_layers=1000000000: give 256 at most"),
+        ({"d_model": 2**50}, "configuration: d_model=1125899906842624: give 65536 at most"),
         ({"d_model": "large"}, "configuration: d_model='large'"),
         ({"prefix": "\n" * 10**6}, "its configuration holds prefix: str"),
         ({"init_std": torch.ones(3)}, "its configuration holds init_std: Tensor"),
@@ -375,7 +376,8 @@ def test_a_configuration_with_a_key_that_is_no_text_is_refused(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"encoder_layers": 10**9}, "its configuration has encoder_layers 1000000000, which is more than"),
+        ({"encoder_layers": 250}, "its configuration has encoder_layers 250, which is more than"),
+        ({"encoder_layers": 10**9}, "configuration: encoder_layers=1000000000: give 256 at most"),
         ({"encoder_embed_dim": torch.ones(3)}, "its setting encoder_embed_dim is a Tensor"),
         ({"dropout": {"rate": 0.1}}, "its setting dropout is a dict"),
     ],

@@ -27,6 +27,7 @@ def flags_of(setup: TinySetup, folder: Path, model: BartForConditionalGeneration
     model.save_pretrained(folder / "model")
     BartTokenizer.from_pretrained(setup.tokenizer).save_pretrained(folder / "model")
     changed = ["--data_dir", str(data), "--model_name_or_path", str(folder / "model"), "--save_checkpoint_steps", "1"]
+    changed += ["--allow_non_finite"]
     return [*setup.training_flags, *changed, "--output_dir", str(folder / "results")]
 
 

@@ -35,6 +35,7 @@ def test_a_checkout_with_a_colon_is_refused(tmp_path: Path) -> None:
     """By every script, before it does anything: Python would split its search path there."""
     checkout = copy_checkout(tmp_path / "a:b", "scripts")
     scripts = [path for path in checkout.rglob("*.sh") if path.parent.name not in ("lib", "params")]
+    scripts.remove(checkout / "scripts" / "docker" / "install.sh")  # it reads no checkout, and runs in images
     assert {path.name for path in scripts} >= {"summarize.sh", "test.sh", "setup_env.sh", "launch.sh", "soak.sh"}
     for script in scripts:
         printed = refusal(["bash", str(script)], tmp_path)

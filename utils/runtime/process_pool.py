@@ -44,9 +44,12 @@ def map_in_processes(
         with held_back():  # apart from the block below: this starts Python's resource tracker, which lets some through
             pool = ProcessPoolExecutor(processes, context, _start, (os.getpid(), initializer))
         with pool, _killed_if_left():
+            # Left by an exception, `pool.map` would cancel what is undone, which the thread that manages a pool whose
+            # processes are killed does not expect (Python 3.11).
+            chunks = [items[start : start + chunksize] for start in range(0, len(items), chunksize)]
             with held_back():
-                results = pool.map(function, items, chunksize=chunksize)
-            return list(results)
+                futures = [pool.submit(_call, function, chunk) for chunk in chunks]
+            return [result for future in futures for result in future.result()]
     except (OSError, RuntimeError) as error:
         reason = limit_reached(error)
         if reason is None and not isinstance(error, BrokenProcessPool):
@@ -54,7 +57,7 @@ def map_in_processes(
         reason = reason or "one of them was killed, or lacked memory or threads"
     text = f"warning: one process does what {processes} should do, which takes longer: {reason}"
     print(text, file=sys.stderr, flush=True)
-    return [function(item) for item in items]
+    return _call(function, items)
 
 
 def _start(parent: int, initializer: Callable[[], object] | None) -> None:
@@ -62,6 +65,10 @@ def _start(parent: int, initializer: Callable[[], object] | None) -> None:
     end_with(parent)
     if initializer is not None:
         initializer()
+
+
+def _call(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    return [function(item) for item in items]
 
 
 @contextmanager

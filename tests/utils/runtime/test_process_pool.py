@@ -12,6 +12,7 @@ import pytest
 from tests.commands import ROOT
 
 PROGRAM = """
+import os
 import sys
 import time
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ class Arguments:
     def check(self): pass
 
 def nap(seconds):
-    print("napping", flush=True)
+    os.write(1, b"napping\n")  # at once: the processes share standard output
     time.sleep(seconds)
 
 if __name__ == "__main__":

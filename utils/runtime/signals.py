@@ -89,7 +89,7 @@ def interruptible() -> Iterator[None]:
 
 @contextmanager
 def held_back() -> Iterator[None]:
-    """Let signals wait for the end of the block. Processes that start within it never get any."""
+    """Let signals to this thread wait for the end of the block. Processes that start within it never get any."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
         yield

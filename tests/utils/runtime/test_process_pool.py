@@ -11,7 +11,7 @@ import pytest
 
 from tests.commands import ROOT
 
-PROGRAM = """
+PROGRAM = r"""
 import os
 import sys
 import time

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -55,6 +56,6 @@ def test_where_signals_are_raised_a_block_changes_nothing() -> None:
 def test_signals_wait_for_the_end_of_a_block() -> None:
     on_signal(lambda _: None)
     with held_back():
-        os.kill(os.getpid(), signal.SIGUSR1)
+        signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)  # not to another thread that a library has started
         assert noted_signal() == 0
     assert noted_signal() == signal.SIGUSR1

@@ -95,7 +95,7 @@ def _read_bytes(path: Path, most_bytes: int) -> bytes:
     """Return the content of a file. Raises InputError if it is too large, or holds too many values for its size."""
     try:
         with open(path, "rb") as file:
-            content = file.read(most_bytes + 1)
+            content = file.read(min(os.fstat(file.fileno()).st_size or most_bytes, most_bytes) + 1)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
     if len(content) > most_bytes:

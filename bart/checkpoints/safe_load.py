@@ -65,13 +65,21 @@ _PICKLES_IN_AN_OLD_FILE = 5  # of torch < 1.6: a magic number, a protocol, the s
 # Limits of what is not weights. For bart-large a pickle has 0.06 MB and 15,000 operations, with optimizer states 0.2 MB
 # and 63,000; the header of its model.safetensors has 0.06 MB.
 _MOST_BYTES = 2**24
-_MOST_OPERATIONS = 10**6
+_BYTES_PER_OPERATION = 16  # at the least: so up to a million operations
+OWN_MOST_BYTES = 2**30  # of a checkpoint of this project: its history has 190 bytes for each record of the training
 _LONGEST_NAME = 200
+_LONGEST_LIST = 2**20  # entries of a setting, such as tokens that a summary may not have
+_LONGEST_TEXT = 2**16  # characters of a setting, such as a prefix
 _GIVE_ANOTHER = "fetch or save it again, or give another file"
 
 
 def load_weights_only(
-    path: Path, *, stand_in: type | None = None, mmap: bool = True, advice: str = _GIVE_ANOTHER
+    path: Path,
+    *,
+    stand_in: type | None = None,
+    mmap: bool = True,
+    most_bytes: int = _MOST_BYTES,
+    advice: str = _GIVE_ANOTHER,
 ) -> Any:
     """Load a file of ``torch.save`` on the CPU: tensors and plain containers.
 
@@ -80,6 +88,7 @@ def load_weights_only(
         stand_in: a class that takes the place of every class and function in the file that is not torch's; None
             refuses such a file.
         mmap: map the tensors to the file instead of reading them, if its format allows that.
+        most_bytes: bytes that the file may have beside the values of its tensors.
         advice: what to do if it cannot be read; for messages.
 
     Raises:
@@ -88,7 +97,7 @@ def load_weights_only(
     with _refusing(path, "cannot be read", advice), path.open("rb") as file:
         is_zip = file.read(len(_STARTS_AS_ZIP)) == _STARTS_AS_ZIP
         file.seek(0)
-        names = set(_names_in_archive(file) if is_zip else _names_in_old_file(file))
+        names = set(_names_in_archive(file, most_bytes) if is_zip else _names_in_old_file(file, most_bytes))
     unknown = sorted(names - _PLAIN_NAMES)
     for name in unknown:
         if name in _OTHER_TENSORS:
@@ -188,14 +197,14 @@ def plain_settings(stored: Any, path: Path) -> dict[str, Any]:
     return stored
 
 
-def is_plain(value: Any, depth: int = 2) -> bool:
+def is_plain(value: Any, depth: int = 3) -> bool:
     """Return whether a value is a short text, a number, a boolean, None, or a list of them within ``depth`` lists."""
     if isinstance(value, list):
-        return depth > 0 and len(value) <= 1000 and all(is_plain(entry, depth - 1) for entry in value)
-    return (isinstance(value, str) and len(value) <= 1000) or isinstance(value, (bool, int, float, type(None)))
+        return depth > 0 and len(value) <= _LONGEST_LIST and all(is_plain(entry, depth - 1) for entry in value)
+    return (isinstance(value, str) and len(value) <= _LONGEST_TEXT) or isinstance(value, (bool, int, float, type(None)))
 
 
-def _names_in_archive(file: BinaryIO) -> Iterator[str]:
+def _names_in_archive(file: BinaryIO, most_bytes: int) -> Iterator[str]:
     """Yield what the pickle in a zip archive names. Raises ValueError, and what zipfile raises."""
     with zipfile.ZipFile(file) as archive:
         members = archive.infolist()
@@ -204,26 +213,27 @@ def _names_in_archive(file: BinaryIO) -> Iterator[str]:
     pickles = [member for member in members if member.filename.lower().endswith("/data.pkl")]  # torch ignores case
     if len(pickles) != 1:
         raise ValueError(f"it has {len(pickles)} parts data.pkl, not one")
-    if pickles[0].file_size > _MOST_BYTES:
-        raise ValueError(f"its part data.pkl has {pickles[0].file_size:,} bytes, more than {_MOST_BYTES:,}")
+    if pickles[0].file_size > most_bytes:
+        raise ValueError(f"its part data.pkl has {pickles[0].file_size:,} bytes, more than {most_bytes:,}")
     # Not by way of zipfile, which compares a checksum that torch may have left out.
     file.seek(pickles[0].header_offset + 26)
     file.seek(sum(struct.unpack("<HH", file.read(4))), os.SEEK_CUR)
-    yield from _names_in(io.BytesIO(file.read(pickles[0].file_size)))
+    yield from _names_in(io.BytesIO(file.read(pickles[0].file_size)), most_bytes)
 
 
-def _names_in_old_file(file: BinaryIO) -> Iterator[str]:
+def _names_in_old_file(file: BinaryIO, most_bytes: int) -> Iterator[str]:
     """Yield what the pickles of a file of torch < 1.6 name. Raises ValueError."""
-    start = io.BytesIO(file.read(_MOST_BYTES))
+    start = io.BytesIO(file.read(most_bytes))
     for _ in range(_PICKLES_IN_AN_OLD_FILE):
-        yield from _names_in(start)
+        yield from _names_in(start, most_bytes)
 
 
-def _names_in(stream: io.BytesIO) -> Iterator[str]:
+def _names_in(stream: io.BytesIO, most_bytes: int) -> Iterator[str]:
     """Yield the dotted names in one pickle. Raises ValueError if it is no pickle, or longer than any of a model."""
+    most_operations = most_bytes // _BYTES_PER_OPERATION
     for number, (operation, value, _) in enumerate(pickletools.genops(stream)):
-        if number >= _MOST_OPERATIONS:
-            raise ValueError(f"its pickle has more than {_MOST_OPERATIONS:,} operations")
+        if number >= most_operations:
+            raise ValueError(f"its pickle has more than {most_operations:,} operations")
         if operation.name == "GLOBAL":
             yield ".".join(_name_today(*str(value).split(" ", 1)))
 

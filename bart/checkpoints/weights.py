@@ -17,7 +17,14 @@ from bart.atomic_directory import new_file_mode
 from bart.checkpoints.adapters import merge_adapters
 from bart.checkpoints.checksummed_file import matches_checksum
 from bart.checkpoints.fairseq import SUFFIX, read_fairseq_config, read_fairseq_weights
-from bart.checkpoints.safe_load import first_line, load_safetensors, load_weights_only, plain_settings, plain_tensors
+from bart.checkpoints.safe_load import (
+    OWN_MOST_BYTES,
+    first_line,
+    load_safetensors,
+    load_weights_only,
+    plain_settings,
+    plain_tensors,
+)
 from bart.checkpoints.shard_index import read_shard_names
 from bart.checkpoints.state_dict import SHAPE, TIED_TO_EMBEDDINGS, check_sizes, match_state_dict
 from bart.configuration.configuration_bart import BartConfig
@@ -216,7 +223,7 @@ def _checkpoint_weights(path: Path) -> dict[str, Tensor]:
 
 def _read_checkpoint(path: Path) -> dict[str, Any]:
     """Load a checkpoint of this project, and check that it is a dict."""
-    stored = load_weights_only(path)
+    stored = load_weights_only(path, most_bytes=OWN_MOST_BYTES)
     if not isinstance(stored, dict):
         raise InputError(f"{path}: not a checkpoint of this project; give another file")
     return stored

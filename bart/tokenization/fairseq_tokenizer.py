@@ -54,8 +54,8 @@ def read_vocabulary(dictionary: Path, gpt2_vocabulary: Path) -> dict[str, int]:
     tokens = {token_id: token for token, token_id in read_ids(gpt2_vocabulary).items()}
     first, mask = SPECIAL_TOKENS[:-1], SPECIAL_TOKENS[-1]
     vocabulary = {token: token_id for token_id, token in enumerate(first)}
-    check_size(dictionary, TOKENIZER_BYTES)
     try:
+        check_size(dictionary, TOKENIZER_BYTES)
         lines = dictionary.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{dictionary}: cannot be read: {error}") from error

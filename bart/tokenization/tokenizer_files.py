@@ -96,7 +96,8 @@ def _read_tokenizer_file(file: Path) -> set[str]:
     """Return the tokens of a tokenizer.json. Raises InputError."""
     content = read_json_object(file, TOKENIZER_BYTES)
     model, normalizer, added = content.get("model"), content.get("normalizer"), content.get("added_tokens")
-    if not isinstance(model, dict) or model.get("type") != "BPE":
+    # Files of tokenizers < 0.9 do not say their type; BPE alone has merges.
+    if not isinstance(model, dict) or model.get("type", "BPE" if "merges" in model else None) != "BPE":
         raise InputError(f"{file} is not a BPE tokenizer, which BART's is")
     if "Precompiled" in repr(normalizer):
         raise InputError(f"{file} is a tokenizer of SentencePiece: BART's has no normalizer")

@@ -15,6 +15,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from bart.checkpoints.safe_load import load_weights_only
+from bart.checkpoints.weights import read_config
 from bart.configuration.configuration_bart import BartConfig
 from bart.errors import InputError
 from bart.modeling.modeling_bart import BartForConditionalGeneration
@@ -293,7 +295,6 @@ def rewritten(path: Path, method: int, **parts: bytes) -> None:
     [
         (zipfile.ZIP_DEFLATED, {"data_pkl": b"N" * 2**24}, "a part of it is compressed"),
         (zipfile.ZIP_DEFLATED, {}, "a part of it is compressed"),
-        (zipfile.ZIP_STORED, {"data_pkl": b"N" * (2**24 + 1)}, "data.pkl has 16,777,217 bytes, more than 16,777,216"),
         (zipfile.ZIP_STORED, {"data_pkl": b""}, "cannot be read"),
         (zipfile.ZIP_STORED, {"byteorder": b"sideways"}, "cannot be read"),
     ],
@@ -308,11 +309,19 @@ def test_archives_that_torch_does_not_write_are_refused(
     assert said in refused(path)
 
 
+@pytest.mark.parametrize("form", [in_bin, in_fairseq_file])
+def test_a_pickle_of_more_bytes_than_any_model_is_refused(tmp_path: Path, form: Callable[..., Path]) -> None:
+    path = form(tmp_path, weights_with())
+    file = tmp_path / "pytorch_model.bin" if path == tmp_path else path
+    rewritten(file, zipfile.ZIP_STORED, data_pkl=bytes(2**24 + 1))
+    assert "data.pkl has 16,777,217 bytes, more than 16,777,216" in refused(path)
+
+
 def test_a_pickle_of_more_operations_than_any_model_is_refused(tmp_path: Path) -> None:
     for form in ("zip", "bare"):
         path = tmp_path / "model.pt"
-        write_pickle_as(path, form, b"\x80\x02" + b"N" * (10**6 + 1) + b".")
-        assert "more than 1,000,000 operations" in refused(path)
+        write_pickle_as(path, form, b"\x80\x02" + b"N" * 2**20 + b".")
+        assert "more than 1,048,576 operations" in refused(path)
 
 
 @pytest.mark.parametrize(
@@ -358,6 +367,25 @@ def test_an_index_nested_too_deeply_is_refused(tmp_path: Path) -> None:
 )
 def test_configurations_in_checkpoints_are_refused(tmp_path: Path, change: dict[str, Any], said: str) -> None:
     assert said in refused(in_checkpoint(tmp_path, weights_with(), **change))
+
+
+def test_every_setting_of_the_search_comes_back_from_a_checkpoint(tmp_path: Path) -> None:
+    search = {"sequence_bias": [[[5, 6], -1.5]], "suppress_tokens": [5] * 2000, "prefix": "Summarize this. " * 100}
+    config = read_config(in_checkpoint(tmp_path, weights_with(), **search))
+    assert {name: getattr(config, name) for name in search} == search
+
+
+def test_a_long_training_can_be_read(tmp_path: Path) -> None:
+    """Its history has more operations than a file of others may have."""
+    history = [{"step": step, "loss": step / 7, "lr": 1e-4, "tokens_per_second": 1000.0} for step in range(100_000)]
+    path = in_checkpoint(tmp_path, weights_with())
+    torch.save({**torch.load(path, weights_only=True), "history": history}, path)
+    stored = load_checkpoint(path)
+    assert stored["history"] == history
+    assert read_config(path).d_model == stored["hyper_parameters"]["config"]["d_model"]
+    path = path.rename(tmp_path / "pytorch_model.bin")
+    with pytest.raises(InputError, match="more than 1,048,576 operations"):
+        load_weights_only(path)
 
 
 def test_a_configuration_with_a_key_that_is_no_text_is_refused(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from pytorch_lightning.plugins.io import CheckpointIO
 from pytorch_lightning.utilities.rank_zero import rank_zero_warn
 
 from bart.checkpoints.checksummed_file import ChecksummingWriter, matches_checksum
-from bart.checkpoints.safe_load import load_weights_only
+from bart.checkpoints.safe_load import OWN_MOST_BYTES, load_weights_only
 from bart.errors import InputError
 
 from ..io.atomic_files import atomic_write
@@ -87,7 +87,8 @@ def stored_arguments(path: Path) -> dict[str, Any]:
 
 
 def _load(path: str | os.PathLike[str], mmap: bool = False) -> dict[str, Any]:
-    stored = load_weights_only(Path(path), mmap=mmap, advice="delete it or copy it here again")
+    advice = "delete it or copy it here again"
+    stored = load_weights_only(Path(path), mmap=mmap, most_bytes=OWN_MOST_BYTES, advice=advice)
     if not isinstance(stored, dict):
         raise InputError(f"{os.fspath(path)}: is not a checkpoint of this project; delete it")
     return stored

@@ -43,7 +43,7 @@ def map_in_processes(
         check_room_for_processes(processes)
         with held_back():  # apart from the block below: this starts Python's resource tracker, which lets some through
             pool = ProcessPoolExecutor(processes, context, _start, (os.getpid(), initializer))
-        with pool, _killed_if_left():
+        with pool, _killed_if_left(pool):
             # Left by an exception, `pool.map` would cancel what is undone, which the thread that manages a pool whose
             # processes are killed does not expect (Python 3.11).
             chunks = [items[start : start + chunksize] for start in range(0, len(items), chunksize)]
@@ -72,7 +72,7 @@ def _call(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Res
 
 
 @contextmanager
-def _killed_if_left() -> Iterator[None]:
+def _killed_if_left(pool: ProcessPoolExecutor) -> Iterator[None]:
     """Kill the processes that were started in the block if it is left by an exception: the pool would wait for them."""
     before = multiprocessing.active_children()
     try:
@@ -81,4 +81,6 @@ def _killed_if_left() -> Iterator[None]:
         for process in multiprocessing.active_children():
             if process not in before:
                 process.kill()
+        # One may have died in the midst of a result: while this end of the pipe is open, the pool waits for the rest.
+        pool._result_queue._writer.close()
         raise

@@ -90,8 +90,9 @@ def interruptible() -> Iterator[None]:
 @contextmanager
 def held_back() -> Iterator[None]:
     """Let signals to this thread wait for the end of the block. Processes that start within it never get any."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     try:
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # may raise what was noted before
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)

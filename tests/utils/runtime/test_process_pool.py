@@ -24,12 +24,16 @@ from utils.runtime.process_pool import map_in_processes
 class Arguments:
     def check(self): pass
 
+def write(number):
+    os.write(1, b"napping\n" * (number == 0))
+    return bytes(10**7)
+
 def nap(seconds):
     os.write(1, b"napping\n")  # at once: the processes share standard output
     time.sleep(seconds)
 
 if __name__ == "__main__":
-    sys.exit(run_command(Arguments, "", lambda _: map_in_processes(nap, [300] * 4, 2)))
+    sys.exit(run_command(Arguments, "", lambda _: map_in_processes(FUNCTION, ITEMS, 2)))
 """
 
 
@@ -42,19 +46,21 @@ def group_is_gone(number: int) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("number", "to_all", "code", "errors"),
+    ("number", "to_all", "large_results", "code", "errors"),
     [
-        (signal.SIGTERM, False, 143, "SIGTERM: interrupted\n"),
-        (signal.SIGINT, True, 130, "SIGINT: interrupted\n"),  # as a terminal does
-        (signal.SIGUSR1, True, 143, "SIGUSR1: interrupted\n"),  # as SLURM does
-        (signal.SIGKILL, False, -signal.SIGKILL, None),  # Python's own process says what a killed one has left
+        (signal.SIGTERM, False, False, 143, "SIGTERM: interrupted\n"),
+        (signal.SIGTERM, False, True, 143, "SIGTERM: interrupted\n"),  # in the midst of a result
+        (signal.SIGINT, True, False, 130, "SIGINT: interrupted\n"),  # as a terminal does
+        (signal.SIGUSR1, True, False, 143, "SIGUSR1: interrupted\n"),  # as SLURM does
+        (signal.SIGKILL, False, False, -signal.SIGKILL, None),  # Python's own process says what a killed one has left
     ],
 )
 def test_a_signal_ends_all(
-    number: signal.Signals, to_all: bool, code: int, errors: str | None, tmp_path: Path
+    number: signal.Signals, to_all: bool, large_results: bool, code: int, errors: str | None, tmp_path: Path
 ) -> None:
     """Without a word of the others, of which none stays behind."""
-    (tmp_path / "program.py").write_text(PROGRAM)
+    function, items = ("write", "range(1000)") if large_results else ("nap", "[300] * 4")
+    (tmp_path / "program.py").write_text(PROGRAM.replace("FUNCTION", function).replace("ITEMS", items))
     with subprocess.Popen(
         [sys.executable, str(tmp_path / "program.py")],
         env={**os.environ, "PYTHONPATH": str(ROOT)},

@@ -25,9 +25,9 @@ if __name__ == "__main__":
     try:
         with limit_named("--num_workers 2", "give a lower number"):
             check_room_for_processes(2)
-        print("enough")
+        print("enough", flush=True)
     except LimitReached as error:
-        print(error)
+        print(error, flush=True)
     print(map_in_processes(str.upper, ["a", "b", "c"], 2))
 """
 

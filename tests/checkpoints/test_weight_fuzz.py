@@ -19,13 +19,13 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bart.errors import InputError
 from bart.modeling.modeling_bart import BartForConditionalGeneration
 from tests.fairseq_format import fairseq_weights, namespace
 from tests.published_forms import bare_weights, prefixed, write_model
+from tests.utils.data.test_data_fuzz import try_many
 from utils.checkpoint.checkpoint_io import load_checkpoint, stored_arguments
 
 VOCABULARY, POSITIONS = 30, 12
@@ -255,15 +255,8 @@ def test_weight_files(tmp_path: Path, inputs: int, capsys: pytest.CaptureFixture
         costs.append((time.process_time() - start, grown, f"{name} {change.__name__} {seed}"))
         path.write_bytes(files[name])
 
-    limits = settings(
-        max_examples=inputs,
-        deadline=None,
-        database=None,
-        derandomize=inputs < 1000,
-        suppress_health_check=list(HealthCheck),
-    )
-    strategies = {"name": st.sampled_from(list(files)), "change": st.sampled_from(CHANGES)}
-    limits(given(**strategies, seed=st.integers(0, 2**32))(check))()
+    names, changes, seeds = st.sampled_from(list(files)), st.sampled_from(CHANGES), st.integers(0, 2**32)
+    try_many(inputs, check, name=names, change=changes, seed=seeds)
     assert min(ends["read"], ends["refused"]) > inputs / 20  # both are tried
     if inputs > 1000:
         slowest, largest = max(costs), max(costs, key=lambda cost: cost[1])

@@ -12,7 +12,7 @@ from PIL import Image
 from tests.chromium import Chromium
 from utils.io.run_files import PAGE_FILE
 
-_WIDTH, _HEIGHT = 1200, 1440  # pixels: the scores and the first curves
+_WIDTH, _HEIGHT = 1200, 1900  # pixels: down to the first curves
 _COLOURS = 256  # of the picture; fewer make a smaller file
 
 

@@ -1,5 +1,6 @@
 """Reads a results folder into the tables and charts of its page."""
 
+import os
 import shlex
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -44,6 +45,7 @@ class Content:
 
     title: str
     report: dict[str, Any] | None  # of the evaluation whose examples are shown
+    model: str | None  # that it evaluated: its path within the folder, if it is there
     rows: list[ScoreRow]
     corpus: str | None  # None if there are no published scores for it
     charts: list[Chart]
@@ -98,6 +100,7 @@ def collect(folder: Path, report: dict[str, Any] | None) -> Content:
     return Content(
         title=folder.resolve().name,
         report=report,
+        model=_model_name(folder, (report or {}).get("model")),
         rows=_score_rows(folder),
         corpus=corpus_of(data_dir),
         charts=[chart for chart in _charts(metrics, teacher_forced) if chart.svg],
@@ -105,6 +108,13 @@ def collect(folder: Path, report: dict[str, Any] | None) -> Content:
         run=run,
         commands=[(name, _command_text(command)) for name, command in commands],
     )
+
+
+def _model_name(folder: Path, model: str | None) -> str | None:
+    if model is None:
+        return None
+    path, whole = (Path(os.path.abspath(name)) for name in (model, folder))
+    return str(path.relative_to(whole)) if path.is_relative_to(whole) else model
 
 
 def _score_rows(folder: Path) -> list[ScoreRow]:

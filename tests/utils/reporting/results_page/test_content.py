@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -93,3 +94,14 @@ def test_validation_that_is_teacher_forced_says_so(tmp_path: Path) -> None:
         charts = {chart.title: chart for chart in collect(tmp_path, None).charts}
         assert charts.keys() == {"Loss", "ROUGE of validation"}
         assert charts["ROUGE of validation"].note.startswith(note)
+
+
+def test_a_model_within_the_folder_is_named_by_its_path_there(tmp_path: Path) -> None:
+    for model, name in (
+        (str(tmp_path / "best_tfmr"), "best_tfmr"),
+        (os.path.relpath(tmp_path / "best_tfmr"), "best_tfmr"),
+        (str(tmp_path.parent / "other"), str(tmp_path.parent / "other")),
+        ("facebook/bart-large-cnn", "facebook/bart-large-cnn"),
+        (None, None),
+    ):
+        assert collect(tmp_path, {**report(1.0), "model": model}).model == name

@@ -11,7 +11,8 @@ from .checkpoint_io import checkpoint_step, stored_arguments
 
 # These flags say how the program is started, not what it computes.
 _NOT_OF_THE_RUN = {"output_dir", "overwrite_output_dir", "resume", "data_report", "needs_test", "check_disk_space"}
-_TAKEN_FROM_CHECKPOINT = ("config_path", "model_name_or_path")  # a resumed run ignores these flags
+_COMPARED_BY_CONTENT = ("add_tokens", "pairs_dir")  # elsewhere: the same file has another path in another directory
+_TAKEN_FROM_RUN = ("config_path", "model_name_or_path", "tokenizer_name_or_path")  # a resumed run ignores these flags
 # What versions without a flag did, if that is not its default; None if that cannot be known, or is found out elsewhere.
 _BEFORE_THE_FLAG = {"batch_shapes": "exact", "add_tokens": None, "lora": None, "max_positions": None}
 
@@ -47,6 +48,8 @@ def check_unchanged(flags: dict[str, Any], checkpoint: Path) -> None:
         now = flags[flag]
         # A version that lacked the flag did as its default says. Some defaults stand for what is found out.
         before = stored.get(flag, now if default in (None, "auto") else default)
+        if flag in _COMPARED_BY_CONTENT and None not in (before, now):
+            continue
         if before != now:
             raise InputError(f"--resume: --{flag} was {before} and is now {now}; it cannot change within a run")
 
@@ -76,7 +79,7 @@ def changes(flags: dict[str, Any], checkpoint: Path) -> str | None:
         for flag, now in flags.items()
         if flag in stored and flag not in _NOT_OF_THE_RUN and stored[flag] != now
     }
-    for flag in _TAKEN_FROM_CHECKPOINT:
+    for flag in _TAKEN_FROM_RUN:
         if flag in changed:
-            changed[flag] += ", which is ignored (the checkpoint holds the model)"
+            changed[flag] += ", which is ignored (the results folder has the run's own)"
     return f"--resume: {'; '.join(changed.values())}" if changed else None

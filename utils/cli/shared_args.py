@@ -96,7 +96,7 @@ class PretrainedSettings:
     """What to read with a model, and what to take from it."""
 
     tokenizer_name_or_path: str | None = option(
-        None, "model", "folder or hub id of the tokenizer (default: the model's own)", fixed=True
+        None, "model", "folder or hub id of the tokenizer (default: the model's own)"
     )
     allow_non_finite: bool = option(False, "model", ALLOW_NON_FINITE_HELP)
 

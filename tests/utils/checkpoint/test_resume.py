@@ -28,6 +28,22 @@ def test_a_flag_that_the_steps_depend_on_stays(stored: dict[str, object]) -> Non
     assert changes(flags(max_steps=7), Path("some.ckpt")) == "--resume: --max_steps was 20000 and is now 7"
 
 
+@pytest.mark.parametrize("flag", ["add_tokens", "pairs_dir"])
+def test_what_is_compared_by_content_may_have_another_path(stored: dict[str, object], flag: str) -> None:
+    """It cannot be left out."""
+    stored[flag] = "one/name"
+    check_unchanged(flags(**{flag: "../another/name"}), Path("some.ckpt"))
+    with pytest.raises(InputError, match=f"--{flag} was one/name and is now None"):
+        check_unchanged(flags(), Path("some.ckpt"))
+
+
+def test_the_tokenizer_is_the_run_s_own(stored: dict[str, object]) -> None:
+    another = flags(tokenizer_name_or_path="../another")
+    check_unchanged(another, Path("some.ckpt"))
+    line = "--resume: --tokenizer_name_or_path was None and is now ../another, which is ignored"
+    assert changes(another, Path("some.ckpt")) == f"{line} (the results folder has the run's own)"
+
+
 def test_a_flag_that_the_run_did_not_have_stays_at_its_default(stored: dict[str, object]) -> None:
     del stored["adam_beta2"], stored["dropout"], stored["amp_backend"]
     check_unchanged(flags(dropout=0.3, amp_backend="native"), Path("some.ckpt"))  # what was found out is not known

@@ -38,16 +38,17 @@ def test_the_other_process_notices(setup: TinySetup, tmp_path: Path, rank: int) 
 
 @pytest.mark.parametrize("told", [[0], pytest.param([0, 1], marks=pytest.mark.slow)])
 def test_sigterm_ends_all_at_the_same_step(setup: TinySetup, tmp_path: Path, told: list[int]) -> None:
-    """With a checkpoint, whichever of them it reaches: at a tenth step, or in a validation, after every fourth step."""
+    """With a checkpoint, whichever of them it reaches; if steps are long, after the one in which it comes."""
     results = tmp_path / "results"
-    flags = [*long_training(setup, results), "--save_checkpoint_steps", "100000", "--val_check_interval", "1"]
-    commands = start_as_torchrun("finetune.py", [flags] * 2, tmp_path / "log")
+    flags = [*long_training(setup, results), "--save_checkpoint_steps", "100000", "--val_check_interval", "1000000"]
+    commands = start_as_torchrun("tests/long_steps.py", [flags] * 2, tmp_path / "log")
     commands[0].wait_for("step 3/")
     for rank in told:
         os.kill(commands[rank].process.pid, signal.SIGTERM)
     assert [command.wait() for command in commands] == [143, 143]
-    step = checkpoint_step(checkpoints(results)[-1])
-    assert step % 10 == 0 or step % 4 == 0
+    _, after_signal = commands[0].output.split("send it again to end now\n")
+    assert after_signal.count("step ") <= 2, after_signal  # of the present one, and "saved at step"
+    assert f"saved at step {checkpoint_step(checkpoints(results)[-1])};" in after_signal
 
 
 @pytest.mark.parametrize("rank", [pytest.param(0, marks=pytest.mark.slow), 1])

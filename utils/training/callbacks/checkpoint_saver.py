@@ -20,14 +20,14 @@ from ...checkpoint.checkpoint_io import (
     newest_checkpoint,
 )
 from ...runtime.signals import Interrupted, noted_signal, on_signal, raise_on_signal
-from ..agreement import agreed_signal, leave_if_told
+from ..agreement import StepAgreements, agreed_signal, leave_if_told
 from ..module import SummarizationModule
 from .early_stopping import is_better
 from .steps import ends_step
 
 _MOST_SECONDS_BETWEEN_SAVES = 30 * 60
 _SECONDS_OF_REPEATS = 2.0  # signals within this time count as one: a terminal, a launcher and SLURM may all send it
-_STEPS_BETWEEN_AGREEMENTS = 10  # at these steps all processes agree whether to save by the clock, or to end
+_BATCHES_BETWEEN_AGREEMENTS = 10  # of a validation without searches
 
 
 class CheckpointSaver(Checkpoint):
@@ -36,8 +36,8 @@ class CheckpointSaver(Checkpoint):
     It keeps the newest two checkpoints and the best. If checkpoints are to be averaged, it saves after every
     validation, and keeps the last of these too.
 
-    At SIGINT, SIGTERM or SIGUSR1 it saves and ends the training, all processes at the same step. If the signal is sent
-    again seconds later, it ends at once.
+    At SIGINT, SIGTERM or SIGUSR1 it saves and ends the training, all processes at the same step (``StepAgreements``).
+    If the signal is sent again seconds later, it ends at once.
 
     A checkpoint is saved only at the end of an optimizer step, and after the validation if one follows the step: a
     checkpoint does not hold the gradients of a step that has begun. Lightning calls a ``Checkpoint`` after all other
@@ -65,6 +65,7 @@ class CheckpointSaver(Checkpoint):
         self.best: list[tuple[float, str]] = []  # (value, file name), best first
         self.last_saved_step = 0  # by this process
         self._last_save = time.monotonic()
+        self._agreements = StepAgreements()
         self._signal_time = 0.0  # of the first signal
         self._validation_is_due = False  # or runs
         self._is_told_again = False  # whether a signal has come again, so that nothing is saved
@@ -105,6 +106,7 @@ class CheckpointSaver(Checkpoint):
         ends without a checkpoint.
         """
         on_signal(self._note_signal)
+        self._agreements.start(trainer.global_step)
         loop = trainer.fit_loop.epoch_loop
         loop._broadcast_sigterm_tensor = lambda: None
         if self._validation_is_due:
@@ -130,11 +132,7 @@ class CheckpointSaver(Checkpoint):
         validation_follows = trainer.should_stop or (batch_index + 1) % trainer.val_check_batch == 0
         if not ends_step(trainer, batch_index) or validation_follows:
             return
-        ends = self._must_end(trainer)
-        if ends or self._is_due(trainer):
-            self._save(trainer)
-        if ends:
-            raise Interrupted(ends)
+        self._save_or_end(trainer)
 
     def on_validation_start(self, trainer: pl.Trainer, module: SummarizationModule) -> None:
         """Remember that the last step lacks its validation."""
@@ -152,7 +150,7 @@ class CheckpointSaver(Checkpoint):
         if trainer.sanity_checking:
             return
         searches = module.validation.eval_beams > 0
-        if searches or trainer.world_size == 1 or batch_index % _STEPS_BETWEEN_AGREEMENTS == 0:
+        if searches or trainer.world_size == 1 or batch_index % _BATCHES_BETWEEN_AGREEMENTS == 0:
             leave_if_told(trainer)
 
     def on_exception(self, trainer: pl.Trainer, module: SummarizationModule, exception: BaseException) -> None:
@@ -184,11 +182,7 @@ class CheckpointSaver(Checkpoint):
             self.best = self.best[: self.top_k]
         if self.average > 0:
             self.validated = [*self.validated, self._name(trainer)][-self.average :]
-        ends = self._must_end(trainer)
-        if is_among_best or self.average > 0 or ends or trainer.should_stop or self._is_due(trainer):
-            self._save(trainer)
-        if ends:
-            raise Interrupted(ends)
+        self._save_or_end(trainer, saves=is_among_best or self.average > 0 or trainer.should_stop)
 
     def on_train_end(self, trainer: pl.Trainer, module: SummarizationModule) -> None:
         """Let signals end the program at once from now on: nothing more is saved."""
@@ -211,18 +205,18 @@ class CheckpointSaver(Checkpoint):
     def _is_among_best(self, value: float) -> bool:
         return len(self.best) < self.top_k or is_better(self.metric, value, self.best[-1][0])
 
-    def _is_due(self, trainer: pl.Trainer) -> bool:
-        if trainer.global_step % self.every_n_steps == 0:
-            return True
-        if trainer.global_step % _STEPS_BETWEEN_AGREEMENTS != 0:
-            return False
-        return trainer.strategy.broadcast(time.monotonic() - self._last_save > _MOST_SECONDS_BETWEEN_SAVES)
-
-    def _must_end(self, trainer: pl.Trainer) -> int:
-        """Return the number of the signal at which all processes end after this step; 0 to go on."""
-        if trainer.world_size > 1 and trainer.global_step % _STEPS_BETWEEN_AGREEMENTS != 0:
-            return 0
-        return agreed_signal(trainer)
+    def _save_or_end(self, trainer: pl.Trainer, saves: bool = False) -> None:
+        """Save if ``saves``, or if it is time; at a signal save and raise Interrupted. The same in all processes."""
+        saves |= trainer.global_step % self.every_n_steps == 0
+        number = 0.0
+        if self._agreements.is_due(trainer):
+            since_save = time.monotonic() - self._last_save
+            number, since_save = self._agreements.largest(trainer, [noted_signal(), since_save])
+            saves |= number > 0 or since_save > _MOST_SECONDS_BETWEEN_SAVES
+        if saves:
+            self._save(trainer)
+        if number > 0:
+            raise Interrupted(int(number))
 
     def _note_signal(self, number: int) -> None:
         """Remember the first signal; end at once if it is sent again later, for example in a long step."""

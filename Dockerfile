@@ -3,7 +3,7 @@ ARG BASE_IMAGE=nvcr.io/nvidia/pytorch:25.05-py3
 FROM ${BASE_IMAGE}
 
 # Keeps the base image's torch and what was built with it, and installs the rest of the lock.
-COPY requirements/runtime.txt scripts/docker/keep_torch.py scripts/docker/install.sh /opt/bart/
+COPY requirements/runtime.txt requirements/numpy1.txt scripts/docker/keep_torch.py scripts/docker/install.sh /opt/bart/
 RUN bash /opt/bart/install.sh /opt/bart
 
 # The scripts use this interpreter instead of making a .venv.

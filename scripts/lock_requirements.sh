@@ -1,33 +1,56 @@
 #!/usr/bin/env bash
-# Resolves requirements/*.in afresh and writes requirements/*.txt. For maintainers; needs the network and takes minutes.
+# Resolves requirements/*.in and writes requirements/*.txt: the lock.
 source "$(dirname -- "${BASH_SOURCE[0]}")/lib/strict.sh"
+
+usage="usage: bash scripts/lock_requirements.sh [--keep-versions]
+  --keep-versions   look up the hashes of the locked versions again
+Resolves requirements/*.in afresh and writes requirements/*.txt, with the hashes of all files of each version. For
+maintainers; needs Python 3.11 and the network. UV_DEFAULT_INDEX names an index other than the public one."
 
 requirements=$root/requirements
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
-# Installs a list into the scratch environment and prints all packages there, without pip itself and without what
-# depends on the machine: the build tag of torch (+cpu, +cu128) and the CUDA packages that torch installs. Triton is of
-# these, but dev.in asks for it too, where its platform is.
+kept=()
+for argument in "$@"; do
+    case $argument in
+        --keep-versions) kept=("$requirements/"{runtime,torch,dev}.txt) ;;
+        -h | --help) echo "$usage" && exit ;;
+        *) die "unknown argument $argument: lock_requirements.sh takes --keep-versions or nothing" ;;
+    esac
+done
+
+# Resolves lists for the oldest Python, whose versions the newer ones take too. The newest numpy, for one, leaves it
+# out. Takes no release of the last week: most malicious ones are found within days.
 resolve() {
-    "$scratch/bin/python" -m pip install -qq --disable-pip-version-check --requirement "$1"
-    "$scratch/bin/python" -m pip freeze --all --exclude pip |
-        sed -E '/^(nvidia-|cuda-)/d; s/\+.*//; s/^triton==.*/&; platform_system == "Linux" and platform_machine == "x86_64"/'
+    "$scratch/bin/uv" pip compile --quiet --python "$scratch/bin/python" --exclude-newer "1 week" \
+        --generate-hashes --no-header --no-annotate "${kept[@]/#/--constraints=}" "$@"
 }
 
-# Resolves for the oldest Python, whose versions the newer ones take too. The newest numpy, for one, leaves it out.
+# Drops the packages whose names match a pattern, each with its hashes.
+without() { awk -v names="^($1)==" '/^[^ ]/ { kept = $0 !~ names } kept'; }
+
 command -v python3.11 >/dev/null || die "python3.11 is missing, the oldest Python that the lock is for: install it"
 python3.11 -m venv "$scratch"
-# A new environment of Python 3.11 holds an old setuptools; without it, pip resolves the newest one.
-"$scratch/bin/python" -m pip uninstall --quiet --yes setuptools
-runtime=$(resolve "$requirements/runtime.in")
-everything=$(resolve "$requirements/dev.in")
+"$scratch/bin/python" -m pip install --quiet --disable-pip-version-check uv==0.13.9
 
-{
-    echo "# Locked by scripts/lock_requirements.sh from runtime.in."
-    sed '/^triton/d' <<<"$runtime"
-} >"$requirements/runtime.txt"
-{
-    echo "# Locked by scripts/lock_requirements.sh from dev.in: what runtime.txt does not have."
-    grep -vxFf <(sed '/^triton/d' <<<"$runtime") <<<"$everything"
-} >"$requirements/dev.txt"
+resolve "$requirements/runtime.in" >"$scratch/runtime.txt"
+kept+=("$scratch/runtime.txt")
+resolve "$requirements/"{runtime,dev}.in >"$scratch/dev.txt"
+kept=()
+resolve --no-deps "$requirements/numpy1.in" >"$scratch/numpy1.txt"
+
+# Writes a file of the lock: what is left of its resolved list.
+write() { # NAME ORIGIN
+    { echo "# Locked by scripts/lock_requirements.sh from $2." && cat; } >"$requirements/$1.txt"
+}
+
+# torch has a file of its own, without hashes: its build depends on the index that a machine takes it from. What its CUDA
+# builds bring is not locked. Triton is of these, but dev.in asks for it too, where its platform is.
+cuda='nvidia-.*|cuda-.*'
+sed -n 's/^\(torch==[^ ]*\).*/\1/p' "$scratch/runtime.txt" | write torch runtime.in
+without "torch|triton|$cuda" <"$scratch/runtime.txt" | write runtime "runtime.in, but for torch.txt"
+without "torch|$cuda" <"$scratch/dev.txt" | grep -vxFf "$requirements/runtime.txt" |
+    sed 's/^triton==[^ ]*/& ; platform_system == "Linux" and platform_machine == "x86_64"/' |
+    write dev "dev.in: what runtime.txt and torch.txt do not have"
+write numpy1 numpy1.in <"$scratch/numpy1.txt"

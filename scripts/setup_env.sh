@@ -6,7 +6,8 @@ source "$root/scripts/lib/launch.sh"
 usage="usage: bash scripts/setup_env.sh [--dev]
   --dev   also install what scripts/test.sh needs
 Makes .venv in the checkout, from the locked requirements. Needs Python 3.11 to 3.14. pip's own settings (PIP_INDEX_URL,
-PIP_FIND_LINKS, ...) choose the source of the packages, and so the build of torch.
+PIP_FIND_LINKS, ...) choose the source of the packages, and so the build of torch. All others are checked against the
+lock's hashes.
 If PYTHON is set to an interpreter, the scripts use that one, and no .venv is made."
 
 sets=(runtime)
@@ -31,7 +32,7 @@ lock=$venv/setup.lock   # never removed, so it also shows that this script made 
 # Prints the lines that the stamp holds once the given sets of requirements are installed.
 stamp_lines() {
     "$venv/bin/python" --version
-    (cd "$root/requirements" && sha256sum "${@/%/.txt}")
+    (cd "$root/requirements" && sha256sum torch.txt "${@/%/.txt}")
 }
 
 up_to_date() {
@@ -60,11 +61,23 @@ make_venv() {
     "$base" -m venv "$venv"
 }
 
+# Installs with pip, whose reason is above the error. Old versions of pip know these flags too.
+pip_install() {
+    "$venv/bin/python" -m pip install -qq --disable-pip-version-check "$@" ||
+        die "pip could not install the requirements (its reason is above): if hashes do not match, a source in pip's" \
+            "settings (pip config list) has other files than the lock, repacked or altered: leave that source out;" \
+            "else check the network and the free disk space; then run bash scripts/setup_env.sh again"
+}
+
+# Hash mode wants a hash of everything that it installs, so torch, which has none, comes last, with its CUDA packages. By
+# then, what else it needs is there. Setuptools comes first: it builds what has no wheel, in place of a version that pip
+# would fetch for this without a hash.
 install() {
     local files=("${@/#/$root/requirements/}")
-    "$venv/bin/python" -m pip install -qq --disable-pip-version-check "${files[@]/#/--requirement=}" ||
-        die "pip could not install the requirements (its reason is above): check the network and the free disk space," \
-            "then run bash scripts/setup_env.sh again"
+    pip_install --require-hashes --no-deps \
+        --requirement <(sed -n '/^setuptools==/,/[^\\]$/p' "$root/requirements/runtime.txt")
+    pip_install --require-hashes --no-deps --no-build-isolation "${files[@]/#/--requirement=}"
+    pip_install --requirement "$root/requirements/torch.txt"
 }
 
 up_to_date "${sets[@]}" && exit

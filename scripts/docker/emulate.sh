@@ -48,11 +48,11 @@ mkdir -p -- "$folder"
 touch -- "$folder/base_is_made"
 
 export PATH=$venv/bin:$PATH PYTHON=python
-cp -- "$root/requirements/runtime.txt" "$root/scripts/docker/"{keep_torch.py,install.sh} "$folder"
+cp -- "$root/requirements/"{runtime,numpy1}.txt "$root/scripts/docker/"{keep_torch.py,install.sh} "$folder"
 bash "$folder/install.sh" "$folder"
 # torch brings its own triton.
-sed '/^triton==/d' "$root/requirements/dev.txt" >"$folder/dev.txt"
-PIP_CONSTRAINT=$folder/constraints.txt python -m pip install --requirement "$folder/dev.txt"
+sed '/^triton==/,/[^\\]$/d' "$root/requirements/dev.txt" >"$folder/dev.txt"
+PIP_CONSTRAINT=$folder/constraints.txt python -m pip install --require-hashes --requirement "$folder/dev.txt"
 python -m pip check || log "pip's complaints are above."
 
 cd -- "$root"

@@ -1,21 +1,22 @@
 """Split the locked requirements for an image that brings its own torch: what pip installs, and what must stay.
 
-`keep_torch.py split FOLDER` reads FOLDER/runtime.txt and writes requirements.txt and constraints.txt there.
+`keep_torch.py split FOLDER` reads FOLDER/runtime.txt, and numpy1.txt if the image's numpy is older than 2. It writes
+requirements.txt and constraints.txt there.
 `keep_torch.py check FOLDER` fails if a package that had to stay has changed, or if a locked one does not work.
 """
 
 import importlib
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from pathlib import Path
 
 # torch was compiled against numpy's binary interface. The lock has the others because torch needs them.
 KEPT = ("torch", "numpy", "setuptools", "sympy", "mpmath", "networkx")
 
-# If the image's numpy is older than 2, these replace the locked versions, which need numpy 2.
-FOR_NUMPY_1 = {"pyarrow": "25.0.1"}
+# A requirement in a list, with its extras, marker and hashes: up to the first end of a line without a backslash.
+REQUIREMENT = re.compile(r"^([A-Za-z0-9][\w.-]*)(?:\\\n|.)*", re.MULTILINE)
 
 
 def split(folder: Path) -> None:
@@ -23,22 +24,29 @@ def split(folder: Path) -> None:
     kept = {name: installed for name in KEPT if (installed := installed_version(name)) is not None}
     if "torch" not in kept:
         sys.exit("error: the base image has no torch; see scripts/docker/build.sh --help for images that have it")
-    older = FOR_NUMPY_1 if kept.get("numpy", "2").startswith("1.") else {}
-    pins = [(name, older.get(name, pin)) for name, pin in read_pins(folder / "runtime.txt") if name not in kept]
-    write_pins(folder / "requirements.txt", pins)
-    write_pins(folder / "constraints.txt", list(kept.items()))
+    wanted = read_requirements(folder / "runtime.txt")
+    if kept.get("numpy", "2").startswith("1."):
+        wanted |= read_requirements(folder / "numpy1.txt")
+    write_lines(folder / "requirements.txt", (lines for name, lines in wanted.items() if name not in kept))
+    write_lines(folder / "constraints.txt", (f"{name}=={installed}" for name, installed in kept.items()))
 
 
 def check(folder: Path) -> None:
     """Compare the installed versions with the constraints, import what was installed, and read a Parquet file."""
-    for name, before in read_pins(folder / "constraints.txt"):
+    from packaging.requirements import Requirement  # of the lock: `split` may not find it
+
+    for name, lines in read_requirements(folder / "constraints.txt").items():
+        before = lines.partition("==")[2]
         if installed_version(name) != before:
             sys.exit(f"error: {name} was {before} in the base image and is {installed_version(name)} now")
     modules = modules_by_package()
-    for name, _ in read_pins(folder / "requirements.txt"):
+    for name, lines in read_requirements(folder / "requirements.txt").items():
+        requirement = Requirement(lines.partition("--hash")[0].replace("\\\n", ""))
+        if requirement.marker is not None and not requirement.marker.evaluate():
+            continue  # for another system
         if installed_version(name) is None:
             sys.exit(f"error: {name} is not installed")
-        for module in modules.get(canonical(name), ()):
+        for module in modules.get(name, ()):
             try:
                 importlib.import_module(module)
             except ImportError as error:
@@ -69,15 +77,13 @@ def canonical(package: str) -> str:
     return re.sub(r"[-_.]+", "-", package).lower()
 
 
-def read_pins(path: Path) -> Iterator[tuple[str, str]]:
-    """Yield the name and the version of each package in a list of requirements."""
-    for line in path.read_text(encoding="utf-8").splitlines():
-        if match := re.match(r"([\w.-]+)==([^\s;]+)", line):
-            yield match[1], match[2]
+def read_requirements(path: Path) -> dict[str, str]:
+    """Map the canonical name of each package in a list of requirements to its lines."""
+    return {canonical(match[1]): match[0] for match in REQUIREMENT.finditer(path.read_text(encoding="utf-8"))}
 
 
-def write_pins(path: Path, pins: list[tuple[str, str]]) -> None:
-    path.write_text("".join(f"{name}=={pin}\n" for name, pin in pins), encoding="utf-8")
+def write_lines(path: Path, lines: Iterable[str]) -> None:
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
 def installed_version(package: str) -> str | None:

@@ -1,11 +1,13 @@
 """setup_env.sh, in copies of the checkout whose locks are empty: real environments, without the downloads."""
 
+import hashlib
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -21,8 +23,8 @@ class Checkout:
         self.venv = folder / ".venv"
         shutil.copytree(ROOT / "scripts" / "lib", folder / "scripts" / "lib")
         shutil.copy(ROOT / "scripts" / "setup_env.sh", folder / "scripts")
-        self.lock("runtime", "")
-        self.lock("dev", "")
+        for name in ("runtime", "torch", "dev"):
+            self.lock(name, "")
         # The first Python on PATH is the one that runs the tests.
         (folder / "bin").mkdir()
         (folder / "bin" / "python3").symlink_to(Path(sys.executable).resolve())
@@ -81,6 +83,32 @@ def test_two_at_once_make_one_environment_and_later_calls_do_nothing(checkout: C
     code, output = checkout.set_up("--dev")
     assert (code, checkout.made_at()) == (0, made) and "Installing" in output  # added to what is there
     assert checkout.set_up("--dev") == checkout.set_up() == (0, "")
+
+
+def make_wheel(folder: Path, name: str) -> str:
+    """A wheel with nothing in it; return its hash."""
+    path = folder / f"{name}-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as wheel:
+        wheel.writestr(f"{name}-1.0.dist-info/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        wheel.writestr(f"{name}-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(f"{name}-1.0.dist-info/RECORD", "")
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_a_file_with_another_hash_is_refused(checkout: Checkout) -> None:
+    right, wrong = make_wheel(checkout.folder, "setuptools"), "0" * 64
+    make_wheel(checkout.folder, "altered")
+    checkout.lock(
+        "runtime",
+        f"altered==1.0 --hash=sha256:{wrong}\n"
+        f"setuptools==1.0 \\\n    --hash=sha256:{wrong} \\\n    --hash=sha256:{right}\n",
+    )
+    code, output = checkout.set_up(PIP_NO_INDEX="1", PIP_FIND_LINKS=str(checkout.folder))
+    assert code == 2 and "DO NOT MATCH THE HASHES" in output
+    error = output.splitlines()[-1]
+    assert error.startswith("error: pip could not install the requirements (its reason is above): if hashes do not match")
+    installed = {path.name for path in checkout.venv.glob("lib/*/site-packages/*-1.0.dist-info")}
+    assert installed == {"setuptools-1.0.dist-info"} and not (checkout.venv / "setup.stamp").exists()
 
 
 @pytest.mark.slow

@@ -106,7 +106,7 @@ def test_a_file_with_another_hash_is_refused(checkout: Checkout) -> None:
     code, output = checkout.set_up(PIP_NO_INDEX="1", PIP_FIND_LINKS=str(checkout.folder))
     assert code == 2 and "DO NOT MATCH THE HASHES" in output
     error = output.splitlines()[-1]
-    assert error.startswith("error: pip could not install the requirements (its reason is above): if hashes do not match")
+    assert error.startswith("error: pip could not install the requirements") and "if hashes do not match" in error
     installed = {path.name for path in checkout.venv.glob("lib/*/site-packages/*-1.0.dist-info")}
     assert installed == {"setuptools-1.0.dist-info"} and not (checkout.venv / "setup.stamp").exists()
 

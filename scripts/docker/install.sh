@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
 # Installs the locked requirements beside the torch and the numpy of `python`; the Dockerfile's only step.
-# scripts/docker/emulate.sh takes it too. FOLDER holds keep_torch.py, and runtime.txt and numpy1.txt of
-# requirements.
+# scripts/docker/emulate.sh takes it too. FOLDER holds keep_torch.py and, of requirements/, runtime.txt and numpy1.txt.
 set -euo pipefail
 folder=${1:?"usage: bash install.sh FOLDER"}
 

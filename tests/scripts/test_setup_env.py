@@ -115,7 +115,7 @@ def test_a_file_with_another_hash_is_refused(checkout: Checkout) -> None:
 def test_a_changed_lock_a_failed_download_and_a_kill_lead_to_a_new_environment(checkout: Checkout) -> None:
     assert checkout.set_up()[0] == 0
     made = checkout.made_at()
-    checkout.lock("runtime", "no-such-package-of-this-project==1\n")
+    checkout.lock("runtime", f"no-such-package-of-this-project==1 --hash=sha256:{'0' * 64}\n")
     no_network = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(checkout.folder)}
     for _ in range(2):  # what a failed set-up left is not taken for an environment
         code, output = checkout.set_up(**no_network)

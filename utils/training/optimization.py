@@ -1,19 +1,14 @@
 """Optimizers, learning rate schedules, gradient clipping and frozen parameters."""
 
+import math
 from collections.abc import Iterable
+from functools import partial
 from types import ModuleType
 
 import torch
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
-from torch.optim.lr_scheduler import LRScheduler
-from transformers.optimization import (
-    Adafactor,
-    get_constant_schedule_with_warmup,
-    get_cosine_schedule_with_warmup,
-    get_linear_schedule_with_warmup,
-    get_polynomial_decay_schedule_with_warmup,
-)
+from torch.optim.lr_scheduler import LambdaLR
 
 from bart.modeling.modeling_bart import BartForConditionalGeneration
 
@@ -67,6 +62,9 @@ def build_optimizer(model: nn.Module, settings: OptimizationSettings, apex: Modu
     # The optimizer of that name.
     name, learning_rate = settings.optimizer, settings.learning_rate
     if name == "adafactor":
+        # Its module imports peft and accelerate, if they are there, for which other trainings need not wait.
+        from transformers.optimization import Adafactor
+
         return Adafactor(groups, lr=learning_rate, scale_parameter=False, relative_step=False)
     if name == "lamb":
         if apex is None:
@@ -83,20 +81,36 @@ def build_optimizer(model: nn.Module, settings: OptimizationSettings, apex: Modu
     raise NotImplementedError(f"--optimizer {name}: is listed in OPTIMIZERS and not built here")
 
 
-def build_schedule(optimizer: Optimizer, settings: OptimizationSettings, total_steps: int) -> LRScheduler:
+def build_schedule(optimizer: Optimizer, settings: OptimizationSettings, total_steps: int) -> LambdaLR:
     """Build the schedule: a linear rise in the warm-up, then the course of its name until ``total_steps``.
 
     The courses are "polynomial" (linear, down to FINAL_LEARNING_RATE), "linear" (down to 0), "cosine" and "constant".
     """
-    name, warmup_steps = settings.lr_scheduler, settings.warmup_steps
+    highest = optimizer.defaults["lr"]
+    # A partial, not a function: of it checkpoints have always held an empty dictionary.
+    fraction = partial(_fraction, settings.lr_scheduler, settings.warmup_steps, total_steps, highest)
+    return LambdaLR(optimizer, fraction)
+
+
+def _fraction(name: str, warmup_steps: int, total_steps: int, highest: float, step: int) -> float:
+    """Return the learning rate at a step, from 0, as a fraction of the highest."""
+    if step < warmup_steps:
+        return step / warmup_steps
     if name == "constant":
-        return get_constant_schedule_with_warmup(optimizer, warmup_steps)
+        return 1.0
+
+    # The other courses follow from how much of the way down is done.
+    steps_down = max(1, total_steps - warmup_steps)
+    if name == "linear":
+        return max(0.0, (total_steps - step) / steps_down)
+    done = (step - warmup_steps) / steps_down
+    if name == "cosine":
+        return max(0.0, 0.5 * (1.0 + math.cos(math.pi * done)))
     if name == "polynomial":
-        return get_polynomial_decay_schedule_with_warmup(
-            optimizer, warmup_steps, total_steps, lr_end=FINAL_LEARNING_RATE, power=1.0
-        )
-    schedules = {"linear": get_linear_schedule_with_warmup, "cosine": get_cosine_schedule_with_warmup}
-    return schedules[name](optimizer, warmup_steps, total_steps)
+        if step >= total_steps:
+            return FINAL_LEARNING_RATE / highest
+        return ((highest - FINAL_LEARNING_RATE) * (1 - done) + FINAL_LEARNING_RATE) / highest
+    raise NotImplementedError(f"--lr_scheduler {name}: is listed as a choice and not built here")
 
 
 def clip_gradients(parameters: Iterable[Tensor], max_norm: float) -> Tensor:

@@ -1,7 +1,15 @@
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
+from torch.optim.lr_scheduler import LambdaLR
+from transformers.optimization import (
+    get_constant_schedule_with_warmup,
+    get_cosine_schedule_with_warmup,
+    get_linear_schedule_with_warmup,
+    get_polynomial_decay_schedule_with_warmup,
+)
 
 from bart.modeling.modeling_bart import BartForConditionalGeneration
 from tests.tiny_setup import tiny_config
@@ -94,6 +102,30 @@ def test_schedules(name: str, halfway: float, end: float) -> None:
         schedule.step()
     assert rates[0] == 0 and math.isclose(rates[5], 5e-4) and math.isclose(rates[10], 1e-3)
     assert math.isclose(rates[55], halfway) and math.isclose(rates[100], end, abs_tol=1e-12)
+
+
+@pytest.mark.parametrize(("warmup", "total"), [(10, 100), (0, 7), (3, 4), (9, 5)])
+@pytest.mark.parametrize(
+    ("name", "reference", "settings"),
+    [
+        ("polynomial", get_polynomial_decay_schedule_with_warmup, {"lr_end": FINAL_LEARNING_RATE}),
+        ("linear", get_linear_schedule_with_warmup, {}),
+        ("cosine", get_cosine_schedule_with_warmup, {}),
+        ("constant", get_constant_schedule_with_warmup, None),
+    ],
+)
+def test_every_rate_is_that_of_transformers(
+    name: str, reference: Callable[..., LambdaLR], settings: dict[str, float] | None, warmup: int, total: int
+) -> None:
+    """To the last bit, and both save the same."""
+    ours, theirs = (torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=3e-4) for _ in range(2))
+    schedule = build_schedule(ours, OptimizationSettings(lr_scheduler=name, warmup_steps=warmup), total)
+    expected = reference(theirs, warmup) if settings is None else reference(theirs, warmup, total, **settings)
+    for _ in range(total + 2):
+        assert schedule.state_dict() == expected.state_dict()
+        for optimizer, its_schedule in ((ours, schedule), (theirs, expected)):
+            optimizer.step()
+            its_schedule.step()
 
 
 @pytest.mark.parametrize(("limit", "after"), [(1.0, 1.0), (100.0, 5.0), (0.0, 5.0)])

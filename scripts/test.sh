@@ -15,6 +15,10 @@ PATH=$(dirname -- "$(command -v -- "$python")"):$PATH # pip installed the linter
 shellcheck "${scripts[@]}"
 hadolint Dockerfile
 
+# Hundreds of processes would compile all sources again.
+unset PYTHONDONTWRITEBYTECODE
+
 # One thread per process: the tests are many small computations. Four run side by side on two cores, for they
-# wait for a third of their time and more.
-OMP_NUM_THREADS=1 "$python" -m pytest --numprocesses 4 --dist loadfile "$@"
+# wait for a third of their time and more. Files in order: by default those of few tests come last, among them the
+# longest, at which one process would be left working alone.
+OMP_NUM_THREADS=1 "$python" -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder "$@"

@@ -4,6 +4,7 @@ Each command is a process of its own, forked from a server that has imported wha
 forkserver. Everything else is as from a shell: the command line, the output, the exit code, the death by SIGKILL.
 """
 
+import gc
 import multiprocessing
 import os
 import runpy
@@ -17,7 +18,10 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-_SLOW_IMPORTS = ["pytorch_lightning", "pytorch_lightning.loggers", "transformers.optimization", "tensorboard", "nltk"]
+_SLOW_IMPORTS = [  # of others alone: of this project a command imports everything itself, as from a shell
+    *("pytorch_lightning", "pytorch_lightning.loggers", "torch.distributed.checkpoint.state_dict"),
+    *("torch.utils.tensorboard", "transformers.models.bart.tokenization_bart", "nupunkt", "rouge_score.rouge_scorer"),
+]
 _LONGEST_SECONDS = 120
 
 
@@ -115,6 +119,7 @@ def start_as_torchrun(script: str, arguments: list[list[str]], log: Path) -> lis
 
 
 def _run(script: str, arguments: list[str], log: str, environment: dict[str, str], folder: str) -> None:
+    gc.freeze()  # or the first full collection visits, and thus copies, all that the server has imported
     os.environ.update(environment)
     os.chdir(folder)
     descriptor = os.open(log, os.O_WRONLY | os.O_APPEND)

@@ -84,7 +84,7 @@ def test_a_validation_is_left_at_once(setup: TinySetup, tmp_path: Path, how: str
     if how == "drawn":  # told a second time, in the validation that the resumed run begins with
         command = Command("finetune.py", flags, tmp_path / "log")
         command.wait_for("resuming from")
-        time.sleep(1)
+        time.sleep(0.7)
         os.kill(command.process.pid, signal.SIGTERM)
         assert command.wait() == 143, command.output
     assert f"step {step}/8  validation" in run("finetune.py", flags, tmp_path / "log")

@@ -92,11 +92,14 @@ def compare(arguments: CompareArguments) -> None:
         measure = check_losses
     with tempfile.TemporaryDirectory() as folder:
         write_model(Path(folder), arguments)
-        for precision in arguments.precisions.split(","):
-            with workers(Path(folder), arguments) as systems:
+        with workers(Path(folder), arguments) as systems:
+            for number, precision in enumerate(arguments.precisions.split(",")):
+                if number > 0 and not arguments.check_losses:  # losses are the same in a process that has trained
+                    for system in systems:
+                        system.restart()
                 results = measure(arguments, systems, precision)
-            print("\n".join(lines(results)), flush=True)
-            report["results"] += results
+                print("\n".join(lines(results)), flush=True)
+                report["results"] += results
     if arguments.json is not None:
         from utils.io.json_files import write_json
 
@@ -105,7 +108,7 @@ def compare(arguments: CompareArguments) -> None:
 
 @contextmanager
 def workers(folder: Path, arguments: CompareArguments) -> Iterator[list[Worker]]:
-    """Start the systems, anew for each precision, so that the memory of each run is its own."""
+    """Start the systems."""
     path = folder / "work.json"
     path.write_text(json.dumps(make_work(folder, arguments)), encoding="utf-8")
     started = [Worker(name, path) for name in arguments.systems.split(",")]

@@ -18,12 +18,17 @@ def results(tmp_path: Path, **changes: object) -> list[dict[str, object]]:
 
 def test_padded_outputs_have_the_stated_length(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """And both systems write the same ones, in every precision."""
-    found = results(tmp_path, apart=True, precisions="fp32,bf16", batch_size=3, source_length=20, target_length=9)
+    found = results(tmp_path, precisions="fp32,bf16", batch_size=3, source_length=20, target_length=9)
     assert [result["precision"] for result in found] == ["fp32", "fp32", "bf16", "bf16"]
     assert [result["output_tokens"][-1] for result in found] == [7] * 4  # start and end are not counted
     assert found[1]["same_outputs"] == 1 and found[0]["times_the_first"] == 1
     assert all(result["seconds"] > 0 and result["batch_size"] == 3 for result in found)
     assert capsys.readouterr().out.count("transformers 5.") == 2
+
+
+def test_systems_in_processes_of_their_own(tmp_path: Path) -> None:
+    found = results(tmp_path, apart=True, precisions="bf16", batch_size=3, source_length=20, target_length=9)
+    assert [result["output_tokens"][-1] for result in found] == [7] * 2 and found[0]["seconds"] > 0
 
 
 def test_natural_outputs_end_by_themselves(tmp_path: Path) -> None:

@@ -163,9 +163,9 @@ def test_what_is_refused(verify: Verify, tmp_path: Path) -> None:
         (["cnn", "two"], "NUM_GPU is 'two'"),
         (["cnn", "0", "many"], "PRED_BS is 'many'"),
         (["cnn", "0", "1", "FP99"], "PRECISION is 'FP99'"),
-        (["cnn", "--model="], "--model: its value is missing"),
-        (["cnn", "--published"], "--published: its value is missing"),
-        (["cnn", "--compare", "all"], "--compare is 'all': it must be a whole number"),
+        (["cnn", "0", "--model="], "--model: its value is missing"),
+        (["cnn", "0", "--published"], "--published: its value is missing"),
+        (["cnn", "0", "--compare", "all"], "--compare is 'all': it must be a whole number"),
         (["cnn", "0", "--rerank", "consensus"], "--rerank: the published scores are those of a beam search alone"),
         (["cnn", "0", "--rouge_tokenizer=unicode"], "unicode: the published scores are by words of ASCII"),
     ):

@@ -3,9 +3,27 @@
 import pytest
 import torch
 
-from tests.generation.random_searches import SEARCHES, pair_of, random_settings, searched, their_tokens
+from tests.generation.random_searches import SEARCHES, our_tokens, pair_of, random_settings, searched, their_tokens
 
 CHUNK = 40
+RULES = [
+    "min_length",
+    "no_repeat_ngram_size",
+    "encoder_no_repeat_ngram_size",
+    "forced_bos_token_id",
+    "forced_eos_token_id",
+    "repetition_penalty",
+    "bad_words_ids",
+    "early_stopping",
+    "length_penalty",
+    "do_sample",
+    "temperature",
+    "top_k",
+    "top_p",
+    "num_beams",
+    "num_return_sequences",
+]
+LEAST_ACTIVE = 20
 
 
 @pytest.mark.parametrize("first", range(0, SEARCHES, CHUNK))
@@ -18,6 +36,28 @@ def test_same_tokens(first: int) -> None:
         ended = (ours[:, 1 : settings["max_length"] - 1] == 2).any(1)
         early, total = early + int(ended.sum()), total + len(ours)
     assert early / total > 1 / 3  # outputs that end before max_length: else the comparison would be blind to the end
+
+
+def without(rule: str, settings: dict[str, object]) -> dict[str, object]:
+    """The settings with one rule taken away, and with it what cannot stand without it."""
+    taken = {rule, "num_return_sequences"} if rule == "num_beams" else {rule}
+    if rule == "do_sample":
+        taken |= {"temperature", "top_k", "top_p"} | ({"num_return_sequences"} if settings["num_beams"] == 1 else set())
+    left = {name: value for name, value in settings.items() if name not in taken}
+    return {**left, "top_k": 0} if rule == "top_k" else left
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_every_rule_is_active(rule: str) -> None:
+    """Taking the rule away changes the tokens in enough of the searches: else the comparison would be blind to it."""
+    active = 0
+    for search in range(SEARCHES):
+        settings = random_settings(search)
+        if rule in settings:
+            active += int(searched(search).tolist() != our_tokens(search, without(rule, settings)).tolist())
+            if active == LEAST_ACTIVE:
+                return
+    pytest.fail(f"{rule} changed the tokens in {active} searches only")
 
 
 @pytest.mark.parametrize("do_sample", [False, True])

@@ -12,7 +12,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from bart.errors import InputError
+from bart.errors import InputError, printable
 
 SETTINGS_BYTES = 2**22  # of a file of settings: published ones have a few kilobytes
 TOKENIZER_BYTES = 2**25  # of a tokenizer file: a tokenizer.json of 130,000 tokens has 17 MB
@@ -82,9 +82,8 @@ def check_size(path: Path, most_bytes: int) -> None:
 
 
 def shown(value: object) -> str:
-    """Return how a value of a file is shown in a message: on one line, and cut if it is long."""
-    text = repr(value)
-    return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 4]} ..."
+    """Return how a value of a file is shown in a message: as Python writes it, cut if it is long."""
+    return printable(repr(value), _LONGEST_SHOWN)
 
 
 _TOO_DEEP = f"it has more than {_MOST_LEVELS} levels of lists and objects"

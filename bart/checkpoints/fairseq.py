@@ -10,7 +10,6 @@ from typing import Any
 from torch import Tensor
 
 from bart.checkpoints.safe_load import is_plain, load_weights_only, plain_tensors
-from bart.checkpoints.state_dict import check_sizes
 from bart.configuration.configuration_bart import POSITION_OFFSET, BartConfig
 from bart.errors import InputError
 
@@ -52,7 +51,7 @@ def read_fairseq_config(path: Path) -> BartConfig:
 
     # An error here is about a setting or a tensor; the path is added to its message.
     try:
-        config = BartConfig(
+        return BartConfig(
             **{f"{side}_{ours}": setting(f"{side}_{theirs}") for side in _SIDES for ours, theirs in _PER_SIDE.items()},
             **{f"{side}_layerdrop": optional(f"{side}_layerdrop") for side in _SIDES},
             vocab_size=rows("encoder.embed_tokens.weight"),
@@ -70,8 +69,6 @@ def read_fairseq_config(path: Path) -> BartConfig:
         )
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-    check_sizes(config, path, len(weights))
-    return config
 
 
 def read_fairseq_weights(path: Path) -> dict[str, Tensor]:

@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from bart.errors import InputError
+from bart.errors import InputError, printable
 
 # What the libraries raise about the content of a file, as tests/checkpoints/test_weight_fuzz.py meets it.
 _RAISED = (
@@ -249,8 +249,3 @@ def first_line(error: Exception) -> str:
     if not text or isinstance(error, (LookupError, AssertionError)):
         text = f"{type(error).__name__} {text}".strip()
     return printable(text.splitlines()[0])
-
-
-def printable(text: str) -> str:
-    """Return a text from a file with its control characters replaced, and cut at 200 characters."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text[:_LONGEST_NAME])

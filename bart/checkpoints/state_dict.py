@@ -6,13 +6,11 @@ Names depend on the program that wrote the file; docs/published_checkpoints.md l
 import logging
 import math
 from collections.abc import Mapping
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from bart.checkpoints.more_positions import repeat_positions
-from bart.configuration.configuration_bart import BartConfig
 from bart.errors import InputError
 
 # The fields of a configuration that say what shapes the tensors have, but for vocab_size.
@@ -154,26 +152,6 @@ def _same(tensor: Tensor, other: Tensor) -> bool:
         return torch.equal(tensor.to(torch.float32), other.to(torch.float32))
     bits = {2: torch.int16, 4: torch.int32, 8: torch.int64}[tensor.element_size()]
     return torch.equal(tensor, other) or torch.equal(tensor.view(bits), other.view(bits))
-
-
-def check_sizes(config: BartConfig, path: Path, tensors: int) -> None:
-    """Check that a configuration from a file is not larger than the weights in it, before a model is made of it.
-
-    Args:
-        config: the configuration.
-        path: the file.
-        tensors: the number of its tensors.
-
-    Raises:
-        InputError: there are more layers than tensors, or another size is above the number of the file's bytes.
-    """
-    for name in ("vocab_size", *SHAPE):
-        most = tensors if name.endswith("_layers") else path.stat().st_size
-        if getattr(config, name) > most:
-            raise InputError(
-                f"{path}: its configuration has {name} {getattr(config, name)}, which is more than its weights can be;"
-                " give another file"
-            )
 
 
 def _refuse(source: str, complaint: str, names: set[str]) -> None:

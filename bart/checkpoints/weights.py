@@ -26,7 +26,7 @@ from bart.checkpoints.safe_load import (
     plain_tensors,
 )
 from bart.checkpoints.shard_index import read_shard_names
-from bart.checkpoints.state_dict import SHAPE, TIED_TO_EMBEDDINGS, check_sizes, match_state_dict
+from bart.checkpoints.state_dict import SHAPE, TIED_TO_EMBEDDINGS, match_state_dict
 from bart.configuration.configuration_bart import BartConfig
 from bart.errors import InputError
 from bart.hub import find_file
@@ -64,14 +64,12 @@ def read_config(name_or_path: str | os.PathLike[str]) -> BartConfig:
         return read_fairseq_config(Path(name_or_path))
     path = Path(name_or_path)
     stored = _read_checkpoint(path)
-    parameters, weights = stored.get("hyper_parameters"), stored.get("state_dict")
+    parameters = stored.get("hyper_parameters")
     values = plain_settings(parameters.get("config") if isinstance(parameters, dict) else None, path)
     try:
-        config = BartConfig(**values)
+        return BartConfig(**values)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-    check_sizes(config, path, len(weights) if isinstance(weights, dict) else 0)
-    return config
 
 
 def config_for(

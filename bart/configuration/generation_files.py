@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bart.configuration.generation_config import SPECIAL_TOKENS, GenerationConfig, token_list
+from bart.errors import printable
 from bart.json_files import shown
 
 # Settings of transformers that change an output and are not supported: the values without effect, and the reason or
@@ -94,7 +95,7 @@ def doubtful_settings(values: Mapping[str, Any], *, is_search_alone: bool) -> li
             if value not in idle:
                 doubtful.append(f"{name}={shown(value)} is not supported ({instead})")
         elif name not in known and name not in _OF_THE_MODEL:
-            name = shown(name)[1:-1]
+            name = printable(name, 60)
             likely = difflib.get_close_matches(name, GenerationConfig.names(), n=1, cutoff=0.85)
             if likely:
                 doubtful.append(f"{name} is unknown (did you mean {likely[0]}?)")

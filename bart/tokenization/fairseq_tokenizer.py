@@ -8,8 +8,8 @@ import json
 import tempfile
 from pathlib import Path
 
-from bart.errors import InputError
-from bart.json_files import TOKENIZER_BYTES, check_size, shown
+from bart.errors import InputError, printable
+from bart.json_files import TOKENIZER_BYTES, check_size
 from bart.tokenization.tokenization_bart import BartTokenizer
 from bart.tokenization.tokenizer_files import MERGES_FILE, SPECIAL_TOKENS, VOCABULARY_FILE, read_ids
 
@@ -64,7 +64,7 @@ def read_vocabulary(dictionary: Path, gpt2_vocabulary: Path) -> dict[str, int]:
         is_id = symbol.isdecimal() and len(symbol) <= _MOST_DIGITS
         token = tokens.get(int(symbol)) if is_id else symbol  # fillers such as madeupword0000
         if not token or token in vocabulary:
-            named = shown(symbol)[1:-1]
+            named = printable(symbol, 60)
             wrong = f"{named} is there twice" if token else f"'{named}' is no token of {gpt2_vocabulary.name}"
             raise InputError(f"{dictionary}: line {number}: {wrong}; fetch {dictionary.name} of the model again")
         vocabulary[token] = len(vocabulary)

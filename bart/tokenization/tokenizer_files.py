@@ -12,7 +12,7 @@ from pathlib import Path
 from tokenizers import Tokenizer
 from tokenizers.models import BPE
 
-from bart.errors import InputError
+from bart.errors import InputError, printable
 from bart.hub import find_file
 from bart.json_files import TOKENIZER_BYTES, check_size, read_json_object, shown
 
@@ -195,5 +195,5 @@ def _check_settings(file: Path) -> None:
 
 def _unreadable(path: Path, error: BaseException) -> InputError:
     """Return the error about a file or folder of which no tokenizer can be made."""
-    reason = " ".join(str(error).split()) or type(error).__name__
-    return InputError(f"{path} cannot be read as a BPE tokenizer: {reason[:300]}")
+    reason = printable(str(error), 300) or type(error).__name__
+    return InputError(f"{path} cannot be read as a BPE tokenizer: {reason}")

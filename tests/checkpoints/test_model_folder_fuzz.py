@@ -4,9 +4,7 @@ Any error but an InputError fails. What can be used is used: a text is encoded, 
 """
 
 import json
-import resource
 import shutil
-import time
 import warnings
 from collections import Counter
 from dataclasses import dataclass, field
@@ -23,6 +21,7 @@ from bart.configuration.generation_files import LEFT_OUT, OLD_FORCED_BOS
 from bart.errors import InputError
 from bart.modeling.modeling_bart import BartForConditionalGeneration
 from bart.tokenization.tokenization_bart import BartTokenizer, check_fits
+from tests.input_costs import InputCosts
 from tests.tiny_setup import tiny_config, write_tiny_setup
 from tests.utils.data.test_data_fuzz import edited, edits, try_many
 from utils.checkpoint.pretrained import load_tokenizer
@@ -182,28 +181,23 @@ class Tries:
     """What became of the inputs of one test."""
 
     ends: Counter[str] = field(default_factory=Counter)
-    slowest: tuple[float, str] = (0.0, "")
-    largest: tuple[int, str] = (0, "")
+    costs: InputCosts = field(default_factory=InputCosts)
 
     def use(self, folder: Path, name: str, described: str, present: BartTokenizer | None) -> None:
         """Load and use a model folder. Only an InputError of one line may come of it."""
-        start, before = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        try:
-            use(folder, present)
-            self.ends[f"{name}: used"] += 1
-        except InputError as error:
-            assert str(error).splitlines() == [str(error)] and len(str(error)) < 1000
-            assert str(folder) in str(error) or str(error).startswith("generate: ")
-            self.ends[f"{name}: refused"] += 1
-        kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before  # by which the greatest has grown
-        self.slowest = max(self.slowest, (time.process_time() - start, described))
-        self.largest = max(self.largest, (kilobytes, described))
+        with self.costs.measure(described):
+            try:
+                use(folder, present)
+                self.ends[f"{name}: used"] += 1
+            except InputError as error:
+                assert str(error).splitlines() == [str(error)] and len(str(error)) < 1000
+                assert str(folder) in str(error) or str(error).startswith("generate: ")
+                self.ends[f"{name}: refused"] += 1
 
-    def report(self) -> None:
-        """Print the counts, the slowest input and the one that took most memory."""
+    def check(self) -> None:
+        """Print the counts, and check what the inputs cost."""
         print(*(f"\n{end} {count:,}" for end, count in sorted(self.ends.items())))
-        print(f"slowest: {self.slowest[0]:.2f} s of a core, {self.slowest[1]}")
-        print(f"largest: {self.largest[0] / 1024:.0f} MB more, {self.largest[1]}")
+        self.costs.check()
 
 
 def use(folder: Path, present: BartTokenizer | None = None) -> None:
@@ -268,4 +262,4 @@ def try_files(original: Path, inputs: int, files: list[str], present: BartTokeni
             shutil.rmtree(folder)
 
     try_many(inputs, check, file=st.sampled_from(files), changes=st.lists(changes, min_size=1, max_size=2))
-    tries.report()
+    tries.check()

@@ -4,12 +4,11 @@ The files are written by torch, safetensors and zipfile, and changed by hand: in
 pickles, in the parts of their archives, in the header of safetensors. Any error but an InputError fails.
 """
 
+import copy
 import io
 import json
 import pickletools
-import resource
 import struct
-import time
 import zipfile
 from collections import Counter
 from collections.abc import Callable
@@ -24,6 +23,7 @@ from hypothesis import strategies as st
 from bart.errors import InputError
 from bart.modeling.modeling_bart import BartForConditionalGeneration
 from tests.fairseq_format import fairseq_weights, namespace
+from tests.input_costs import InputCosts
 from tests.published_forms import bare_weights, prefixed, write_model
 from tests.utils.data.test_data_fuzz import try_many
 from utils.checkpoint.checkpoint_io import load_checkpoint, stored_arguments
@@ -207,7 +207,7 @@ def change_header(content: bytes, draw: Random) -> bytes:
         if isinstance(place, dict) and draw.random() < 0.3:
             place[draw.choice(["lm_head.weight", "\n", "__metadata__", "model.shared.weight"])] = place.pop(key)
         else:
-            place[key] = draw.choice(ODD_VALUES)
+            place[key] = copy.deepcopy(draw.choice(ODD_VALUES))
         if not values:
             break
     header = json.dumps(values).encode()
@@ -225,11 +225,11 @@ CHANGES += [change_members, change_header, change_values]
 
 
 @pytest.mark.parametrize("inputs", FORMS)
-def test_weight_files(tmp_path: Path, inputs: int, capsys: pytest.CaptureFixture[str]) -> None:
+def test_weight_files(tmp_path: Path, inputs: int) -> None:
     files = write_files(tmp_path)
     ends: Counter[str] = Counter()
     causes: Counter[str] = Counter()  # what torch, zipfile or safetensors raised; NoneType: what is seen here
-    costs: list[tuple[float, int, str]] = []
+    costs = InputCosts()
 
     def check(name: str, change: Callable[[bytes, Random], bytes], seed: int) -> None:
         path = tmp_path / name
@@ -238,28 +238,23 @@ def test_weight_files(tmp_path: Path, inputs: int, capsys: pytest.CaptureFixture
         readers: list[Callable[[Any], Any]] = [BartForConditionalGeneration.from_pretrained]
         if path.suffix == ".ckpt":
             readers += [load_checkpoint, stored_arguments]
-        start, before = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        for read in readers:
-            try:
-                result = read(source)
-            except InputError as error:
-                message = str(error)
-                assert str(source) in message and message.isprintable() and len(message) < 1000, message
-                ends["refused"] += 1
-                causes[type(error.__cause__).__name__] += 1
-            else:
-                ends["read"] += 1
-                if isinstance(result, BartForConditionalGeneration):
-                    assert all(bool(tensor.isfinite().all()) for tensor in result.state_dict().values())
-        grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-        costs.append((time.process_time() - start, grown, f"{name} {change.__name__} {seed}"))
+        with costs.measure(f"{name} {change.__name__} {seed}"):
+            for read in readers:
+                try:
+                    result = read(source)
+                except InputError as error:
+                    message = str(error)
+                    assert str(source) in message and message.isprintable() and len(message) < 1000, message
+                    ends["refused"] += 1
+                    causes[type(error.__cause__).__name__] += 1
+                else:
+                    ends["read"] += 1
+                    if isinstance(result, BartForConditionalGeneration):
+                        assert all(bool(tensor.isfinite().all()) for tensor in result.state_dict().values())
         path.write_bytes(files[name])
 
     names, changes, seeds = st.sampled_from(list(files)), st.sampled_from(CHANGES), st.integers(0, 2**32)
     try_many(inputs, check, name=names, change=changes, seed=seeds)
+    print(f"\n{dict(ends)}, {dict(causes)}")
+    costs.check()
     assert min(ends["read"], ends["refused"]) > inputs / 20  # both are tried
-    if inputs > 1000:
-        slowest, largest = max(costs), max(costs, key=lambda cost: cost[1])
-        with capsys.disabled():
-            print(f"\n{len(costs)} inputs: {dict(ends)}, {dict(causes)}")
-            print(f"slowest: {slowest[0]:.2f} s, {slowest[2]}; largest: {largest[1] / 1024:.0f} MB, {largest[2]}")

@@ -16,6 +16,8 @@ from bart.tokenization.added_token_decoder import added_token_decoder, is_misrea
 from bart.tokenization.tokenizer_files import (
     ADDED_TOKENS_FILE,
     CONFIG_FILE,
+    FILES_BY_VERSION,
+    NAMED_TOKENS,
     find_tokenizer,
     refuse_what_libraries_raise,
 )
@@ -27,12 +29,13 @@ UNLIMITED = 10**29  # transformers writes 1e30 for a tokenizer without a greates
 class BartTokenizer(transformers.BartTokenizer):
     """Converts text to token ids and back, with the same tokens as transformers' BartTokenizer.
 
-    Five things differ. A folder without a sound BART tokenizer is an InputError. ``model_max_length`` is 1024 if the
+    Six things differ. A folder without a sound BART tokenizer is an InputError. ``model_max_length`` is 1024 if the
     folder has none, never 1e30. A ``<mask>`` in a text includes the space before it, as in the published tokenizer.json
     and in transformers 4, unless the folder's files say otherwise; transformers 5 loses that with vocab.json and
     merges.txt. Saving also writes vocab.json and merges.txt, for older programs. An added token such as "café" is
     decoded as itself, while transformers' class takes its letters for bytes. A folder with such a token names
-    transformers' general class, with which AutoTokenizer reads the decoder from tokenizer.json.
+    transformers' general class, with which AutoTokenizer reads the decoder from tokenizer.json. A special token that is
+    null in a file is BART's own, while transformers' class has none, or (of cls and sep) fails.
     """
 
     # Without an __init__ of its own, transformers would load a subclass in another way that drops the given settings.
@@ -40,12 +43,14 @@ class BartTokenizer(transformers.BartTokenizer):
         self,
         *arguments: Any,
         model_max_length: float = MAX_LENGTH,
-        mask_token: str | AddedToken = "<mask>",
+        mask_token: str | AddedToken | None = "<mask>",
         **settings: Any,
     ) -> None:
         length = MAX_LENGTH if model_max_length > UNLIMITED else model_max_length
-        if isinstance(mask_token, str):
-            mask_token = AddedToken(mask_token, lstrip=True, special=True)
+        if not isinstance(mask_token, AddedToken):
+            mask_token = AddedToken("<mask>" if mask_token is None else mask_token, lstrip=True, special=True)
+        of_files = {name for name in NAMED_TOKENS if settings.get(name, "") is None} | {FILES_BY_VERSION}
+        settings = {name: value for name, value in settings.items() if name not in of_files}
         super().__init__(*arguments, model_max_length=length, mask_token=mask_token, **settings)
 
     @classmethod

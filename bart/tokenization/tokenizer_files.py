@@ -8,15 +8,20 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from tokenizers import Tokenizer
 from tokenizers.models import BPE
+from transformers.tokenization_utils_base import get_fast_tokenizer_file
 
 from bart.errors import InputError, printable
 from bart.hub import find_file
 from bart.json_files import TOKENIZER_BYTES, check_size, read_json_object, shown
 
 SPECIAL_TOKENS = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
+# Settings that name a special token; null stands for BART's own, as if the setting were not there.
+NAMED_TOKENS = tuple(f"{name}_token" for name in ("bos", "eos", "unk", "sep", "pad", "cls", "mask"))
+FILES_BY_VERSION = "fast_tokenizer_files"  # a setting
 
 CONFIG_FILE = "tokenizer_config.json"
 ADDED_TOKENS_FILE = "added_tokens.json"
@@ -67,25 +72,26 @@ def find_tokenizer(name_or_path: str | os.PathLike[str]) -> Path:
     if path.is_file():
         raise InputError(f"{path} is a file; give the folder that holds the tokenizer's files, or a hub id")
 
+    config = find_file(name_or_path, CONFIG_FILE)
+    tokenizer_file = TOKENIZER_FILE if config is None else _check_config(config)
+
     # The vocabulary, from either format.
-    if (file := find_file(name_or_path, TOKENIZER_FILE)) is not None:
+    if (file := find_file(name_or_path, tokenizer_file)) is not None:
         tokens = _read_tokenizer_file(file)
         folder = file.parent
     else:
         vocabulary, merges = find_file(name_or_path, VOCABULARY_FILE), find_file(name_or_path, MERGES_FILE)
         if vocabulary is None or merges is None:
             lacks = VOCABULARY_FILE if vocabulary is None else MERGES_FILE
-            raise InputError(f"{name_or_path} has no tokenizer: neither {TOKENIZER_FILE} nor {lacks} is there")
+            raise InputError(f"{name_or_path} has no tokenizer: neither {tokenizer_file} nor {lacks} is there")
         tokens = _read_pair(vocabulary, merges)
         folder = vocabulary.parent
 
     # Files that need not be there, and tokens that must.
-    if (config := find_file(name_or_path, CONFIG_FILE)) is not None:
-        _check_settings(config)
     if (added := find_file(name_or_path, ADDED_TOKENS_FILE)) is not None:
         tokens |= read_ids(added, _MOST_ADDED).keys()
     if (special := folder / SPECIAL_TOKENS_FILE).is_file():
-        _check_settings(special)
+        _check_settings(special, read_json_object(special))
     missing = [token for token in SPECIAL_TOKENS if token not in tokens]
     if missing:
         raise InputError(f"{name_or_path}: the tokenizer lacks BART's special tokens {' '.join(missing)}")
@@ -135,6 +141,10 @@ def _is_token(value: object) -> bool:
     return isinstance(value, str) or (isinstance(value, dict) and isinstance(value.get("content"), str))
 
 
+def _is_token_or_null(value: object) -> bool:
+    return value is None or _is_token(value)
+
+
 def _are_tokens(value: object) -> bool:
     if isinstance(value, dict):
         value = list(value.values())
@@ -153,6 +163,10 @@ def _is_switch(value: object) -> bool:
     return value is None or isinstance(value, bool)
 
 
+def _are_files(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) and not {*name} & {*"/\\\0"} for name in value)
+
+
 def _are_inputs(value: object) -> bool:
     return isinstance(value, list) and all(map(_is_text, value)) and {"input_ids", "attention_mask"} <= set(value)
 
@@ -160,8 +174,8 @@ def _are_inputs(value: object) -> bool:
 # Settings of tokenizer_config.json and special_tokens_map.json: what they must be.
 _SETTINGS: dict[str, tuple[Callable[[object], bool], str]] = {
     **dict.fromkeys(
-        [f"{name}_token" for name in ("bos", "eos", "unk", "sep", "pad", "cls", "mask")],
-        (_is_token, "a token: a text, or an object with its content"),
+        NAMED_TOKENS,
+        (_is_token_or_null, "a token (a text, or an object with its content) or null"),
     ),
     **dict.fromkeys(
         ("additional_special_tokens", "extra_special_tokens"),
@@ -173,18 +187,32 @@ _SETTINGS: dict[str, tuple[Callable[[object], bool], str]] = {
         ("add_prefix_space", "trim_offsets", "split_special_tokens", "clean_up_tokenization_spaces"),
         (_is_switch, "true or false"),
     ),
+    FILES_BY_VERSION: (_are_files, "a list of names of files in this folder"),
     "model_input_names": (_are_inputs, "a list with input_ids and attention_mask"),
 }
 # Arguments of transformers' code that the file of a tokenizer does not have: they would replace the vocabulary.
 _NO_SETTINGS = (
-    *("vocab", "merges", "tokenizer_object", "gguf_file", "trust_remote_code", "fast_tokenizer_files"),
+    *("vocab", "merges", "tokenizer_object", "gguf_file", "trust_remote_code"),
     *("post_processor", "tokenizer_truncation", "tokenizer_padding", "_json_truncation", "_json_padding"),
 )
 
 
-def _check_settings(file: Path) -> None:
-    """Check a tokenizer_config.json or a special_tokens_map.json. Raises InputError."""
+def _check_config(file: Path) -> str:
+    """Check a tokenizer_config.json, and return the name of the tokenizer.json that counts. Raises InputError.
+
+    ``fast_tokenizer_files`` may list others, each for the versions of transformers from that in its name on.
+    """
     settings = read_json_object(file)
+    _check_settings(file, settings)
+    if FILES_BY_VERSION not in settings:
+        return TOKENIZER_FILE
+    with refuse_what_libraries_raise(file):
+        name: str = get_fast_tokenizer_file(settings[FILES_BY_VERSION])
+    return name
+
+
+def _check_settings(file: Path, settings: dict[str, Any]) -> None:
+    """Check what is in a tokenizer_config.json or a special_tokens_map.json. Raises InputError."""
     for name, value in settings.items():
         is_sound, wanted = _SETTINGS.get(name, (None, ""))
         if is_sound is not None and not is_sound(value):

@@ -221,3 +221,47 @@ def test_only_the_models_own_tokenizer_fits(tokenizer_folder: Path) -> None:
     for name in special:
         with pytest.raises(InputError, match=f"^model: {name} is {special[name]} .*, 7 "):
             check_fits(tokenizer, SimpleNamespace(vocab_size=800, **{**special, name: 7}), "model")
+
+
+@pytest.mark.parametrize("file", ["tokenizer_config.json", "special_tokens_map.json"])
+@pytest.mark.parametrize("name", ["bos", "eos", "unk", "sep", "pad", "cls", "mask"])
+def test_a_special_token_may_be_null(tokenizer_folder: Path, tmp_path: Path, name: str, file: str) -> None:
+    """Texts have the tokens that transformers gives them; its BART class does not take two of the seven."""
+    (tmp_path / "tokenizer.json").hardlink_to(tokenizer_folder / "tokenizer.json")
+    (tmp_path / file).write_text(json.dumps({f"{name}_token": None}))
+    general = transformers.PreTrainedTokenizerFast if name in ("cls", "sep") else transformers.BartTokenizer
+    tokenizer, reference = BartTokenizer.from_pretrained(tmp_path), general.from_pretrained(tmp_path)
+    assert [tokenizer(text)["input_ids"] for text in TEXTS] == [reference(text)["input_ids"] for text in TEXTS]
+    named = BartTokenizer.from_pretrained(tokenizer_folder).special_tokens_map
+    assert tokenizer.special_tokens_map == named
+    tokenizer.save_pretrained(tmp_path / "saved")
+    assert BartTokenizer.from_pretrained(tmp_path / "saved").special_tokens_map == named
+
+
+def test_files_for_versions_of_transformers(tokenizer_folder: Path, tmp_path: Path) -> None:
+    """The newest that is not newer than the installed one counts."""
+    content = json.loads((tokenizer_folder / "tokenizer.json").read_text())
+    (tmp_path / "tokenizer.json").write_text("{}")
+    (tmp_path / "tokenizer.4.0.0.json").write_text(json.dumps(content))
+    files = ["tokenizer.json", "tokenizer.999.0.json", "tokenizer.4.0.0.json", "tokenizer.2.0.0.json"]
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"fast_tokenizer_files": files}))
+    tokenizer, reference = (kind.from_pretrained(tmp_path) for kind in (BartTokenizer, transformers.BartTokenizer))
+    assert [tokenizer(text)["input_ids"] for text in TEXTS] == [reference(text)["input_ids"] for text in TEXTS]
+    tokenizer.save_pretrained(tmp_path / "saved")
+    assert BartTokenizer.from_pretrained(tmp_path / "saved").get_vocab() == tokenizer.get_vocab()
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        (None, "it must be a list of names of files in this folder"),
+        (["../tokenizer.4.0.0.json"], "it must be a list of names of files in this folder"),
+        (["tokenizer.x.json"], "Invalid version"),
+        (["tokenizer.4.0.0.json"], "neither tokenizer.4.0.0.json nor vocab.json is there"),
+    ],
+)
+def test_files_for_versions_that_are_none(tokenizer_folder: Path, tmp_path: Path, files: object, said: str) -> None:
+    (tmp_path / "tokenizer.json").hardlink_to(tokenizer_folder / "tokenizer.json")
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"fast_tokenizer_files": files}))
+    with pytest.raises(InputError, match=said):
+        BartTokenizer.from_pretrained(tmp_path)

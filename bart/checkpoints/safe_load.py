@@ -4,13 +4,10 @@ All that torch, safetensors and zipfile raise about a file becomes an InputError
 cost much time or memory is refused before it is read. Behind this door there are plain tensors and plain data.
 """
 
-import io
 import os
 import pickle
-import pickletools
 import struct
 import zipfile
-from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from bart.checkpoints.pickle_scan import PickleScan
 from bart.errors import InputError, printable
 
 # What the libraries raise about the content of a file, as tests/checkpoints/test_weight_fuzz.py meets it.
@@ -54,19 +52,29 @@ _PLAIN_NAMES = frozenset(
         "torch.storage.UntypedStorage",
     }
 )
+_PLAIN_ADVICE = "save the weights as plain tensors"
+# torch.save writes the values of XLA's tensors into the pickle itself, as a text of numpy. Before that, to a CPU.
+_XLA = "tensors of an XLA device; save the weights from a CPU, by model.cpu() or by torch_xla's own save"
 _OTHER_TENSORS = {
-    "torch._utils._rebuild_sparse_tensor": "a sparse tensor",
-    "torch._utils._rebuild_qtensor": "a quantized tensor",
-    "torch._utils._rebuild_nested_tensor": "a nested tensor",
-    "torch._utils._rebuild_meta_tensor_no_storage": "a tensor without values",
+    "torch._utils._rebuild_sparse_tensor": f"a sparse tensor; {_PLAIN_ADVICE}",
+    "torch._utils._rebuild_qtensor": f"a quantized tensor; {_PLAIN_ADVICE}",
+    "torch._utils._rebuild_nested_tensor": f"a nested tensor; {_PLAIN_ADVICE}",
+    "torch._utils._rebuild_meta_tensor_no_storage": f"a tensor without values; {_PLAIN_ADVICE}",
+    "torch._utils._rebuild_xla_tensor": _XLA,
+    "torch._utils._rebuild_device_tensor_from_numpy": _XLA,
+    "torch._utils._rebuild_device_tensor_from_cpu_tensor": _XLA,
 }
+_AS_NUMPY = (b"_rebuild_device_tensor_from_numpy", b"_rebuild_xla_tensor")
+_BEFORE_FIRST_VALUES = 2**12  # bytes of a pickle, that the names in _AS_NUMPY are among
 _STARTS_AS_ZIP = b"PK\3\4"
 _PICKLES_IN_AN_OLD_FILE = 5  # of torch < 1.6: a magic number, a protocol, the system, what was saved, storages
 # Limits of what is not weights. For bart-large a pickle has 0.06 MB and 15,000 operations, with optimizer states 0.2 MB
 # and 63,000; the header of its model.safetensors has 0.06 MB.
 _MOST_BYTES = 2**24
 _BYTES_PER_OPERATION = 16  # at the least: so up to a million operations
-OWN_MOST_BYTES = 2**30  # of a checkpoint of this project: its history has 190 bytes for each record of the training
+# Of a checkpoint of this project, so up to 16 million operations: its history has 190 bytes and 37 operations for each
+# record of the training, so 300,000 records have 57 MB and 11 million.
+OWN_MOST_BYTES = 2**28
 _LONGEST_NAME = 200
 _LONGEST_LIST = 2**20  # entries of a setting, such as tokens that a summary may not have
 _LONGEST_TEXT = 2**16  # characters of a setting, such as a prefix
@@ -97,11 +105,11 @@ def load_weights_only(
     with _refusing(path, "cannot be read", advice), path.open("rb") as file:
         is_zip = file.read(len(_STARTS_AS_ZIP)) == _STARTS_AS_ZIP
         file.seek(0)
-        names = set(_names_in_archive(file, most_bytes) if is_zip else _names_in_old_file(file, most_bytes))
+        names = _names_in_archive(file, most_bytes) if is_zip else _names_in_old_file(file, most_bytes)
+    for name in sorted(names & _OTHER_TENSORS.keys()):
+        raise InputError(f"{path}: holds {_OTHER_TENSORS[name]}")
     unknown = sorted(names - _PLAIN_NAMES)
     for name in unknown:
-        if name in _OTHER_TENSORS:
-            raise InputError(f"{path}: holds {_OTHER_TENSORS[name]}; save the weights as plain tensors")
         if stand_in is None or name.startswith("torch."):
             raise _more_than_tensors(path, advice, f" ({printable(name)})")
     # Torch refuses modules that it forbids by name (os, sys), whatever is in their place here.
@@ -204,8 +212,8 @@ def is_plain(value: Any, depth: int = 3) -> bool:
     return (isinstance(value, str) and len(value) <= _LONGEST_TEXT) or isinstance(value, (bool, int, float, type(None)))
 
 
-def _names_in_archive(file: BinaryIO, most_bytes: int) -> Iterator[str]:
-    """Yield what the pickle in a zip archive names. Raises ValueError, and what zipfile raises."""
+def _names_in_archive(file: BinaryIO, most_bytes: int) -> set[str]:
+    """Return what the pickle in a zip archive names. Raises ValueError, and what zipfile and a scan raise."""
     with zipfile.ZipFile(file) as archive:
         members = archive.infolist()
     if any(member.compress_type != zipfile.ZIP_STORED for member in members):
@@ -213,34 +221,24 @@ def _names_in_archive(file: BinaryIO, most_bytes: int) -> Iterator[str]:
     pickles = [member for member in members if member.filename.lower().endswith("/data.pkl")]  # torch ignores case
     if len(pickles) != 1:
         raise ValueError(f"it has {len(pickles)} parts data.pkl, not one")
-    if pickles[0].file_size > most_bytes:
-        raise ValueError(f"its part data.pkl has {pickles[0].file_size:,} bytes, more than {most_bytes:,}")
     # Not by way of zipfile, which compares a checksum that torch may have left out.
     file.seek(pickles[0].header_offset + 26)
     file.seek(sum(struct.unpack("<HH", file.read(4))), os.SEEK_CUR)
-    yield from _names_in(io.BytesIO(file.read(pickles[0].file_size)), most_bytes)
+    if pickles[0].file_size > most_bytes:
+        if any(name in file.read(_BEFORE_FIRST_VALUES) for name in _AS_NUMPY):
+            return {f"torch._utils.{_AS_NUMPY[0].decode()}"}
+        raise ValueError(f"its part data.pkl has {pickles[0].file_size:,} bytes, more than {most_bytes:,}")
+    scan = PickleScan(file.read(pickles[0].file_size), most_bytes // _BYTES_PER_OPERATION)
+    scan.follow()
+    return scan.names
 
 
-def _names_in_old_file(file: BinaryIO, most_bytes: int) -> Iterator[str]:
-    """Yield what the pickles of a file of torch < 1.6 name. Raises ValueError."""
-    start = io.BytesIO(file.read(most_bytes))
+def _names_in_old_file(file: BinaryIO, most_bytes: int) -> set[str]:
+    """Return what the pickles of a file of torch < 1.6 name. Raises what a scan raises."""
+    scan = PickleScan(file.read(most_bytes), most_bytes // _BYTES_PER_OPERATION)
     for _ in range(_PICKLES_IN_AN_OLD_FILE):
-        yield from _names_in(start, most_bytes)
-
-
-def _names_in(stream: io.BytesIO, most_bytes: int) -> Iterator[str]:
-    """Yield the dotted names in one pickle. Raises ValueError if it is no pickle, or longer than any of a model."""
-    most_operations = most_bytes // _BYTES_PER_OPERATION
-    for number, (operation, value, _) in enumerate(pickletools.genops(stream)):
-        if number >= most_operations:
-            raise ValueError(f"its pickle has more than {most_operations:,} operations")
-        if operation.name == "GLOBAL":
-            yield ".".join(_name_today(*str(value).split(" ", 1)))
-
-
-def _name_today(module: str, name: str) -> tuple[str, str]:
-    """Translate a name of Python 2, as torch's pickles have it: ``__builtin__ long`` becomes ``builtins int``."""
-    return NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name))
+        scan.follow()
+    return scan.names
 
 
 def first_line(error: Exception) -> str:

@@ -265,6 +265,54 @@ WRONG_CALLS = {
 }
 
 
+# The operations of a pickle that make a value, after hours or with all memory.
+DOUBLED = b"h\x00\x86q\x00" * 60  # a pair of what is on the stack, 60 times
+LONG_LIST = b"](" + b"K\x01" * 10**5 + b"eq\x00"
+ENDLESS_WORK = {
+    "nested tuples for a key": (b"})q\x00" + DOUBLED + b"Ns", "more than 1,048,576 operations"),
+    "nested tuples for a storage": (b")q\x00" + DOUBLED + b"Q", "more than 1,048,576 operations"),
+    "a list for a function": (b"]q\x00" + b"](h\x00h\x00eq\x00" * 60 + b")R", "calls what is no function"),
+    "a list that grows in a tuple": (b"]q\x00\x85q\x01h\x00K\x01a", "that is part of another value"),
+    "sets of a long list": (
+        LONG_LIST + b"cbuiltins\nset\nq\x01" + b"h\x01h\x00\x85R" * 1000,
+        "more than 1,048,576 operations",
+    ),
+    "a codec": (call("_codecs.encode", text("ab") + text("punycode")), "by another codec than latin1"),
+    "a codec for a tensor": (
+        call("torch._tensor._rebuild_from_type_v2", b"c_codecs\nencode\nN" + text("a") + text("punycode") + b"\x86}"),
+        "by what is no function for it",
+    ),
+}
+
+
+@pytest.mark.parametrize("endless", ENDLESS_WORK)
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt"])
+def test_pickles_of_endless_work_are_refused(tmp_path: Path, name: str, endless: str) -> None:
+    """Before any of it is done: read, each of these takes hours, or all memory."""
+    operations, said = ENDLESS_WORK[endless]
+    in_bin(tmp_path, {})
+    write_pickle_as(tmp_path / name, "zip", b"\x80\x02" + operations + b".")
+    assert said in refused(tmp_path if name.endswith(".bin") else tmp_path / name)
+
+
+class OfXla:
+    """A tensor that is pickled as torch pickles one of an XLA device."""
+
+    def __init__(self, form: str, tensor: Tensor) -> None:
+        self.values = tensor if form.endswith("cpu_tensor") else tensor.numpy()
+        self.rebuild = getattr(torch._utils, form)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self.rebuild, (self.values, torch.float32, "xla:0", False)
+
+
+@pytest.mark.parametrize("size", [3, 2**24])
+@pytest.mark.parametrize("form", ["_rebuild_device_tensor_from_numpy", "_rebuild_device_tensor_from_cpu_tensor"])
+def test_tensors_of_xla_are_refused_with_what_to_do(tmp_path: Path, form: str, size: int) -> None:
+    path = in_bin(tmp_path, {FC1: OfXla(form, torch.ones(size))})
+    assert "holds tensors of an XLA device; save the weights from a CPU" in refused(path)
+
+
 @pytest.mark.filterwarnings("ignore:TypedStorage is deprecated")
 @pytest.mark.parametrize("wrong", WRONG_CALLS)
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "_epoch0_step1.ckpt", "model.pt"])

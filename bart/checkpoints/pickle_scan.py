@@ -1,0 +1,194 @@
+"""Follows what a pickle of ``torch.save`` would do, and does nothing of it: its names, and how much work it is.
+
+torch's reader of pickles calls only functions that do no harm, but a pickle made by hand can give them endless work: a
+dict whose keys are nested tuples takes twice the time with each level, and one codec takes hours for a long text. Here
+each value on the pickle's stack is followed as a weight: the number of values that hashing or copying it visits.
+"""
+
+import pickle
+from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
+
+# The operations that torch reads of pickles. Of those that make a number, None or a boolean: the bytes that they take.
+_NUMBERS = {
+    **{operation[0]: 1 for operation in (pickle.NONE, pickle.NEWTRUE, pickle.NEWFALSE)},
+    **{pickle.BININT1[0]: 2, pickle.BININT2[0]: 3, pickle.BININT[0]: 5, pickle.BINFLOAT[0]: 9},
+}
+_LENGTH_BYTES = {pickle.BINUNICODE: 4, pickle.SHORT_BINSTRING: 1, pickle.LONG1: 1}  # before the bytes themselves
+_TUPLES = {pickle.TUPLE1: 1, pickle.TUPLE2: 2, pickle.TUPLE3: 3}
+_BINGET, _LONG_BINGET = pickle.BINGET[0], pickle.LONG_BINGET[0]
+_BINPUT, _LONG_BINPUT = pickle.BINPUT[0], pickle.LONG_BINPUT[0]
+_MARK, _EMPTY_DICT, _STOP = pickle.MARK[0], pickle.EMPTY_DICT[0], pickle.STOP[0]
+_OF_MARKED = frozenset(operation[0] for operation in (pickle.SETITEMS, pickle.APPENDS, pickle.TUPLE))
+
+_CHARACTERS = 256  # of a text, that count as one value
+_EMPTY_CONTAINER = 8  # an empty tuple, list or dict takes the memory of so many values
+_GREATEST_WEIGHT = 2**40  # beyond any limit, so that weights stay small numbers
+_LATIN_1 = (b"latin1", b"latin-1")  # as pickles write bytes; other codecs are slow, or look for modules
+_REBUILD = "torch._utils._rebuild_"  # the beginning of the functions that make tensors
+
+
+class _Value:
+    """A value of a pickle: its weight, its text if it is a name or a text, and its items if it is a tuple.
+
+    A list or dict must be complete before it is put into another value, as pickle writes them, so that weights hold.
+    """
+
+    __slots__ = ("is_inside", "is_name", "items", "text", "weight")
+
+    def __init__(
+        self, weight: int, text: bytes | None = None, is_name: bool = False, items: "list[_Value] | None" = None
+    ) -> None:
+        self.weight = min(weight, _GREATEST_WEIGHT)
+        self.text = text
+        self.is_name = is_name
+        self.is_inside = False
+        self.items = items
+
+
+_NUMBER = _Value(1)
+
+
+def _weight(values: list[_Value]) -> int:
+    return sum([value.weight for value in values])
+
+
+class PickleScan:
+    """One or several pickles that follow each other: the dotted names in them, and the work that they are."""
+
+    def __init__(self, content: bytes, most_work: int) -> None:
+        """Take the bytes, and the most operations, and the most values to visit, that they may have."""
+        self.names: set[str] = set()
+        self._content = content
+        self._position = 0
+        self._most_work = most_work
+        self._visited = 0
+
+    def follow(self) -> None:
+        """Follow the next pickle.
+
+        Raises:
+            ValueError: it is too much work, or calls what no pickle of torch calls.
+            pickle.UnpicklingError: it has an operation that torch does not read.
+            LookupError: it is cut, or takes more from its stack or its memo than there is.
+        """
+        content, position = self._content, self._position
+        stack: list[_Value] = []
+        marked: list[list[_Value]] = []
+        memo: dict[int, _Value] = {}
+        for _ in range(self._most_work):
+            operation = content[position]
+            if operation in _NUMBERS:
+                stack.append(_NUMBER)
+                position += _NUMBERS[operation]
+            elif operation == _BINGET:
+                stack.append(memo[content[position + 1]])
+                position += 2
+            elif operation == _LONG_BINGET:
+                stack.append(memo[int.from_bytes(content[position + 1 : position + 5], "little")])
+                position += 5
+            elif operation == _BINPUT:
+                memo[content[position + 1]] = stack[-1]
+                position += 2
+            elif operation == _LONG_BINPUT:
+                memo[int.from_bytes(content[position + 1 : position + 5], "little")] = stack[-1]
+                position += 5
+            elif operation == _MARK:
+                marked.append(stack)
+                stack = []
+                position += 1
+            elif operation == _EMPTY_DICT:
+                stack.append(self._container())
+                position += 1
+            elif operation in _OF_MARKED:
+                items, stack = stack, marked.pop()
+                self._gather(content[position : position + 1], stack, items)
+                position += 1
+            elif operation == _STOP:
+                self._position = position + 1
+                return
+            else:
+                position = self._follow_rarer(content[position : position + 1], position + 1, stack)
+        raise self._too_much()
+
+    def _gather(self, operation: bytes, stack: list[_Value], items: list[_Value]) -> None:
+        """Put values into the list or dict on the stack, or make a tuple of them."""
+        for item in items:
+            item.is_inside = True
+        if operation in (pickle.SETITEM, pickle.SETITEMS):
+            self._visit(items[::2])
+        if operation in (pickle.TUPLE, *_TUPLES):
+            stack.append(self._container(items))
+        elif stack[-1].is_inside:
+            raise ValueError("its pickle changes a list or dict that is part of another value")
+        else:
+            stack[-1].weight = min(stack[-1].weight + _weight(items), _GREATEST_WEIGHT)
+
+    def _follow_rarer(self, operation: bytes, position: int, stack: list[_Value]) -> int:
+        """Follow an operation of whose kind there are few, and return where the next one begins."""
+        if operation in (pickle.SETITEM, pickle.APPEND, *_TUPLES):
+            count = _TUPLES.get(operation, 1 if operation == pickle.APPEND else 2)
+            items = [stack.pop() for _ in range(count)]
+            self._gather(operation, stack, items[::-1])
+        elif operation in (pickle.REDUCE, pickle.NEWOBJ):
+            stack.append(self._call(stack.pop(), function=stack.pop()))
+        elif operation in (pickle.BUILD, pickle.BINPERSID):
+            self._visit([stack.pop()])
+            if operation == pickle.BINPERSID:
+                stack.append(_NUMBER)
+        elif operation in (pickle.EMPTY_LIST, pickle.EMPTY_TUPLE):
+            stack.append(self._container([] if operation == pickle.EMPTY_TUPLE else None))
+        elif operation in _LENGTH_BYTES:
+            start = position + _LENGTH_BYTES[operation]
+            length = int.from_bytes(self._content[position:start], "little")
+            stack.append(_Value(1 + length // _CHARACTERS, self._content[start : start + min(length, _CHARACTERS)]))
+            return start + length
+        elif operation == pickle.GLOBAL:
+            middle = self._content.index(b"\n", position)
+            end = self._content.index(b"\n", middle + 1)
+            module, name = self._content[position:middle].decode(), self._content[middle + 1 : end].decode()
+            self.names.add(_name_today(module, name))
+            stack.append(_Value(1, _name_today(module, name).encode(), is_name=True))
+            return end + 1
+        elif operation == pickle.PROTO:
+            return position + 1
+        else:
+            raise pickle.UnpicklingError(f"unknown operation {operation!r}")
+        return position
+
+    def _call(self, arguments: _Value, function: _Value) -> _Value:
+        """Return what a call of a function or class makes."""
+        items = arguments.items
+        if not function.is_name or function.text is None or items is None:
+            raise ValueError("its pickle calls what is no function")
+        name = function.text.decode()
+        if name == "_codecs.encode" and (len(items) != 2 or items[1].text not in _LATIN_1):
+            raise ValueError("its pickle encodes a text by another codec than latin1")
+        if name == "torch._tensor._rebuild_from_type_v2":
+            inner = items[0].text if items and items[0].is_name else None
+            if inner is None or not inner.startswith(_REBUILD.encode()):
+                raise ValueError("its pickle makes a tensor by what is no function for it")
+        self._visit([arguments])
+        self._count(_EMPTY_CONTAINER)
+        return _Value(arguments.weight)
+
+    def _visit(self, values: list[_Value]) -> None:
+        """Count the values that are hashed, copied or given to a function, which visits all that is in them."""
+        self._count(_weight(values) - len(values))
+
+    def _container(self, items: list[_Value] | None = None) -> _Value:
+        """Return a tuple of these items, or without any an empty list or dict; its memory counts."""
+        self._count(_EMPTY_CONTAINER)
+        return _Value(1 + _weight(items or []), items=items)
+
+    def _count(self, values: int) -> None:
+        self._visited += values
+        if self._visited > self._most_work:
+            raise self._too_much()
+
+    def _too_much(self) -> ValueError:
+        return ValueError(f"its pickle has more than {self._most_work:,} operations")
+
+
+def _name_today(module: str, name: str) -> str:
+    """Translate a name of Python 2, as torch's pickles have it: ``__builtin__ long`` becomes ``builtins.int``."""
+    return ".".join(NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name)))

@@ -18,13 +18,17 @@ _SIDES = ("encoder", "decoder")
 _PER_SIDE = {"layers": "layers", "attention_heads": "attention_heads", "ffn_dim": "ffn_embed_dim"}
 
 
-def read_fairseq_config(path: Path) -> BartConfig:
-    """Read the configuration: shape and dropouts. Search settings are the defaults, since fairseq stores none.
+def read_fairseq(path: Path) -> Any:
+    """Read a model.pt, of whatever content. Raises InputError."""
+    return load_weights_only(path, stand_in=_Unknown)
+
+
+def fairseq_config(stored: Any, path: Path) -> BartConfig:
+    """Return the configuration: shape and dropouts. Search settings are the defaults, since fairseq stores none.
 
     Raises:
         InputError: the file is not a model.pt of fairseq, lacks a setting, or holds another model than BART.
     """
-    stored = load_weights_only(path, stand_in=_Unknown)
     weights = _weights(stored, path)
     settings = _settings(stored, path)
 
@@ -71,14 +75,14 @@ def read_fairseq_config(path: Path) -> BartConfig:
         raise InputError(f"{path}: {error}") from error
 
 
-def read_fairseq_weights(path: Path) -> dict[str, Tensor]:
-    """Read all tensors, under the names of Hugging Face's ``BartModel``; some may be of no use to a summarizer.
+def fairseq_weights(stored: Any, path: Path) -> dict[str, Tensor]:
+    """Return all tensors, under the names of Hugging Face's ``BartModel``; some may be of no use to a summarizer.
 
     Raises:
         InputError: the file is not a model.pt of fairseq.
     """
     renamed = {}
-    for name, tensor in _weights(load_weights_only(path, stand_in=_Unknown), path).items():
+    for name, tensor in _weights(stored, path).items():
         if ".in_proj_" in name:  # before November 2019: three matrices, or biases, in one
             if tensor.ndim == 0 or len(tensor) % 3 != 0:
                 raise InputError(f"{path}: {name} is {tuple(tensor.shape)}, not three projections in one")

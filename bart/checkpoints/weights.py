@@ -6,6 +6,7 @@ Files are read by way of ``bart.checkpoints.safe_load`` alone: the worst that a 
 import logging
 import os
 from collections.abc import Iterable
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from torch import Tensor
 from bart.atomic_directory import new_file_mode
 from bart.checkpoints.adapters import merge_adapters
 from bart.checkpoints.checksummed_file import matches_checksum
-from bart.checkpoints.fairseq import SUFFIX, read_fairseq_config, read_fairseq_weights
+from bart.checkpoints.fairseq import SUFFIX, fairseq_config, fairseq_weights, read_fairseq
 from bart.checkpoints.safe_load import (
     OWN_MOST_BYTES,
     first_line,
@@ -49,59 +50,115 @@ def is_fairseq(name_or_path: str | os.PathLike[str]) -> bool:
     return is_checkpoint(name_or_path) and Path(name_or_path).suffix == SUFFIX
 
 
+class StoredModel:
+    """A stored model, of which a file (.ckpt or .pt) is read once for both its configuration and its weights."""
+
+    def __init__(self, name_or_path: str | os.PathLike[str]) -> None:
+        """Name a folder, hub id, .ckpt or .pt; nothing is read yet."""
+        self.name_or_path = name_or_path
+
+    @cached_property
+    def _content(self) -> Any:
+        """The content of a .ckpt or .pt; its tensors may be mapped to the file."""
+        path = Path(self.name_or_path)
+        if is_fairseq(path):
+            return read_fairseq(path)
+        content = load_weights_only(path, most_bytes=OWN_MOST_BYTES)
+        if not isinstance(content, dict):
+            raise InputError(f"{path}: not a checkpoint of this project; give another file")
+        return content
+
+    def config(self) -> BartConfig:
+        """Return the configuration that is stored with the model.
+
+        Raises:
+            InputError: there is no configuration, or it cannot be read.
+        """
+        if not is_checkpoint(self.name_or_path):
+            return BartConfig.from_pretrained(self.name_or_path)
+        path = Path(self.name_or_path)
+        if is_fairseq(path):
+            return fairseq_config(self._content, path)
+        parameters = self._content.get("hyper_parameters")
+        values = plain_settings(parameters.get("config") if isinstance(parameters, dict) else None, path)
+        try:
+            return BartConfig(**values)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
+
+    def config_for(self, config: BartConfig, own_sizes: bool = False, more_positions: bool = False) -> BartConfig:
+        """Return ``config`` with the vocabulary size of the stored model, if that has a configuration.
+
+        Args:
+            config: the configuration to use for this model.
+            own_sizes: take the stored numbers of layers and of positions, too, with a warning if they differ: a student
+                has fewer layers than the model that it was made from, and a model of long documents has more positions.
+            more_positions: let the configuration have another number of positions.
+
+        Raises:
+            InputError: the stored configuration differs in any other part of the model's shape.
+        """
+        name = self.name_or_path
+        try:
+            stored = self.config()
+        except InputError:
+            return config
+        may_differ = _OWN_SIZES if own_sizes else (_POSITIONS,) if more_positions else ()
+        differing = _differing([field for field in SHAPE if field not in may_differ], stored, config)
+        if differing:
+            found = f"{os.fspath(name)}: the model has {differing}"
+            raise InputError(f"{found}; give the configuration that belongs to it")
+        if own_sizes:
+            config = _with_sizes_of(name, stored, config)
+        if stored.vocab_size == config.vocab_size:
+            return config
+        say_vocabulary(name, stored, config)
+        return config.copy(vocab_size=stored.vocab_size)
+
+    def weights(
+        self, expected: dict[str, Tensor], more_positions: bool = False, allow_non_finite: bool = False
+    ) -> dict[str, Tensor]:
+        """Read the weights.
+
+        Args:
+            expected: the state dict of the model that they are for; only its names and shapes count.
+            more_positions: repeat the stored positions if the model has more.
+            allow_non_finite: take weights that are NaN or infinite.
+
+        Returns:
+            A state dict with these names and shapes, in float32.
+
+        Raises:
+            InputError: the weights cannot be read, do not fit, or are no finite floating-point numbers.
+        """
+        name = self.name_or_path
+        if is_fairseq(name):
+            stored = fairseq_weights(self._content, Path(name))
+        elif is_checkpoint(name):
+            stored = self._checkpoint_weights()
+        else:
+            stored = _hugging_face_weights(name)
+        return match_state_dict(stored, expected, os.fspath(name), more_positions, allow_non_finite)
+
+    def _checkpoint_weights(self) -> dict[str, Tensor]:
+        """Return the model's tensors in a checkpoint of this project, after its checksum, with adapters merged."""
+        path = Path(self.name_or_path)
+        if matches_checksum(path) is False:
+            raise InputError(f"{path}: is damaged: its content does not match its checksum; give another checkpoint")
+        stored = plain_tensors(self._content.get("state_dict"), path)
+        weights = {
+            name.removeprefix(_CHECKPOINT_PREFIX): tensor
+            for name, tensor in stored.items()
+            if name.startswith(_CHECKPOINT_PREFIX)
+        }
+        if not weights:
+            raise InputError(f"{path}: holds no weights of a model; is it a checkpoint of this project?")
+        return merge_adapters(weights, os.fspath(path))
+
+
 def read_config(name_or_path: str | os.PathLike[str]) -> BartConfig:
-    """Read the configuration that is stored with a model.
-
-    Args:
-        name_or_path: a folder, hub id, .ckpt or .pt.
-
-    Raises:
-        InputError: there is no configuration, or it cannot be read.
-    """
-    if not is_checkpoint(name_or_path):
-        return BartConfig.from_pretrained(name_or_path)
-    if is_fairseq(name_or_path):
-        return read_fairseq_config(Path(name_or_path))
-    path = Path(name_or_path)
-    stored = _read_checkpoint(path)
-    parameters = stored.get("hyper_parameters")
-    values = plain_settings(parameters.get("config") if isinstance(parameters, dict) else None, path)
-    try:
-        return BartConfig(**values)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
-
-
-def config_for(
-    name_or_path: str | os.PathLike[str], config: BartConfig, own_sizes: bool = False, more_positions: bool = False
-) -> BartConfig:
-    """Return ``config`` with the vocabulary size of the stored model, if that has a configuration.
-
-    Args:
-        name_or_path: a folder, hub id, .ckpt or .pt.
-        config: the configuration to use for this model.
-        own_sizes: take the stored numbers of layers and of positions, too, with a warning if they differ: a student
-            has fewer layers than the model that it was made from, and a model of long documents has more positions.
-        more_positions: let the configuration have another number of positions.
-
-    Raises:
-        InputError: the stored configuration differs in any other part of the model's shape.
-    """
-    try:
-        stored = read_config(name_or_path)
-    except InputError:
-        return config
-    may_differ = _OWN_SIZES if own_sizes else (_POSITIONS,) if more_positions else ()
-    differing = _differing([name for name in SHAPE if name not in may_differ], stored, config)
-    if differing:
-        found = f"{os.fspath(name_or_path)}: the model has {differing}"
-        raise InputError(f"{found}; give the configuration that belongs to it")
-    if own_sizes:
-        config = _with_sizes_of(name_or_path, stored, config)
-    if stored.vocab_size == config.vocab_size:
-        return config
-    say_vocabulary(name_or_path, stored, config)
-    return config.copy(vocab_size=stored.vocab_size)
+    """Read the configuration that is stored with a model: a folder, hub id, .ckpt or .pt. Raises InputError."""
+    return StoredModel(name_or_path).config()
 
 
 def say_vocabulary(name_or_path: str | os.PathLike[str], stored: BartConfig, given: BartConfig) -> None:
@@ -126,35 +183,6 @@ def _differing(names: Iterable[str], stored: BartConfig, given: BartConfig) -> s
     """List the fields in which two configurations differ, with both values; empty if they do not."""
     values = [(name, getattr(stored, name), getattr(given, name)) for name in names]
     return ", ".join(f"{name} {own} (given: {other})" for name, own, other in values if own != other)
-
-
-def read_weights(
-    name_or_path: str | os.PathLike[str],
-    expected: dict[str, Tensor],
-    more_positions: bool = False,
-    allow_non_finite: bool = False,
-) -> dict[str, Tensor]:
-    """Read the weights of a model.
-
-    Args:
-        name_or_path: a folder, hub id, .ckpt or .pt.
-        expected: the state dict of the model that they are for; only its names and shapes count.
-        more_positions: repeat the stored positions if the model has more.
-        allow_non_finite: take weights that are NaN or infinite.
-
-    Returns:
-        A state dict with these names and shapes, in float32.
-
-    Raises:
-        InputError: the weights cannot be read, do not fit, or are no finite floating-point numbers.
-    """
-    if is_fairseq(name_or_path):
-        stored = read_fairseq_weights(Path(name_or_path))
-    elif is_checkpoint(name_or_path):
-        stored = _checkpoint_weights(Path(name_or_path))
-    else:
-        stored = _hugging_face_weights(name_or_path)
-    return match_state_dict(stored, expected, os.fspath(name_or_path), more_positions, allow_non_finite)
 
 
 def write_weights(state_dict: dict[str, Tensor], folder: str | os.PathLike[str]) -> None:
@@ -202,26 +230,3 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
     if path.suffix == ".safetensors":
         return load_safetensors(path)
     return plain_tensors(load_weights_only(path), path)
-
-
-def _checkpoint_weights(path: Path) -> dict[str, Tensor]:
-    """Read the model's tensors from a checkpoint of this project, after its checksum, with adapters merged."""
-    if matches_checksum(path) is False:
-        raise InputError(f"{path}: is damaged: its content does not match its checksum; give another checkpoint")
-    stored = plain_tensors(_read_checkpoint(path).get("state_dict"), path)
-    weights = {
-        name.removeprefix(_CHECKPOINT_PREFIX): tensor
-        for name, tensor in stored.items()
-        if name.startswith(_CHECKPOINT_PREFIX)
-    }
-    if not weights:
-        raise InputError(f"{path}: holds no weights of a model; is it a checkpoint of this project?")
-    return merge_adapters(weights, os.fspath(path))
-
-
-def _read_checkpoint(path: Path) -> dict[str, Any]:
-    """Load a checkpoint of this project, and check that it is a dict."""
-    stored = load_weights_only(path, most_bytes=OWN_MOST_BYTES)
-    if not isinstance(stored, dict):
-        raise InputError(f"{path}: not a checkpoint of this project; give another file")
-    return stored

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from bart.checkpoints.more_positions import with_positions
-from bart.checkpoints.weights import config_for, read_config, read_weights, write_weights
+from bart.checkpoints.weights import StoredModel, write_weights
 from bart.configuration.configuration_bart import BartConfig
 from bart.configuration.generation_config import GenerationConfig
 from bart.errors import InputError
@@ -458,12 +458,13 @@ class BartForConditionalGeneration(nn.Module):
                 floating-point numbers.
         """
         more = max_positions is not None
-        config = read_config(name_or_path) if config is None else config_for(name_or_path, config, more_positions=more)
+        stored = StoredModel(name_or_path)
+        config = stored.config() if config is None else stored.config_for(config, more_positions=more)
         if max_positions is not None:
             config = with_positions(config, max_positions)
         with torch.device("meta"), SkipInitialization():
             model = cls(config)
-        weights = read_weights(name_or_path, model.state_dict(), more, allow_non_finite)
+        weights = stored.weights(model.state_dict(), more, allow_non_finite)
         model.load_state_dict(weights, assign=True)
         return model.eval()
 

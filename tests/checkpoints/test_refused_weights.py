@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from bart.checkpoints.safe_load import load_weights_only
-from bart.checkpoints.weights import read_config
+from bart.checkpoints.weights import StoredModel, read_config
 from bart.configuration.configuration_bart import BartConfig
 from bart.errors import InputError
 from bart.modeling.modeling_bart import BartForConditionalGeneration
@@ -434,6 +434,17 @@ def test_a_long_training_can_be_read(tmp_path: Path) -> None:
     path = path.rename(tmp_path / "pytorch_model.bin")
     with pytest.raises(InputError, match="more than 1,048,576 operations"):
         load_weights_only(path)
+
+
+@pytest.mark.parametrize("form", [in_checkpoint, in_fairseq_file])
+def test_a_file_is_read_once(tmp_path: Path, form: Callable[..., Path]) -> None:
+    """Another file takes its place between the reading of its configuration and of its weights."""
+    path = form(tmp_path, weights_with())
+    stored = StoredModel(path)
+    model = BartForConditionalGeneration(stored.config())
+    (tmp_path / "other").mkdir()
+    form(tmp_path / "other", weights_with(FC1, torch.zeros_like)).replace(path)
+    assert torch.equal(stored.weights(model.state_dict())[f"model.{FC1}"], weights_with()[FC1])
 
 
 def test_a_configuration_with_a_key_that_is_no_text_is_refused(tmp_path: Path) -> None:

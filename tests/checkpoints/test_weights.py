@@ -12,7 +12,7 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-from bart.checkpoints.weights import config_for
+from bart.checkpoints.weights import StoredModel
 from bart.configuration.configuration_bart import BartConfig
 from bart.errors import InputError
 from bart.modeling.modeling_bart import BartForConditionalGeneration
@@ -116,13 +116,13 @@ def test_the_models_own_numbers_of_layers_and_positions_may_count(
     """With a warning if they differ; any other difference is refused."""
     own = {name: getattr(pair.ours.config, name) for name in ("encoder_layers", "decoder_layers")}
     given = pair.ours.config.copy(encoder_layers=7, decoder_layers=8, max_position_embeddings=9, num_beams=3)
-    assert config_for(folder, given, own_sizes=True) == pair.ours.config.copy(num_beams=3)
+    assert StoredModel(folder).config_for(given, own_sizes=True) == pair.ours.config.copy(num_beams=3)
     assert f"decoder_layers {own['decoder_layers']} (given: 8): the model's own numbers count" in caplog.text
     assert "max_position_embeddings" in caplog.text
     caplog.clear()
-    assert config_for(folder, pair.ours.config, own_sizes=True) is pair.ours.config and not caplog.text
+    assert StoredModel(folder).config_for(pair.ours.config, own_sizes=True) is pair.ours.config and not caplog.text
     with pytest.raises(InputError, match=r"the model has encoder_ffn_dim \d+ \(given: 7\); give"):
-        config_for(folder, given.copy(encoder_ffn_dim=7), own_sizes=True)
+        StoredModel(folder).config_for(given.copy(encoder_ffn_dim=7), own_sizes=True)
 
 
 def test_transformers_reads_what_we_write_and_generates_the_same(pair: ModelPair, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from bart.checkpoints.weights import read_weights
+from bart.checkpoints.weights import StoredModel
 from bart.modeling.modeling_bart import BartForConditionalGeneration
 
 
@@ -25,7 +25,7 @@ def averaged_model(paths: Sequence[Path]) -> BartForConditionalGeneration:
     tensors = dict(chain(model.named_parameters(), model.named_buffers()))  # tied ones once
     sums = {name: tensor.detach().double() for name, tensor in tensors.items()}
     for path in paths[1:]:
-        weights = read_weights(path, model.state_dict())
+        weights = StoredModel(path).weights(model.state_dict())
         for name, total in sums.items():
             total += weights[name]
     with torch.no_grad():

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from bart.checkpoints.more_positions import with_positions
-from bart.checkpoints.weights import config_for, is_checkpoint, is_fairseq, read_config
+from bart.checkpoints.weights import StoredModel, is_checkpoint, is_fairseq, read_config
 from bart.configuration.configuration_bart import BartConfig
 from bart.errors import InputError
 from bart.tokenization.fairseq_tokenizer import load_fairseq_tokenizer
@@ -30,7 +30,7 @@ def load_config(config_path: str | None, model_name_or_path: str, max_positions:
     else:
         config = BartConfig.from_json_file(config_path)
         if model_name_or_path != "scratch":
-            config = config_for(model_name_or_path, config, own_sizes=True)
+            config = StoredModel(model_name_or_path).config_for(config, own_sizes=True)
     return config if max_positions is None else with_positions(config, max_positions)
 
 

@@ -23,7 +23,10 @@ _OF_MARKED = frozenset(operation[0] for operation in (pickle.SETITEMS, pickle.AP
 _CHARACTERS = 256  # of a text, that count as one value
 _EMPTY_CONTAINER = 8  # an empty tuple, list or dict takes the memory of so many values
 _GREATEST_WEIGHT = 2**40  # beyond any limit, so that weights stay small numbers
-_LATIN_1 = (b"latin1", b"latin-1")  # as pickles write bytes; other codecs are slow, or look for modules
+# As pickles write bytes; other codecs are slow, or look for modules, and bytearray takes memory for a number.
+_OF_LATIN_1 = ("_codecs.encode", "builtins.bytearray")
+_LATIN_1 = (b"latin1", b"latin-1")
+_NOT_CALLED = ("torch.Tensor", "torch.storage.UntypedStorage")  # names of types; called, they take memory for a number
 _REBUILD = "torch._utils._rebuild_"  # the beginning of the functions that make tensors
 
 
@@ -161,8 +164,10 @@ class PickleScan:
         if not function.is_name or function.text is None or items is None:
             raise ValueError("its pickle calls what is no function")
         name = function.text.decode()
-        if name == "_codecs.encode" and (len(items) != 2 or items[1].text not in _LATIN_1):
-            raise ValueError("its pickle encodes a text by another codec than latin1")
+        if name in _OF_LATIN_1 and items and (len(items) != 2 or items[1].text not in _LATIN_1):
+            raise ValueError("its pickle makes bytes of something else than a text of latin1")
+        if name in _NOT_CALLED:
+            raise ValueError(f"its pickle calls {name}, which makes values that are not stored")
         if name == "torch._tensor._rebuild_from_type_v2":
             inner = items[0].text if items and items[0].is_name else None
             if inner is None or not inner.startswith(_REBUILD.encode()):

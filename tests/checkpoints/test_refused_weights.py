@@ -277,7 +277,9 @@ ENDLESS_WORK = {
         LONG_LIST + b"cbuiltins\nset\nq\x01" + b"h\x01h\x00\x85R" * 1000,
         "more than 1,048,576 operations",
     ),
-    "a codec": (call("_codecs.encode", text("ab") + text("punycode")), "by another codec than latin1"),
+    "a codec": (call("_codecs.encode", text("ab") + text("punycode")), "something else than a text of latin1"),
+    "a byte array of zeros": (call("builtins.bytearray", HUGE), "something else than a text of latin1"),
+    "a tensor of zeros": (call("torch.Tensor", HUGE, b"\x81"), "calls torch.Tensor, which makes values"),
     "a codec for a tensor": (
         call("torch._tensor._rebuild_from_type_v2", b"c_codecs\nencode\nN" + text("a") + text("punycode") + b"\x86}"),
         "by what is no function for it",

@@ -18,7 +18,9 @@ base=${positionals[0]:-apex}
 line=${positionals[1]:-python -m pytest -q tests/utils tests/modeling tests/generation}
 
 # Release is the registry's torch that is nearest to the base's own, which calls itself `torch`. NVIDIA's are builds of
-# a commit before the release, so of a version below it.
+# a commit before the release, so of a version below it. Of numpy, 25.12 has 2.1.0 (issue 539 of ai-dynamo/aiperf), and
+# 25.05 one before 2, as 25.08 still does (issue 487 of NVIDIA/earth2studio): 1.26.4 is the last. PyTorch's own image
+# takes the newest of conda-forge, which was 2.3.2 when torch 2.8.0 came.
 case $base in
     apex) interpreter=python3.12 release=2.8.0 torch=2.8.0a0+5228986c39.nv25.5 numpy=1.26.4 ;;
     current) interpreter=python3.12 release=2.10.0 torch=2.10.0a0+b4e4ee81d3.nv25.12 numpy=2.1.0 ;;

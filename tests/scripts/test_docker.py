@@ -160,6 +160,16 @@ def test_the_dockerfile_copies_what_is_there() -> None:
     assert "apex" not in re.sub(r"^#.*$", "", text, flags=re.M)
 
 
+def test_the_document_names_what_is_emulated() -> None:
+    """Each base of emulate.sh with its versions is a row of the table of docs/installation.md."""
+    script = (ROOT / "scripts" / "docker" / "emulate.sh").read_text()
+    bases = re.findall(r"(\w+)\) interpreter=python(\S+) release=(\S+) torch=\S+ numpy=(\S+) ;;", script)
+    assert [name for name, *_ in bases] == ["apex", "current", "volta"]
+    document = (ROOT / "docs" / "installation.md").read_text()
+    for name, *versions in bases:
+        assert f"| `{name}` | {' | '.join(versions)} |" in document
+
+
 def keep_torch(*arguments: str, path: Path | None = None) -> subprocess.CompletedProcess[str]:
     """Run the script; packages in the folder `path` hide those that are installed."""
     command = [sys.executable, str(ROOT / "scripts" / "docker" / "keep_torch.py"), *arguments]

@@ -23,11 +23,16 @@ _OF_MARKED = frozenset(operation[0] for operation in (pickle.SETITEMS, pickle.AP
 _CHARACTERS = 256  # of a text, that count as one value
 _EMPTY_CONTAINER = 8  # an empty tuple, list or dict takes the memory of so many values
 _GREATEST_WEIGHT = 2**40  # beyond any limit, so that weights stay small numbers
-# As pickles write bytes; other codecs are slow, or look for modules, and bytearray takes memory for a number.
-_OF_LATIN_1 = ("_codecs.encode", "builtins.bytearray")
+_ENCODE, _BYTEARRAY = "_codecs.encode", "builtins.bytearray"
 _LATIN_1 = (b"latin1", b"latin-1")
 _NOT_CALLED = ("torch.Tensor", "torch.storage.UntypedStorage")  # names of types; called, they take memory for a number
 _REBUILD = "torch._utils._rebuild_"  # the beginning of the functions that make tensors
+_REBUILD_FROM_TYPE = "torch._tensor._rebuild_from_type_v2"
+_PARAMETER = "torch.nn.parameter.Parameter"
+
+
+def _makes_tensors(name: str) -> bool:
+    return name.startswith(_REBUILD) or name in (_REBUILD_FROM_TYPE, _PARAMETER)
 
 
 class _Value:
@@ -36,19 +41,28 @@ class _Value:
     A list or dict must be complete before it is put into another value, as pickle writes them, so that weights hold.
     """
 
-    __slots__ = ("is_inside", "is_name", "items", "text", "weight")
+    __slots__ = ("has_tensors", "is_inside", "is_name", "is_tensor", "items", "made_by", "text", "weight")
 
     def __init__(
-        self, weight: int, text: bytes | None = None, is_name: bool = False, items: "list[_Value] | None" = None
+        self,
+        weight: int,
+        text: bytes | None = None,
+        is_name: bool = False,
+        items: "list[_Value] | None" = None,
+        made_by: str | None = None,
     ) -> None:
         self.weight = min(weight, _GREATEST_WEIGHT)
         self.text = text
         self.is_name = is_name
         self.is_inside = False
         self.items = items
+        self.made_by = made_by  # the function or class that was called for it
+        self.is_tensor = made_by is not None and _makes_tensors(made_by)
+        self.has_tensors = items is not None and any(item.is_tensor for item in items)  # in a tuple or list
 
 
 _NUMBER = _Value(1)
+_GONE_THROUGH = "its pickle goes through the elements of a tensor"
 
 
 def _weight(values: list[_Value]) -> int:
@@ -125,6 +139,8 @@ class PickleScan:
             raise ValueError("its pickle changes a list or dict that is part of another value")
         else:
             stack[-1].weight = min(stack[-1].weight + _weight(items), _GREATEST_WEIGHT)
+            if operation in (pickle.APPEND, pickle.APPENDS):
+                stack[-1].has_tensors |= any(item.is_tensor for item in items)
 
     def _follow_rarer(self, operation: bytes, position: int, stack: list[_Value]) -> int:
         """Follow an operation of whose kind there are few, and return where the next one begins."""
@@ -135,7 +151,10 @@ class PickleScan:
         elif operation in (pickle.REDUCE, pickle.NEWOBJ):
             stack.append(self._call(stack.pop(), function=stack.pop()))
         elif operation in (pickle.BUILD, pickle.BINPERSID):
-            self._visit([stack.pop()])
+            state = stack.pop()
+            if state.is_tensor or state.has_tensors:
+                raise ValueError(_GONE_THROUGH)
+            self._visit([state])
             if operation == pickle.BINPERSID:
                 stack.append(_NUMBER)
         elif operation in (pickle.EMPTY_LIST, pickle.EMPTY_TUPLE):
@@ -164,17 +183,24 @@ class PickleScan:
         if not function.is_name or function.text is None or items is None:
             raise ValueError("its pickle calls what is no function")
         name = function.text.decode()
-        if name in _OF_LATIN_1 and items and (len(items) != 2 or items[1].text not in _LATIN_1):
+        # As pickles write bytes; other codecs are slow, or look for modules, and bytearray takes memory for a number.
+        of_latin_1 = len(items) == 2 and items[1].text in _LATIN_1
+        of_bytes = len(items) == 1 and items[0].made_by == _ENCODE
+        if items and not of_latin_1 and (name == _ENCODE or (name == _BYTEARRAY and not of_bytes)):
             raise ValueError("its pickle makes bytes of something else than a text of latin1")
         if name in _NOT_CALLED:
             raise ValueError(f"its pickle calls {name}, which makes values that are not stored")
-        if name == "torch._tensor._rebuild_from_type_v2":
+        # Only what makes a tensor of another gets one; anything else would go through its elements.
+        others = items[1:] if _makes_tensors(name) else items
+        if any(item.is_tensor or (item.has_tensors and name != _REBUILD_FROM_TYPE) for item in others):
+            raise ValueError(_GONE_THROUGH)
+        if name == _REBUILD_FROM_TYPE:
             inner = items[0].text if items and items[0].is_name else None
             if inner is None or not inner.startswith(_REBUILD.encode()):
                 raise ValueError("its pickle makes a tensor by what is no function for it")
         self._visit([arguments])
         self._count(_EMPTY_CONTAINER)
-        return _Value(arguments.weight)
+        return _Value(arguments.weight, made_by=name)
 
     def _visit(self, values: list[_Value]) -> None:
         """Count the values that are hashed, copied or given to a function, which visits all that is in them."""
@@ -191,7 +217,7 @@ class PickleScan:
             raise self._too_much()
 
     def _too_much(self) -> ValueError:
-        return ValueError(f"its pickle has more than {self._most_work:,} operations")
+        return ValueError(f"its pickle has more than {self._most_work:,} operations, or values to go through")
 
 
 def _name_today(module: str, name: str) -> str:

@@ -65,6 +65,7 @@ _OTHER_TENSORS = {
     "torch._utils._rebuild_device_tensor_from_cpu_tensor": _XLA,
 }
 _AS_NUMPY = (b"_rebuild_device_tensor_from_numpy", b"_rebuild_xla_tensor")
+_MOST_UNKNOWN_NAMES = 1000  # torch goes through them all for each of them
 _BEFORE_FIRST_VALUES = 2**12  # bytes of a pickle, that the names in _AS_NUMPY are among
 _STARTS_AS_ZIP = b"PK\3\4"
 _PICKLES_IN_AN_OLD_FILE = 5  # of torch < 1.6: a magic number, a protocol, the system, what was saved, storages
@@ -72,9 +73,9 @@ _PICKLES_IN_AN_OLD_FILE = 5  # of torch < 1.6: a magic number, a protocol, the s
 # and 63,000; the header of its model.safetensors has 0.06 MB.
 _MOST_BYTES = 2**24
 _BYTES_PER_OPERATION = 16  # at the least: so up to a million operations
-# Of a checkpoint of this project, so up to 16 million operations: its history has 154 bytes and 32 operations for each
-# record of the training, so 300,000 records have 46 MB and 9.6 million (13 s to read).
-OWN_MOST_BYTES = 2**28
+# Of a checkpoint of this project, so up to 67 million operations: its history has 154 bytes and 32 operations for each
+# record of the training, so 300,000 records have 46 MB and 9.6 million (13 s to read), and two million are read.
+OWN_MOST_BYTES = 2**30
 _LONGEST_NAME = 200
 _LONGEST_LIST = 2**20  # entries of a setting, such as tokens that a summary may not have
 _LONGEST_TEXT = 2**16  # characters of a setting, such as a prefix
@@ -112,6 +113,8 @@ def load_weights_only(
     for name in unknown:
         if stand_in is None or name.startswith("torch."):
             raise _more_than_tensors(path, advice, f" ({printable(name)})")
+    if len(unknown) > _MOST_UNKNOWN_NAMES:
+        raise _more_than_tensors(path, advice, f" ({len(unknown):,} classes and functions)")
     # Torch refuses modules that it forbids by name (os, sys), whatever is in their place here.
     replaced = torch.serialization.safe_globals([(stand_in, name) for name in unknown if stand_in is not None])
     with _refusing(path, "cannot be read", advice), replaced:
@@ -225,7 +228,8 @@ def _names_in_archive(file: BinaryIO, most_bytes: int) -> set[str]:
     file.seek(pickles[0].header_offset + 26)
     file.seek(sum(struct.unpack("<HH", file.read(4))), os.SEEK_CUR)
     if pickles[0].file_size > most_bytes:
-        if any(name in file.read(_BEFORE_FIRST_VALUES) for name in _AS_NUMPY):
+        start = file.read(_BEFORE_FIRST_VALUES)
+        if any(name in start for name in _AS_NUMPY):
             return {f"torch._utils.{_AS_NUMPY[0].decode()}"}
         raise ValueError(f"its part data.pkl has {pickles[0].file_size:,} bytes, more than {most_bytes:,}")
     scan = PickleScan(file.read(pickles[0].file_size), most_bytes // _BYTES_PER_OPERATION)

@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from bart.checkpoints.pickle_scan import PickleScan
 from bart.checkpoints.safe_load import load_weights_only
 from bart.checkpoints.weights import StoredModel, read_config
 from bart.configuration.configuration_bart import BartConfig
@@ -268,7 +269,20 @@ WRONG_CALLS = {
 # The operations of a pickle that make a value, after hours or with all memory.
 DOUBLED = b"h\x00\x86q\x00" * 60  # a pair of what is on the stack, 60 times
 LONG_LIST = b"](" + b"K\x01" * 10**5 + b"eq\x00"
+# With all its elements in one place.
+EXPANDED = call("torch._utils._rebuild_tensor_v2", STORAGE + b"K\x00(" + HUGE + b"t(K\x00t\x89}")
 ENDLESS_WORK = {
+    **{
+        f"a tensor for {place}": (operations, "goes through the elements of a tensor")
+        for place, operations in {
+            "a set": call("builtins.set", EXPANDED),
+            "the items of a dict": call("collections.OrderedDict", b"]" + EXPANDED + b"a"),
+            "a state": b"ccollections\nOrderedDict\n)R" + EXPANDED + b"b",
+            "the state of a tensor": EXPANDED + EXPANDED + b"\x85b",
+            "a shape": call("torch._utils._rebuild_tensor_v2", STORAGE + b"K\x00" + EXPANDED + b"(K\x00t\x89}"),
+        }.items()
+    },
+    "unknown names": (b"".join(b"cfairseq\nA%d\n" % number for number in range(1001)) + b"N", "nothing of it was run"),
     "nested tuples for a key": (b"})q\x00" + DOUBLED + b"Ns", "more than 1,048,576 operations"),
     "nested tuples for a storage": (b")q\x00" + DOUBLED + b"Q", "more than 1,048,576 operations"),
     "a list for a function": (b"]q\x00" + b"](h\x00h\x00eq\x00" * 60 + b")R", "calls what is no function"),
@@ -297,6 +311,14 @@ def test_pickles_of_endless_work_are_refused(tmp_path: Path, name: str, endless:
     assert said in refused(tmp_path if name.endswith(".bin") else tmp_path / name)
 
 
+def test_an_ordered_dict_of_python_2_and_bytes_are_read(tmp_path: Path) -> None:
+    """Its items are lists of a name and a tensor."""
+    PickleScan(call("collections.OrderedDict", b"]](" + text("weight") + EXPANDED + b"ea") + b".", 2**10).follow()
+    stored = {"a": bytearray(b"abc"), "b": bytearray(), "c": b"abc"}
+    torch.save(stored, tmp_path / "values.pt")
+    assert load_weights_only(tmp_path / "values.pt") == stored
+
+
 class OfXla:
     """A tensor that is pickled as torch pickles one of an XLA device."""
 
@@ -313,6 +335,13 @@ class OfXla:
 def test_tensors_of_xla_are_refused_with_what_to_do(tmp_path: Path, form: str, size: int) -> None:
     path = in_bin(tmp_path, {FC1: OfXla(form, torch.ones(size))})
     assert "holds tensors of an XLA device; save the weights from a CPU" in refused(path)
+
+
+def test_a_large_file_of_an_early_xla_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    in_bin(tmp_path, {})
+    operations = b"\x80\x02ctorch._utils\n_rebuild_xla_tensor\n" + b"N" * 2**24 + b"."
+    write_pickle_as(tmp_path / "pytorch_model.bin", "zip", operations)
+    assert "holds tensors of an XLA device; save the weights from a CPU" in refused(tmp_path)
 
 
 @pytest.mark.filterwarnings("ignore:TypedStorage is deprecated")

@@ -114,7 +114,7 @@ def _model_name(folder: Path, model: str | None) -> str | None:
     if model is None:
         return None
     path, whole = (Path(os.path.abspath(name)) for name in (model, folder))
-    return str(path.relative_to(whole)) if path.is_relative_to(whole) else model
+    return str(path.relative_to(whole)) if whole in path.parents else model
 
 
 def _score_rows(folder: Path) -> list[ScoreRow]:

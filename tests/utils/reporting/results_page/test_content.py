@@ -101,6 +101,7 @@ def test_a_model_within_the_folder_is_named_by_its_path_there(tmp_path: Path) ->
         (str(tmp_path / "best_tfmr"), "best_tfmr"),
         (os.path.relpath(tmp_path / "best_tfmr"), "best_tfmr"),
         (str(tmp_path.parent / "other"), str(tmp_path.parent / "other")),
+        (str(tmp_path), str(tmp_path)),
         ("facebook/bart-large-cnn", "facebook/bart-large-cnn"),
         (None, None),
     ):

@@ -190,9 +190,8 @@ class PickleScan:
             raise ValueError("its pickle makes bytes of something else than a text of latin1")
         if name in _NOT_CALLED:
             raise ValueError(f"its pickle calls {name}, which makes values that are not stored")
-        # Only what makes a tensor of another gets one; anything else would go through its elements.
-        others = items[1:] if _makes_tensors(name) else items
-        if any(item.is_tensor or (item.has_tensors and name != _REBUILD_FROM_TYPE) for item in others):
+        # What makes a tensor of others takes them as they are; anything else would go through their elements.
+        if not _makes_tensors(name) and any(item.is_tensor or item.has_tensors for item in items):
             raise ValueError(_GONE_THROUGH)
         if name == _REBUILD_FROM_TYPE:
             inner = items[0].text if items and items[0].is_name else None

@@ -122,8 +122,9 @@ def test_overwriting_deletes_the_run_and_nothing_else(setup: TinySetup, tmp_path
     assert (tmp_path / "joblog.log").read_text() == "kept"
 
 
+@pytest.mark.slow
 def test_from_a_shell(setup: TinySetup, tmp_path: Path) -> None:
-    """Both programs as a person starts them."""
+    """Both programs as a person starts them; test_scripts.py does it by the scripts."""
     flags = [*setup.training_flags, "--max_steps", "3", "--warmup_steps", "1", "--output_dir", str(tmp_path)]
     training = subprocess.run([sys.executable, ROOT / "finetune.py", *flags], capture_output=True, text=True)
     assert training.returncode == 0 and "step 3/3  validation" in training.stdout, training.stderr

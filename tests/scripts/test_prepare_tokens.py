@@ -11,6 +11,7 @@ from utils.io.json_files import read_json
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 def test_figures_of_a_few_documents(tmp_path: Path) -> None:
     tokenizer = write_tiny_setup(tmp_path).tokenizer
     command = [sys.executable, "-m", "scripts.benchmark.prepare_tokens", "--documents", "300", "--mean_words", "40"]

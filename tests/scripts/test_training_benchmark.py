@@ -87,6 +87,7 @@ def test_the_losses_are_those_of_transformers(tmp_path: Path) -> None:
         assert theirs["largest_difference"] < bound
 
 
+@pytest.mark.slow
 def test_natural_lengths_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """This project at its best budget; alone, where there is no accelerate."""
     arguments = CompareArguments(

@@ -9,7 +9,7 @@ from tests.generation.random_calls import CALLS, called, our_tokens, random_call
 from tests.generation.random_searches import pair_of
 
 CHUNK = 60
-LEAST_ACTIVE = 10
+LEAST_ACTIVE = [3, pytest.param(10, marks=pytest.mark.slow)]
 CHANGE_TOKENS = [
     *("max_new_tokens", "min_new_tokens", "eos_token_id", "pad_token_id", "decoder_start_token_id", "bos_token_id"),
     *("decoder_input_ids", "encoder_outputs", "logits_processor", "stopping_criteria", "prefix_allowed_tokens_fn"),
@@ -28,8 +28,9 @@ def test_same_tokens(first: int) -> None:
     assert uncached > 2
 
 
+@pytest.mark.parametrize("least", LEAST_ACTIVE)
 @pytest.mark.parametrize("argument", CHANGE_TOKENS)
-def test_every_argument_is_active(argument: str) -> None:
+def test_every_argument_is_active(argument: str, least: int) -> None:
     """Taking the argument away changes the tokens in enough of the calls: else the comparison is blind to it."""
     active = 0
     for number in range(CALLS):
@@ -37,7 +38,7 @@ def test_every_argument_is_active(argument: str) -> None:
         if argument in call:
             left = {name: value for name, value in call.items() if name != argument}
             active += int(called(number).tolist() != our_tokens(number, left).tolist())
-            if active == LEAST_ACTIVE:
+            if active == least:
                 return
     pytest.fail(f"{argument} changed the tokens in {active} calls only")
 

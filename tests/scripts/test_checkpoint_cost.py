@@ -35,6 +35,7 @@ def shapes(moments: dict[int, dict[str, torch.Tensor]]) -> list[list[torch.Size]
     return [[moment[name].shape for name in ("exp_avg", "exp_avg_sq")] for moment in moments.values()]
 
 
+@pytest.mark.slow
 def test_saves(tmp_path: Path) -> None:
     config = str(ROOT / "configs" / "config_tiny.json")
     process = measure("--config", config, "--steps", "0", "--json", str(tmp_path / "cost.json"))

@@ -26,6 +26,7 @@ def test_padded_outputs_have_the_stated_length(tmp_path: Path, capsys: pytest.Ca
     assert capsys.readouterr().out.count("transformers 5.") == 2
 
 
+@pytest.mark.slow
 def test_systems_in_processes_of_their_own(tmp_path: Path) -> None:
     found = results(tmp_path, apart=True, precisions="bf16", batch_size=3, source_length=20, target_length=9)
     assert [result["output_tokens"][-1] for result in found] == [7] * 2 and found[0]["seconds"] > 0

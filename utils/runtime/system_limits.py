@@ -52,11 +52,13 @@ def check_room_for_processes(count: int) -> None:
     semaphores: list[Lock] = []  # of the frame, so that ``limit_reached`` still finds the shared memory full
     threads: list[threading.Thread] = []
     is_over = threading.Event()
+    # Semaphores for other ways of starting processes have Python's resource tracker started, here open to any signal.
+    context = multiprocessing.get_context("fork")
     try:
         for _ in range(5 * count + 16):
             descriptors.append(os.open(os.devnull, os.O_RDONLY))
         for _ in range(3 * count + 10):
-            semaphores.append(multiprocessing.Lock())
+            semaphores.append(context.Lock())
         for _ in range(3 * count + 3):
             thread = threading.Thread(target=is_over.wait)
             thread.start()

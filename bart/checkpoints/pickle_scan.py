@@ -167,9 +167,9 @@ class PickleScan:
         elif operation == pickle.GLOBAL:
             middle = self._content.index(b"\n", position)
             end = self._content.index(b"\n", middle + 1)
-            module, name = self._content[position:middle].decode(), self._content[middle + 1 : end].decode()
-            self.names.add(_name_today(module, name))
-            stack.append(_Value(1, _name_today(module, name).encode(), is_name=True))
+            name = _name_today(self._content[position:middle].decode(), self._content[middle + 1 : end].decode())
+            self.names.add(name)
+            stack.append(_Value(1, name.encode(), is_name=True))
             return end + 1
         elif operation == pickle.PROTO:
             return position + 1

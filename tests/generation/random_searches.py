@@ -2,7 +2,9 @@
 
 import random
 import warnings
+from collections.abc import Iterable
 from functools import lru_cache
+from itertools import islice
 from typing import Any
 
 import torch
@@ -82,3 +84,9 @@ def their_tokens(search: int, settings: dict[str, Any]) -> Tensor:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return pair.theirs.generate(pair.input_ids, attention_mask=pair.attention_mask, **{**DEFAULTS, **settings})
+
+
+def assert_active(changed: Iterable[bool], least: int, rule: str) -> None:
+    """Ask of one search after another whether its tokens change without a rule, until those of ``least`` have."""
+    active = len(list(islice(filter(None, changed), least)))
+    assert active == least, f"{rule} changed the tokens in {active} searches only"

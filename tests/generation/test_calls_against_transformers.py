@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.generation.random_calls import CALLS, called, our_tokens, random_call, their_tokens
-from tests.generation.random_searches import pair_of
+from tests.generation.random_searches import assert_active, pair_of
 
 CHUNK = 60
 LEAST_ACTIVE = [3, pytest.param(10, marks=pytest.mark.slow)]
@@ -32,15 +32,12 @@ def test_same_tokens(first: int) -> None:
 @pytest.mark.parametrize("argument", CHANGE_TOKENS)
 def test_every_argument_is_active(argument: str, least: int) -> None:
     """Taking the argument away changes the tokens in enough of the calls: else the comparison is blind to it."""
-    active = 0
-    for number in range(CALLS):
-        call = random_call(number)
-        if argument in call:
-            left = {name: value for name, value in call.items() if name != argument}
-            active += int(called(number).tolist() != our_tokens(number, left).tolist())
-            if active == least:
-                return
-    pytest.fail(f"{argument} changed the tokens in {active} calls only")
+    changed = (
+        called(number).tolist() != our_tokens(number, {name: call[name] for name in call if name != argument}).tolist()
+        for number, call in enumerate(map(random_call, range(CALLS)))
+        if argument in call
+    )
+    assert_active(changed, least, argument)
 
 
 @pytest.mark.parametrize("num_beams", [1, 3])

@@ -3,7 +3,15 @@
 import pytest
 import torch
 
-from tests.generation.random_searches import SEARCHES, our_tokens, pair_of, random_settings, searched, their_tokens
+from tests.generation.random_searches import (
+    SEARCHES,
+    assert_active,
+    our_tokens,
+    pair_of,
+    random_settings,
+    searched,
+    their_tokens,
+)
 
 CHUNK = 40
 RULES = [
@@ -51,14 +59,12 @@ def without(rule: str, settings: dict[str, object]) -> dict[str, object]:
 @pytest.mark.parametrize("rule", RULES)
 def test_every_rule_is_active(rule: str, least: int) -> None:
     """Taking the rule away changes the tokens in enough of the searches: else the comparison would be blind to it."""
-    active = 0
-    for search in range(SEARCHES):
-        settings = random_settings(search)
-        if rule in settings:
-            active += int(searched(search).tolist() != our_tokens(search, without(rule, settings)).tolist())
-            if active == least:
-                return
-    pytest.fail(f"{rule} changed the tokens in {active} searches only")
+    changed = (
+        searched(search).tolist() != our_tokens(search, without(rule, settings)).tolist()
+        for search, settings in enumerate(map(random_settings, range(SEARCHES)))
+        if rule in settings
+    )
+    assert_active(changed, least, rule)
 
 
 @pytest.mark.parametrize("do_sample", [False, True])

@@ -18,6 +18,7 @@ from bart.errors import InputError
 from ..cli.options import to_values
 from ..cli.run import run_command
 from ..cli.summarize_args import OutputSettings, SummarizeArguments
+from ..data.formats.parquet import joint_schema
 from ..data.formats.record_writers import JsonLinesWriter, RecordWriter, TextWriter, open_writer, part_of
 from ..data.text_inputs import Record, TextInput, find_input
 from ..runtime.read_ahead import as_they_come
@@ -111,8 +112,6 @@ def check_files(inputs: Sequence[TextInput], text_column: str | None, output: Ou
                 f"{entry.name}: has other columns than {inputs[0].name}; give --output a name that ends in .jsonl"
             )
     if path.suffix == ".parquet" and (sources := _parquet_files(inputs)):
-        from ..data.formats.parquet import joint_schema  # pyarrow takes a while to import
-
         joint_schema(sources)
 
 

@@ -12,6 +12,7 @@ from typing import IO, NamedTuple
 from bart.errors import InputError
 
 from .formats.table_names import is_table
+from .formats.tables import cell_text, column_names, find_text_column, read_records
 from .line_files import iterate_stream
 
 _STDIN = 0  # the number of its descriptor
@@ -58,8 +59,6 @@ class TextInput:
             InputError: one cannot be read.
         """
         if self.text_column is not None and self.path is not None:
-            from .formats.tables import cell_text, read_records  # pyarrow takes a while to import
-
             for place, cells in read_records(self.path, None if whole_rows else [self.text_column]):
                 yield Record(cell_text(cells.get(self.text_column), self.path, place), cells)
             return
@@ -94,8 +93,6 @@ def find_input(name: str, text_column: str | None, one_text: bool) -> TextInput:
             raise InputError(f"{name}: is no regular file, and a table is read more than once; give a file")
     if path is None or one_text or not is_table(path.name):
         return TextInput(path, one_text, None, ["text"])
-    from .formats.tables import column_names, find_text_column
-
     return TextInput(path, False, find_text_column(path, text_column), column_names(path))
 
 

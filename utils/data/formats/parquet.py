@@ -1,16 +1,18 @@
-"""Read rows of Parquet files as pairs of lines."""
+"""Read rows of Parquet files as pairs of lines. Pyarrow takes a while to import, so only what opens a file does."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-
-import pyarrow
-from pyarrow.parquet import ParquetFile
+from typing import TYPE_CHECKING
 
 from bart.errors import InputError
 
 from .pair import Columns, Pair, without_line_breaks
+
+if TYPE_CHECKING:
+    import pyarrow
+    from pyarrow.parquet import ParquetFile
 
 _SET_OFF_PERIOD = re.compile(r" \.(?=\n|$)")
 _ROWS_AT_ONCE = 1000
@@ -40,12 +42,14 @@ def column_names(path: Path) -> list[str]:
         return list(table.schema_arrow.names)
 
 
-def joint_schema(paths: Sequence[Path]) -> pyarrow.Schema:
+def joint_schema(paths: Sequence[Path]) -> "pyarrow.Schema":
     """Return the columns of all these Parquet files, each of a type that holds the values of all.
 
     Raises:
         InputError: a file is not Parquet, or a column has types that no type holds, such as numbers and texts.
     """
+    import pyarrow
+
     joint = pyarrow.schema([])
     for path in paths:
         with _open(path) as table:
@@ -80,7 +84,10 @@ def iterate_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, tupl
 
 
 @contextmanager
-def _open(path: Path) -> Iterator[ParquetFile]:
+def _open(path: Path) -> Iterator["ParquetFile"]:
+    import pyarrow
+    from pyarrow.parquet import ParquetFile
+
     try:
         with ParquetFile(path) as table:
             yield table
@@ -89,7 +96,7 @@ def _open(path: Path) -> Iterator[ParquetFile]:
         raise InputError(f"{path}: cannot be read as Parquet: {reason}") from error
 
 
-def _cells(column: pyarrow.Array, name: str, path: Path, rows_before: int) -> list[object]:
+def _cells(column: "pyarrow.Array", name: str, path: Path, rows_before: int) -> list[object]:
     """Convert a column to Python values. Raises InputError if one has none.
 
     Parquet does not guarantee that texts are UTF-8; and its times may be finer than Python's microseconds, or later

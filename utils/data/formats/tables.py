@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from bart.errors import InputError
 
+from . import parquet
 from .json_rows import JSON_KINDS, LONGEST_CELL, Place, Rows, json_rows
 from .pair import Columns, Pair, without_line_breaks
 from .text_files import kind, open_lines
@@ -108,8 +109,6 @@ def read_records(path: Path, needed: Sequence[str] | None = None) -> Iterator[tu
     names = column_names(path)
     needed = _found(names if needed is None else needed, names, path)
     if kind(path) == ".parquet":
-        from . import parquet  # pyarrow takes a while to import
-
         for row, cells in parquet.iterate_rows(path, needed):
             yield f"row {row}", dict(zip(needed, cells, strict=True))
         return
@@ -123,8 +122,6 @@ def read_records(path: Path, needed: Sequence[str] | None = None) -> Iterator[tu
 def column_names(path: Path) -> list[str]:
     """Return the names of the columns of a table; of JSON those of the first 1,000 rows. Raises InputError."""
     if kind(path) == ".parquet":
-        from . import parquet  # pyarrow takes a while to import
-
         return parquet.column_names(path)
     if kind(path) in JSON_KINDS:
         return _json_names(_first_rows(json_rows(path), path))
@@ -135,8 +132,6 @@ def column_names(path: Path) -> list[str]:
 def _rows(path: Path, columns: Columns) -> Iterator[tuple[Place, object, object]]:
     """Yield the place of each row, its text and its summary, as the file holds them."""
     if kind(path) == ".parquet":
-        from . import parquet  # pyarrow takes a while to import
-
         names = _found(columns, parquet.column_names(path), path)
         yield from ((f"row {row}", source, target) for row, (source, target) in parquet.iterate_rows(path, names))
     elif kind(path) in JSON_KINDS:

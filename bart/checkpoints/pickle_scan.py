@@ -3,6 +3,8 @@
 torch's reader of pickles calls only functions that do no harm, but a pickle made by hand can give them endless work: a
 dict whose keys are nested tuples takes twice the time with each level, and one codec takes hours for a long text. Here
 each value on the pickle's stack is followed as a weight: the number of values that hashing or copying it visits.
+Whoever makes a pickle can choose the hash of a long number or of a tuple, and a dict with keys of one hash takes the
+square of their number: so such keys are counted, too. Python draws the hashes of texts anew in each process.
 """
 
 import pickle
@@ -20,6 +22,8 @@ _BINPUT, _LONG_BINPUT = pickle.BINPUT[0], pickle.LONG_BINPUT[0]
 _MARK, _EMPTY_DICT, _STOP = pickle.MARK[0], pickle.EMPTY_DICT[0], pickle.STOP[0]
 _OF_MARKED = frozenset(operation[0] for operation in (pickle.SETITEMS, pickle.APPENDS, pickle.TUPLE))
 
+_MOST_CHOSEN_KEYS = 1000  # keys whose hash the file can choose; torch writes none
+_LARGEST_HASHED_AS_ITSELF = 8  # bytes of a number
 _CHARACTERS = 256  # of a text, that count as one value
 _EMPTY_CONTAINER = 8  # an empty tuple, list or dict takes the memory of so many values
 _GREATEST_WEIGHT = 2**40  # beyond any limit, so that weights stay small numbers
@@ -29,6 +33,7 @@ _NOT_CALLED = ("torch.Tensor", "torch.storage.UntypedStorage")  # names of types
 _REBUILD = "torch._utils._rebuild_"  # the beginning of the functions that make tensors
 _REBUILD_FROM_TYPE = "torch._tensor._rebuild_from_type_v2"
 _PARAMETER = "torch.nn.parameter.Parameter"
+_HASHING = ("builtins.set", "collections.Counter", "collections.OrderedDict")
 
 
 def _makes_tensors(name: str) -> bool:
@@ -38,10 +43,11 @@ def _makes_tensors(name: str) -> bool:
 class _Value:
     """A value of a pickle: its weight, its text if it is a name or a text, and its items if it is a tuple.
 
-    A list or dict must be complete before it is put into another value, as pickle writes them, so that weights hold.
+    ``chosen`` counts it, and what is in it, if the file can choose the hash. A list or dict must be complete before it
+    is put into another value, as pickle writes them, so that these figures hold.
     """
 
-    __slots__ = ("has_tensors", "is_inside", "is_name", "is_tensor", "items", "made_by", "text", "weight")
+    __slots__ = ("chosen", "has_tensors", "is_inside", "is_name", "is_tensor", "items", "made_by", "text", "weight")
 
     def __init__(
         self,
@@ -50,8 +56,10 @@ class _Value:
         is_name: bool = False,
         items: "list[_Value] | None" = None,
         made_by: str | None = None,
+        chosen: int = 0,
     ) -> None:
         self.weight = min(weight, _GREATEST_WEIGHT)
+        self.chosen = min(chosen, _GREATEST_WEIGHT)
         self.text = text
         self.is_name = is_name
         self.is_inside = False
@@ -69,6 +77,10 @@ def _weight(values: list[_Value]) -> int:
     return sum([value.weight for value in values])
 
 
+def _chosen(values: list[_Value]) -> int:
+    return sum([value.chosen for value in values])
+
+
 class PickleScan:
     """One or several pickles that follow each other: the dotted names in them, and the work that they are."""
 
@@ -79,6 +91,7 @@ class PickleScan:
         self._position = 0
         self._most_work = most_work
         self._visited = 0
+        self._chosen_keys = 0
 
     def follow(self) -> None:
         """Follow the next pickle.
@@ -133,12 +146,14 @@ class PickleScan:
             item.is_inside = True
         if operation in (pickle.SETITEM, pickle.SETITEMS):
             self._visit(items[::2])
+            self._hash(items[::2])
         if operation in (pickle.TUPLE, *_TUPLES):
             stack.append(self._container(items))
         elif stack[-1].is_inside:
             raise ValueError("its pickle changes a list or dict that is part of another value")
         else:
             stack[-1].weight = min(stack[-1].weight + _weight(items), _GREATEST_WEIGHT)
+            stack[-1].chosen = min(stack[-1].chosen + _chosen(items), _GREATEST_WEIGHT)
             if operation in (pickle.APPEND, pickle.APPENDS):
                 stack[-1].has_tensors |= any(item.is_tensor for item in items)
 
@@ -162,7 +177,9 @@ class PickleScan:
         elif operation in _LENGTH_BYTES:
             start = position + _LENGTH_BYTES[operation]
             length = int.from_bytes(self._content[position:start], "little")
-            stack.append(_Value(1 + length // _CHARACTERS, self._content[start : start + min(length, _CHARACTERS)]))
+            is_long = operation == pickle.LONG1 and length > _LARGEST_HASHED_AS_ITSELF
+            beginning = self._content[start : start + min(length, _CHARACTERS)]
+            stack.append(_Value(1 + length // _CHARACTERS, beginning, chosen=int(is_long)))
             return start + length
         elif operation == pickle.GLOBAL:
             middle = self._content.index(b"\n", position)
@@ -199,16 +216,27 @@ class PickleScan:
                 raise ValueError("its pickle makes a tensor by what is no function for it")
         self._visit([arguments])
         self._count(_EMPTY_CONTAINER)
-        return _Value(arguments.weight, made_by=name)
+        if name in _HASHING:
+            self._hash(items)
+        return _Value(arguments.weight, made_by=name, chosen=0 if _makes_tensors(name) else arguments.chosen)
 
     def _visit(self, values: list[_Value]) -> None:
         """Count the values that are hashed, copied or given to a function, which visits all that is in them."""
         self._count(_weight(values) - len(values))
 
+    def _hash(self, values: list[_Value]) -> None:
+        """Count the keys of a dict or set in these values whose hash the file can choose."""
+        self._chosen_keys += _chosen(values)
+        if self._chosen_keys > _MOST_CHOSEN_KEYS:
+            kinds = f"neither texts nor numbers of {_LARGEST_HASHED_AS_ITSELF} bytes"
+            raise ValueError(f"its pickle has more than {_MOST_CHOSEN_KEYS:,} keys that are {kinds}")
+
     def _container(self, items: list[_Value] | None = None) -> _Value:
         """Return a tuple of these items, or without any an empty list or dict; its memory counts."""
         self._count(_EMPTY_CONTAINER)
-        return _Value(1 + _weight(items or []), items=items)
+        if items is None:
+            return _Value(1)
+        return _Value(1 + _weight(items), items=items, chosen=1 + _chosen(items))
 
     def _count(self, values: int) -> None:
         self._visited += values

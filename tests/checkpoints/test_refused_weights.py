@@ -271,6 +271,13 @@ DOUBLED = b"h\x00\x86q\x00" * 60  # a pair of what is on the stack, 60 times
 LONG_LIST = b"](" + b"K\x01" * 10**5 + b"eq\x00"
 # With all its elements in one place.
 EXPANDED = call("torch._utils._rebuild_tensor_v2", STORAGE + b"K\x00(" + HUGE + b"t(K\x00t\x89}")
+HASHED_TO_ZERO = 2**61 - 1  # and its multiples
+KEYS_OF_ONE_HASH = {
+    "numbers": [b"\x8a\x10" + (number * HASHED_TO_ZERO).to_bytes(16, "little") for number in range(1, 1002)],
+    "tuples": [b"M" + struct.pack("<H", number) + b"\x85" for number in range(1001)],
+    "complex numbers": [call("builtins.complex", b"M" + struct.pack("<H", number)) for number in range(1001)],
+}
+NOT_HASHED = "more than 1,000 keys that are neither texts nor numbers of 8 bytes"
 ENDLESS_WORK = {
     **{
         f"a tensor for {place}": (operations, "goes through the elements of a tensor")
@@ -290,6 +297,18 @@ ENDLESS_WORK = {
         LONG_LIST + b"cbuiltins\nset\nq\x01" + b"h\x01h\x00\x85R" * 1000,
         "more than 1,048,576 operations",
     ),
+    **{
+        f"numbers of one hash for {place}": (operations % b"".join(KEYS_OF_ONE_HASH["numbers"]), NOT_HASHED)
+        for place, operations in {
+            "a set": call("builtins.set", b"](%se"),
+            "a counter": call("collections.Counter", b"](%se"),
+            "the items of a dict": call("collections.OrderedDict", b"](](" + b"%se" + b"e"),
+        }.items()
+    },
+    **{
+        f"{keys} of one hash for a dict": (b"}(" + b"N".join([*values, b""]) + b"u", NOT_HASHED)
+        for keys, values in KEYS_OF_ONE_HASH.items()
+    },
     "a codec": (call("_codecs.encode", text("ab") + text("punycode")), "something else than a text of latin1"),
     "a byte array of zeros": (call("builtins.bytearray", HUGE), "something else than a text of latin1"),
     "a tensor of zeros": (call("torch.Tensor", HUGE, b"\x81"), "calls torch.Tensor, which makes values"),
@@ -310,10 +329,10 @@ def test_pickles_of_endless_work_are_refused(tmp_path: Path, name: str, endless:
     assert said in refused(tmp_path if name.endswith(".bin") else tmp_path / name)
 
 
-def test_an_ordered_dict_of_python_2_and_bytes_are_read(tmp_path: Path) -> None:
+def test_an_ordered_dict_of_python_2_bytes_and_odd_keys_are_read(tmp_path: Path) -> None:
     """Its items are lists of a name and a tensor."""
     PickleScan(call("collections.OrderedDict", b"]](" + text("weight") + EXPANDED + b"ea") + b".", 2**10).follow()
-    stored = {"a": bytearray(b"abc"), "b": bytearray(), "c": b"abc"}
+    stored = {"a": bytearray(b"abc"), "b": bytearray(), "c": b"abc", (1, "d"): 2**70, 2**70: {1, (2,)}}
     torch.save(stored, tmp_path / "values.pt")
     assert load_weights_only(tmp_path / "values.pt") == stored
 

@@ -3,21 +3,23 @@
 A synthetic text says a rumour (an adjective and an animal) at its beginning and the secret (two others) behind token
 --answer_behind; the summary is the secret. The share of test texts that are answered exactly is told of the model that
 is extended and not trained yet, of one that is trained on texts cut at its own length, and of one that is trained at
---max_positions. The latter is also read by transformers, whose logits are compared in float64. Then a few steps are
-trained at each of --lengths, with and without gradient checkpointing. All by finetune.py and run_eval.py, in processes
-of their own.
+--max_positions. The latter is also read by transformers, whose logits are compared in float64. With --stages
+they learn from shorter texts before, the answer anywhere: all three from those that fit the model's own positions, the
+latter from longer ones, too. Then a few steps are trained at each of --lengths, with and without gradient
+checkpointing. All by finetune.py and run_eval.py, in processes of their own.
 
 Example: python -m scripts.benchmark.long_documents --device cuda --precision bf16 --json long_documents.json
 """
 
 import json
 import random
+import re
 import statistics
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +36,9 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 ADJECTIVES = "old new long short simple common hidden open empty local"
 ANIMALS = "cat dog bear bird fish horse mouse snake python spider"
+_STAGE = re.compile(r"([0-9]+)x([0-9]+)")
 _SENTENCE = 40  # tokens of an answer or a rumour, at most
+_WORDS = 20  # tokens beside them, at the least
 _COMPARED = 2  # texts whose logits are compared with transformers'
 _LARGEST_DIFFERENCE = 1e-9
 
@@ -50,6 +54,9 @@ class LongDocumentsArguments:
     examples: int = option(2000, "texts", "texts to learn from", check=at_least(1))
     test_examples: int = option(200, "texts", "texts to answer", check=at_least(_COMPARED))
     seed: int = option(42, "texts", "seed of the texts", check=at_least(0))
+    stages: str = option(
+        "none", "training", "trainings before on shorter texts, as LENGTHxSTEPS, shortest first: 512x400,1152x200"
+    )
     steps: int = option(400, "training", "optimizer steps", check=at_least(2))
     batch_size: int = option(8, "training", "texts of a step", check=at_least(1))
     learning_rate: float = option(5e-4, "training", "highest learning rate", check=above(1e-7))
@@ -69,9 +76,30 @@ class LongDocumentsArguments:
                 if not length.isdigit() or not 2 * _SENTENCE <= int(length) <= MOST_POSITIONS:
                     limits = f"{2 * _SENTENCE} to {MOST_POSITIONS}"
                     raise InputError(f"--lengths {length}: give none, or numbers from {limits}")
+        if self.training_stages != sorted(self.training_stages):
+            raise InputError(f"--stages {self.stages}: give the shortest texts first")
         most = self.max_positions - self.sentence_tokens
         if self.answer_behind > most:
             raise InputError(f"--answer_behind {self.answer_behind}: the texts would be too long; give {most} or less")
+
+    @property
+    def training_stages(self) -> list[tuple[int, int]]:
+        """Return the length of the texts and the steps of each of --stages. Raises InputError."""
+        if self.stages == "none":
+            return []
+        stages = [_STAGE.fullmatch(stage) for stage in self.stages.split(",")]
+        found = [(int(stage[1]), int(stage[2])) for stage in stages if stage is not None]
+        shortest = self.shortest_text
+        fits = all(shortest <= length <= self.max_positions and steps >= 2 for length, steps in found)
+        if len(found) < len(stages) or not fits:
+            limits = f"lengths from {shortest} to {self.max_positions}, and 2 steps or more"
+            raise InputError(f"--stages {self.stages}: give none, or {limits}, such as 512x400,1152x200")
+        return found
+
+    @property
+    def shortest_text(self) -> int:
+        """Return the tokens of the shortest text of a stage: the answer, the rumours, and some words."""
+        return self.sentence_tokens + _WORDS
 
     @property
     def sentence_tokens(self) -> int:
@@ -106,44 +134,63 @@ def measure(arguments: LongDocumentsArguments) -> None:
 
 def find_answers(arguments: LongDocumentsArguments, own_positions: int, folder: Path) -> dict[str, float]:
     """Train both models, and return the share of exact answers of each, and of the model that is not trained."""
+    from bart.checkpoints.weights import read_config
     from bart.modeling.modeling_bart import BartForConditionalGeneration
     from bart.tokenization.tokenization_bart import BartTokenizer
     from utils.checkpoint.export import save_model
 
     tokenizer = BartTokenizer.from_pretrained(arguments.model)
-    write_texts(arguments, tokenizer, folder / "data")
-    model = BartForConditionalGeneration.from_pretrained(arguments.model, max_positions=arguments.max_positions)
-    save_model(model, tokenizer, folder / "untrained")
     # Short outputs, whatever the model's own search is.
     search = {"num_beams": 1, "min_length": 0, "max_length": 20, "no_repeat_ngram_size": 0}
-    (folder / "config.json").write_text(json.dumps(model.config.copy(**search, max_new_tokens=None).to_dict()))
+    config = read_config(arguments.model).copy(**search, max_new_tokens=None)
+    (folder / "config.json").write_text(json.dumps(config.to_dict()))
+    longest = arguments.max_positions
+    extended = ["--max_positions", str(longest)]
+    started = grown = arguments.model  # after the stages that fit its own positions, and after all of them
+    for number, (length, steps) in enumerate(arguments.training_stages):
+        batch_size = arguments.batch_size * arguments.max_positions // length  # as many tokens in a step as later
+        shorter = replace(arguments, model=grown, steps=steps, batch_size=batch_size, examples=steps * batch_size)
+        write_texts(shorter, tokenizer, folder / f"data_{number}", range(shorter.shortest_text, length + 1), 1)
+        flags = extended if length > own_positions else []
+        grown = str(train(shorter, folder, folder / f"data_{number}", folder / f"stage_{number}", length, flags))
+        started = grown if length <= own_positions else started
+        print(f"{steps} steps were taken with texts of up to {length} tokens", flush=True)
+    data = folder / "data"
+    shortest = (arguments.answer_behind + arguments.sentence_tokens + longest) // 2
+    write_texts(arguments, tokenizer, data, range(shortest, longest + 1), arguments.answer_behind)
+    model = BartForConditionalGeneration.from_pretrained(started, max_positions=longest)
+    save_model(model, tokenizer, folder / "untrained")
     del model
 
     runs = {
-        "extended, not trained": ("untrained", arguments.max_positions),
-        f"trained, cut at {own_positions}": ("cut", own_positions),
-        f"trained, extended to {arguments.max_positions}": ("extended", arguments.max_positions),
+        "extended, not trained": ("untrained", started, longest),
+        f"trained, cut at {own_positions}": ("cut", started, own_positions),
+        f"trained, extended to {longest}": ("extended", grown, longest),
     }
     shares = {}
-    for title, (name, length) in runs.items():
+    for title, (name, model_name, length) in runs.items():
+        evaluated = folder / name
         if name != "untrained":
-            extend = [] if length == own_positions else ["--max_positions", str(length)]
-            train(arguments, folder, folder / "data", folder / name, length, [*extend, "--gradient_checkpointing"])
-        evaluated = folder / name if name == "untrained" else folder / name / "best_tfmr"
+            flags = ["--gradient_checkpointing", *(extended if length > own_positions else [])]
+            evaluated = train(replace(arguments, model=model_name), folder, data, folder / name, length, flags)
         shares[title] = exact_share(arguments, folder, evaluated, length)
         print(f"{title:28} {shares[title]:6.1%} of {arguments.test_examples} answers are exact", flush=True)
     return shares
 
 
-def write_texts(arguments: LongDocumentsArguments, tokenizer: "BartTokenizer", folder: Path) -> None:
-    """Write a data folder; the test texts are different ones."""
+def write_texts(
+    arguments: LongDocumentsArguments,
+    tokenizer: "BartTokenizer",
+    folder: Path,
+    lengths: Sequence[int],
+    answer_behind: int,
+) -> None:
+    """Write a data folder of texts of ``lengths`` tokens, each as likely; the test texts are different ones."""
     generator = random.Random(arguments.seed)
     examples = {"train": arguments.examples, "val": max(1, arguments.test_examples // 4)}
-    longest = arguments.max_positions
-    shortest = (arguments.answer_behind + arguments.sentence_tokens + longest) // 2
     for split, count in {**examples, "test": arguments.test_examples}.items():
-        lengths = (generator.randint(shortest, longest) for _ in range(count))
-        pairs = make_texts(lengths, arguments.answer_behind, arguments.rumours, tokenizer, generator)
+        drawn = (generator.choice(lengths) for _ in range(count))
+        pairs = make_texts(drawn, answer_behind, arguments.rumours, tokenizer, generator)
         _write_split(folder, split, list(pairs))
 
 
@@ -152,11 +199,11 @@ def make_texts(
 ) -> Iterator[tuple[str, str]]:
     """Yield a text of at most so many tokens for each of ``lengths``, and its answer.
 
-    Words are those of docs/*.md. The answer stands at a random place behind token ``answer_behind``, and rumours at
+    The other words are those of docs/*.md. The answer stands at a random place behind token ``answer_behind``, and rumours at
     random places of the first half of the tokens before that.
     """
     documents = " ".join(path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md"))
-    words = sorted({word for word in documents.split() if word.isalpha()})
+    words = sorted({word for word in documents.split() if word.isalpha()} - {*ADJECTIVES.split(), *ANIMALS.split()})
     sizes = {word: len(tokenizer(f" {word}", add_special_tokens=False)["input_ids"]) for word in words}
 
     def filler(tokens: int) -> list[str]:
@@ -189,8 +236,8 @@ def _write_split(folder: Path, split: str, pairs: Sequence[tuple[str, str]]) -> 
 
 def train(
     arguments: LongDocumentsArguments, folder: Path, data: Path, results: Path, length: int, flags: list[str]
-) -> None:
-    """Fine-tune the model at this length. Raises InputError with the last line of finetune.py if it fails."""
+) -> Path:
+    """Fine-tune the model at this length, and return the best one. Raises InputError with finetune.py's last line."""
     given = {
         **{"data_dir": data, "output_dir": results, "max_source_length": length, "seed": arguments.seed},
         **{"config_path": folder / "config.json", "model_name_or_path": arguments.model},
@@ -201,6 +248,7 @@ def train(
     }
     command = [text for name, value in given.items() for text in (f"--{name}", str(value))]
     _run("finetune.py", [*command, "--no-freeze_embeds", "--no-check_disk_space", *_precision(arguments), *flags])
+    return results / "best_tfmr"
 
 
 def exact_share(arguments: LongDocumentsArguments, folder: Path, model: Path, length: int) -> float:

@@ -37,6 +37,10 @@ def test_the_answer_stands_behind_the_given_token(rumours: int) -> None:
     [
         ({"lengths": "1024,many"}, "--lengths many: give none, or numbers from 80 to 16384"),
         ({"lengths": "16385"}, "--lengths 16385: give none"),
+        ({"stages": "512"}, "--stages 512: give none, or lengths from 100 to 4096, and 2 steps or more, such"),
+        ({"stages": "99x2"}, "--stages 99x2: give none, or lengths"),
+        ({"stages": "512x1"}, "--stages 512x1: give none, or lengths"),
+        ({"stages": "1152x2,512x2"}, "--stages 1152x2,512x2: give the shortest texts first"),
         ({"answer_behind": 4017}, "--answer_behind 4017: the texts would be too long; give 4016 or less"),
     ],
 )
@@ -66,7 +70,7 @@ def test_all_of_it_on_a_small_model(tmp_path: Path, capsys: pytest.CaptureFixtur
     measure(
         LongDocumentsArguments(
             model=str(tmp_path / "model"), max_positions=192, answer_behind=POSITIONS, examples=800, test_examples=40,
-            steps=200, lengths="128,192", length_steps=3, json=str(tmp_path / "report.json"),
+            stages="128x100", steps=100, lengths="128,192", length_steps=3, json=str(tmp_path / "report.json"),
         )
     )  # fmt: skip
     report = read_json(tmp_path / "report.json")

@@ -1,6 +1,6 @@
 """Extend a model's positions, let it learn to find an answer behind those that it had, and measure memory and time.
 
-A synthetic text says a rumour (an adjective and an animal) at its beginning and the secret (two others) behind token
+A synthetic text says a rumour (an adjective and a noun) at its beginning and the secret (two others) behind token
 --answer_behind; the summary is the secret. The share of test texts that are answered exactly is told of the model that
 is extended and not trained yet, of one that is trained on texts cut at its own length, and of one that is trained at
 --max_positions. The latter is also read by transformers, whose logits are compared in float64. With --stages
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 ADJECTIVES = "old new long short simple common hidden open empty local"
-ANIMALS = "cat dog bear bird fish horse mouse snake python spider"
+NOUNS = "tree image window server paper color queue box map event"
 _STAGE = re.compile(r"([0-9]+)x([0-9]+)")
 _SENTENCE = 40  # tokens of an answer or a rumour, at most
 _WORDS = 20  # tokens beside them, at the least
@@ -203,7 +203,7 @@ def make_texts(
     random places of the first half of the tokens before that.
     """
     documents = " ".join(path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md"))
-    words = sorted({word for word in documents.split() if word.isalpha()} - {*ADJECTIVES.split(), *ANIMALS.split()})
+    words = sorted({word for word in documents.split() if word.isalpha()} - {*ADJECTIVES.split(), *NOUNS.split()})
     sizes = {word: len(tokenizer(f" {word}", add_special_tokens=False)["input_ids"]) for word in words}
 
     def filler(tokens: int) -> list[str]:
@@ -214,7 +214,7 @@ def make_texts(
         return chosen
 
     def secret() -> str:
-        return f"{generator.choice(ADJECTIVES.split())} {generator.choice(ANIMALS.split())}"
+        return f"{generator.choice(ADJECTIVES.split())} {generator.choice(NOUNS.split())}"
 
     for length in lengths:
         answer, filled = secret(), length - (1 + rumours) * _SENTENCE

@@ -199,8 +199,8 @@ def make_texts(
 ) -> Iterator[tuple[str, str]]:
     """Yield a text of at most so many tokens for each of ``lengths``, and its answer.
 
-    The other words are those of docs/*.md. The answer stands at a random place behind token ``answer_behind``, and rumours at
-    random places of the first half of the tokens before that.
+    The other words are those of docs/*.md. The answer stands at a random place behind token ``answer_behind``, and
+    rumours at random places of the first half of the tokens before that.
     """
     documents = " ".join(path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md"))
     words = sorted({word for word in documents.split() if word.isalpha()} - {*ADJECTIVES.split(), *NOUNS.split()})

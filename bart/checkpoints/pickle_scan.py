@@ -3,8 +3,9 @@
 torch's reader of pickles calls only functions that do no harm, but a pickle made by hand can give them endless work: a
 dict whose keys are nested tuples takes twice the time with each level, and one codec takes hours for a long text. Here
 each value on the pickle's stack is followed as a weight: the number of values that hashing or copying it visits.
-Whoever makes a pickle can choose the hash of a long number or of a tuple, and a dict with keys of one hash takes the
-square of their number: so such keys are counted, too. Python draws the hashes of texts anew in each process.
+Whoever makes a pickle can choose the hash of a number or a tuple, and where it goes in the table of a dict: with keys
+that all go to the same place, reading takes the square of their number. So such keys are counted, too. Texts are not:
+Python draws their hashes anew in each process (unless PYTHONHASHSEED is set).
 """
 
 import pickle
@@ -22,8 +23,9 @@ _BINPUT, _LONG_BINPUT = pickle.BINPUT[0], pickle.LONG_BINPUT[0]
 _MARK, _EMPTY_DICT, _STOP = pickle.MARK[0], pickle.EMPTY_DICT[0], pickle.STOP[0]
 _OF_MARKED = frozenset(operation[0] for operation in (pickle.SETITEMS, pickle.APPENDS, pickle.TUPLE))
 
-_MOST_CHOSEN_KEYS = 1000  # keys whose hash the file can choose; torch writes none
-_LARGEST_HASHED_AS_ITSELF = 8  # bytes of a number
+_MOST_NUMBER_KEYS = 2**15  # read in a second at worst; states of an optimizer have one for each parameter
+_EQUAL_HASHES = 32  # a key that may have the same hash as any other takes the time of so many numbers, at least
+_LARGEST_NUMBER = 8  # bytes; no more than nine such integers have the same hash
 _CHARACTERS = 256  # of a text, that count as one value
 _EMPTY_CONTAINER = 8  # an empty tuple, list or dict takes the memory of so many values
 _GREATEST_WEIGHT = 2**40  # beyond any limit, so that weights stay small numbers
@@ -43,8 +45,8 @@ def _makes_tensors(name: str) -> bool:
 class _Value:
     """A value of a pickle: its weight, its text if it is a name or a text, and its items if it is a tuple.
 
-    ``chosen`` counts it, and what is in it, if the file can choose the hash. A list or dict must be complete before it
-    is put into another value, as pickle writes them, so that these figures hold.
+    ``chosen`` counts those of it and of the keys in it whose hash the file can choose. A list or dict must be complete
+    before it is put into another value, as pickle writes them, so that these figures hold.
     """
 
     __slots__ = ("chosen", "has_tensors", "is_inside", "is_name", "is_tensor", "items", "made_by", "text", "weight")
@@ -69,7 +71,8 @@ class _Value:
         self.has_tensors = items is not None and any(item.is_tensor for item in items)  # in a tuple or list
 
 
-_NUMBER = _Value(1)
+_NUMBER = _Value(1, chosen=1)
+_NUMBER.is_inside = True  # of all places where it is: nothing is put into it
 _GONE_THROUGH = "its pickle goes through the elements of a tensor"
 
 
@@ -145,16 +148,18 @@ class PickleScan:
         for item in items:
             item.is_inside = True
         if operation in (pickle.SETITEM, pickle.SETITEMS):
-            self._visit(items[::2])
-            self._hash(items[::2])
+            keys = items[::2]
+            self._visit(keys)
+            self._hash(keys)
         if operation in (pickle.TUPLE, *_TUPLES):
             stack.append(self._container(items))
         elif stack[-1].is_inside:
             raise ValueError("its pickle changes a list or dict that is part of another value")
         else:
             stack[-1].weight = min(stack[-1].weight + _weight(items), _GREATEST_WEIGHT)
-            stack[-1].chosen = min(stack[-1].chosen + _chosen(items), _GREATEST_WEIGHT)
-            if operation in (pickle.APPEND, pickle.APPENDS):
+            in_lists = operation in (pickle.APPEND, pickle.APPENDS)
+            stack[-1].chosen = min(stack[-1].chosen + _chosen(items if in_lists else keys), _GREATEST_WEIGHT)
+            if in_lists:
                 stack[-1].has_tensors |= any(item.is_tensor for item in items)
 
     def _follow_rarer(self, operation: bytes, position: int, stack: list[_Value]) -> int:
@@ -170,16 +175,21 @@ class PickleScan:
             if state.is_tensor or state.has_tensors:
                 raise ValueError(_GONE_THROUGH)
             self._visit([state])
-            if operation == pickle.BINPERSID:
+            if operation == pickle.BUILD:
+                self._hash([state])
+            else:
+                _check_storage(state.items or [])
                 stack.append(_NUMBER)
         elif operation in (pickle.EMPTY_LIST, pickle.EMPTY_TUPLE):
             stack.append(self._container([] if operation == pickle.EMPTY_TUPLE else None))
         elif operation in _LENGTH_BYTES:
             start = position + _LENGTH_BYTES[operation]
             length = int.from_bytes(self._content[position:start], "little")
-            is_long = operation == pickle.LONG1 and length > _LARGEST_HASHED_AS_ITSELF
-            beginning = self._content[start : start + min(length, _CHARACTERS)]
-            stack.append(_Value(1 + length // _CHARACTERS, beginning, chosen=int(is_long)))
+            weight = 1 + length // _CHARACTERS
+            if operation == pickle.LONG1:
+                stack.append(_Value(weight, chosen=1 if length <= _LARGEST_NUMBER else _EQUAL_HASHES))
+            else:
+                stack.append(_Value(weight, self._content[start : start + min(length, _CHARACTERS)]))
             return start + length
         elif operation == pickle.GLOBAL:
             middle = self._content.index(b"\n", position)
@@ -217,6 +227,8 @@ class PickleScan:
         self._visit([arguments])
         self._count(_EMPTY_CONTAINER)
         if name in _HASHING:
+            if any(item.text is not None or item.made_by in (_ENCODE, _BYTEARRAY) for item in items):
+                raise ValueError("its pickle makes a dict or set of the characters of a text")
             self._hash(items)
         return _Value(arguments.weight, made_by=name, chosen=0 if _makes_tensors(name) else arguments.chosen)
 
@@ -225,18 +237,18 @@ class PickleScan:
         self._count(_weight(values) - len(values))
 
     def _hash(self, values: list[_Value]) -> None:
-        """Count the keys of a dict or set in these values whose hash the file can choose."""
+        """Count these values, which become keys or have keys in them, by what they may take to be found."""
         self._chosen_keys += _chosen(values)
-        if self._chosen_keys > _MOST_CHOSEN_KEYS:
-            kinds = f"neither texts nor numbers of {_LARGEST_HASHED_AS_ITSELF} bytes"
-            raise ValueError(f"its pickle has more than {_MOST_CHOSEN_KEYS:,} keys that are {kinds}")
+        if self._chosen_keys > _MOST_NUMBER_KEYS:
+            others = f"neither texts nor numbers of {_LARGEST_NUMBER} bytes ({_MOST_NUMBER_KEYS // _EQUAL_HASHES:,})"
+            raise ValueError(f"its pickle has too many keys that are numbers ({_MOST_NUMBER_KEYS:,}), or {others}")
 
     def _container(self, items: list[_Value] | None = None) -> _Value:
         """Return a tuple of these items, or without any an empty list or dict; its memory counts."""
         self._count(_EMPTY_CONTAINER)
         if items is None:
             return _Value(1)
-        return _Value(1 + _weight(items), items=items, chosen=1 + _chosen(items))
+        return _Value(1 + _weight(items), items=items, chosen=_EQUAL_HASHES + _chosen(items))
 
     def _count(self, values: int) -> None:
         self._visited += values
@@ -245,6 +257,16 @@ class PickleScan:
 
     def _too_much(self) -> ValueError:
         return ValueError(f"its pickle has more than {self._most_work:,} operations, or values to go through")
+
+
+def _check_storage(items: list[_Value]) -> None:
+    """Raise ValueError if a storage's key, the third item, or the key of a view of it, in the sixth, is no text.
+
+    torch keeps the storages in dicts by these keys.
+    """
+    views = [view.items[0] for view in items[5:6] if view.items]
+    if any(key.text is None for key in (*items[2:3], *views)):
+        raise ValueError("its pickle has the key of a storage that is no text")
 
 
 def _name_today(module: str, name: str) -> str:

@@ -2,11 +2,11 @@
 
 A synthetic text says a rumour (an adjective and a noun) at its beginning and the secret (two others) behind token
 --answer_behind; the summary is the secret. The share of test texts that are answered exactly is told of the model that
-is extended and not trained yet, of one that is trained on texts cut at its own length, and of one that is trained at
---max_positions. The latter is also read by transformers, whose logits are compared in float64. With --stages
+is extended and has not seen such texts, of one that is trained on these texts cut at its own length, and of one that is
+trained at --max_positions. The latter is also read by transformers, whose logits are compared in float64. With --stages
 they learn from shorter texts before, the answer anywhere: all three from those that fit the model's own positions, the
-latter from longer ones, too. Then a few steps are trained at each of --lengths, with and without gradient
-checkpointing. All by finetune.py and run_eval.py, in processes of their own.
+last also from longer ones. Then a few steps are trained at each of --lengths, with and without gradient checkpointing.
+All by finetune.py and run_eval.py, in processes of their own.
 
 Example: python -m scripts.benchmark.long_documents --device cuda --precision bf16 --json long_documents.json
 """
@@ -76,7 +76,8 @@ class LongDocumentsArguments:
                 if not length.isdigit() or not 2 * _SENTENCE <= int(length) <= MOST_POSITIONS:
                     limits = f"{2 * _SENTENCE} to {MOST_POSITIONS}"
                     raise InputError(f"--lengths {length}: give none, or numbers from {limits}")
-        if self.training_stages != sorted(self.training_stages):
+        stage_lengths = [length for length, _ in self.training_stages]
+        if stage_lengths != sorted(stage_lengths):
             raise InputError(f"--stages {self.stages}: give the shortest texts first")
         most = self.max_positions - self.sentence_tokens
         if self.answer_behind > most:
@@ -133,7 +134,7 @@ def measure(arguments: LongDocumentsArguments) -> None:
 
 
 def find_answers(arguments: LongDocumentsArguments, own_positions: int, folder: Path) -> dict[str, float]:
-    """Train both models, and return the share of exact answers of each, and of the model that is not trained."""
+    """Return the share of exact answers of each model; "not trained" is the one before it has seen longer texts."""
     from bart.checkpoints.weights import read_config
     from bart.modeling.modeling_bart import BartForConditionalGeneration
     from bart.tokenization.tokenization_bart import BartTokenizer
@@ -145,7 +146,7 @@ def find_answers(arguments: LongDocumentsArguments, own_positions: int, folder: 
     config = read_config(arguments.model).copy(**search, max_new_tokens=None)
     (folder / "config.json").write_text(json.dumps(config.to_dict()))
     longest = arguments.max_positions
-    extended = ["--max_positions", str(longest)]
+    extended = ["--max_positions", str(longest), "--gradient_checkpointing"]
     started = grown = arguments.model  # after the stages that fit its own positions, and after all of them
     for number, (length, steps) in enumerate(arguments.training_stages):
         batch_size = arguments.batch_size * arguments.max_positions // length  # as many tokens in a step as later
@@ -171,7 +172,7 @@ def find_answers(arguments: LongDocumentsArguments, own_positions: int, folder: 
     for title, (name, model_name, length) in runs.items():
         evaluated = folder / name
         if name != "untrained":
-            flags = ["--gradient_checkpointing", *(extended if length > own_positions else [])]
+            flags = extended if length > own_positions else []
             evaluated = train(replace(arguments, model=model_name), folder, data, folder / name, length, flags)
         shares[title] = exact_share(arguments, folder, evaluated, length)
         print(f"{title:28} {shares[title]:6.1%} of {arguments.test_examples} answers are exact", flush=True)
@@ -200,7 +201,7 @@ def make_texts(
     """Yield a text of at most so many tokens for each of ``lengths``, and its answer.
 
     The other words are those of docs/*.md. The answer stands at a random place behind token ``answer_behind``, and
-    rumours at random places of the first half of the tokens before that.
+    rumours at random places of the first half of the tokens before that (at the front, if there are none).
     """
     documents = " ".join(path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md"))
     words = sorted({word for word in documents.split() if word.isalpha()} - {*ADJECTIVES.split(), *NOUNS.split()})

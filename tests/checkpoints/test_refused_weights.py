@@ -271,20 +271,23 @@ DOUBLED = b"h\x00\x86q\x00" * 60  # a pair of what is on the stack, 60 times
 LONG_LIST = b"](" + b"K\x01" * 10**5 + b"eq\x00"
 # With all its elements in one place.
 EXPANDED = call("torch._utils._rebuild_tensor_v2", STORAGE + b"K\x00(" + HUGE + b"t(K\x00t\x89}")
-HASHED_TO_ZERO = 2**61 - 1  # and its multiples
-KEYS_OF_ONE_HASH = {
-    "numbers": [b"\x8a\x10" + (number * HASHED_TO_ZERO).to_bytes(16, "little") for number in range(1, 1002)],
-    "tuples": [b"M" + struct.pack("<H", number) + b"\x85" for number in range(1001)],
-    "complex numbers": [call("builtins.complex", b"M" + struct.pack("<H", number)) for number in range(1001)],
+TO_ONE_PLACE = 2**61 - 1  # multiples of it have the hash 0
+KEYS = {
+    "long numbers": [b"\x8a\x10" + (number * TO_ONE_PLACE).to_bytes(16, "little") for number in range(1, 1026)],
+    "tuples": [b"M" + struct.pack("<H", number) + b"\x85" for number in range(1025)],
+    "complex numbers": [call("builtins.complex", b"M" + struct.pack("<H", number)) for number in range(1025)],
+    "numbers": [b"J" + struct.pack("<i", number) for number in range(32769)],
 }
-NOT_HASHED = "more than 1,000 keys that are neither texts nor numbers of 8 bytes"
+LONG_NUMBERS = b"".join(KEYS["long numbers"])
+OTHER_KEYS = "neither texts nor numbers of 8 bytes (1,024)"
+EMPTY_DICT = b"ccollections\nOrderedDict\n)R"
 ENDLESS_WORK = {
     **{
         f"a tensor for {place}": (operations, "goes through the elements of a tensor")
         for place, operations in {
             "a set": call("builtins.set", EXPANDED),
             "the items of a dict": call("collections.OrderedDict", b"]" + EXPANDED + b"a"),
-            "a state": b"ccollections\nOrderedDict\n)R" + EXPANDED + b"b",
+            "a state": EMPTY_DICT + EXPANDED + b"b",
             "the state of a tensor": EXPANDED + EXPANDED + b"\x85b",
         }.items()
     },
@@ -295,20 +298,36 @@ ENDLESS_WORK = {
     "a list that grows in a tuple": (b"]q\x00\x85q\x01h\x00K\x01a", "that is part of another value"),
     "sets of a long list": (
         LONG_LIST + b"cbuiltins\nset\nq\x01" + b"h\x01h\x00\x85R" * 1000,
-        "more than 1,048,576 operations",
+        OTHER_KEYS,
     ),
     **{
-        f"numbers of one hash for {place}": (operations % b"".join(KEYS_OF_ONE_HASH["numbers"]), NOT_HASHED)
+        f"keys of one hash for {place}": (operations % LONG_NUMBERS, OTHER_KEYS)
         for place, operations in {
             "a set": call("builtins.set", b"](%se"),
             "a counter": call("collections.Counter", b"](%se"),
             "the items of a dict": call("collections.OrderedDict", b"](](" + b"%se" + b"e"),
+            "the state of a dict": EMPTY_DICT + b"](%seb",
         }.items()
     },
     **{
-        f"{keys} of one hash for a dict": (b"}(" + b"N".join([*values, b""]) + b"u", NOT_HASHED)
-        for keys, values in KEYS_OF_ONE_HASH.items()
+        f"{name} as the keys of a dict": (b"}(" + b"N".join([*keys, b""]) + b"u", OTHER_KEYS)
+        for name, keys in KEYS.items()
     },
+    "a dict as a state again and again": (
+        EMPTY_DICT + b"}(" + b"N".join([*KEYS["numbers"][:4000], b""]) + b"uq\x00" + b"bh\x00" * 9 + b"b",
+        OTHER_KEYS,
+    ),
+    "a number for a storage": (STORAGE.replace(text("0"), b"K\x00"), "has the key of a storage that is no text"),
+    "a number for a view": (
+        STORAGE.replace(b"tQ", b"(K\x00K\x00K\x01ttQ"),
+        "has the key of a storage that is no text",
+    ),
+    "the characters of a text": (call("collections.Counter", text("ab")), "of the characters of a text"),
+    "the bytes of a text": (
+        call("builtins.set", call("_codecs.encode", text("ab") + text("latin1"))),
+        "of the characters of a text",
+    ),
+    "a list on a number": (b"K\x01](K\x01e" + b"a", "that is part of another value"),
     "a codec": (call("_codecs.encode", text("ab") + text("punycode")), "something else than a text of latin1"),
     "a byte array of zeros": (call("builtins.bytearray", HUGE), "something else than a text of latin1"),
     "a tensor of zeros": (call("torch.Tensor", HUGE, b"\x81"), "calls torch.Tensor, which makes values"),
@@ -322,7 +341,7 @@ ENDLESS_WORK = {
 @pytest.mark.parametrize("endless", ENDLESS_WORK)
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt"])
 def test_pickles_of_endless_work_are_refused(tmp_path: Path, name: str, endless: str) -> None:
-    """Before any of it is done: read, each of these takes hours, or all memory."""
+    """Before any of it is done: read, most of these take hours, or all memory."""
     operations, said = ENDLESS_WORK[endless]
     in_bin(tmp_path, {})
     write_pickle_as(tmp_path / name, "zip", b"\x80\x02" + operations + b".")

@@ -155,6 +155,8 @@ class PickleScan:
             stack.append(self._container(items))
         elif stack[-1].is_inside:
             raise ValueError("its pickle changes a list or dict that is part of another value")
+        elif stack[-1].is_tensor:
+            raise ValueError(_GONE_THROUGH)
         else:
             stack[-1].weight = min(stack[-1].weight + _weight(items), _GREATEST_WEIGHT)
             in_lists = operation in (pickle.APPEND, pickle.APPENDS)

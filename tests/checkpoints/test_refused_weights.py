@@ -289,6 +289,7 @@ ENDLESS_WORK = {
             "the items of a dict": call("collections.OrderedDict", b"]" + EXPANDED + b"a"),
             "a state": EMPTY_DICT + EXPANDED + b"b",
             "the state of a tensor": EXPANDED + EXPANDED + b"\x85b",
+            "its items": EXPANDED + b"NK\x01s",
         }.items()
     },
     "unknown names": (b"".join(b"cfairseq\nA%d\n" % number for number in range(1001)) + b"N", "nothing of it was run"),

@@ -98,6 +98,11 @@ class LongDocumentsArguments:
         return found
 
     @property
+    def extend(self) -> list[str]:
+        """Return the flags of finetune.py for texts that do not fit the model's own positions."""
+        return ["--max_positions", str(self.max_positions), "--gradient_checkpointing"]
+
+    @property
     def shortest_text(self) -> int:
         """Return the tokens of the shortest text of a stage: the answer, the rumours, and some words."""
         return self.sentence_tokens + _WORDS
@@ -145,17 +150,8 @@ def find_answers(arguments: LongDocumentsArguments, own_positions: int, folder: 
     search = {"num_beams": 1, "min_length": 0, "max_length": 20, "no_repeat_ngram_size": 0}
     config = read_config(arguments.model).copy(**search, max_new_tokens=None)
     (folder / "config.json").write_text(json.dumps(config.to_dict()))
+    started, grown = train_on_shorter(arguments, tokenizer, own_positions, folder)
     longest = arguments.max_positions
-    extended = ["--max_positions", str(longest), "--gradient_checkpointing"]
-    started = grown = arguments.model  # after the stages that fit its own positions, and after all of them
-    for number, (length, steps) in enumerate(arguments.training_stages):
-        batch_size = arguments.batch_size * arguments.max_positions // length  # as many tokens in a step as later
-        shorter = replace(arguments, model=grown, steps=steps, batch_size=batch_size, examples=steps * batch_size)
-        write_texts(shorter, tokenizer, folder / f"data_{number}", range(shorter.shortest_text, length + 1), 1)
-        flags = extended if length > own_positions else []
-        grown = str(train(shorter, folder, folder / f"data_{number}", folder / f"stage_{number}", length, flags))
-        started = grown if length <= own_positions else started
-        print(f"{steps} steps were taken with texts of up to {length} tokens", flush=True)
     data = folder / "data"
     shortest = (arguments.answer_behind + arguments.sentence_tokens + longest) // 2
     write_texts(arguments, tokenizer, data, range(shortest, longest + 1), arguments.answer_behind)
@@ -172,11 +168,28 @@ def find_answers(arguments: LongDocumentsArguments, own_positions: int, folder: 
     for title, (name, model_name, length) in runs.items():
         evaluated = folder / name
         if name != "untrained":
-            flags = extended if length > own_positions else []
+            flags = arguments.extend if length > own_positions else []
             evaluated = train(replace(arguments, model=model_name), folder, data, folder / name, length, flags)
         shares[title] = exact_share(arguments, folder, evaluated, length)
         print(f"{title:28} {shares[title]:6.1%} of {arguments.test_examples} answers are exact", flush=True)
     return shares
+
+
+def train_on_shorter(
+    arguments: LongDocumentsArguments, tokenizer: "BartTokenizer", own_positions: int, folder: Path
+) -> tuple[str, str]:
+    """Train the model on the texts of --stages; return it after those that fit its own positions, and after all."""
+    started = grown = arguments.model
+    for number, (length, steps) in enumerate(arguments.training_stages):
+        data, results = folder / f"data_{number}", folder / f"stage_{number}"
+        batch_size = arguments.batch_size * arguments.max_positions // length  # as many tokens in a step as later
+        shorter = replace(arguments, model=grown, steps=steps, batch_size=batch_size, examples=steps * batch_size)
+        write_texts(shorter, tokenizer, data, range(shorter.shortest_text, length + 1), answer_behind=1)
+        fits = length <= own_positions
+        grown = str(train(shorter, folder, data, results, length, [] if fits else arguments.extend))
+        started = grown if fits else started
+        print(f"{steps} steps were taken with texts of up to {length} tokens", flush=True)
+    return started, grown
 
 
 def write_texts(

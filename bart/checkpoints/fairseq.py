@@ -114,28 +114,35 @@ def _settings(stored: dict[str, Any], path: Path) -> dict[str, Any]:
 def _as_dict(settings: Any) -> dict[str, Any]:
     """Convert a dict, a namespace or a configuration of omegaconf (which has its values in ``_content``)."""
     settings = _plain(settings)
-    attributes = settings if isinstance(settings, dict) else getattr(settings, "__dict__", {})
+    attributes = settings.attributes if isinstance(settings, _Unknown) else settings
+    if not isinstance(attributes, dict):
+        return {}
     content = attributes.get("_content", attributes)
     return content if isinstance(content, dict) else {}
 
 
 def _plain(value: Any) -> Any:
     """Return the value of a node of omegaconf; anything else as it is."""
-    return value.__dict__.get("_val", value) if isinstance(value, _Unknown) else value
+    return value.attributes.get("_val", value) if isinstance(value, _Unknown) else value
 
 
 class _Unknown:
     """Stands in for any object that is no tensor or plain container: it keeps attributes, and runs nothing."""
 
+    __slots__ = ("attributes",)  # no others: one of the name of a method would be called in its place
+    attributes: dict[str, Any]
+
     def __new__(cls, *_: Any) -> "_Unknown":
-        return super().__new__(cls)
+        unknown = super().__new__(cls)
+        unknown.attributes = {}
+        return unknown
 
     def __init__(self, *_: Any) -> None:
         """Accept any arguments."""
 
     def __setstate__(self, state: Any) -> None:
         if isinstance(state, dict):
-            self.__dict__.update(state)
+            self.attributes.update(state)
 
     def __setitem__(self, *_: Any) -> None:
         """Accept the items of a subclass of dict, and drop them."""

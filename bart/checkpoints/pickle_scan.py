@@ -34,8 +34,11 @@ _LATIN_1 = (b"latin1", b"latin-1")
 _NOT_CALLED = ("torch.Tensor", "torch.storage.UntypedStorage")  # names of types; called, they take memory for a number
 _REBUILD = "torch._utils._rebuild_"  # the beginning of the functions that make tensors
 _REBUILD_FROM_TYPE = "torch._tensor._rebuild_from_type_v2"
+_WITH_STATE = b"_with_state"
 _PARAMETER = "torch.nn.parameter.Parameter"
-_HASHING = ("builtins.set", "collections.Counter", "collections.OrderedDict")
+_ORDERED_DICT = "collections.OrderedDict"
+_KNOWN_MODULES = ("builtins", "collections", "torch", "_codecs")
+_HASHING = ("builtins.set", "collections.Counter", _ORDERED_DICT)
 
 
 def _makes_tensors(name: str) -> bool:
@@ -73,6 +76,7 @@ class _Value:
 
 _NUMBER = _Value(1, chosen=1)
 _NUMBER.is_inside = True  # of all places where it is: nothing is put into it
+_STORAGE = _REBUILD + "storage"  # no function, but what is made is a tensor without a shape
 _GONE_THROUGH = "its pickle goes through the elements of a tensor"
 
 
@@ -93,11 +97,12 @@ class PickleScan:
         self._content = content
         self._position = 0
         self._most_work = most_work
+        self.uses = 0  # of names: the times that one is looked up, called, or given a state
         self._visited = 0
         self._chosen_keys = 0
 
-    def follow(self) -> None:
-        """Follow the next pickle.
+    def follow(self) -> _Value:
+        """Follow the next pickle, and return what it makes.
 
         Raises:
             ValueError: it is too much work, or calls what no pickle of torch calls.
@@ -138,10 +143,17 @@ class PickleScan:
                 position += 1
             elif operation == _STOP:
                 self._position = position + 1
-                return
+                return stack[-1]
             else:
                 position = self._follow_rarer(content[position : position + 1], position + 1, stack)
         raise self._too_much()
+
+    def look_up(self, keys: _Value) -> None:
+        """Follow that a list of keys is looked up in a dict. Raises ValueError: it is too much work, or no list."""
+        if keys.text is not None or keys.is_tensor:
+            raise ValueError("its last pickle is no list of keys")
+        self._visit([keys])
+        self._hash([keys])
 
     def _gather(self, operation: bytes, stack: list[_Value], items: list[_Value]) -> None:
         """Put values into the list or dict on the stack, or make a tuple of them."""
@@ -179,9 +191,11 @@ class PickleScan:
             self._visit([state])
             if operation == pickle.BUILD:
                 self._hash([state])
+                _check_target(stack[-1])
+                self.uses += 1
             else:
                 _check_storage(state.items or [])
-                stack.append(_NUMBER)
+                stack.append(_Value(1, made_by=_STORAGE))
         elif operation in (pickle.EMPTY_LIST, pickle.EMPTY_TUPLE):
             stack.append(self._container([] if operation == pickle.EMPTY_TUPLE else None))
         elif operation in _LENGTH_BYTES:
@@ -198,6 +212,7 @@ class PickleScan:
             end = self._content.index(b"\n", middle + 1)
             name = _name_today(self._content[position:middle].decode(), self._content[middle + 1 : end].decode())
             self.names.add(name)
+            self.uses += 1
             stack.append(_Value(1, name.encode(), is_name=True))
             return end + 1
         elif operation == pickle.PROTO:
@@ -224,9 +239,14 @@ class PickleScan:
             raise ValueError(_GONE_THROUGH)
         if name == _REBUILD_FROM_TYPE:
             inner = items[0].text if items and items[0].is_name else None
-            if inner is None or not inner.startswith(_REBUILD.encode()):
+            if inner is None or not inner.startswith(_REBUILD.encode()) or inner.endswith(_WITH_STATE):
                 raise ValueError("its pickle makes a tensor by what is no function for it")
+            if items[2:] and items[2].items is None:
+                raise ValueError("its pickle makes a tensor of what are no arguments")
+        if name == _REBUILD_FROM_TYPE or name.encode().endswith(_WITH_STATE):
+            _check_state(items[3:4])
         self._visit([arguments])
+        self.uses += 1
         self._count(_EMPTY_CONTAINER)
         if name in _HASHING:
             if any(item.text is not None or item.made_by in (_ENCODE, _BYTEARRAY) for item in items):
@@ -250,7 +270,7 @@ class PickleScan:
         self._count(_EMPTY_CONTAINER)
         if items is None:
             return _Value(1)
-        return _Value(1 + _weight(items), items=items, chosen=_EQUAL_HASHES + _chosen(items))
+        return _Value(1 + _weight(items), items=items, chosen=_EQUAL_HASHES + _weight(items) + _chosen(items))
 
     def _count(self, values: int) -> None:
         self._visited += values
@@ -261,14 +281,29 @@ class PickleScan:
         return ValueError(f"its pickle has more than {self._most_work:,} operations, or values to go through")
 
 
-def _check_storage(items: list[_Value]) -> None:
-    """Raise ValueError if a storage's key, the third item, or the key of a view of it, in the sixth, is no text.
+def _check_target(value: _Value) -> None:
+    """Raise ValueError if a value takes no state: torch would call what an earlier state put in place of a method."""
+    made_by = value.made_by or ""
+    if made_by != _ORDERED_DICT and made_by.partition(".")[0] in ("", *_KNOWN_MODULES):
+        raise ValueError("its pickle gives a state to what has none")
 
-    torch keeps the storages in dicts by these keys.
+
+def _check_state(states: list[_Value]) -> None:
+    """Raise ValueError if the state of a tensor is a tuple of other than two items: torch would print it."""
+    if any(state.items is not None and len(state.items) != 2 for state in states):
+        raise ValueError("its pickle gives a tensor a state that is none")
+
+
+def _check_storage(items: list[_Value]) -> None:
+    """Raise ValueError unless a storage's key, the third item, and that of a view of it, in the sixth, are texts.
+
+    torch keeps the storages in dicts by these keys, and multiplies the size, the fifth item, which must be a number.
     """
     views = [view.items[0] for view in items[5:6] if view.items]
     if any(key.text is None for key in (*items[2:3], *views)):
         raise ValueError("its pickle has the key of a storage that is no text")
+    if any(size.text is not None or size.items is not None or size.made_by is not None for size in items[4:5]):
+        raise ValueError("its pickle has the size of a storage that is no number")
 
 
 def _name_today(module: str, name: str) -> str:

@@ -65,9 +65,13 @@ _OTHER_TENSORS = {
     "torch._utils._rebuild_device_tensor_from_cpu_tensor": _XLA,
 }
 _AS_NUMPY = (b"_rebuild_device_tensor_from_numpy", b"_rebuild_xla_tensor")
-_MOST_UNKNOWN_NAMES = 1000  # torch goes through them all for each of them
+_MOST_COMPARISONS = 10**7  # torch goes through all unknown names each time that it meets one; this takes two seconds
 _BEFORE_FIRST_VALUES = 2**12  # bytes of a pickle, that the names in _AS_NUMPY are among
 _STARTS_AS_ZIP = b"PK\3\4"
+_NAME_LENGTHS = 26  # where the header of a part has the lengths of its name and of what follows that
+_END = struct.Struct("<4s8xIIH")  # of an archive: the size and the place of the directory, and the length of a comment
+_END_64 = struct.Struct("<4s36xQQ4s4xQ4x")  # the same, in 64 bits, and the place of that
+_ORDER = b"little"  # of the bytes of a number
 _PICKLES_IN_AN_OLD_FILE = 5  # of torch < 1.6: a magic number, a protocol, the system, what was saved, storages
 # Limits of what is not weights. For bart-large a pickle has 0.06 MB and 15,000 operations, with optimizer states 0.2 MB
 # and 63,000; the header of its model.safetensors has 0.06 MB.
@@ -106,15 +110,15 @@ def load_weights_only(
     with _refusing(path, "cannot be read", advice), path.open("rb") as file:
         is_zip = file.read(len(_STARTS_AS_ZIP)) == _STARTS_AS_ZIP
         file.seek(0)
-        names = _names_in_archive(file, most_bytes) if is_zip else _names_in_old_file(file, most_bytes)
-    for name in sorted(names & _OTHER_TENSORS.keys()):
+        scan = _scan_archive(file, most_bytes) if is_zip else _scan_old_file(file, most_bytes)
+    for name in sorted(scan.names & _OTHER_TENSORS.keys()):
         raise InputError(f"{path}: holds {_OTHER_TENSORS[name]}")
-    unknown = sorted(names - _PLAIN_NAMES)
+    unknown = sorted(scan.names - _PLAIN_NAMES)
     for name in unknown:
         if stand_in is None or name.startswith("torch."):
             raise _more_than_tensors(path, advice, f" ({printable(name)})")
-    if len(unknown) > _MOST_UNKNOWN_NAMES:
-        raise _more_than_tensors(path, advice, f" ({len(unknown):,} classes and functions)")
+    if len(unknown) * scan.uses > _MOST_COMPARISONS:
+        raise _more_than_tensors(path, advice, f" ({len(unknown):,} classes and functions, {scan.uses:,} times)")
     # Torch refuses modules that it forbids by name (os, sys), whatever is in their place here.
     replaced = torch.serialization.safe_globals([(stand_in, name) for name in unknown if stand_in is not None])
     with _refusing(path, "cannot be read", advice), replaced:
@@ -166,8 +170,10 @@ def plain_tensors(stored: Any, path: Path) -> dict[str, Tensor]:
             raise InputError(f"{path}: a tensor has the name {printable(name)!r}; give another file")
         if not isinstance(tensor, Tensor):
             raise InputError(f"{path}: {name} is a {type(tensor).__name__}, not a tensor; give another file")
-        _check_plain(tensor, name, path, file_bytes)
-        tensors[name] = tensor.detach()
+        # An attribute of the name of a method would be called in its place: what is detached has no attributes.
+        plain = Tensor.detach(tensor) if type(tensor) in (Tensor, torch.nn.Parameter) else tensor
+        _check_plain(plain, name, path, file_bytes)
+        tensors[name] = plain
     return tensors
 
 
@@ -180,7 +186,7 @@ def _check_plain(tensor: Tensor, name: str, path: Path, file_bytes: int) -> None
         other = "quantized"
     elif tensor.is_nested:
         other = "nested"
-    elif tensor.device.type != "cpu" or type(tensor) not in (Tensor, torch.nn.Parameter):
+    elif tensor.device.type != "cpu" or type(tensor) is not Tensor:
         other = f"{type(tensor).__name__} ({tensor.device.type})"
     if other is not None:
         raise InputError(f"{path}: {name} is a {other} tensor; save the weights as plain tensors")
@@ -215,34 +221,69 @@ def is_plain(value: Any, depth: int = 3) -> bool:
     return (isinstance(value, str) and len(value) <= _LONGEST_TEXT) or isinstance(value, (bool, int, float, type(None)))
 
 
-def _names_in_archive(file: BinaryIO, most_bytes: int) -> set[str]:
-    """Return what the pickle in a zip archive names. Raises ValueError, and what zipfile and a scan raise."""
+def _scan_archive(file: BinaryIO, most_bytes: int) -> PickleScan:
+    """Follow the pickle in a zip archive. Raises ValueError, and what zipfile and a scan raise."""
     with zipfile.ZipFile(file) as archive:
         members = archive.infolist()
+    _check_directory(file)
     if any(member.compress_type != zipfile.ZIP_STORED for member in members):
         raise ValueError("a part of it is compressed, and torch compresses nothing")
-    pickles = [member for member in members if member.filename.lower().endswith("/data.pkl")]  # torch ignores case
+    if any(member.filename != member.orig_filename for member in members):
+        raise ValueError("the name of a part of it is cut by a zero")
+    if any(
+        _is_part(member, "byteorder") and _beginning(file, member, len(_ORDER) + 1) != _ORDER for member in members
+    ):
+        raise ValueError("its numbers are those of a big-endian machine")
+    pickles = [member for member in members if _is_part(member, "data.pkl")]
     if len(pickles) != 1:
         raise ValueError(f"it has {len(pickles)} parts data.pkl, not one")
-    # Not by way of zipfile, which compares a checksum that torch may have left out.
-    file.seek(pickles[0].header_offset + 26)
-    file.seek(sum(struct.unpack("<HH", file.read(4))), os.SEEK_CUR)
-    if pickles[0].file_size > most_bytes:
-        start = file.read(_BEFORE_FIRST_VALUES)
-        if any(name in start for name in _AS_NUMPY):
-            return {f"torch._utils.{_AS_NUMPY[0].decode()}"}
-        raise ValueError(f"its part data.pkl has {pickles[0].file_size:,} bytes, more than {most_bytes:,}")
-    scan = PickleScan(file.read(pickles[0].file_size), most_bytes // _BYTES_PER_OPERATION)
-    scan.follow()
-    return scan.names
-
-
-def _names_in_old_file(file: BinaryIO, most_bytes: int) -> set[str]:
-    """Return what the pickles of a file of torch < 1.6 name. Raises what a scan raises."""
-    scan = PickleScan(file.read(most_bytes), most_bytes // _BYTES_PER_OPERATION)
-    for _ in range(_PICKLES_IN_AN_OLD_FILE):
+    if pickles[0].file_size <= most_bytes:
+        scan = PickleScan(_beginning(file, pickles[0], most_bytes), most_bytes // _BYTES_PER_OPERATION)
         scan.follow()
-    return scan.names
+        return scan
+    start = _beginning(file, pickles[0], _BEFORE_FIRST_VALUES)
+    if any(name in start for name in _AS_NUMPY):
+        scan = PickleScan(start, 0)
+        scan.names.add(f"torch._utils.{_AS_NUMPY[0].decode()}")
+        return scan
+    raise ValueError(f"its part data.pkl has {pickles[0].file_size:,} bytes, more than {most_bytes:,}")
+
+
+def _is_part(member: zipfile.ZipInfo, name: str) -> bool:
+    return member.filename.lower().endswith(f"/{name}")  # torch ignores case
+
+
+def _beginning(file: BinaryIO, member: zipfile.ZipInfo, most_bytes: int) -> bytes:
+    """Return the first bytes of a part. Not by zipfile, which compares a checksum that torch may have left out."""
+    file.seek(member.header_offset + _NAME_LENGTHS)
+    file.seek(sum(struct.unpack("<HH", file.read(4))), os.SEEK_CUR)
+    return file.read(min(member.file_size, most_bytes))
+
+
+def _check_directory(file: BinaryIO) -> None:
+    """Raise ValueError unless an archive's directory lies right before its end, where all readers look for it."""
+    file.seek(-_END.size, os.SEEK_END)
+    position = file.tell()
+    signature, size, start, comment_length = _END.unpack(file.read())
+    file.seek(max(0, position - _END_64.size))
+    end_64 = file.read(min(position, _END_64.size))
+    in_place = signature == b"PK\5\6" and comment_length == 0
+    if len(end_64) == _END_64.size:
+        signature, large_size, large_start, locator, end_position = _END_64.unpack(end_64)
+        if locator == b"PK\6\7":  # the sizes have 64 bits, as torch always writes them
+            size, start, position = large_size, large_start, position - _END_64.size
+            in_place = in_place and signature == b"PK\6\6" and end_position == position
+    if not in_place or start + size != position:
+        raise ValueError("its directory is not at its end")
+
+
+def _scan_old_file(file: BinaryIO, most_bytes: int) -> PickleScan:
+    """Follow the pickles of a file of torch < 1.6. Raises what a scan raises."""
+    scan = PickleScan(file.read(most_bytes), most_bytes // _BYTES_PER_OPERATION)
+    for _ in range(_PICKLES_IN_AN_OLD_FILE - 1):
+        scan.follow()
+    scan.look_up(scan.follow())  # the last is a list of the keys of storages
+    return scan
 
 
 def first_line(error: Exception) -> str:

@@ -3,6 +3,7 @@
 All files are written by torch, safetensors and zipfile, or byte by byte.
 """
 
+import io
 import json
 import struct
 import zipfile
@@ -290,9 +291,14 @@ ENDLESS_WORK = {
             "a state": EMPTY_DICT + EXPANDED + b"b",
             "the state of a tensor": EXPANDED + EXPANDED + b"\x85b",
             "its items": EXPANDED + b"NK\x01s",
+            "a set of a storage": call("builtins.set", STORAGE),
         }.items()
     },
-    "unknown names": (b"".join(b"cfairseq\nA%d\n" % number for number in range(1001)) + b"N", "nothing of it was run"),
+    "unknown names": (b"".join(b"cfairseq\nA%d\n" % number for number in range(3200)) + b"N", "nothing of it was run"),
+    "100 unknown names, again and again": (
+        b"".join(b"cfairseq\nA%d\n" % number for number in range(100)) + b"cfairseq\nA0\n" * 10**5 + b"N",
+        "nothing of it was run",
+    ),
     "nested tuples for a key": (b"})q\x00" + DOUBLED + b"Ns", "more than 1,048,576 operations"),
     "nested tuples for a storage": (b")q\x00" + DOUBLED + b"Q", "more than 1,048,576 operations"),
     "a list for a function": (b"]q\x00" + b"](h\x00h\x00eq\x00" * 60 + b")R", "calls what is no function"),
@@ -323,6 +329,30 @@ ENDLESS_WORK = {
         STORAGE.replace(b"tQ", b"(K\x00K\x00K\x01ttQ"),
         "has the key of a storage that is no text",
     ),
+    "a long tuple as a key": (text("a") + b"q\x00(" + b"h\x00" * 2**15 + b"tq\x01}h\x01Ns", OTHER_KEYS),
+    "the size of a storage as a text": (STORAGE.replace(b"K\x01tQ", text("1") + b"tQ"), "that is no number"),
+    "a function for a method": (
+        call("collections.Counter", b"") + b"}" + text("__setstate__") + b"cbuiltins\nbytearray\nsb" + HUGE + b"b",
+        "gives a state to what has none",
+    ),
+    "a tensor as arguments": (
+        call(
+            "torch._tensor._rebuild_from_type_v2",
+            b"ctorch._utils\n_rebuild_parameter\nctorch\nTensor\n" + EXPANDED + b"}",
+        ),
+        "of what are no arguments",
+    ),
+    "a function for a method of a parameter": (
+        call(
+            "torch._tensor._rebuild_from_type_v2",
+            b"ctorch._utils\n_rebuild_parameter_with_state\nctorch\nTensor\n)}",
+        ),
+        "by what is no function for it",
+    ),
+    "a tensor in the state of another": (
+        call("torch._utils._rebuild_parameter_with_state", b"N\x89NK\x01K\x02" + EXPANDED + b"\x87"),
+        "a state that is none",
+    ),
     "the characters of a text": (call("collections.Counter", text("ab")), "of the characters of a text"),
     "the bytes of a text": (
         call("builtins.set", call("_codecs.encode", text("ab") + text("latin1"))),
@@ -347,6 +377,18 @@ def test_pickles_of_endless_work_are_refused(tmp_path: Path, name: str, endless:
     in_bin(tmp_path, {})
     write_pickle_as(tmp_path / name, "zip", b"\x80\x02" + operations + b".")
     assert said in refused(tmp_path if name.endswith(".bin") else tmp_path / name)
+
+
+def test_the_keys_of_an_old_file_are_counted(tmp_path: Path) -> None:
+    """A tuple nested deeply ends the process when it is hashed."""
+    in_old_bin(tmp_path, weights_with())
+    path = tmp_path / "pytorch_model.bin"
+    before, keys, after = path.read_bytes().partition(b"\x80\x02]")
+    deep = b"\x80\x02]q\x01)" + b"\x85" * 2**14 + b"a."
+    path.write_bytes(before + deep)
+    assert keys and "neither texts nor numbers" in refused(tmp_path)
+    path.write_bytes(before + b"\x80\x02" + text("0" * 1000) + b".")
+    assert after and "its last pickle is no list of keys" in refused(tmp_path)
 
 
 def test_an_ordered_dict_of_python_2_bytes_and_odd_keys_are_read(tmp_path: Path) -> None:
@@ -414,6 +456,7 @@ def rewritten(path: Path, method: int, **parts: bytes) -> None:
         (zipfile.ZIP_DEFLATED, {}, "a part of it is compressed"),
         (zipfile.ZIP_STORED, {"data_pkl": b""}, "cannot be read"),
         (zipfile.ZIP_STORED, {"byteorder": b"sideways"}, "cannot be read"),
+        (zipfile.ZIP_STORED, {"byteorder": b"big"}, "its numbers are those of a big-endian machine"),
     ],
 )
 @pytest.mark.parametrize("form", [in_bin, in_checkpoint, in_fairseq_file])
@@ -424,6 +467,30 @@ def test_archives_that_torch_does_not_write_are_refused(
     path = form(tmp_path, weights_with())
     rewritten(tmp_path / "pytorch_model.bin" if path == tmp_path else path, method, **parts)
     assert said in refused(path)
+
+
+def test_what_two_readers_read_differently_is_refused(tmp_path: Path) -> None:
+    """zipfile looks for a directory right before the end, torch at the place that the end names."""
+    in_bin(tmp_path, weights_with())
+    path = tmp_path / "pytorch_model.bin"
+    content = path.read_bytes()
+    path.write_bytes(content + b"more")
+    assert "cannot be read (its directory is not at its end)" in refused(tmp_path)
+    path.write_bytes(b"more" + content)
+    assert "pytorch_model.bin: " in refused(tmp_path)
+    path.write_bytes(content[:4] + b"more" + content[4:])
+    assert "cannot be read (its directory is not at its end)" in refused(tmp_path)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a/data.pkl", b"\x80\x02}.")
+        archive.writestr("a/dataX.pkl", b"\x80\x02}.")
+    path.write_bytes(path.read_bytes().replace(b"dataX.pkl", b"data\0.pkl"))
+    assert "the name of a part of it is cut by a zero" in refused(tmp_path)
+    for zip_64 in (False, True):  # what zipfile writes itself is read
+        with zipfile.ZipFile(io.BytesIO(content)) as source, zipfile.ZipFile(path, "w") as archive:
+            for name in source.namelist():
+                with archive.open(name, "w", force_zip64=zip_64) as part:
+                    part.write(source.read(name))
+        BartForConditionalGeneration.from_pretrained(tmp_path)
 
 
 @pytest.mark.parametrize("form", [in_bin, in_fairseq_file])

@@ -69,8 +69,9 @@ _MOST_COMPARISONS = 10**7  # torch goes through all unknown names each time that
 _BEFORE_FIRST_VALUES = 2**12  # bytes of a pickle, that the names in _AS_NUMPY are among
 _STARTS_AS_ZIP = b"PK\3\4"
 _NAME_LENGTHS = 26  # where the header of a part has the lengths of its name and of what follows that
-_END = struct.Struct("<4s8xIIH")  # of an archive: the size and the place of the directory, and the length of a comment
+_END = struct.Struct("<12xIIH")  # of an archive: the size and the place of the directory, and the length of a comment
 _END_64 = struct.Struct("<4s36xQQ4s4xQ4x")  # the same, in 64 bits, and the place of that
+_LONGEST_END = _END_64.size + _END.size + 2**16  # with the comment
 _ORDER = b"little"  # of the bytes of a number
 _PICKLES_IN_AN_OLD_FILE = 5  # of torch < 1.6: a magic number, a protocol, the system, what was saved, storages
 # Limits of what is not weights. For bart-large a pickle has 0.06 MB and 15,000 operations, with optimizer states 0.2 MB
@@ -261,19 +262,23 @@ def _beginning(file: BinaryIO, member: zipfile.ZipInfo, most_bytes: int) -> byte
 
 
 def _check_directory(file: BinaryIO) -> None:
-    """Raise ValueError unless an archive's directory lies right before its end, where all readers look for it."""
-    file.seek(-_END.size, os.SEEK_END)
-    position = file.tell()
-    signature, size, start, comment_length = _END.unpack(file.read())
-    file.seek(max(0, position - _END_64.size))
-    end_64 = file.read(min(position, _END_64.size))
-    in_place = signature == b"PK\5\6" and comment_length == 0
-    if len(end_64) == _END_64.size:
-        signature, large_size, large_start, locator, end_position = _END_64.unpack(end_64)
+    """Raise ValueError unless an archive's directory lies right before its end, where all readers look for it.
+
+    After the end there is only a comment, as this project's checkpoints have it for their checksum.
+    """
+    file.seek(0, os.SEEK_END)
+    file_bytes = file.tell()
+    file.seek(max(0, file_bytes - _LONGEST_END))
+    tail = file.read()
+    position = tail.rindex(b"PK\5\6", 0, len(tail) - _END.size + 4)  # readers take the last one
+    size, start, comment_length = _END.unpack_from(tail, position)
+    in_place = position + _END.size + comment_length == len(tail)
+    if position >= _END_64.size:
+        signature, large_size, large_start, locator, end_64 = _END_64.unpack_from(tail, position - _END_64.size)
         if locator == b"PK\6\7":  # the sizes have 64 bits, as torch always writes them
             size, start, position = large_size, large_start, position - _END_64.size
-            in_place = in_place and signature == b"PK\6\6" and end_position == position
-    if not in_place or start + size != position:
+            in_place = in_place and signature == b"PK\6\6" and end_64 == file_bytes - len(tail) + position
+    if not in_place or start + size != file_bytes - len(tail) + position:
         raise ValueError("its directory is not at its end")
 
 

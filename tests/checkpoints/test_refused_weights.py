@@ -478,6 +478,8 @@ def test_what_two_readers_read_differently_is_refused(tmp_path: Path) -> None:
     assert "cannot be read (its directory is not at its end)" in refused(tmp_path)
     path.write_bytes(b"more" + content)
     assert "pytorch_model.bin: " in refused(tmp_path)
+    path.write_bytes(content[:-2] + b"\4\0more")  # a comment
+    BartForConditionalGeneration.from_pretrained(tmp_path)
     path.write_bytes(content[:4] + b"more" + content[4:])
     assert "cannot be read (its directory is not at its end)" in refused(tmp_path)
     with zipfile.ZipFile(path, "w") as archive:

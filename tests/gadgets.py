@@ -46,13 +46,17 @@ def torchs_own_name(proof: Path) -> bytes:
     return b"\x80\x04" + texts[0] + texts[1] + b"\x93" + texts[2] + b"\x85R."
 
 
-def write_pickle_as(path: Path, form: str, pickled: bytes) -> None:
-    """A file of torch's zip format with this pickle in it, or, as before that format, the pickle alone."""
+def write_pickle_as(path: Path, form: str, pickled: bytes, like: Path | None = None) -> None:
+    """A file of torch's zip format with this pickle in it, or, as before that format, the pickle alone.
+
+    Beside the pickle it has what the file ``like`` has, or no values.
+    """
     if form == "bare":
         path.write_bytes(pickled)
         return
-    torch.save({}, path)
-    with zipfile.ZipFile(path) as archive:
+    if like is None:
+        torch.save({}, path)
+    with zipfile.ZipFile(like or path) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
     with zipfile.ZipFile(path, "w") as archive:
         for name, content in members.items():

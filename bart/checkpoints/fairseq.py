@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from bart.checkpoints.pickle_reader import Unknown
 from bart.checkpoints.safe_load import is_plain, load_weights_only, plain_tensors
 from bart.configuration.configuration_bart import POSITION_OFFSET, BartConfig
 from bart.errors import InputError
@@ -20,7 +21,7 @@ _PER_SIDE = {"layers": "layers", "attention_heads": "attention_heads", "ffn_dim"
 
 def read_fairseq(path: Path) -> Any:
     """Read a model.pt, of whatever content. Raises InputError."""
-    return load_weights_only(path, stand_in=_Unknown)
+    return load_weights_only(path, keep_objects=True)
 
 
 def fairseq_config(stored: Any, path: Path) -> BartConfig:
@@ -114,7 +115,7 @@ def _settings(stored: dict[str, Any], path: Path) -> dict[str, Any]:
 def _as_dict(settings: Any) -> dict[str, Any]:
     """Convert a dict, a namespace or a configuration of omegaconf (which has its values in ``_content``)."""
     settings = _plain(settings)
-    attributes = settings.attributes if isinstance(settings, _Unknown) else settings
+    attributes = settings.attributes if isinstance(settings, Unknown) else settings
     if not isinstance(attributes, dict):
         return {}
     content = attributes.get("_content", attributes)
@@ -123,26 +124,4 @@ def _as_dict(settings: Any) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     """Return the value of a node of omegaconf; anything else as it is."""
-    return value.attributes.get("_val", value) if isinstance(value, _Unknown) else value
-
-
-class _Unknown:
-    """Stands in for any object that is no tensor or plain container: it keeps attributes, and runs nothing."""
-
-    __slots__ = ("attributes",)  # no others: one of the name of a method would be called in its place
-    attributes: dict[str, Any]
-
-    def __new__(cls, *_: Any) -> "_Unknown":
-        unknown = super().__new__(cls)
-        unknown.attributes = {}
-        return unknown
-
-    def __init__(self, *_: Any) -> None:
-        """Accept any arguments."""
-
-    def __setstate__(self, state: Any) -> None:
-        if isinstance(state, dict):
-            self.attributes.update(state)
-
-    def __setitem__(self, *_: Any) -> None:
-        """Accept the items of a subclass of dict, and drop them."""
+    return value.attributes.get("_val", value) if isinstance(value, Unknown) else value

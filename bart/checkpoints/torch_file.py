@@ -1,0 +1,159 @@
+"""The two formats of ``torch.save``: an archive with a pickle and stored values, and what torch < 1.6 wrote."""
+
+import pickle
+import struct
+import zipfile
+from io import BufferedReader
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bart.checkpoints.pickle_reader import ForbiddenNameError, PickleReader
+
+_BYTES_PER_OPERATION = 16  # of a pickle, at the least: so up to a million operations in 16 MiB
+_STARTS_AS_ZIP = b"PK\3\4"
+_NAME_LENGTHS = 26  # where the header of a part has the lengths of its name and of what follows that
+_ORDER = b"little"  # of the bytes of a number
+# torch.save writes the values of XLA's tensors into the pickle itself, as a text of numpy. Their function comes first.
+_AS_NUMPY = ("_rebuild_device_tensor_from_numpy", "_rebuild_xla_tensor")
+_BEFORE_FIRST_VALUES = 2**12  # bytes
+_OLD_BEGINNING = pickle.dumps(0x1950A86A20F9469CFC6C, 2) + pickle.dumps(1001, 2)  # a magic number, and a version
+
+
+def read_torch_file(path: Path, *, mmap: bool, most_bytes: int, keep_objects: bool) -> Any:
+    """Read a file of ``torch.save`` as ``PickleReader`` does; see ``load_weights_only``.
+
+    Raises:
+        ForbiddenNameError, pickle.UnpicklingError, ValueError, LookupError, struct.error, RuntimeError: as
+            ``PickleReader.read``; ValueError as well if it is another archive than torch writes.
+        OSError: the file cannot be opened, read or mapped.
+        EOFError, NotImplementedError, zipfile.BadZipFile: its archive is cut or damaged.
+    """
+    with path.open("rb") as file:
+        is_zip = file.read(len(_STARTS_AS_ZIP)) == _STARTS_AS_ZIP
+        file.seek(0)
+        if is_zip:
+            return _Archive(file, path, mmap).read(most_bytes, keep_objects)
+        return _OldFile(file, path).read(most_bytes, keep_objects)
+
+
+class _TorchFile:
+    """A file with the values of tensors, by their keys: together no more than the file has bytes."""
+
+    def __init__(self, file: BufferedReader, path: Path) -> None:
+        self._file = file
+        self._file_bytes = path.stat().st_size
+        self._bytes_left = self._file_bytes
+        self._storages: dict[str, torch.UntypedStorage] = {}
+
+    def _take(self, nbytes: int) -> None:
+        """Count values that are stored. Raises ValueError if there cannot be so many."""
+        self._bytes_left -= nbytes
+        if self._bytes_left < 0:
+            raise ValueError("its tensors have more values than are stored")
+
+    def _fill(self, storage: torch.UntypedStorage) -> None:
+        """Read the values that come next in the file."""
+        values = torch.empty(0, dtype=torch.uint8).set_(storage)  # as bytes: numpy has fewer types than torch
+        if self._file.readinto(values.numpy().data) < len(values):
+            raise EOFError("the values of a tensor are cut")
+
+
+class _Archive(_TorchFile):
+    """A zip archive that torch wrote."""
+
+    def __init__(self, file: BufferedReader, path: Path, mmap: bool) -> None:
+        super().__init__(file, path)
+        with zipfile.ZipFile(file) as archive:
+            self._members = {member.filename: member for member in archive.infolist()}
+        self._mapped = torch.UntypedStorage.from_file(str(path), False, self._file_bytes) if mmap else None
+
+    def read(self, most_bytes: int, keep_objects: bool) -> Any:
+        """Return what the pickle makes."""
+        if any(member.compress_type != zipfile.ZIP_STORED for member in self._members.values()):
+            raise ValueError("a part of it is compressed, and torch compresses nothing")
+        pickles = [name for name in self._members if name.endswith("/data.pkl")]
+        if len(pickles) != 1:
+            raise ValueError(f"it has {len(pickles)} parts data.pkl, not one")
+        self._folder = pickles[0].removesuffix("data.pkl")
+        order = self._members.get(f"{self._folder}byteorder")
+        if order is not None and self._content(order, len(_ORDER) + 1) != _ORDER:
+            raise ValueError("its numbers are not those of a little-endian machine")
+        size = self._members[pickles[0]].file_size
+        if size > most_bytes:
+            start = self._content(self._members[pickles[0]], _BEFORE_FIRST_VALUES)
+            for name in _AS_NUMPY:
+                if name.encode() in start:
+                    raise ForbiddenNameError(f"torch._utils.{name}")
+            raise ValueError(f"its part data.pkl has {size:,} bytes, more than {most_bytes:,}")
+        content = self._content(self._members[pickles[0]], most_bytes)
+        return PickleReader(content, most_bytes // _BYTES_PER_OPERATION, self._open, keep_objects).read()
+
+    def _open(self, key: str, _size: int, _dtype: torch.dtype) -> torch.UntypedStorage:
+        """Return the values in the part of this key."""
+        if key not in self._storages:
+            member = self._members[f"{self._folder}data/{key}"]
+            self._take(member.file_size)
+            start = self._seek(member)
+            if self._mapped is not None:
+                self._storages[key] = self._mapped[start : start + member.file_size]
+            else:
+                self._storages[key] = _new_storage(member.file_size)
+                self._fill(self._storages[key])
+        return self._storages[key]
+
+    def _content(self, member: zipfile.ZipInfo, most_bytes: int) -> bytes:
+        """Return the first bytes of a part. Not by zipfile, which compares a checksum that torch may have left out."""
+        self._seek(member)
+        return self._file.read(min(member.file_size, most_bytes))
+
+    def _seek(self, member: zipfile.ZipInfo) -> int:
+        """Go to the content of a part, and return where that is. Raises ValueError if it is not in the file."""
+        self._file.seek(member.header_offset + _NAME_LENGTHS)
+        start = self._file.tell() + 4 + sum(struct.unpack("<HH", self._file.read(4)))
+        if start + member.file_size > self._file_bytes:
+            raise ValueError("a part of it is cut")
+        return self._file.seek(start)
+
+
+class _OldFile(_TorchFile):
+    """A file of torch < 1.6: pickles (who wrote it, what was saved, the keys of the values), and the values."""
+
+    def __init__(self, file: BufferedReader, path: Path) -> None:
+        super().__init__(file, path)
+        self._sizes: dict[str, int] = {}  # how many values there are of a key
+
+    def read(self, most_bytes: int, keep_objects: bool) -> Any:
+        """Return what was saved."""
+        content = self._file.read(most_bytes)
+        if not content.startswith(_OLD_BEGINNING):
+            raise ValueError("it is no file of torch.save")
+        reader = PickleReader(content, most_bytes // _BYTES_PER_OPERATION, self._open, keep_objects)
+        reader.position = len(_OLD_BEGINNING)
+        system = reader.read()
+        if not isinstance(system, dict) or system.get("little_endian") is not True:
+            raise ValueError("its numbers are not those of a little-endian machine")
+        value, keys = reader.read(), reader.read()
+        if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
+            raise ValueError("its last pickle is no list of keys")
+        self._file.seek(reader.position)
+        for key in keys:
+            if struct.unpack("<q", self._file.read(8)) != (self._sizes.pop(key),):
+                raise ValueError("its tensors have other sizes than are stored")
+            self._fill(self._storages[key])
+        if self._sizes:
+            raise EOFError("the values of a tensor are not stored")
+        return value
+
+    def _open(self, key: str, size: int, dtype: torch.dtype) -> torch.UntypedStorage:
+        """Return where the values of this key will be: they are stored behind the pickles."""
+        if key not in self._storages:
+            self._take(size * dtype.itemsize)
+            self._storages[key] = _new_storage(size * dtype.itemsize)
+            self._sizes[key] = size
+        return self._storages[key]
+
+
+def _new_storage(nbytes: int) -> torch.UntypedStorage:
+    return torch.empty(nbytes, dtype=torch.uint8).untyped_storage()

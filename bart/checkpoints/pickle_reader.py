@@ -11,10 +11,10 @@ are not: Python draws their hashes anew in each process (unless PYTHONHASHSEED i
 
 import math
 import pickle
+import struct
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from struct import Struct
 from typing import Any
 
 import torch
@@ -22,18 +22,18 @@ from torch import Tensor
 
 _CONSTANTS = {pickle.NONE[0]: None, pickle.NEWTRUE[0]: True, pickle.NEWFALSE[0]: False}
 _NUMBERS = {
-    pickle.BININT1[0]: Struct("<xB"),
-    pickle.BININT2[0]: Struct("<xH"),
-    pickle.BININT[0]: Struct("<xi"),
-    pickle.BINFLOAT[0]: Struct(">xd"),
+    pickle.BININT1[0]: struct.Struct("<xB"),
+    pickle.BININT2[0]: struct.Struct("<xH"),
+    pickle.BININT[0]: struct.Struct("<xi"),
+    pickle.BINFLOAT[0]: struct.Struct(">xd"),
 }
-_MEMO_NUMBERS = {1: Struct("<xB"), 4: Struct("<xI")}
+_MEMO_NUMBERS = {1: struct.Struct("<xB"), 4: struct.Struct("<xI")}
 _FROM_MEMO = {pickle.BINGET[0]: _MEMO_NUMBERS[1], pickle.LONG_BINGET[0]: _MEMO_NUMBERS[4]}
 _TO_MEMO = {pickle.BINPUT[0]: _MEMO_NUMBERS[1], pickle.LONG_BINPUT[0]: _MEMO_NUMBERS[4]}
 _LENGTHS = {
-    pickle.BINUNICODE[0]: Struct("<xI"),
-    pickle.SHORT_BINSTRING[0]: Struct("<xB"),
-    pickle.LONG1[0]: Struct("<xB"),
+    pickle.BINUNICODE[0]: struct.Struct("<xI"),
+    pickle.SHORT_BINSTRING[0]: struct.Struct("<xB"),
+    pickle.LONG1[0]: struct.Struct("<xB"),
 }
 _TUPLES = {pickle.EMPTY_TUPLE[0]: 0, pickle.TUPLE1[0]: 1, pickle.TUPLE2[0]: 2, pickle.TUPLE3[0]: 3}
 _MARK, _STOP, _PROTO, _GLOBAL = pickle.MARK[0], pickle.STOP[0], pickle.PROTO[0], pickle.GLOBAL[0]
@@ -46,29 +46,46 @@ _BUILD, _BINPERSID = pickle.BUILD[0], pickle.BINPERSID[0]
 _MOST_NUMBER_KEYS = 2**15  # read in a second at worst; states of an optimizer have one for each parameter
 _LARGEST_KEY = 2**63  # no more than some forty numbers below this have the same hash
 _LONGEST_KEY = 2**12  # characters; equal ones take their length to compare
-_BYTES_PER_OPERATION = 16  # of bytes that are made: they count as so many operations
-_CONTAINER = 8  # a tuple, list or dict takes the memory of so many operations
-_MOST_DIMENSIONS = 64  # as torch
+_BYTES_PER_VALUE = 16  # of bytes that are made: they count as so many operations
+_WORK_OF_CONTAINER = 8  # a tuple, list or dict takes the memory of so many operations
+_MOST_DIMENSIONS, _MOST_DEVICES, _MOST_VALUES = 64, 128, 2**63  # as torch
 _DEEPEST = 50  # containers within each other
 
 _CONTAINERS = (dict, list, tuple)
 _STORAGES = {
-    **{"torch.DoubleStorage": torch.float64, "torch.FloatStorage": torch.float32, "torch.HalfStorage": torch.float16},
-    **{"torch.BFloat16Storage": torch.bfloat16, "torch.LongStorage": torch.int64, "torch.IntStorage": torch.int32},
-    **{"torch.ShortStorage": torch.int16, "torch.CharStorage": torch.int8, "torch.ByteStorage": torch.uint8},
-    **{"torch.BoolStorage": torch.bool, "torch.ComplexFloatStorage": torch.complex64},
-    **{"torch.ComplexDoubleStorage": torch.complex128, "torch.storage.UntypedStorage": torch.uint8},
+    "torch.DoubleStorage": torch.float64,
+    "torch.FloatStorage": torch.float32,
+    "torch.HalfStorage": torch.float16,
+    "torch.BFloat16Storage": torch.bfloat16,
+    "torch.LongStorage": torch.int64,
+    "torch.IntStorage": torch.int32,
+    "torch.ShortStorage": torch.int16,
+    "torch.CharStorage": torch.int8,
+    "torch.ByteStorage": torch.uint8,
+    "torch.BoolStorage": torch.bool,
+    "torch.ComplexFloatStorage": torch.complex64,
+    "torch.ComplexDoubleStorage": torch.complex128,
+    "torch.storage.UntypedStorage": torch.uint8,
 }
 _DTYPES = {str(value): value for value in vars(torch).values() if isinstance(value, torch.dtype)}
 _REBUILD = "torch._utils._rebuild_"
 _TENSOR_TYPES = ("torch.Tensor", "torch.nn.parameter.Parameter")
-_CALLED = frozenset(
-    {
-        *(f"{_REBUILD}{kind}" for kind in ("tensor", "tensor_v2", "tensor_v3", "parameter", "parameter_with_state")),
-        *("torch._tensor._rebuild_from_type_v2", "torch.Size", "torch.device", "_codecs.encode"),
-        *("collections.OrderedDict", "collections.Counter", "builtins.bytearray", "builtins.set", "builtins.complex"),
-    }
-)
+_CALLED = {
+    f"{_REBUILD}tensor",
+    f"{_REBUILD}tensor_v2",
+    f"{_REBUILD}tensor_v3",
+    f"{_REBUILD}parameter",
+    f"{_REBUILD}parameter_with_state",
+    "torch._tensor._rebuild_from_type_v2",
+    "torch.Size",
+    "torch.device",
+    "_codecs.encode",
+    "builtins.bytearray",
+    "builtins.complex",
+    "builtins.set",
+    "collections.Counter",
+    "collections.OrderedDict",
+}
 _KNOWN_NAMES = _CALLED.union(_STORAGES, _TENSOR_TYPES)
 
 
@@ -87,14 +104,14 @@ class Unknown:
 
 
 @dataclass(frozen=True, slots=True)
-class _Name:
+class Name:
     """The name of a class or function in a pickle."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
-class _Storage:
+class Storage:
     """The values of one or several tensors, in a pickle."""
 
     values: torch.UntypedStorage
@@ -115,13 +132,14 @@ class PickleReader:
 
         Args:
             content: their bytes.
-            most_work: the operations that each may have, and the values that they may make of others together.
+            most_work: the operations that they may have, and the values that they may make of others.
             open_storage: returns the stored values of a key, which are so many of this type.
             keep_objects: make objects of classes that are neither torch's nor known here ``Unknown`` ones.
         """
         self._content = content
         self.position = 0  # of the next pickle
         self._most_work = most_work
+        self._operations_left = most_work
         self._open_storage = open_storage
         self._keep_objects = keep_objects
         self._unknown: list[Unknown] = []
@@ -134,16 +152,20 @@ class PickleReader:
         Raises:
             ForbiddenNameError: it names what makes no plain value.
             pickle.UnpicklingError: it has an operation that torch does not write.
-            ValueError: it is too much work, makes a value in another way than torch does, or a text is not UTF-8.
-            LookupError: it is cut, or takes more from its stack or its memo than there is.
-            struct.error: it is cut.
+            ValueError: it is damaged, or too much work, or makes a value in another way than torch does.
             RuntimeError: torch cannot make a tensor or a device of it.
         """
+        try:
+            return self._read()
+        except (LookupError, struct.error) as error:  # it is cut, or takes more from its stack or memo than there is
+            raise ValueError("its pickle is damaged") from error
+
+    def _read(self) -> Any:
         content, position = self._content, self.position
         stack: list[Any] = []
         marked: list[list[Any]] = []
-        memo: dict[int, Any] = {}
-        for _ in range(self._most_work):
+        memo: list[Any] = []
+        for done in range(self._operations_left):
             operation = content[position]
             if operation in _FROM_MEMO:
                 number = _FROM_MEMO[operation]
@@ -151,7 +173,7 @@ class PickleReader:
                 position += number.size
             elif operation in _TO_MEMO:
                 number = _TO_MEMO[operation]
-                memo[number.unpack_from(content, position)[0]] = stack[-1]
+                _keep(memo, number.unpack_from(content, position)[0], stack[-1])
                 position += number.size
             elif operation in _NUMBERS:
                 number = _NUMBERS[operation]
@@ -163,8 +185,11 @@ class PickleReader:
                 position = start + number.unpack_from(content, position)[0]
                 part = content[start:position]
                 if len(part) < position - start:
-                    raise ValueError("its pickle is cut")
-                stack.append(int.from_bytes(part, "little", signed=True) if operation == _LONG1 else part.decode())
+                    raise ValueError("its pickle is damaged")
+                if operation == _LONG1:
+                    stack.append(int.from_bytes(part, "little", signed=True))
+                else:
+                    stack.append(part.decode("utf-8", "surrogatepass"))  # as in the name of a file that is not UTF-8
             elif operation in _CONSTANTS:
                 stack.append(_CONSTANTS[operation])
                 position += 1
@@ -179,10 +204,11 @@ class PickleReader:
                 elif operation == _APPENDS:
                     _extend(stack[-1], items)
                 else:
-                    stack.append(self._container(tuple(items)))
+                    stack.append(self._counted_container(tuple(items)))
                 position += 1
             elif operation == _STOP:
                 self.position = position + 1
+                self._operations_left -= done + 1
                 self._check_size(stack[-1])
                 return stack[-1]
             elif operation == _GLOBAL:
@@ -193,19 +219,19 @@ class PickleReader:
             elif operation == _PROTO:
                 position += 2
             else:
-                self._follow_rarer(operation, stack)
+                self._follow_one_byte(operation, stack)
                 position += 1
         raise self._too_much()
 
-    def _follow_rarer(self, operation: int, stack: list[Any]) -> None:
+    def _follow_one_byte(self, operation: int, stack: list[Any]) -> None:
         """Follow an operation of one byte that changes the stack."""
         if operation == _EMPTY_DICT:
-            stack.append(self._container({}))
+            stack.append(self._counted_container({}))
         elif operation == _EMPTY_LIST:
-            stack.append(self._container([]))
+            stack.append(self._counted_container([]))
         elif operation in _TUPLES:
             items = [stack.pop() for _ in range(_TUPLES[operation])]
-            stack.append(self._container(tuple(items[::-1])))
+            stack.append(self._counted_container(tuple(items[::-1])))
         elif operation == _SETITEM:
             value, key = stack.pop(), stack.pop()
             self._set_items(stack[-1], [key, value])
@@ -214,58 +240,63 @@ class PickleReader:
             _extend(stack[-1], [value])
         elif operation in _CALLS:
             arguments, function = stack.pop(), stack.pop()
-            stack.append(self._container(self._call(function, arguments)))
+            stack.append(self._counted_container(self._call(function, arguments)))
         elif operation == _BUILD:
             state = stack.pop()
-            _give_state(stack[-1], state)
+            self._give_state(stack[-1], state)
         elif operation == _BINPERSID:
-            stack.append(self._storage(stack.pop()))
+            stack.append(self._counted_container(self._storage(stack.pop())))
         else:
             raise pickle.UnpicklingError(f"unknown operation {operation}")
 
     def _named(self, module: str, name: str) -> Any:
-        """Return the type of numbers of this name, or what stands for another name, in today's Python."""
+        """Return the dtype of this name, or what stands for another name, in today's Python."""
         today = ".".join(NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name)))
         if today in _DTYPES:
             return _DTYPES[today]
         if today not in _KNOWN_NAMES and (not self._keep_objects or today.startswith("torch.")):
             raise ForbiddenNameError(today)
-        return _Name(today)
+        return Name(today)
 
     def _call(self, function: Any, arguments: Any) -> Any:
         """Return what a call of a function or class makes."""
-        if not isinstance(function, _Name) or type(arguments) is not tuple:
+        if not isinstance(function, Name) or type(arguments) is not tuple:
             raise ValueError("its pickle calls what is no function")
+        self._count(len(arguments))
         for argument in arguments:
             if isinstance(argument, (str, bytes)):
-                self._count(len(argument) // _BYTES_PER_OPERATION)
+                self._count(len(argument) // _BYTES_PER_VALUE)
             elif isinstance(argument, (list, tuple, dict)):
                 self._count(len(argument))
         name = function.text
         match name.removeprefix(_REBUILD), arguments:
-            case "tensor", (_Storage() as storage, offset, tuple(size), tuple(stride)):
+            case "tensor", (Storage() as storage, offset, tuple(size), tuple(stride)):
                 return _make_tensor(storage, storage.dtype, offset, size, stride)
-            case "tensor_v2", (_Storage() as storage, offset, tuple(size), tuple(stride), _, _):
+            case "tensor_v2", (Storage() as storage, offset, tuple(size), tuple(stride), _, _):
                 return _make_tensor(storage, storage.dtype, offset, size, stride)
-            case "tensor_v3", (_Storage() as storage, offset, tuple(size), tuple(stride), _, _, torch.dtype() as dtype):
+            case "tensor_v3", (Storage() as storage, offset, tuple(size), tuple(stride), _, _, torch.dtype() as dtype):
                 return _make_tensor(storage, dtype, offset, size, stride)
             case "parameter", (Tensor() as tensor, _, _):
                 return tensor
             case "parameter_with_state", (Tensor() as tensor, _, _, _):
                 return tensor
-            case "torch._tensor._rebuild_from_type_v2", (_Name() as rebuild, _Name(kind), tuple(inner), _):
+            case "torch.nn.parameter.Parameter", (Tensor() as tensor, _):
+                return tensor
+            case "torch._tensor._rebuild_from_type_v2", (Name() as rebuild, Name(kind), tuple(inner), _):
                 if rebuild.text.startswith(_REBUILD) and kind in _TENSOR_TYPES:
                     return self._call(rebuild, inner)
             case "torch.Size", ((list() | tuple()) as size,) if _are_sizes(size):
                 return torch.Size(size)
-            case "torch.device", (str(kind), *index):
-                return torch.device(kind, *index)
+            case "torch.device", (str(),):
+                return torch.device(*arguments)
+            case "torch.device", (str(), index) if _are_sizes([index]) and index < _MOST_DEVICES:
+                return torch.device(*arguments)
             case "_codecs.encode" | "builtins.bytearray", (str(text), "latin1" | "latin-1"):
                 made = text.encode("latin1")
                 return made if name == "_codecs.encode" else bytearray(made)
             case "builtins.bytearray", (bytes(),) | ():
                 return bytearray(*arguments)
-            case "builtins.complex", (int() | float(), int() | float()):
+            case "builtins.complex", (float(), float()):
                 return complex(*arguments)
             case "builtins.set", (list(items),):
                 return set(self._checked_keys(items))
@@ -283,15 +314,15 @@ class PickleReader:
         self._unknown.append(Unknown())
         return self._unknown[-1]
 
-    def _storage(self, reference: Any) -> _Storage:
+    def _storage(self, reference: Any) -> Storage:
         """Return the stored values that a pickle refers to."""
         match reference:
-            case ("storage", _Name(name), str(key), str(), int(size), *views) if views in ([], [None]):
+            case ("storage", Name(name), str(key), str(), int(size), *views) if views in ([], [None]):
                 dtype = _STORAGES.get(name)
-                if dtype is not None and 0 <= size < _LARGEST_KEY:
+                if dtype is not None and 0 <= size < _MOST_VALUES:
                     values = self._open_storage(key, size, dtype)
                     if size * dtype.itemsize <= values.nbytes():
-                        return _Storage(values, dtype)
+                        return Storage(values, dtype)
         raise ValueError("its pickle refers to values that are not stored")
 
     def _set_items(self, target: Any, items: list[Any]) -> None:
@@ -301,6 +332,15 @@ class PickleReader:
         if not isinstance(target, dict):
             raise ValueError("its pickle gives keys to what is no dict")
         target.update(zip(self._checked_keys(items[::2]), items[1::2], strict=True))
+
+    def _give_state(self, target: Any, state: Any) -> None:
+        """Give attributes to an unknown object; those of a dict are dropped."""
+        if isinstance(target, Unknown):
+            if isinstance(state, dict):
+                self._count(len(state))
+                target.attributes.update(state)
+        elif not isinstance(target, dict):
+            raise ValueError("its pickle gives a state to what has none")
 
     def _checked_keys(self, keys: list[Any]) -> list[Any]:
         """Return the keys of a dict, or items of a set. Raises ValueError if they may take long, or are none."""
@@ -317,9 +357,9 @@ class PickleReader:
             raise ValueError(f"its pickle has more than {_MOST_NUMBER_KEYS:,} keys that are numbers")
         return keys
 
-    def _container(self, value: Any) -> Any:
+    def _counted_container(self, value: Any) -> Any:
         """Count a value that takes memory, and return it."""
-        self._count(_CONTAINER)
+        self._count(_WORK_OF_CONTAINER)
         return value
 
     def _count(self, work: int) -> None:
@@ -328,8 +368,7 @@ class PickleReader:
             raise self._too_much()
 
     def _too_much(self) -> ValueError:
-        most = f"{self._most_work:,} operations or values, or {_DEEPEST} levels of them"
-        return ValueError(f"its pickle has more than {most}")
+        return ValueError(f"its pickle has more than {self._most_work:,} operations, or makes more values")
 
     def _check_size(self, value: Any) -> None:
         """Raise ValueError if going through the value, or the attributes of an unknown object in it, may never end.
@@ -352,7 +391,9 @@ class PickleReader:
                     within = [sizes[id(value)] for value in inner]
                     count = len(container) + sum(values for values, _ in within)
                     levels = 1 + max((levels for _, levels in within), default=0)
-                    if count > self._most_work or levels > _DEEPEST:
+                    if levels > _DEEPEST:
+                        raise ValueError(f"its pickle makes lists or dicts of more than {_DEEPEST} levels")
+                    if count > self._most_work:
                         raise self._too_much()
                     sizes[id(container)] = count, levels
                 elif id(container) in entered:
@@ -362,18 +403,31 @@ class PickleReader:
                     pending.extend(missing)
 
 
+def _keep(memo: list[Any], place: int, value: Any) -> None:
+    """Put a value into the memo: at the next place (Python 2 began with the second), or at one that it has."""
+    if place < len(memo):
+        memo[place] = value
+    elif place <= len(memo) + 1:
+        memo.extend([value] * (place + 1 - len(memo)))
+    else:
+        raise ValueError("its pickle numbers its values otherwise than torch does")
+
+
 def _are_sizes(numbers: Iterable[Any]) -> bool:
-    return all(isinstance(number, int) and 0 <= number < _LARGEST_KEY for number in numbers)
+    return all(type(number) is int and 0 <= number < _MOST_VALUES for number in numbers)
 
 
-def _make_tensor(storage: _Storage, dtype: torch.dtype, offset: Any, size: Any, stride: Any) -> Tensor:
+def _make_tensor(storage: Storage, dtype: torch.dtype, offset: Any, size: Any, stride: Any) -> Tensor:
     """Return a tensor that has its values in a storage. Raises ValueError if they are beyond its end."""
     if not _are_sizes([offset, *size, *stride]) or len(size) != len(stride) or len(size) > _MOST_DIMENSIONS:
         raise ValueError("its pickle makes a tensor of what are no sizes")
     last = offset + sum((length - 1) * step for length, step in zip(size, stride, strict=True))
-    if math.prod(size) >= _LARGEST_KEY or (0 not in size and last >= storage.values.nbytes() // dtype.itemsize):
+    if math.prod(size) >= _MOST_VALUES or (0 not in size and last >= storage.values.nbytes() // dtype.itemsize):
         raise ValueError("its pickle makes a tensor of more values than are stored")
-    return torch.empty(0, dtype=dtype).set_(storage.values, offset if 0 not in size else 0, size, stride)
+    empty = torch.empty(0, dtype=dtype)
+    if empty.is_quantized:
+        raise ValueError("its pickle makes a quantized tensor of what is none")
+    return empty.set_(storage.values, offset if 0 not in size else 0, size, stride)
 
 
 def _extend(target: Any, items: list[Any]) -> None:
@@ -382,12 +436,3 @@ def _extend(target: Any, items: list[Any]) -> None:
         target.extend(items)
     elif not isinstance(target, Unknown):
         raise ValueError("its pickle gives items to what is no list")
-
-
-def _give_state(target: Any, state: Any) -> None:
-    """Give attributes to an unknown object; those of a dict are dropped."""
-    if isinstance(target, Unknown):
-        if isinstance(state, dict):
-            target.attributes.update(state)
-    elif not isinstance(target, dict):
-        raise ValueError("its pickle gives a state to what has none")

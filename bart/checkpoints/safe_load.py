@@ -24,11 +24,10 @@ from bart.errors import InputError, printable
 _RAISED = (
     OSError,  # the file cannot be opened, read or mapped
     RuntimeError,  # torch: of shapes and devices; NotImplementedError is a kind: of versions of archives
-    ValueError,  # a number out of range, a text that is not UTF-8, what torch does not write
+    ValueError,  # a damaged pickle, a text that is not UTF-8, what torch does not write
     EOFError,  # the file ends too early
-    LookupError,  # a pickle takes more from its stack or memo than there is; an archive has no part of a name
     MemoryError,  # more values than there is memory
-    struct.error,  # a number in a pickle, or a header of the archive, is cut
+    struct.error,  # a header of the archive is cut
     zipfile.BadZipFile,  # the archive's directory is damaged
     SafetensorError,
 )

@@ -1,9 +1,8 @@
 """The two formats of ``torch.save``: an archive with a pickle and stored values, and what torch < 1.6 wrote."""
 
-import pickle
 import struct
 import zipfile
-from io import BufferedReader
+from io import BufferedReader, FileIO
 from pathlib import Path
 from typing import Any
 
@@ -11,24 +10,28 @@ import torch
 
 from bart.checkpoints.pickle_reader import ForbiddenNameError, PickleReader
 
-_BYTES_PER_OPERATION = 16  # of a pickle, at the least: so up to a million operations in 16 MiB
+# Operations of a pickle, of which one without memory has a byte. The pickle of bart-large has 60,000 in 200,000 bytes.
+_ALWAYS_ALLOWED = 2**20
+_BYTES_PER_OPERATION = 4  # of a longer pickle, at the least
+_LARGEST_OF_OPERATIONS = 16  # no more than for so many bytes each in the longest pickle
+_MOST_DIRECTORY_BYTES = 2**22  # of an archive: 40,000 parts; bart-large with its optimizer has 1,500
 _STARTS_AS_ZIP = b"PK\3\4"
 _NAME_LENGTHS = 26  # where the header of a part has the lengths of its name and of what follows that
 _ORDER = b"little"  # of the bytes of a number
 # torch.save writes the values of XLA's tensors into the pickle itself, as a text of numpy. Their function comes first.
 _AS_NUMPY = ("_rebuild_device_tensor_from_numpy", "_rebuild_xla_tensor")
 _BEFORE_FIRST_VALUES = 2**12  # bytes
-_OLD_BEGINNING = pickle.dumps(0x1950A86A20F9469CFC6C, 2) + pickle.dumps(1001, 2)  # a magic number, and a version
+_OLD_MAGIC, _OLD_VERSION = 0x1950A86A20F9469CFC6C, 1001
 
 
 def read_torch_file(path: Path, *, mmap: bool, most_bytes: int, keep_objects: bool) -> Any:
     """Read a file of ``torch.save`` as ``PickleReader`` does; see ``load_weights_only``.
 
     Raises:
-        ForbiddenNameError, pickle.UnpicklingError, ValueError, LookupError, struct.error, RuntimeError: as
-            ``PickleReader.read``; ValueError as well if it is another archive than torch writes.
+        ForbiddenNameError, pickle.UnpicklingError, ValueError, RuntimeError: as ``PickleReader.read``; ValueError as
+            well if it is another archive than torch writes.
         OSError: the file cannot be opened, read or mapped.
-        EOFError, NotImplementedError, zipfile.BadZipFile: its archive is cut or damaged.
+        EOFError, NotImplementedError, struct.error, zipfile.BadZipFile: its archive is cut or damaged.
     """
     with path.open("rb") as file:
         is_zip = file.read(len(_STARTS_AS_ZIP)) == _STARTS_AS_ZIP
@@ -48,7 +51,10 @@ class _TorchFile:
         self._storages: dict[str, torch.UntypedStorage] = {}
 
     def _take(self, nbytes: int) -> None:
-        """Count values that are stored. Raises ValueError if there cannot be so many."""
+        """Count values before memory is taken for them. Raises ValueError if the file cannot have so many.
+
+        The parts of an archive may lie over each other, and an old file may say that it has more than is there.
+        """
         self._bytes_left -= nbytes
         if self._bytes_left < 0:
             raise ValueError("its tensors have more values than are stored")
@@ -65,7 +71,7 @@ class _Archive(_TorchFile):
 
     def __init__(self, file: BufferedReader, path: Path, mmap: bool) -> None:
         super().__init__(file, path)
-        with zipfile.ZipFile(file) as archive:
+        with _DirectoryFile(FileIO(path)) as directory, zipfile.ZipFile(directory) as archive:
             self._members = {member.filename: member for member in archive.infolist()}
         self._mapped = torch.UntypedStorage.from_file(str(path), False, self._file_bytes) if mmap else None
 
@@ -88,12 +94,14 @@ class _Archive(_TorchFile):
                     raise ForbiddenNameError(f"torch._utils.{name}")
             raise ValueError(f"its part data.pkl has {size:,} bytes, more than {most_bytes:,}")
         content = self._content(self._members[pickles[0]], most_bytes)
-        return PickleReader(content, most_bytes // _BYTES_PER_OPERATION, self._open, keep_objects).read()
+        return PickleReader(content, _most_work(content, most_bytes), self._open, keep_objects).read()
 
     def _open(self, key: str, _size: int, _dtype: torch.dtype) -> torch.UntypedStorage:
         """Return the values in the part of this key."""
         if key not in self._storages:
-            member = self._members[f"{self._folder}data/{key}"]
+            member = self._members.get(f"{self._folder}data/{key}")
+            if member is None:
+                raise ValueError("the values of a tensor are not stored")
             self._take(member.file_size)
             start = self._seek(member)
             if self._mapped is not None:
@@ -127,10 +135,11 @@ class _OldFile(_TorchFile):
     def read(self, most_bytes: int, keep_objects: bool) -> Any:
         """Return what was saved."""
         content = self._file.read(most_bytes)
-        if not content.startswith(_OLD_BEGINNING):
-            raise ValueError("it is no file of torch.save")
-        reader = PickleReader(content, most_bytes // _BYTES_PER_OPERATION, self._open, keep_objects)
-        reader.position = len(_OLD_BEGINNING)
+        reader = PickleReader(content, _most_work(content, most_bytes), self._open, keep_objects)
+        for expected in (_OLD_MAGIC, _OLD_VERSION):
+            number = reader.read()
+            if not isinstance(number, int) or number != expected:
+                raise ValueError("it is no file of torch.save")
         system = reader.read()
         if not isinstance(system, dict) or system.get("little_endian") is not True:
             raise ValueError("its numbers are not those of a little-endian machine")
@@ -139,7 +148,7 @@ class _OldFile(_TorchFile):
             raise ValueError("its last pickle is no list of keys")
         self._file.seek(reader.position)
         for key in keys:
-            if struct.unpack("<q", self._file.read(8)) != (self._sizes.pop(key),):
+            if struct.unpack("<q", self._file.read(8)) != (self._sizes.pop(key, None),):
                 raise ValueError("its tensors have other sizes than are stored")
             self._fill(self._storages[key])
         if self._sizes:
@@ -153,6 +162,22 @@ class _OldFile(_TorchFile):
             self._storages[key] = _new_storage(size * dtype.itemsize)
             self._sizes[key] = size
         return self._storages[key]
+
+
+class _DirectoryFile(BufferedReader):
+    """A file for zipfile, which reads a directory at once, and makes an object for each part."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read so many bytes. Raises ValueError if they are too many."""
+        if size is not None and size > _MOST_DIRECTORY_BYTES:
+            raise ValueError(f"its directory has {size:,} bytes, more than {_MOST_DIRECTORY_BYTES:,}")
+        return super().read(size)
+
+
+def _most_work(content: bytes, most_bytes: int) -> int:
+    """Return the operations that the pickles in this content may have, of which they could have ``most_bytes``."""
+    allowed = max(_ALWAYS_ALLOWED, len(content) // _BYTES_PER_OPERATION)
+    return min(allowed, most_bytes // _LARGEST_OF_OPERATIONS)
 
 
 def _new_storage(nbytes: int) -> torch.UntypedStorage:

@@ -83,7 +83,7 @@ class BartConfig(GenerationConfig):
     prefix: str = ""  # put before every source and target text
     fp16: bool = False  # read only by the reference's scripts; here the precision is chosen when a model is run
 
-    def __init__(self, **values: Any) -> None:
+    def __init__(self, /, **values: Any) -> None:
         """Take the fields by name; None stands for the default, unless None is a value of the field.
 
         Raises:

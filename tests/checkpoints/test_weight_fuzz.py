@@ -42,13 +42,17 @@ NAMES = [
     "torch._tensor _rebuild_from_type_v2",
     *("torch FloatStorage", "torch LongStorage", "torch BoolStorage", "torch ComplexFloatStorage", "torch HalfStorage"),
     *("torch.storage UntypedStorage", "torch QInt8Storage", "torch Tensor", "torch.nn.parameter Parameter"),
-    *("torch Size", "torch device", "torch float32", "torch int64", "_codecs encode", "collections OrderedDict"),
+    *("torch Size", "torch device", "torch float32", "torch int64", "torch qint8", "torch uint4", "_codecs encode", "collections OrderedDict"),
     *("collections Counter", "builtins set", "builtins bytearray", "builtins complex", "argparse Namespace"),
     *("torch.serialization _get_layout", "os system", "builtins eval", "numpy ndarray"),
 ]
 ODD_VALUES = [0, 1, -1, 2, 7, 255, 2**31 - 1, 2**40, 2**63, -(2**63), 1.5, None, True, "", "F32", "I64", "BOOL"]
 ODD_VALUES += ["C64", "\n", "a" * 300, [], [0], [30, 16], [2**62, 2], {}]
 ODD_VALUES += [{"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}]
+# Operations that make numbers, and other values where a pickle has a number.
+PICKLED_NUMBERS = [b"J" + struct.pack("<i", number) for number in (0, -1, 2, 16, 2**20, 2**31 - 1)]
+PICKLED_NUMBERS += [b"\x88", b"\x89", b"N", b"]", b"U\1a", b"\x8a\xff" + b"\x7f" * 255, b"\x8a\x08" + b"\xff" * 7 + b"\x7f"]
+PICKLED_NUMBERS += [b"G" + struct.pack(">d", number) for number in (0.0, -1.5, float("nan"), float("inf"))]
 
 
 def write_files(folder: Path) -> dict[str, bytes]:
@@ -158,7 +162,7 @@ def change_operations(content: bytes, draw: Random) -> bytes:
             parts[at] = parts[other]
         elif change == "number":
             numbers = [place for place, part in enumerate(parts) if part[:1] in (b"K", b"M", b"J")]
-            parts[draw.choice(numbers)] = b"J" + struct.pack("<i", draw.choice([0, -1, 2, 16, 2**20, 2**31 - 1]))
+            parts[draw.choice(numbers)] = draw.choice(PICKLED_NUMBERS)
         elif change == "name" and globals_at:
             module, name = draw.choice(NAMES).encode().split()
             parts[draw.choice(globals_at)] = b"c" + module + b"\n" + name + b"\n"

@@ -14,7 +14,7 @@ from pytorch_lightning.plugins.io import CheckpointIO
 from pytorch_lightning.utilities.rank_zero import rank_zero_warn
 
 from bart.checkpoints.checksummed_file import ChecksummingWriter, matches_checksum
-from bart.checkpoints.safe_load import OWN_MOST_BYTES, load_weights_only
+from bart.checkpoints.safe_load import OWN_MOST_BYTES, load_weights_only, plain_settings
 from bart.errors import InputError
 
 from ..io.atomic_files import atomic_write
@@ -83,7 +83,7 @@ def stored_arguments(path: Path) -> dict[str, Any]:
     arguments = parameters.get("arguments") if isinstance(parameters, dict) else None
     if not isinstance(arguments, dict):
         raise InputError(f"{path}: is not a checkpoint of this project; give another folder")
-    return arguments
+    return plain_settings(arguments, path)
 
 
 def _load(path: str | os.PathLike[str], mmap: bool = False) -> dict[str, Any]:

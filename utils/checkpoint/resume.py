@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bart.errors import InputError
+from bart.errors import InputError, printable
 
 from ..cli.training_args import OptimizationSettings, TrainingArguments
 from .checkpoint_io import checkpoint_step, stored_arguments
@@ -23,7 +23,9 @@ def with_batches_of(optimization: OptimizationSettings, checkpoint: Path) -> Opt
     If the number of examples in a step differs from the interrupted run's, the settings are returned unchanged.
     """
     stored = stored_arguments(checkpoint)
-    batch_size, accumulation = stored["train_batch_size"], stored["gradient_accumulation_steps"]
+    batch_size, accumulation = (stored.get(name) for name in ("train_batch_size", "gradient_accumulation_steps"))
+    if not isinstance(batch_size, int) or not isinstance(accumulation, int):
+        raise InputError(f"{checkpoint}: is not a checkpoint of this project; give another folder")
     if batch_size * accumulation != optimization.train_batch_size * optimization.gradient_accumulation_steps:
         return optimization
     return replace(optimization, train_batch_size=batch_size, gradient_accumulation_steps=accumulation)
@@ -51,7 +53,8 @@ def check_unchanged(flags: dict[str, Any], checkpoint: Path) -> None:
         if flag in _COMPARED_BY_CONTENT and None not in (before, now):
             continue
         if before != now:
-            raise InputError(f"--resume: --{flag} was {before} and is now {now}; it cannot change within a run")
+            was = printable(str(before))
+            raise InputError(f"--resume: --{flag} was {was} and is now {now}; it cannot change within a run")
 
 
 def _stored(checkpoint: Path) -> dict[str, Any]:
@@ -75,7 +78,7 @@ def changes(flags: dict[str, Any], checkpoint: Path) -> str | None:
     """
     stored = stored_arguments(checkpoint)
     changed = {
-        flag: f"--{flag} was {stored[flag]} and is now {now}"
+        flag: f"--{flag} was {printable(str(stored[flag]))} and is now {now}"
         for flag, now in flags.items()
         if flag in stored and flag not in _NOT_OF_THE_RUN and stored[flag] != now
     }

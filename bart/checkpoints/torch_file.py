@@ -12,7 +12,7 @@ from bart.checkpoints.pickle_reader import ForbiddenNameError, PickleReader
 
 # Operations of a pickle, of which one without memory has a byte. The pickle of bart-large has 60,000 in 200,000 bytes.
 _ALWAYS_ALLOWED = 2**20
-_BYTES_PER_OPERATION = 4  # of a longer pickle, at the least
+_BYTES_PER_OPERATION = 2  # of a longer pickle, at the least
 _LARGEST_OF_OPERATIONS = 16  # no more than for so many bytes each in the longest pickle
 _MOST_DIRECTORY_BYTES = 2**22  # of an archive: 40,000 parts; bart-large with its optimizer has 1,500
 _STARTS_AS_ZIP = b"PK\3\4"

@@ -42,7 +42,8 @@ NAMES = [
     "torch._tensor _rebuild_from_type_v2",
     *("torch FloatStorage", "torch LongStorage", "torch BoolStorage", "torch ComplexFloatStorage", "torch HalfStorage"),
     *("torch.storage UntypedStorage", "torch QInt8Storage", "torch Tensor", "torch.nn.parameter Parameter"),
-    *("torch Size", "torch device", "torch float32", "torch int64", "torch qint8", "torch uint4", "_codecs encode", "collections OrderedDict"),
+    *("torch Size", "torch device", "torch float32", "torch int64", "_codecs encode", "collections OrderedDict"),
+    *("torch qint8", "torch uint4"),
     *("collections Counter", "builtins set", "builtins bytearray", "builtins complex", "argparse Namespace"),
     *("torch.serialization _get_layout", "os system", "builtins eval", "numpy ndarray"),
 ]
@@ -51,7 +52,7 @@ ODD_VALUES += ["C64", "\n", "a" * 300, [], [0], [30, 16], [2**62, 2], {}]
 ODD_VALUES += [{"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}]
 # Operations that make numbers, and other values where a pickle has a number.
 PICKLED_NUMBERS = [b"J" + struct.pack("<i", number) for number in (0, -1, 2, 16, 2**20, 2**31 - 1)]
-PICKLED_NUMBERS += [b"\x88", b"\x89", b"N", b"]", b"U\1a", b"\x8a\xff" + b"\x7f" * 255, b"\x8a\x08" + b"\xff" * 7 + b"\x7f"]
+PICKLED_NUMBERS += [b"\x88", b"\x89", b"N", b"]", b"U\1a", b"\x8a\xff" + b"\x7f" * 255, b"\x8a\x08" + b"\x7f" * 8]
 PICKLED_NUMBERS += [b"G" + struct.pack(">d", number) for number in (0.0, -1.5, float("nan"), float("inf"))]
 
 

@@ -46,7 +46,7 @@ _OTHER_TENSORS = {
 # and 63,000; the header of its model.safetensors has 0.06 MB.
 _MOST_BYTES = 2**24
 # Of a checkpoint of this project, so up to 67 million operations: its history has 154 bytes and 32 operations for each
-# record of the training, so 300,000 records have 46 MB and 9.6 million (13 s to read), and two million are read.
+# record of the training, so 300,000 records have 46 MB and 9.6 million (5 s to read), and two million are read.
 OWN_MOST_BYTES = 2**30
 _LONGEST_NAME = 200
 _LONGEST_LIST = 2**20  # entries of a setting, such as tokens that a summary may not have

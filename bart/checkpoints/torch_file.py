@@ -10,10 +10,10 @@ import torch
 
 from bart.checkpoints.pickle_reader import ForbiddenNameError, PickleReader
 
-# Operations of a pickle, of which one without memory has a byte. The pickle of bart-large has 60,000 in 200,000 bytes.
-_ALWAYS_ALLOWED = 2**20
-_BYTES_PER_OPERATION = 2  # of a longer pickle, at the least
-_LARGEST_OF_OPERATIONS = 16  # no more than for so many bytes each in the longest pickle
+# How many operations a pickle may have. In those that torch writes an operation has three bytes or more on average.
+_MOST_OF_A_SHORT_PICKLE = 2**20
+_BYTES_OF_A_LONG_PICKLE = 2  # for each, at the least
+_BYTES_OF_THE_LONGEST_PICKLE = 16
 _MOST_DIRECTORY_BYTES = 2**22  # of an archive: 40,000 parts; bart-large with its optimizer has 1,500
 _STARTS_AS_ZIP = b"PK\3\4"
 _NAME_LENGTHS = 26  # where the header of a part has the lengths of its name and of what follows that
@@ -175,9 +175,9 @@ class _DirectoryFile(BufferedReader):
 
 
 def _most_work(content: bytes, most_bytes: int) -> int:
-    """Return the operations that the pickles in this content may have, of which they could have ``most_bytes``."""
-    allowed = max(_ALWAYS_ALLOWED, len(content) // _BYTES_PER_OPERATION)
-    return min(allowed, most_bytes // _LARGEST_OF_OPERATIONS)
+    """Return how many operations the pickles in this content may have; the longest content would have most_bytes."""
+    allowed = max(_MOST_OF_A_SHORT_PICKLE, len(content) // _BYTES_OF_A_LONG_PICKLE)
+    return min(allowed, most_bytes // _BYTES_OF_THE_LONGEST_PICKLE)
 
 
 def _new_storage(nbytes: int) -> torch.UntypedStorage:

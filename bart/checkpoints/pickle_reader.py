@@ -45,10 +45,13 @@ _BUILD, _BINPERSID = pickle.BUILD[0], pickle.BINPERSID[0]
 
 _MOST_NUMBER_KEYS = 2**15  # read in a second at worst; states of an optimizer have one for each parameter
 _LARGEST_KEY = 2**63  # no more than some forty numbers below this have the same hash
+_LONGEST_NAME = 2**10  # bytes of a class or function with its module
 _LONGEST_KEY = 2**12  # characters; equal ones take their length to compare
 _BYTES_PER_VALUE = 16  # of bytes that are made: they count as so many operations
-_WORK_OF_CONTAINER = 8  # a tuple, list or dict takes the memory of so many operations
-_MOST_DIMENSIONS, _MOST_DEVICES, _MOST_VALUES = 64, 128, 2**63  # as torch
+_WORK_OF_VALUE = 8  # a tuple, list, dict or tensor, or what a call makes, takes the memory of so many operations
+_MOST_DIMENSIONS = 64  # as torch
+_MOST_VALUES = 2**48  # of a dimension: more than any memory has, and what torch calculates with them has 64 bits
+_MOST_ELEMENTS = 2**63
 _DEEPEST = 50  # containers within each other
 
 _CONTAINERS = (dict, list, tuple)
@@ -68,6 +71,8 @@ _STORAGES = {
     "torch.storage.UntypedStorage": torch.uint8,
 }
 _DTYPES = {str(value): value for value in vars(torch).values() if isinstance(value, torch.dtype)}
+# Quantized values mean nothing without a scale, which no plain tensor has. Torch warns when one of these is made.
+_NOT_MADE = ("torch.q", "torch.complex32")
 _REBUILD = "torch._utils._rebuild_"
 _TENSOR_TYPES = ("torch.Tensor", "torch.nn.parameter.Parameter")
 _CALLED = {
@@ -132,7 +137,7 @@ class PickleReader:
 
         Args:
             content: their bytes.
-            most_work: the operations that they may have, and the values that they may make of others.
+            most_work: the operations that they may have, and as many values that they may make of others.
             open_storage: returns the stored values of a key, which are so many of this type.
             keep_objects: make objects of classes that are neither torch's nor known here ``Unknown`` ones.
         """
@@ -204,7 +209,7 @@ class PickleReader:
                 elif operation == _APPENDS:
                     _extend(stack[-1], items)
                 else:
-                    stack.append(self._counted_container(tuple(items)))
+                    stack.append(self._counted_value(tuple(items)))
                 position += 1
             elif operation == _STOP:
                 self.position = position + 1
@@ -212,10 +217,11 @@ class PickleReader:
                 self._check_size(stack[-1])
                 return stack[-1]
             elif operation == _GLOBAL:
-                middle = content.index(b"\n", position)
-                end = content.index(b"\n", middle + 1)
-                stack.append(self._named(content[position + 1 : middle].decode(), content[middle + 1 : end].decode()))
-                position = end + 1
+                lines = content[position + 1 : position + 1 + _LONGEST_NAME].split(b"\n", 2)
+                if len(lines) < 3:
+                    raise ValueError("its pickle is damaged")
+                stack.append(self._named(lines[0].decode(), lines[1].decode()))
+                position += len(lines[0]) + len(lines[1]) + 3
             elif operation == _PROTO:
                 position += 2
             else:
@@ -226,12 +232,12 @@ class PickleReader:
     def _follow_one_byte(self, operation: int, stack: list[Any]) -> None:
         """Follow an operation of one byte that changes the stack."""
         if operation == _EMPTY_DICT:
-            stack.append(self._counted_container({}))
+            stack.append(self._counted_value({}))
         elif operation == _EMPTY_LIST:
-            stack.append(self._counted_container([]))
+            stack.append(self._counted_value([]))
         elif operation in _TUPLES:
             items = [stack.pop() for _ in range(_TUPLES[operation])]
-            stack.append(self._counted_container(tuple(items[::-1])))
+            stack.append(self._counted_value(tuple(items[::-1])))
         elif operation == _SETITEM:
             value, key = stack.pop(), stack.pop()
             self._set_items(stack[-1], [key, value])
@@ -240,12 +246,12 @@ class PickleReader:
             _extend(stack[-1], [value])
         elif operation in _CALLS:
             arguments, function = stack.pop(), stack.pop()
-            stack.append(self._counted_container(self._call(function, arguments)))
+            stack.append(self._counted_value(self._call(function, arguments)))
         elif operation == _BUILD:
             state = stack.pop()
             self._give_state(stack[-1], state)
         elif operation == _BINPERSID:
-            stack.append(self._counted_container(self._storage(stack.pop())))
+            stack.append(self._counted_value(self._storage(stack.pop())))
         else:
             raise pickle.UnpicklingError(f"unknown operation {operation}")
 
@@ -275,7 +281,8 @@ class PickleReader:
             case "tensor_v2", (Storage() as storage, offset, tuple(size), tuple(stride), _, _):
                 return _make_tensor(storage, storage.dtype, offset, size, stride)
             case "tensor_v3", (Storage() as storage, offset, tuple(size), tuple(stride), _, _, torch.dtype() as dtype):
-                return _make_tensor(storage, dtype, offset, size, stride)
+                if not str(dtype).startswith(_NOT_MADE):
+                    return _make_tensor(storage, dtype, offset, size, stride)
             case "parameter", (Tensor() as tensor, _, _):
                 return tensor
             case "parameter_with_state", (Tensor() as tensor, _, _, _):
@@ -289,8 +296,8 @@ class PickleReader:
                 return torch.Size(size)
             case "torch.device", (str(),):
                 return torch.device(*arguments)
-            case "torch.device", (str(), index) if _are_sizes([index]) and index < _MOST_DEVICES:
-                return torch.device(*arguments)
+            case "torch.device", (str(kind), int(index)):
+                return torch.device(f"{kind}:{index:d}")
             case "_codecs.encode" | "builtins.bytearray", (str(text), "latin1" | "latin-1"):
                 made = text.encode("latin1")
                 return made if name == "_codecs.encode" else bytearray(made)
@@ -301,12 +308,10 @@ class PickleReader:
             case "builtins.set", (list(items),):
                 return set(self._checked_keys(items))
             case "collections.Counter", (dict(items),):
-                self._checked_keys(list(items))
-                return dict(items)
+                return self._fill({}, list(items), items.values())
             case "collections.OrderedDict", (list(items),):
                 if all(isinstance(pair, (list, tuple)) and len(pair) == 2 for pair in items):
-                    self._checked_keys([key for key, _ in items])
-                    return dict(items)
+                    return self._fill({}, [key for key, _ in items], [value for _, value in items])
             case "collections.OrderedDict" | "collections.Counter", ():
                 return {}
         if name in _KNOWN_NAMES:
@@ -331,14 +336,21 @@ class PickleReader:
             return
         if not isinstance(target, dict):
             raise ValueError("its pickle gives keys to what is no dict")
-        target.update(zip(self._checked_keys(items[::2]), items[1::2], strict=True))
+        if len(items) % 2 != 0:
+            raise ValueError("its pickle is damaged")
+        self._fill(target, items[::2], items[1::2])
+
+    def _fill(self, target: dict[Any, Any], keys: list[Any], values: Iterable[Any]) -> dict[Any, Any]:
+        """Put values under keys into a dict, and return it."""
+        target.update(zip(self._checked_keys(keys), values, strict=True))
+        return target
 
     def _give_state(self, target: Any, state: Any) -> None:
         """Give attributes to an unknown object; those of a dict are dropped."""
         if isinstance(target, Unknown):
             if isinstance(state, dict):
                 self._count(len(state))
-                target.attributes.update(state)
+                self._fill(target.attributes, list(state), state.values())
         elif not isinstance(target, dict):
             raise ValueError("its pickle gives a state to what has none")
 
@@ -357,9 +369,9 @@ class PickleReader:
             raise ValueError(f"its pickle has more than {_MOST_NUMBER_KEYS:,} keys that are numbers")
         return keys
 
-    def _counted_container(self, value: Any) -> Any:
+    def _counted_value(self, value: Any) -> Any:
         """Count a value that takes memory, and return it."""
-        self._count(_WORK_OF_CONTAINER)
+        self._count(_WORK_OF_VALUE)
         return value
 
     def _count(self, work: int) -> None:
@@ -371,7 +383,7 @@ class PickleReader:
         return ValueError(f"its pickle has more than {self._most_work:,} operations, or makes more values")
 
     def _check_size(self, value: Any) -> None:
-        """Raise ValueError if going through the value, or the attributes of an unknown object in it, may never end.
+        """Raise ValueError if going through the value, or the attributes of an unknown object so far, may never end.
 
         A container that is in several places counts in each of them.
         """
@@ -404,7 +416,10 @@ class PickleReader:
 
 
 def _keep(memo: list[Any], place: int, value: Any) -> None:
-    """Put a value into the memo: at the next place (Python 2 began with the second), or at one that it has."""
+    """Put a value into the memo: at the next place, or one that it has.
+
+    Python 2 left out the first place; it gets the value of the second, as a list has no gaps.
+    """
     if place < len(memo):
         memo[place] = value
     elif place <= len(memo) + 1:
@@ -421,13 +436,11 @@ def _make_tensor(storage: Storage, dtype: torch.dtype, offset: Any, size: Any, s
     """Return a tensor that has its values in a storage. Raises ValueError if they are beyond its end."""
     if not _are_sizes([offset, *size, *stride]) or len(size) != len(stride) or len(size) > _MOST_DIMENSIONS:
         raise ValueError("its pickle makes a tensor of what are no sizes")
+    is_empty = 0 in size
     last = offset + sum((length - 1) * step for length, step in zip(size, stride, strict=True))
-    if math.prod(size) >= _MOST_VALUES or (0 not in size and last >= storage.values.nbytes() // dtype.itemsize):
+    if math.prod(size) >= _MOST_ELEMENTS or (not is_empty and last >= storage.values.nbytes() // dtype.itemsize):
         raise ValueError("its pickle makes a tensor of more values than are stored")
-    empty = torch.empty(0, dtype=dtype)
-    if empty.is_quantized:
-        raise ValueError("its pickle makes a quantized tensor of what is none")
-    return empty.set_(storage.values, offset if 0 not in size else 0, size, stride)
+    return torch.empty(0, dtype=dtype).set_(storage.values, 0 if is_empty else offset, size, stride)
 
 
 def _extend(target: Any, items: list[Any]) -> None:

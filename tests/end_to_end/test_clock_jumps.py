@@ -24,9 +24,11 @@ JUMPS = ["+1h", "-1h", "+40d", "-2d", "+0"]
 
 def find_library() -> Path | None:
     """Of the system, or in the package of Python's registry."""
+    name = "libfaketime.so.1"
+    found = [*Path("/usr").glob(f"lib*/faketime/{name}"), *Path("/usr").glob(f"lib*/*/faketime/{name}")]
     package = importlib.util.find_spec("libfaketime")
-    folders = [Path(place) for place in (package.submodule_search_locations or [] if package else [])]
-    found = [path for folder in (Path("/usr/lib"), *folders) for path in folder.rglob("libfaketime.so.1")]
+    for folder in (package and package.submodule_search_locations) or []:
+        found += Path(folder).rglob(name)
     return found[0] if found else None
 
 

@@ -20,21 +20,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+_BYTE, _LONG = struct.Struct("<xB"), struct.Struct("<xI")  # numbers behind the byte of an operation
 _CONSTANTS = {pickle.NONE[0]: None, pickle.NEWTRUE[0]: True, pickle.NEWFALSE[0]: False}
 _NUMBERS = {
-    pickle.BININT1[0]: struct.Struct("<xB"),
+    pickle.BININT1[0]: _BYTE,
     pickle.BININT2[0]: struct.Struct("<xH"),
     pickle.BININT[0]: struct.Struct("<xi"),
     pickle.BINFLOAT[0]: struct.Struct(">xd"),
 }
-_MEMO_NUMBERS = {1: struct.Struct("<xB"), 4: struct.Struct("<xI")}
-_FROM_MEMO = {pickle.BINGET[0]: _MEMO_NUMBERS[1], pickle.LONG_BINGET[0]: _MEMO_NUMBERS[4]}
-_TO_MEMO = {pickle.BINPUT[0]: _MEMO_NUMBERS[1], pickle.LONG_BINPUT[0]: _MEMO_NUMBERS[4]}
-_LENGTHS = {
-    pickle.BINUNICODE[0]: struct.Struct("<xI"),
-    pickle.SHORT_BINSTRING[0]: struct.Struct("<xB"),
-    pickle.LONG1[0]: struct.Struct("<xB"),
-}
+_FROM_MEMO = {pickle.BINGET[0]: _BYTE, pickle.LONG_BINGET[0]: _LONG}
+_TO_MEMO = {pickle.BINPUT[0]: _BYTE, pickle.LONG_BINPUT[0]: _LONG}
+_LENGTHS = {pickle.BINUNICODE[0]: _LONG, pickle.SHORT_BINSTRING[0]: _BYTE, pickle.LONG1[0]: _BYTE}
 _TUPLES = {pickle.EMPTY_TUPLE[0]: 0, pickle.TUPLE1[0]: 1, pickle.TUPLE2[0]: 2, pickle.TUPLE3[0]: 3}
 _MARK, _STOP, _PROTO, _GLOBAL = pickle.MARK[0], pickle.STOP[0], pickle.PROTO[0], pickle.GLOBAL[0]
 _EMPTY_DICT, _EMPTY_LIST, _TUPLE = pickle.EMPTY_DICT[0], pickle.EMPTY_LIST[0], pickle.TUPLE[0]

@@ -332,6 +332,7 @@ ENDLESS_WORK = {
     "numbers as the keys of many dicts": (b"}NNs" * (2**15 + 1), "more than 32,768 keys that are numbers"),
     "a number above 8 bytes as a key": (b"}\x8a\x09" + b"\0" * 8 + b"\1Ns", NO_KEY),
     "a complex number as a key": (b"}" + call("builtins.complex", 2 * (b"G" + b"\0" * 8)) + b"Ns", NO_KEY),
+    "a tuple as the key of an item": (call("collections.OrderedDict", b"]](K\x01\x85Nea"), NO_KEY),
     "a tuple in a set": (call("builtins.set", b"](K\x01\x85e"), NO_KEY),
     "a long text as a key": (b"}" + text("a" * 4097) + b"Ns", "a key of more than 4,096 characters"),
     "a number for the key of a storage": (STORAGE.replace(text("0"), b"K\x00"), NOT_STORED),
@@ -432,14 +433,12 @@ def test_the_pickles_of_an_old_file_are_checked(tmp_path: Path) -> None:
     assert content.count(b"little_endianq\x02\x88") == 1
     path.write_bytes(content.replace(b"little_endianq\x02\x88", b"little_endianq\x02\x89"))
     assert "its numbers are not those of a little-endian machine" in refused(tmp_path)
-    beginning = content.partition(b"\x80\x02}")[0] + b"\x80\x02}" + text("little_endian") + b"\x88s."
-    path.write_bytes(beginning + b"\x80\x02" + STORAGE.replace(b"K\x01tQ", HUGE + b"tQ") + b".")
+    numbers, system = content.partition(b"\x80\x02}")[0], b"}" + text("little_endian") + b"\x88s."
+    path.write_bytes(numbers + b"\x80\x02" + system + b"\x80\x02" + STORAGE.replace(b"K\x01tQ", HUGE + b"tQ") + b".")
     assert "its tensors have more values than are stored" in refused(tmp_path)
-    before, _, _ = content.partition(b"\x80\x02}")
-    path.write_bytes(b"".join(b"\x80\x02" + b"N" * 2**19 + b"." for _ in range(3)))
+    path.write_bytes(3 * (b"\x80\x02" + b"N" * 2**19 + b"."))
     assert "it is no file of torch.save" in refused(tmp_path)
-    system = b"\x80\x02" + b"N" * 2**19 + b"}" + text("little_endian") + b"\x88s."
-    path.write_bytes(before + 2 * system)
+    path.write_bytes(numbers + 2 * (b"\x80\x02" + b"N" * 2**19 + system))
     assert TOO_MUCH in refused(tmp_path)
 
 
@@ -453,9 +452,10 @@ def test_plain_values_come_back_as_they_were_saved(tmp_path: Path) -> None:
     torch.save(stored, tmp_path / "values.pt")
     read = load_weights_only(tmp_path / "values.pt")
     assert read == stored and [*map(type, read["tuples"])] == [tuple] * 5
-    operations = call("collections.OrderedDict", b"]](" + text("weight") + b"K\x01ea")  # as Python 2 wrote it
-    write_pickle_as(tmp_path / "values.pt", "zip", b"\x80\x02" + operations + b".")
-    assert load_weights_only(tmp_path / "values.pt") == {"weight": 1}
+    operations = call("collections.OrderedDict", b"]](" + text("weight") + EXPANDED + b"ea")  # as Python 2 wrote it
+    torch.save(torch.ones(1), tmp_path / "one.pt")
+    write_pickle_as(tmp_path / "values.pt", "zip", b"\x80\x02" + operations + b".", tmp_path / "one.pt")
+    assert load_weights_only(tmp_path / "values.pt")["weight"].shape == (2**31 - 1,)
 
 
 @pytest.mark.parametrize("old_format", [False, True])

@@ -36,8 +36,9 @@ LIBRARY = find_library()
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(LIBRARY is None, reason="no libfaketime here")]
 
 
-def run_with_jumps(command: list[str], folder: Path) -> str:
-    """Run a command while its clock jumps every 50 ms; returns its output."""
+def run_with_jumps(command: list[str], folder: Path) -> tuple[str, float]:
+    """Run a command while its clock jumps every 50 ms; returns its output and the seconds that it took."""
+    started = time.monotonic()
     offset, log = folder / "offset", folder / "jumping.log"
     offset.write_text("+0")
     faked = {"LD_PRELOAD": str(LIBRARY), "FAKETIME_TIMESTAMP_FILE": str(offset), "FAKETIME_NO_CACHE": "1"}
@@ -53,7 +54,7 @@ def run_with_jumps(command: list[str], folder: Path) -> str:
             if process.poll() is not None:
                 break
     assert process.returncode == 0, log.read_text()
-    return log.read_text()
+    return log.read_text(), time.monotonic() - started
 
 
 def test_the_clock_does_jump(tmp_path: Path) -> None:
@@ -64,18 +65,16 @@ def test_the_clock_does_jump(tmp_path: Path) -> None:
         "steps = list(zip(found, found[1:]));"
         "print(max(b[0] - a[0] for a, b in steps), min(b[0] - a[0] for a, b in steps), found[-1][1] - found[0][1])"
     )
-    forwards, backwards, watched = map(float, run_with_jumps(["-c", watch], tmp_path).split())
+    forwards, backwards, watched = map(float, run_with_jumps(["-c", watch], tmp_path)[0].split())
     assert forwards > 3600 and backwards < -3600 and 1.9 < watched < 20
 
 
 def test_a_training_and_its_evaluation_go_on(setup: TinySetup, whole_run: Path, tmp_path: Path) -> None:
-    started = time.monotonic()
     results = tmp_path / "results"
-    output = run_with_jumps(["finetune.py", *setup.training_flags, "--output_dir", str(results)], tmp_path)
+    output, seconds = run_with_jumps(["finetune.py", *setup.training_flags, "--output_dir", str(results)], tmp_path)
     assert_same_end(results, whole_run, 20)
     names = [[path.name for path in checkpoints(folder)] for folder in (results, whole_run)]
     assert names[0] == names[1]  # none was due after half an hour
-    seconds = time.monotonic() - started
     metrics = read_json(results / "metrics.json")
     rates = [record["sequences_per_second"] for record in metrics["speed"]]
     assert all(1 / seconds < rate < 1e5 for rate in rates)
@@ -83,9 +82,7 @@ def test_a_training_and_its_evaluation_go_on(setup: TinySetup, whole_run: Path, 
     assert remaining and all(text.startswith("0:0") for text in remaining), remaining
 
     texts = [str(results / "best_tfmr"), str(setup.config), str(setup.data)]
-    started = time.monotonic()
-    run_with_jumps(["run_eval.py", *texts, str(tmp_path / "jumping"), "--bs", "2"], tmp_path)
-    seconds = time.monotonic() - started
+    _, seconds = run_with_jumps(["run_eval.py", *texts, str(tmp_path / "jumping"), "--bs", "2"], tmp_path)
     run("run_eval.py", [*texts, str(tmp_path / "quiet"), "--bs", "2"], tmp_path / "log")
     summaries = [(tmp_path / name / "test_generations.txt").read_text() for name in ("jumping", "quiet")]
     assert summaries[0] == summaries[1]

@@ -53,8 +53,11 @@ def check_unchanged(flags: dict[str, Any], checkpoint: Path) -> None:
         if flag in _COMPARED_BY_CONTENT and None not in (before, now):
             continue
         if before != now:
-            was = printable(str(before))
-            raise InputError(f"--resume: --{flag} was {was} and is now {now}; it cannot change within a run")
+            raise InputError(f"--resume: {_change(flag, before, now)}; it cannot change within a run")
+
+
+def _change(flag: str, before: Any, now: Any) -> str:
+    return f"--{flag} was {printable(str(before))} and is now {now}"
 
 
 def _stored(checkpoint: Path) -> dict[str, Any]:
@@ -78,7 +81,7 @@ def changes(flags: dict[str, Any], checkpoint: Path) -> str | None:
     """
     stored = stored_arguments(checkpoint)
     changed = {
-        flag: f"--{flag} was {printable(str(stored[flag]))} and is now {now}"
+        flag: _change(flag, stored[flag], now)
         for flag, now in flags.items()
         if flag in stored and flag not in _NOT_OF_THE_RUN and stored[flag] != now
     }

@@ -46,6 +46,7 @@ _LONGEST_KEY = 2**12  # characters; equal ones take their length to compare
 _BYTES_PER_VALUE = 16  # of bytes that are made: they count as so many operations
 _WORK_OF_VALUE = 8  # a tuple, list, dict or tensor, or what a call makes, takes the memory of so many operations
 _MOST_DIMENSIONS = 64  # as torch
+_MOST_DEVICES = 128  # torch makes another one of a larger number
 _MOST_VALUES = 2**48  # of a dimension: more than any memory has, and what torch calculates with them has 64 bits
 _MOST_ELEMENTS = 2**63
 _DEEPEST = 50  # containers within each other
@@ -290,9 +291,9 @@ class PickleReader:
                     return self._call(rebuild, inner)
             case "torch.Size", ((list() | tuple()) as size,) if _are_sizes(size):
                 return torch.Size(size)
-            case "torch.device", (str(),):
-                return torch.device(*arguments)
-            case "torch.device", (str(kind), int(index)):
+            case "torch.device", (str(kind),) if ":" not in kind:
+                return torch.device(kind)
+            case "torch.device", (str(kind), int(index)) if ":" not in kind and 0 <= index < _MOST_DEVICES:
                 return torch.device(f"{kind}:{index:d}")
             case "_codecs.encode" | "builtins.bytearray", (str(text), "latin1" | "latin-1"):
                 made = text.encode("latin1")

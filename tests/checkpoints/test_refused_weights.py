@@ -458,6 +458,18 @@ def test_plain_values_come_back_as_they_were_saved(tmp_path: Path) -> None:
     assert load_weights_only(tmp_path / "values.pt")["weight"].shape == (2**31 - 1,)
 
 
+def test_a_device_that_torch_would_make_another_of_is_refused(tmp_path: Path) -> None:
+    """It reads cuda:300 as cuda:44."""
+    path = tmp_path / "values.pt"
+    devices = [torch.device("cpu"), torch.device("cuda", 1), torch.device("cuda:127")]
+    torch.save(devices, path)
+    assert load_weights_only(path) == devices
+    for arguments in (text("cuda") + b"M\x2c\x01", text("cuda:300"), text("cuda") + b"J\xff\xff\xff\xff"):
+        write_pickle_as(path, "zip", b"\x80\x02" + call("torch.device", arguments) + b".")
+        with pytest.raises(InputError, match=r"calls torch\.device in another way than torch does"):
+            load_weights_only(path)
+
+
 @pytest.mark.parametrize("old_format", [False, True])
 @pytest.mark.parametrize("mmap", [False, True])
 def test_tensors_come_back_as_they_were_saved(tmp_path: Path, old_format: bool, mmap: bool) -> None:
